@@ -1,0 +1,172 @@
+//! Statuses: their names, which are monitored, which are problems. Does not know how they are judged.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A status that the policy judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Monitored {
+    /// Approved transactions: the only monitored status whose fall is a fault too.
+    Approved,
+    /// Refused by the issuer or the acquirer.
+    Denied,
+    /// Ended by a technical fault.
+    Failed,
+    /// Reversed by a party of the transaction.
+    Reversed,
+    /// Reversed by our own back end.
+    BackendReversed,
+}
+
+impl Monitored {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+
+    /// All of them, in the order of [`Monitored::index`].
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Approved, Self::Denied, Self::Failed, Self::Reversed, Self::BackendReversed];
+
+    /// The position in arrays of per-status values.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+            Self::Reversed => "reversed",
+            Self::BackendReversed => "backend_reversed",
+        }
+    }
+
+    /// True for the four that should be rare: only their rise is a fault.
+    pub const fn is_problem(self) -> bool {
+        !matches!(self, Self::Approved)
+    }
+
+    /// The monitored status of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+}
+
+impl fmt::Display for Monitored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The valid name of a status that is stored and shown, never judged.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OtherStatus(Box<str>);
+
+/// A status: monitored, or any other valid name (`[a-z][a-z0-9_]{0,63}`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// Judged every minute.
+    Monitored(Monitored),
+    /// Stored, counted and shown.
+    Other(OtherStatus),
+}
+
+/// A status name outside `[a-z][a-z0-9_]{0,63}`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("status {0:?} is not a valid name: 1 to 64 characters of a-z, 0-9 and _, starting with a letter")]
+pub struct StatusError(pub String);
+
+impl Status {
+    /// The status of this name; an error if the name is not valid.
+    pub fn parse(name: &str) -> Result<Self, StatusError> {
+        if let Some(monitored) = Monitored::from_name(name) {
+            return Ok(Self::Monitored(monitored));
+        }
+        let valid = name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if valid {
+            Ok(Self::Other(OtherStatus(name.into())))
+        } else {
+            Err(StatusError(name.chars().take(80).collect()))
+        }
+    }
+
+    /// The name on the wire.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Monitored(status) => status.name(),
+            Self::Other(OtherStatus(name)) => name,
+        }
+    }
+
+    /// The monitored status, if it is one.
+    pub const fn monitored(&self) -> Option<Monitored> {
+        match self {
+            Self::Monitored(status) => Some(*status),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl From<Monitored> for Status {
+    fn from(status: Monitored) -> Self {
+        Self::Monitored(status)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::text::deserialize(deserializer, "a status name", Self::parse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_five_monitored_names_round_trip() {
+        for status in Monitored::ALL {
+            assert_eq!(Status::parse(status.name()), Ok(Status::Monitored(status)));
+            assert_eq!(Monitored::ALL[status.index()], status);
+        }
+    }
+
+    #[test]
+    fn any_other_valid_name_is_kept_and_never_judged() {
+        let longest = format!("a{}", "b".repeat(63));
+        for name in ["refunded", "a", "charge_back_2", &longest] {
+            let status = Status::parse(name).expect("valid");
+            assert_eq!((status.name(), status.monitored()), (name, None));
+        }
+    }
+
+    #[test]
+    fn bad_names_are_refused_with_the_name() {
+        let long = "a".repeat(65);
+        for name in ["", "Denied", "9lives", "_x", "a-b", "dénié", "a b", &long] {
+            assert!(Status::parse(name).is_err(), "{name:?} must be refused");
+        }
+    }
+
+    #[test]
+    fn only_approved_is_no_problem() {
+        let problems: Vec<_> = Monitored::ALL.into_iter().filter(|s| s.is_problem()).map(Monitored::name).collect();
+        assert_eq!(problems, ["denied", "failed", "reversed", "backend_reversed"]);
+    }
+}

@@ -1,0 +1,40 @@
+//! One serde visitor for the validated strings of the contract, so that a parse error keeps its own words and nothing is copied.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{Deserializer, de};
+
+/// Deserializes a string through `parse`, borrowed where the format can lend it.
+pub(crate) fn deserialize<'de, D, T, E>(
+    deserializer: D,
+    expecting: &'static str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    E: fmt::Display,
+{
+    deserializer.deserialize_str(Text { expecting, parse, result: PhantomData })
+}
+
+struct Text<P, T> {
+    expecting: &'static str,
+    parse: P,
+    result: PhantomData<T>,
+}
+
+impl<P, T, E> de::Visitor<'_> for Text<P, T>
+where
+    P: Fn(&str) -> Result<T, E>,
+    E: fmt::Display,
+{
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+
+    fn visit_str<F: de::Error>(self, text: &str) -> Result<T, F> {
+        (self.parse)(text).map_err(F::custom)
+    }
+}
