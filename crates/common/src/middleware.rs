@@ -1,0 +1,213 @@
+//! The HTTP middleware: one server span, one count and one duration per request.
+//!
+//! Labels are bounded whatever a client sends: the route is the router's pattern, never the path, and unknown methods
+//! fold into `OTHER`. It knows no route and answers nothing itself.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use prometheus::{HistogramVec, IntCounterVec, IntGauge};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::metrics::Metrics;
+use crate::propagation;
+
+/// Upper bounds in seconds, from 0.5 ms to 10 s.
+const DURATION_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// `route` of a request that no route matched.
+const UNMATCHED: &str = "unmatched";
+
+/// The metrics of [`track`]. A clone counts into the same metrics.
+#[derive(Debug, Clone)]
+pub struct HttpMetrics {
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    in_flight: IntGauge,
+}
+
+impl HttpMetrics {
+    /// Registers the metrics of the HTTP server; once per registry.
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            requests: metrics.counter_vec(
+                "http_requests_total",
+                "HTTP requests answered.",
+                &["method", "route", "status"],
+            ),
+            duration: metrics.histogram_vec(
+                "http_request_duration_seconds",
+                "Time from the request's head to the response's head, in seconds.",
+                &DURATION_BUCKETS,
+                &["method", "route"],
+            ),
+            in_flight: metrics.int_gauge("http_requests_in_flight", "HTTP requests that are being answered."),
+        }
+    }
+}
+
+/// Measures one request, in a server span whose parent is the caller's `traceparent`. Use it with
+/// `axum::middleware::from_fn_with_state` on `Router::layer`, which runs it where the route is known.
+pub async fn track(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
+    let _in_flight = InFlight::enter(&metrics.in_flight);
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+    let method = known_method(request.method());
+    let timer = metrics.duration.with_label_values(&[method, route]).start_timer();
+    let span = server_span(method, route, &request);
+    let response = next.run(request).instrument(span.clone()).await;
+    timer.observe_duration();
+    record_status(&span, response.status());
+    metrics.requests.with_label_values(&[method, route, response.status().as_str()]).inc();
+    response
+}
+
+fn server_span(method: &'static str, route: &str, request: &Request) -> Span {
+    let span = tracing::info_span!(
+        parent: None,
+        "http request",
+        otel.name = format_args!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+    );
+    // Without a tracing layer there is no parent to set, and nothing to say about it.
+    let _ = span.set_parent(propagation::extract_http(request.headers()));
+    span
+}
+
+fn record_status(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+/// The method as a label: a client can send any word as one.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
+/// One request in flight: also a request whose client went away leaves the gauge.
+struct InFlight<'a>(&'a IntGauge);
+
+impl<'a> InFlight<'a> {
+    fn enter(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future as _, pending, poll_fn};
+    use std::task::Poll;
+
+    use axum::body::Body;
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::testing::{assert_value, record_thread};
+
+    fn server() -> (Router, Metrics) {
+        let metrics = Metrics::new();
+        let router = Router::new()
+            .route("/items/{id}", get(|| async { "one" }))
+            .route("/broken", get(|| async { StatusCode::SERVICE_UNAVAILABLE }))
+            .route("/slow", get(|| async { pending::<()>().await }))
+            .layer(middleware::from_fn_with_state(HttpMetrics::new(&metrics), track));
+        (router, metrics)
+    }
+
+    fn request(method: &str, path: &str) -> Request {
+        Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn requests_are_counted_by_the_pattern_of_their_route() {
+        let (server, metrics) = server();
+        for path in ["/items/1", "/items/2", "/broken"] {
+            server.clone().oneshot(request("GET", path)).await.unwrap();
+        }
+        let items = ("route", "/items/{id}");
+        assert_value(&metrics, "http_requests_total", &[("method", "GET"), items, ("status", "200")], 2.0);
+        assert_value(&metrics, "http_request_duration_seconds", &[("method", "GET"), items], 2.0);
+        let broken = ("route", "/broken");
+        assert_value(&metrics, "http_requests_total", &[("method", "GET"), broken, ("status", "503")], 1.0);
+    }
+
+    #[tokio::test]
+    async fn paths_and_methods_that_a_client_invents_do_not_grow_the_labels() {
+        let (server, metrics) = server();
+        for n in 0..20 {
+            server.clone().oneshot(request("GET", &format!("/invented/{n}"))).await.unwrap();
+            server.clone().oneshot(request(&format!("METHOD{n}"), "/items/1")).await.unwrap();
+        }
+        let unmatched = [("method", "GET"), ("route", UNMATCHED), ("status", "404")];
+        assert_value(&metrics, "http_requests_total", &unmatched, 20.0);
+        let other = [("method", "OTHER"), ("route", "/items/{id}"), ("status", "405")];
+        assert_value(&metrics, "http_requests_total", &other, 20.0);
+        assert_eq!(metrics.render().lines().filter(|line| line.starts_with("http_requests_total{")).count(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_caller_is_the_parent_of_the_server_span() {
+        let (server, _) = server();
+        let (recorded, _guard) = record_thread();
+        let mut called = request("GET", "/items/1");
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+        called.headers_mut().insert("traceparent", parent);
+        server.oneshot(called).await.unwrap();
+        let span = recorded.span("GET /items/{id}");
+        assert_eq!(span.span_context.trace_id(), TraceId::from(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736));
+        assert_eq!(span.parent_span_id, SpanId::from(0x00f0_67aa_0ba9_02b7));
+        assert_eq!(span.span_kind, SpanKind::Server);
+        let attribute = |key: &str| span.attributes.iter().find(|attribute| attribute.key.as_str() == key);
+        assert_eq!(attribute("http.response.status_code").unwrap().value.as_str(), "200");
+        assert_eq!(attribute("http.route").unwrap().value.as_str(), "/items/{id}");
+    }
+
+    #[tokio::test]
+    async fn a_call_without_a_parent_is_the_root_of_a_trace_and_a_failure_marks_it() {
+        let (server, _) = server();
+        let (recorded, _guard) = record_thread();
+        server.oneshot(request("GET", "/broken")).await.unwrap();
+        let span = recorded.span("GET /broken");
+        assert_eq!(span.parent_span_id, SpanId::INVALID);
+        assert!(matches!(span.status, Status::Error { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_client_went_away_leaves_the_gauge() {
+        let (server, metrics) = server();
+        let mut answer = Box::pin(server.oneshot(request("GET", "/slow")));
+        assert!(poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await);
+        assert_value(&metrics, "http_requests_in_flight", &[], 1.0);
+        drop(answer);
+        assert_value(&metrics, "http_requests_in_flight", &[], 0.0);
+    }
+}

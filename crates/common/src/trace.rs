@@ -1,0 +1,134 @@
+//! Traces: the tracer provider, its OTLP/HTTP exporter, and the layer that turns `tracing` spans into OpenTelemetry
+//! spans.
+//!
+//! The provider is always there, so that every span has ids to log and to propagate; only the exporter is optional.
+//! Sampling, batching, headers and resource attributes are the standard `OTEL_*` variables, which the SDK reads by
+//! itself.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use opentelemetry::global::BoxedTracer;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{Key, KeyValue};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::resource::SdkProvidedResourceDetector;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::Layer;
+use tracing_subscriber::registry::LookupSpan;
+
+/// Name of the instrumentation scope of every span.
+const SCOPE: &str = "common";
+
+/// The tracer of this process, for spans that are not made through `tracing`: about a third of the cost, for paths that
+/// make a span per message. Keep it rather than ask again, as each call makes a new one.
+pub fn tracer() -> BoxedTracer {
+    opentelemetry::global::tracer(SCOPE)
+}
+
+/// The provider, with an exporter where there is an endpoint.
+pub(crate) fn provider(
+    name: &'static str,
+    version: &'static str,
+    otlp_endpoint: Option<&str>,
+) -> anyhow::Result<SdkTracerProvider> {
+    let builder = SdkTracerProvider::builder().with_resource(resource(name, version));
+    Ok(match otlp_endpoint {
+        Some(endpoint) => builder.with_batch_exporter(exporter(endpoint)?).build(),
+        None => builder.build(),
+    })
+}
+
+fn exporter(endpoint: &str) -> anyhow::Result<ReportingExporter> {
+    let hint = || {
+        format!(
+            "OTLP endpoint {endpoint:?} cannot be used: \
+             give the base address of a collector, such as \"http://localhost:4318\""
+        )
+    };
+    anyhow::ensure!(endpoint.starts_with("http://") || endpoint.starts_with("https://"), hint());
+    let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+    let inner =
+        opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(url).build().with_context(hint)?;
+    Ok(ReportingExporter { inner, failing: AtomicBool::new(false) })
+}
+
+/// Says once that the collector does not take spans, and once that it does again. The SDK would say it for every
+/// batch, or, as it is built here, never.
+#[derive(Debug)]
+struct ReportingExporter {
+    inner: opentelemetry_otlp::SpanExporter,
+    failing: AtomicBool,
+}
+
+impl SpanExporter for ReportingExporter {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let outcome = self.inner.export(batch).await;
+        let failed_before = self.failing.swap(outcome.is_err(), Ordering::Relaxed);
+        match &outcome {
+            Err(error) if !failed_before => {
+                tracing::warn!(spans, error = %error, "the OTLP collector does not take spans: they are lost");
+            }
+            Ok(()) if failed_before => tracing::info!("the OTLP collector takes spans again"),
+            _ => {}
+        }
+        outcome
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+/// Our name and version below what `OTEL_RESOURCE_ATTRIBUTES` and, above all, `OTEL_SERVICE_NAME` say.
+fn resource(name: &'static str, version: &'static str) -> Resource {
+    // The detector comes a second time because the default order lets OTEL_RESOURCE_ATTRIBUTES win over
+    // OTEL_SERVICE_NAME, against the specification.
+    let detected = Resource::builder().with_detector(Box::new(SdkProvidedResourceDetector)).build();
+    let said = detected
+        .iter()
+        .filter(|(key, value)| key.as_str() != "service.name" || !value.as_str().starts_with("unknown_service"));
+    Resource::builder_empty()
+        .with_attributes([KeyValue::new("service.name", name), KeyValue::new("service.version", version)])
+        .with_attributes(said.map(|(key, value)| KeyValue::new(Key::clone(key), value.clone())))
+        .build()
+}
+
+/// Turns spans of level INFO and above into OpenTelemetry spans.
+pub(crate) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer(SCOPE))
+        // Each of these costs on every span and says what the span's name says already.
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_level(false)
+        .with_tracked_inactivity(false)
+        .with_filter(filter_fn(is_exported))
+}
+
+/// Spans only: a log record carries its trace id and need not be copied into the trace. Spans below INFO are the HTTP
+/// libraries' own; exporting the exporter's would feed it with itself.
+fn is_exported(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && *metadata.level() <= LevelFilter::INFO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_without_a_scheme_is_refused_by_name() {
+        let error = exporter("localhost:4318").unwrap_err().to_string();
+        assert!(error.contains("\"localhost:4318\""), "{error}");
+    }
+}
