@@ -135,6 +135,8 @@ pub struct Judged {
     pub batch: TransactionBatch,
     /// When it came.
     pub timeliness: Timeliness,
+    /// True if its minute was not known before, as far as memory reaches: never for one that is [`Timeliness::TooLate`].
+    pub is_new: bool,
     /// Rows of monitored statuses that change.
     pub rows: Vec<Row>,
     /// Alerts to record.
@@ -231,7 +233,9 @@ impl StreamMonitor {
     fn observe(&mut self, policy: &Policy, batch: TransactionBatch) -> Judged {
         let named = named_counts(&batch);
         let timeliness = self.timeliness(policy, batch.minute());
-        let mut judged = Judged { batch, timeliness, rows: Vec::with_capacity(Monitored::COUNT), alerts: Vec::new() };
+        let is_new = timeliness != Timeliness::TooLate && self.history.get(batch.minute()).is_none();
+        let rows = Vec::with_capacity(Monitored::COUNT);
+        let mut judged = Judged { batch, timeliness, is_new, rows, alerts: Vec::new() };
         match timeliness {
             Timeliness::Fresh => self.advance(policy, named, &mut judged),
             Timeliness::Late | Timeliness::TooLate => self.amend(policy, named, &mut judged),

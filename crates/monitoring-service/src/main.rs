@@ -1,2 +1,23 @@
-//! Under construction.
-fn main() {}
+//! The monitoring service as a program: settings, telemetry, a socket, and the service until it is asked to stop.
+
+use std::process::ExitCode;
+
+use common::metrics::Metrics;
+use monitoring_service::{app, clock::Clock, config::Config, lifecycle};
+
+fn main() -> anyhow::Result<ExitCode> {
+    let config = Config::load();
+    let telemetry = common::init(config.observability())?;
+    let outcome = lifecycle::run(serve(config));
+    if let Err(error) = &outcome {
+        tracing::error!(error = format!("{error:#}"), "the service has failed");
+    }
+    telemetry.shutdown();
+    Ok(if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let stop = lifecycle::signals()?;
+    let listener = lifecycle::listen(config.http_addr).await?;
+    app::run(config, listener, Clock::system(), Metrics::new(), stop).await
+}

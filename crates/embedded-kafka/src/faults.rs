@@ -1,0 +1,139 @@
+//! Faults that a test asks for, and the one hook through which every request passes.
+//!
+//! `FakeBroker` takes its hooks from a queue in which one that stays blocks all behind it. Ours has to stay, for it also bounds the memory, so the
+//! faults wait in a queue of their own. They know the kind of a request, not its topic.
+
+use std::collections::{HashMap, VecDeque};
+use std::iter::repeat_n;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use krafka::error::ErrorCode;
+use krafka::testing::{ApiKey, Control, FakeBroker};
+
+use crate::retention::Bound;
+use crate::{EmbeddedKafka, NODE};
+
+/// Every request of an idempotent producer and of a consumer without a subscription.
+const APIS: [ApiKey; 9] = [
+    ApiKey::ApiVersions,
+    ApiKey::Metadata,
+    ApiKey::InitProducerId,
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::FindCoordinator,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+];
+
+/// The faults to come.
+#[derive(Default)]
+pub(crate) struct Faults(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    mode: Mode,
+    queued: HashMap<ApiKey, VecDeque<Control>>,
+}
+
+#[derive(Default, Clone, Copy)]
+enum Mode {
+    #[default]
+    Up,
+    Down,
+    Silent,
+}
+
+impl Faults {
+    fn queue(&self, api: ApiKey, times: usize, fault: Control) {
+        assert!(APIS.contains(&api), "no fault can be put into {api:?}, only into {APIS:?}");
+        self.state().queued.entry(api).or_default().extend(repeat_n(fault, times));
+    }
+
+    fn next(&self, api: ApiKey) -> Option<Control> {
+        let mut state = self.state();
+        match state.mode {
+            Mode::Up => state.queued.get_mut(&api)?.pop_front(),
+            Mode::Down => Some(Control::Disconnect),
+            Mode::Silent => Some(Control::Silence),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts `faults` and `bound` before every request that `broker` serves.
+pub(crate) fn install(broker: &Arc<FakeBroker>, faults: &Arc<Faults>, bound: Bound) {
+    let bound = Arc::new(bound);
+    for api in APIS {
+        // The broker owns the hook: an `Arc` would keep both for ever.
+        let broker_of_hook = Arc::downgrade(broker);
+        let (faults, bound) = (Arc::clone(faults), Arc::clone(&bound));
+        broker.on(api, move |_| {
+            let Some(broker) = broker_of_hook.upgrade() else {
+                return Control::Disconnect;
+            };
+            // It notes every request for ever, and counts through the notes at each.
+            broker.clear_requests();
+            match faults.next(api) {
+                Some(fault) => fault,
+                None if api == ApiKey::Produce => bound.admit(&broker),
+                None => Control::Pass,
+            }
+        });
+    }
+}
+
+impl EmbeddedKafka {
+    /// Answers the next `times` requests of a kind with `code`, without doing what they ask. For fetches: [`fail_fetches`](Self::fail_fetches).
+    pub fn fail(&self, api: ApiKey, times: usize, code: ErrorCode) {
+        assert!(
+            api != ApiKey::Fetch,
+            "librdkafka cannot read how FakeBroker answers a fetch with {code:?}: use fail_fetches"
+        );
+        self.faults.queue(api, times, Control::Error(code));
+    }
+
+    /// Refuses the next `times` produce requests with a code that a producer retries.
+    pub fn refuse_produces(&self, times: usize) {
+        self.fail(ApiKey::Produce, times, ErrorCode::NotEnoughReplicas);
+    }
+
+    /// Drops the connection at each of the next `times` fetches.
+    pub fn fail_fetches(&self, times: usize) {
+        self.faults.queue(ApiKey::Fetch, times, Control::Disconnect);
+    }
+
+    /// Garbles the records of the next `times` fetches, so that their checksum is wrong. One that finds no records counts too.
+    pub fn corrupt_fetches(&self, times: usize) {
+        self.faults.queue(ApiKey::Fetch, times, Control::CorruptRecords);
+    }
+
+    /// Does what the next `times` requests of a kind ask, but drops the connection instead of answering: the client cannot know.
+    pub fn lose_answers(&self, api: ApiKey, times: usize) {
+        let fault = Control::ApplyThen(Box::new(Control::Disconnect));
+        self.faults.queue(api, times, fault);
+    }
+
+    /// Drops every connection and lets none live until [`come_back`](Self::come_back). The port and the data stay.
+    pub fn go_down(&self) {
+        // `crash` alone misses a connection that is just being accepted.
+        self.faults.state().mode = Mode::Down;
+        self.broker.crash(NODE);
+    }
+
+    /// Answers nothing until [`come_back`](Self::come_back), while connections stay open: a broker that hangs.
+    pub fn go_silent(&self) {
+        self.faults.state().mode = Mode::Silent;
+    }
+
+    /// Ends [`go_down`](Self::go_down), [`go_silent`](Self::go_silent) and every fault still queued.
+    pub fn come_back(&self) {
+        *self.faults.state() = State::default();
+        // Connections that hang never answer again.
+        self.broker.crash(NODE);
+        self.broker.restart(NODE);
+    }
+}

@@ -1,0 +1,372 @@
+use std::{collections::VecDeque, path::Path, sync::Mutex, thread};
+
+use common::{metrics::Metrics, testing};
+use detection::{Baseline, Direction, Minute, Monitored, Severity};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use uuid::Uuid;
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
+
+use super::*;
+use crate::store::{AlertType, Anomaly, DeliveryRecord, Origin, OutboxState};
+
+const START_MS: i64 = 1_752_328_800_000;
+const DAY_MS: i64 = 24 * 3600 * 1000;
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// A store on a file of its own, a clock that stands still, and a delivery to one address.
+struct Bench {
+    delivery: Delivery,
+    metrics: Metrics,
+    clock: Clock,
+    store: Store,
+    _directory: TempDir,
+}
+
+impl Bench {
+    fn new(address: &str) -> Self {
+        Self::with_timeout(address, Duration::from_secs(10))
+    }
+
+    fn with_timeout(address: &str, timeout: Duration) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = open(&directory.path().join("test.db"));
+        let (clock, metrics) = (Clock::fixed(START_MS), Metrics::new());
+        let url = format!("{}/secret-path?token=hunter2", address.replace("://", "://user:hunter2@"));
+        let client = WebhookClient::with_timeout(url.parse().expect("an address"), timeout).expect("a client");
+        let delivery = Delivery {
+            store: store.clone(),
+            client: Some(client),
+            clock: clock.clone(),
+            telemetry: Telemetry::new(&metrics),
+            heartbeats: Heartbeats::new(0),
+            give_up_after: Duration::from_secs(24 * 3600),
+            public_url: None,
+        };
+        Self { delivery, metrics, clock, store, _directory: directory }
+    }
+
+    /// Tries what is due now, once each.
+    async fn pass(&self) {
+        let client = self.delivery.client.as_ref().expect("it has one");
+        for due in self.delivery.due(&HashSet::new()).await.expect("the store works") {
+            self.delivery.attempt(client, due).await.expect("the store works");
+        }
+    }
+
+    async fn record(&self, number: u128) {
+        self.store.record_alert(alert(number)).await.expect("recorded");
+    }
+
+    async fn delivered(&self, number: u128) -> DeliveryRecord {
+        let (_, deliveries) = self.store.alert(Uuid::from_u128(number)).await.expect("readable").expect("recorded");
+        deliveries.into_iter().next().expect("paged")
+    }
+
+    async fn outbox(&self) -> OutboxState {
+        self.store.outbox().await.expect("readable")
+    }
+
+    fn attempts(&self, outcome: &str) -> f64 {
+        testing::value(&self.metrics, "monitoring_delivery_attempts_total", &[("outcome", outcome)])
+    }
+}
+
+fn open(path: &Path) -> Store {
+    let (store, writer) = Store::open(path).expect("a new database");
+    thread::spawn(move || writer.run());
+    store
+}
+
+fn alert(number: u128) -> AlertRecord {
+    AlertRecord {
+        id: Uuid::from_u128(number),
+        alert_type: AlertType::Anomaly,
+        origin: Origin::Stream,
+        recorded_at_ms: START_MS,
+        severity: Severity::Critical,
+        message: "CRITICAL: denied = 30".to_owned(),
+        anomaly: Some(Anomaly {
+            stream: "default".to_owned(),
+            status: Monitored::Denied,
+            direction: Direction::Up,
+            minute: Minute::from_epoch_minutes(29_205_480),
+            count: 30,
+            z_score: Some(9.6),
+            baseline: Baseline::Spread { mean: 6.0, std_dev: 2.5, minutes: 60 },
+            threshold: 4.0,
+            late: false,
+        }),
+        streams: Vec::new(),
+        suppressed_by: None,
+        suppressed_before: 0,
+        not_paged: None,
+        trace_id: Some(TRACE.to_owned()),
+    }
+}
+
+/// A receiver that gives these answers in turn.
+async fn receiver(answers: impl IntoIterator<Item = ResponseTemplate>) -> MockServer {
+    let server = MockServer::start().await;
+    let answers = Mutex::new(answers.into_iter().collect::<VecDeque<_>>());
+    let next = move |_: &Request| answers.lock().expect("no test panics here").pop_front().expect("no more answers");
+    Mock::given(matchers::any()).respond_with(next).mount(&server).await;
+    server
+}
+
+fn answer(status: u16) -> ResponseTemplate {
+    ResponseTemplate::new(status)
+}
+
+#[tokio::test]
+async fn a_failing_receiver_is_tried_with_the_same_id_and_body_until_it_takes_the_alert() {
+    let redirect = answer(301).insert_header("location", "/elsewhere");
+    let server = receiver([answer(500), answer(429), redirect, answer(404), answer(200)]).await;
+    let bench = Bench::new(&server.uri());
+    bench.record(7).await;
+    for attempts in 1..=4 {
+        bench.pass().await;
+        let delivery = bench.delivered(7).await;
+        assert_eq!((delivery.state.as_str(), delivery.attempts), ("pending", attempts));
+        bench.clock.set_ms(delivery.next_attempt_at_ms.expect("tried again"));
+    }
+    bench.pass().await;
+    let delivery = bench.delivered(7).await;
+    assert_eq!((delivery.state.as_str(), delivery.attempts, delivery.last_status), ("delivered", 5, Some(200)));
+    bench.pass().await;
+
+    let requests = server.received_requests().await.expect("recorded");
+    assert_eq!(requests.len(), 5);
+    for request in &requests {
+        assert_eq!(request.headers.get("webhook-id").expect("there"), &*Uuid::from_u128(7).to_string());
+        assert_eq!(request.body, requests[0].body);
+    }
+    assert_eq!((bench.attempts("retry"), bench.attempts("delivered"), bench.attempts("dead")), (4.0, 1.0, 0.0));
+    assert!((testing::value(&bench.metrics, "monitoring_delivery_duration_seconds", &[]) - 5.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_two_minutes_gets_them() {
+    let server = receiver([answer(429).insert_header("retry-after", "120"), answer(200)]).await;
+    let bench = Bench::new(&server.uri());
+    bench.record(1).await;
+    bench.pass().await;
+    assert_eq!(bench.delivered(1).await.next_attempt_at_ms, Some(START_MS + 120_000));
+    bench.clock.set_ms(START_MS + 119_999);
+    bench.pass().await;
+    assert_eq!(server.received_requests().await.expect("recorded").len(), 1);
+    bench.clock.set_ms(START_MS + 120_000);
+    bench.pass().await;
+    assert_eq!(bench.delivered(1).await.state, "delivered");
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_for_good_is_not_tried_again() {
+    let server = receiver([answer(410)]).await;
+    let bench = Bench::new(&server.uri());
+    bench.record(1).await;
+    bench.pass().await;
+    let delivery = bench.delivered(1).await;
+    assert_eq!((delivery.state.as_str(), delivery.attempts, delivery.last_status), ("dead", 1, Some(410)));
+    assert_eq!(delivery.next_attempt_at_ms, None);
+}
+
+#[tokio::test]
+async fn a_delivery_that_failed_for_a_day_is_given_up() {
+    let server = receiver([answer(500), answer(500)]).await;
+    let bench = Bench::new(&server.uri());
+    bench.record(1).await;
+    bench.clock.set_ms(START_MS + DAY_MS - 1);
+    bench.pass().await;
+    assert_eq!(bench.outbox().await.pending, 1);
+    bench.clock.set_ms(START_MS + DAY_MS + 600_000);
+    bench.pass().await;
+    let outbox = bench.outbox().await;
+    assert_eq!((outbox.pending, outbox.dead, bench.attempts("dead")), (0, 1, 1.0));
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_is_tried_again_and_its_address_is_kept_secret() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", silent.local_addr().expect("bound"));
+    let bench = Bench::with_timeout(&address, Duration::from_millis(20));
+    let (recorded, _guard) = testing::record_thread();
+    bench.record(1).await;
+    bench.pass().await;
+    let delivery = bench.delivered(1).await;
+    assert_eq!((delivery.state.as_str(), delivery.last_status), ("pending", None));
+    assert!(delivery.last_error.expect("it failed").contains("timed out"));
+
+    let lines: Vec<_> =
+        recorded.logs().into_iter().filter(|line| line["target"] == module_path!().replace("::tests", "")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!((&lines[0]["level"], &lines[0]["trace_id"]), (&"WARN".into(), &TRACE.into()));
+    let everything = format!("{lines:?} {:?} {}", recorded.spans(), bench.metrics.render());
+    assert!(!everything.contains("hunter2") && !everything.contains("secret-path"), "{everything}");
+}
+
+#[tokio::test]
+async fn each_try_is_a_client_span_linked_to_the_trace_of_the_alert() {
+    let server = receiver([answer(503)]).await;
+    let bench = Bench::new(&server.uri());
+    let (recorded, _guard) = testing::record_thread();
+    bench.record(1).await;
+    bench.pass().await;
+    let span = recorded.span("webhook delivery");
+    assert_eq!(span.span_kind, opentelemetry::trace::SpanKind::Client);
+    assert_eq!(span.links.links[0].span_context.trace_id().to_string(), TRACE);
+    assert_ne!(span.span_context.trace_id().to_string(), TRACE);
+    let attribute =
+        |name| span.attributes.iter().find(|pair| pair.key.as_str() == name).map(|pair| pair.value.to_string());
+    assert_eq!(attribute("http.request.method").as_deref(), Some("POST"));
+    assert_eq!(attribute("http.response.status_code").as_deref(), Some("503"));
+    assert_eq!(attribute("server.address").as_deref(), Some("127.0.0.1"));
+    assert_eq!(attribute("attempt").as_deref(), Some("1"));
+    assert_eq!(span.status, Status::error("the receiver answered 503"));
+}
+
+#[tokio::test]
+async fn four_are_tried_at_a_time_and_none_twice() {
+    let bench = Bench::new("http://127.0.0.1:9");
+    for number in 1..=6 {
+        bench.record(number).await;
+    }
+    let ids = async |under_way: &[i64]| -> Vec<i64> {
+        let due = bench.delivery.due(&under_way.iter().copied().collect()).await.expect("the store works");
+        due.into_iter().map(|due| due.id).collect()
+    };
+    assert_eq!(ids(&[]).await, [1, 2, 3, 4]);
+    assert_eq!(ids(&[1, 2]).await, [3, 4]);
+    assert_eq!(ids(&[2, 3, 4, 5]).await, [0; 0]);
+}
+
+/// Runs the task while `script` does what it does, and stops it then.
+async fn while_delivering(delivery: Delivery, script: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let script = async {
+        script.await;
+        stop.cancel();
+    };
+    tokio::join!(deliver(delivery, stop.clone()), script).0
+}
+
+#[tokio::test]
+async fn the_task_delivers_what_it_finds_and_what_comes_later_and_beats() {
+    let server = receiver([answer(200), answer(500), answer(200)]).await;
+    let Bench { delivery, metrics: _, clock, store, _directory } = Bench::new(&server.uri());
+    let heartbeats = delivery.heartbeats.clone();
+    store.record_alert(alert(1)).await.expect("recorded");
+    let state = async |number, state: &str| {
+        loop {
+            let (_, deliveries) = store.alert(Uuid::from_u128(number)).await.expect("readable").expect("recorded");
+            if deliveries[0].state == state && deliveries[0].attempts > 0 {
+                return deliveries[0].next_attempt_at_ms;
+            }
+        }
+    };
+    let script = async {
+        state(1, "delivered").await;
+        store.record_alert(alert(2)).await.expect("recorded");
+        let again = state(2, "pending").await.expect("tried again");
+        clock.set_ms(again);
+        store.outbox_changed().notify_one();
+        state(2, "delivered").await;
+    };
+    while_delivering(delivery, script).await.expect("a good end");
+    assert!(heartbeats.beats().contains(&(Task::Delivery.name(), clock.now_ms())));
+}
+
+#[tokio::test]
+async fn without_a_receiver_the_task_beats_and_leaves_the_outbox_alone() {
+    let Bench { mut delivery, store, clock, _directory, .. } = Bench::new("http://127.0.0.1:9");
+    delivery.client = None;
+    let heartbeats = delivery.heartbeats.clone();
+    store.record_alert(alert(1)).await.expect("recorded");
+    while_delivering(delivery, tokio::task::yield_now()).await.expect("a good end");
+    assert!(heartbeats.beats().contains(&(Task::Delivery.name(), clock.now_ms())));
+    assert_eq!(store.outbox().await.expect("readable").pending, 1);
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_try_under_way_end_and_stores_how() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    let Bench { delivery, store, _directory, .. } = Bench::new(&address);
+    store.record_alert(alert(1)).await.expect("recorded");
+    let stop = CancellationToken::new();
+    let script = async {
+        let (mut connection, _) = listener.accept().await.expect("a connection");
+        read_head(&mut connection).await;
+        stop.cancel();
+        let taken = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+        connection.write_all(taken).await.expect("still connected");
+        connection.read_to_end(&mut Vec::new()).await.expect("closed by the client");
+    };
+    let (outcome, ()) = tokio::join!(deliver(delivery, stop.clone()), script);
+    outcome.expect("a good end");
+    assert_eq!(store.outbox().await.expect("readable"), OutboxState::default());
+}
+
+async fn read_head(connection: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(connection.read_u8().await.expect("a request"));
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_used_now_is_waited_for_and_logged_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _entered = runtime.enter();
+    let bench = Bench::new("http://127.0.0.1:9");
+    let (recorded, _guard) = testing::record_thread();
+    let mut fails = false;
+    for _ in 0..3 {
+        let full = StoreError::Unavailable("the disk is full".to_owned());
+        assert_eq!(bench.delivery.pause_for_store(full, &mut fails).expect("to be waited for"), STORE_PAUSE);
+    }
+    assert_eq!(recorded.logs().len(), 1);
+    for end in [StoreError::Closed, StoreError::Broken("a torn page".to_owned())] {
+        bench.delivery.pause_for_store(end, &mut fails).expect_err("nothing to wait for");
+    }
+}
+
+#[test]
+fn an_alert_is_one_log_line_of_fields() {
+    let (recorded, _guard) = testing::record_thread();
+    log_alert(&alert(7));
+    log_alert(&AlertRecord { severity: Severity::Warning, ..alert(8) });
+    let silence =
+        AlertRecord { anomaly: None, streams: vec!["a".to_owned(), "b".to_owned()], trace_id: None, ..alert(9) };
+    log_alert(&AlertRecord { alert_type: AlertType::StreamStale, origin: Origin::Monitor, ..silence });
+    let lines = recorded.logs();
+    assert_eq!(lines.len(), 3);
+    let critical = &lines[0];
+    for (field, value) in [
+        ("level", "ERROR".into()),
+        ("target", "monitoring_service::alerting".into()),
+        ("message", "CRITICAL: denied = 30".into()),
+        ("alert_id", Uuid::from_u128(7).to_string().into()),
+        ("type", "transaction.anomaly".into()),
+        ("stream", "default".into()),
+        ("status", "denied".into()),
+        ("severity", "CRITICAL".into()),
+        ("direction", "up".into()),
+        ("count", serde_json::Value::from(30)),
+        ("minute", "2025-07-12T14:00:00Z".into()),
+        ("z_score", 9.6.into()),
+        ("mean", 6.0.into()),
+        ("std_dev", 2.5.into()),
+        ("threshold", 4.0.into()),
+        ("late", false.into()),
+        ("suppressed_before", 0.into()),
+        ("trace_id", TRACE.into()),
+    ] {
+        assert_eq!(critical[field], value, "{field} of {critical}");
+    }
+    assert_eq!(lines[1]["level"], "WARN");
+    assert_eq!((&lines[2]["streams"], &lines[2]["stream"]), (&"a,b".into(), &serde_json::Value::Null));
+}

@@ -1,0 +1,174 @@
+//! The service put together: store, ingest, scheduler, delivery and API, under one supervisor. Nothing here decides anything.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use common::metrics::Metrics;
+use tokio::{net::TcpListener, runtime::Handle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    alerting::{self, Delivery},
+    clock::Clock,
+    config::Config,
+    evaluate::Evaluator,
+    ingest,
+    lifecycle::{self, STOP_DEADLINE, Supervisor},
+    routes::{self, AppState},
+    scheduler, server,
+    state::{FeedState, Heartbeats, Snapshots},
+    store::{Retention, Store, Writer},
+    telemetry::Telemetry,
+    webhook::WebhookClient,
+};
+
+/// The service with its database open, before anything runs.
+pub struct App {
+    config: Config,
+    clock: Clock,
+    metrics: Metrics,
+    telemetry: Telemetry,
+    store: Store,
+    writer: Writer,
+    snapshots: Snapshots,
+    feed: FeedState,
+    heartbeats: Heartbeats,
+}
+
+/// Opens the database and serves on `listener` until `stop` is cancelled or a task fails, which is the error.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    clock: Clock,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    App::open(config, clock, metrics)?.run(listener, stop).await
+}
+
+impl App {
+    /// Opens the database. Kafka and the receiver of alerts need not be there.
+    pub fn open(config: Config, clock: Clock, metrics: Metrics) -> anyhow::Result<Self> {
+        let (store, writer) = Store::open(&config.database_path)?;
+        let telemetry = Telemetry::new(&metrics);
+        let now_ms = clock.now_ms();
+        let (snapshots, feed, heartbeats) = (Snapshots::default(), FeedState::new(now_ms), Heartbeats::new(now_ms));
+        Ok(Self { config, clock, metrics, telemetry, store, writer, snapshots, feed, heartbeats })
+    }
+
+    /// What is stored, for a program around the service.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How the feed stands, for a program around the service.
+    pub const fn feed(&self) -> &FeedState {
+        &self.feed
+    }
+
+    /// Serves on `listener` until `stop` is cancelled or a task fails, which is the error.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+        let address = listener.local_addr().context("the listener has no address")?;
+        let supervisor = Supervisor::new(stop.clone());
+        let (ingest, settings) = (self.ingest(), self.ingest_settings());
+        let (scheduler, delivery, state) = (self.scheduler(), self.delivery()?, self.state(stop.clone()));
+        let Self { writer, store, telemetry, heartbeats, config, .. } = self;
+        // The writer ends when the last user of the store is gone, and not before: what was taken is written.
+        supervisor.thread("store", move || {
+            writer.run();
+            Ok(())
+        })?;
+        telemetry.know_streams(&store.stream_names().await?);
+        drop(store);
+        let token = stop.clone();
+        supervisor.thread("ingest", move || ingest::run(settings, ingest, &token))?;
+        supervisor.spawn("scheduler", scheduler::run(scheduler, stop.clone()));
+        supervisor.spawn("delivery", alerting::deliver(delivery, stop.clone()));
+        let token = stop.clone();
+        supervisor.spawn("server", async move {
+            server::serve(listener, routes::router(state), token).await;
+            Ok(())
+        });
+        lifecycle::watchdog(stop, move || heartbeats.beats())?;
+        tracing::info!(%address, database = %config.database_path.display(), "serving");
+        supervisor.finish(STOP_DEADLINE).await
+    }
+
+    fn ingest(&self) -> ingest::Deps {
+        ingest::Deps {
+            store: self.store.clone(),
+            snapshots: self.snapshots.clone(),
+            feed: self.feed.clone(),
+            heartbeats: self.heartbeats.clone(),
+            telemetry: self.telemetry.clone(),
+            clock: self.clock.clone(),
+            runtime: Handle::current(),
+        }
+    }
+
+    fn ingest_settings(&self) -> ingest::Settings {
+        ingest::Settings {
+            bootstrap_servers: self.config.kafka_bootstrap_servers.clone(),
+            topic: self.config.kafka_topic.clone(),
+            group_id: self.config.kafka_group_id.clone(),
+            properties: self.config.kafka_properties.clone(),
+            policy: self.config.policy(),
+            max_streams: self.config.max_streams as usize,
+            paging: self.config.paging(),
+        }
+    }
+
+    fn scheduler(&self) -> scheduler::Deps {
+        scheduler::Deps {
+            store: self.store.clone(),
+            feed: self.feed.clone(),
+            heartbeats: self.heartbeats.clone(),
+            telemetry: self.telemetry.clone(),
+            clock: self.clock.clone(),
+            interval: self.config.alert_check_interval,
+            stale_after: self.config.stale_after,
+            retention: Retention { length_ms: milliseconds(self.config.retention) },
+            paging: self.config.paging(),
+        }
+    }
+
+    fn delivery(&self) -> anyhow::Result<Delivery> {
+        let url = self.config.alert_webhook_url.as_ref();
+        Ok(Delivery {
+            store: self.store.clone(),
+            client: url.map(|url| WebhookClient::new(url.expose().clone())).transpose()?,
+            clock: self.clock.clone(),
+            telemetry: self.telemetry.clone(),
+            heartbeats: self.heartbeats.clone(),
+            give_up_after: self.config.webhook_give_up_after,
+            public_url: self.config.public_url.clone(),
+        })
+    }
+
+    fn state(&self, draining: CancellationToken) -> AppState {
+        let evaluator = Evaluator {
+            store: self.store.clone(),
+            snapshots: self.snapshots.clone(),
+            policy: self.config.policy(),
+            paging: self.config.paging(),
+            stale_after: self.config.stale_after,
+            cooldown: self.config.alert_cooldown,
+            clock: self.clock.clone(),
+            telemetry: self.telemetry.clone(),
+        };
+        AppState {
+            store: self.store.clone(),
+            evaluator,
+            feed: self.feed.clone(),
+            heartbeats: self.heartbeats.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            stale_after: self.config.stale_after,
+            draining,
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

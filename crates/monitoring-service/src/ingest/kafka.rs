@@ -1,0 +1,153 @@
+//! The consumer: how it is set up, what the broker says of the topic, which offsets it is given. Reads no message.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use rdkafka::{
+    ClientConfig, ClientContext, Offset, TopicPartitionList,
+    client::Client,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode},
+    statistics::Statistics,
+};
+
+use super::{Settings, plan::Log};
+
+/// How long one question to the brokers may take.
+const QUESTION: Duration = Duration::from_secs(2);
+
+/// Takes librdkafka's own lines and figures.
+#[derive(Default)]
+pub(super) struct Watcher {
+    /// The end of each partition's log, as last heard.
+    ends: Mutex<BTreeMap<i32, i64>>,
+}
+
+impl Watcher {
+    /// Messages between what was consumed and the end of the log, over all partitions heard of.
+    pub(super) fn lag(&self, next_offsets: impl IntoIterator<Item = (i32, i64)>) -> u64 {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = |(partition, next): (i32, i64)| ends.get(&partition).map_or(0, |end| (end - next).max(0));
+        next_offsets.into_iter().map(behind).map(i64::unsigned_abs).sum()
+    }
+}
+
+impl ClientContext for Watcher {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // A lost connection is told once, by ingest: librdkafka repeats it for each broker and try.
+        tracing::debug!(target: "librdkafka", ?level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for partition in statistics.topics.into_values().flat_map(|topic| topic.partitions.into_values()) {
+            if partition.hi_offset >= 0 {
+                ends.insert(partition.partition, partition.hi_offset);
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Watcher {}
+
+pub(super) type KafkaConsumer = BaseConsumer<Watcher>;
+
+/// A topic as the brokers tell of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Topic {
+    pub(super) cluster_id: String,
+    /// Empty while the topic does not exist.
+    pub(super) partitions: Vec<i32>,
+}
+
+/// Makes the consumer. No connection is needed for that; an error is one of the configuration.
+pub(super) fn consumer(settings: &Settings) -> anyhow::Result<KafkaConsumer> {
+    let mut config = ClientConfig::new();
+    for (key, value) in settings.properties.pairs() {
+        config.set(key, value);
+    }
+    config
+        .set("bootstrap.servers", &settings.bootstrap_servers)
+        .set("group.id", &settings.group_id)
+        // Offsets live in SQLite: nothing is stored, reset or rebalanced behind our back.
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        // The defaults stall a fast consumer for a second and come back from an outage after nine.
+        .set("fetch.queue.backoff.ms", "10")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("queued.min.messages", "5000")
+        .set("queued.max.messages.kbytes", "4096")
+        .set("statistics.interval.ms", "5000")
+        .set("client.id", "monitoring-service");
+    config
+        .create_with_context(Watcher::default())
+        .map_err(explained)
+        .context("the Kafka consumer cannot be set up; look at KAFKA_BOOTSTRAP_SERVERS and KAFKA_PROPERTIES")
+}
+
+/// Says what to do where librdkafka only says what is missing.
+fn explained(error: KafkaError) -> anyhow::Error {
+    let text = error.to_string();
+    match &error {
+        KafkaError::ClientConfig(_, _, key, _)
+            if key.starts_with("ssl") || key.starts_with("sasl") || key == "security.protocol" =>
+        {
+            anyhow::anyhow!("{text}; TLS and SASL need a build with `--features kafka-tls`")
+        }
+        _ => error.into(),
+    }
+}
+
+/// Asks the brokers for the topic.
+pub(super) fn topic(client: &Client<Watcher>, name: &str) -> Result<Topic, KafkaError> {
+    let metadata = client.fetch_metadata(Some(name), QUESTION)?;
+    let cluster_id =
+        client.fetch_cluster_id(QUESTION).ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))?;
+    let known = metadata.topics().iter().filter(|topic| topic.name() == name && topic.error().is_none());
+    let mut partitions: Vec<_> = known.flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+    partitions.sort_unstable();
+    Ok(Topic { cluster_id, partitions })
+}
+
+/// Asks for the ends of a partition's log.
+pub(super) fn log(client: &Client<Watcher>, topic: &str, partition: i32) -> Result<Log, KafkaError> {
+    let (low, high) = client.fetch_watermarks(topic, partition, QUESTION)?;
+    Ok(Log { low, high })
+}
+
+/// Assigns the partitions at absolute offsets. Never a seek: after an offset error a seek fails and nothing follows.
+pub(super) fn assign(
+    consumer: &KafkaConsumer,
+    topic: &str,
+    offsets: impl IntoIterator<Item = (i32, i64)>,
+) -> Result<(), KafkaError> {
+    consumer.assign(&list(topic, offsets)?)
+}
+
+/// Tells Kafka the offsets, for lag tools only: they are never read back, so a failure is no fault.
+pub(super) fn tell_offsets(
+    consumer: &KafkaConsumer,
+    topic: &str,
+    next_offsets: impl IntoIterator<Item = (i32, i64)>,
+) -> Result<(), KafkaError> {
+    consumer.commit(&list(topic, next_offsets)?, CommitMode::Async)
+}
+
+fn list(topic: &str, offsets: impl IntoIterator<Item = (i32, i64)>) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in offsets {
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    }
+    Ok(list)
+}

@@ -1,0 +1,175 @@
+//! One message: parsed and judged, or a dead letter with its reason. Either way the next message goes on.
+
+use std::collections::BTreeMap;
+
+use common::propagation;
+use detection::{Judged, Minute, Monitor, TransactionBatch, batch::BatchError, batch::MAX_PAYLOAD_BYTES};
+use opentelemetry::{
+    Context, KeyValue,
+    global::BoxedTracer,
+    trace::{Span as _, SpanContext, SpanKind, Status, Tracer as _},
+};
+use rdkafka::{
+    Message,
+    message::{BorrowedHeaders, BorrowedMessage, Headers as _},
+};
+
+use super::Settings;
+use crate::store::{DeadLetter, Store, StoreError};
+
+/// A minute further ahead of the clock than this is refused: one bad clock must not move a watermark.
+const MOST_AHEAD_MS: i64 = 5 * 60_000;
+
+/// What a message became.
+pub(super) enum Reading {
+    /// A judged minute.
+    Judged(Judged),
+    /// A message that could not be used.
+    DeadLetter(DeadLetter),
+}
+
+/// Why a message cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the message has no payload (a tombstone)")]
+    NullPayload,
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error("minute {minute} is more than 5 minutes ahead of the clock: look at the clock of the producer")]
+    Future { minute: Minute },
+    #[error(
+        "stream {stream} would be one more than MAX_STREAMS = {limit}: raise it, or look for a producer that invents names"
+    )]
+    TooManyStreams { stream: String, limit: usize },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Refusal {
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::NullPayload => "null_payload",
+            Self::Batch(error) => error.code(),
+            Self::Future { .. } => "future",
+            Self::TooManyStreams { .. } => "too_many_streams",
+            Self::Store(_) => "store",
+        }
+    }
+}
+
+/// Judges messages: the fold, and what it needs to meet a stream for the first time.
+pub(super) struct Reader {
+    pub(super) monitor: Monitor,
+    store: Store,
+    tracer: BoxedTracer,
+    span_name: String,
+    topic: String,
+    max_streams: usize,
+    /// Streams stored or about to be.
+    streams: usize,
+}
+
+impl Reader {
+    pub(super) fn new(store: Store, settings: &Settings) -> Self {
+        Self {
+            monitor: Monitor::new(settings.policy),
+            store,
+            tracer: common::trace::tracer(),
+            span_name: format!("process {}", settings.topic),
+            topic: settings.topic.clone(),
+            max_streams: settings.max_streams,
+            streams: 0,
+        }
+    }
+
+    /// Forgets what is in memory and counts the streams of the store: memory may be ahead of it after a failed commit.
+    pub(super) fn start_over(&mut self) -> Result<(), StoreError> {
+        self.monitor.forget();
+        self.streams = self.store.count_streams()?;
+        Ok(())
+    }
+
+    /// Reads one message. Its span is a child of the producer's. The error is the store's: the message was not read.
+    pub(super) fn read(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        now_ms: i64,
+    ) -> Result<(Reading, SpanContext), StoreError> {
+        let parent = propagation::extract(message.headers());
+        let mut span = self.span(message, &parent);
+        let context = span.span_context().clone();
+        match self.judge(message.payload(), now_ms) {
+            Ok(judged) => Ok((Reading::Judged(judged), context)),
+            Err(Refusal::Store(error)) => Err(error),
+            Err(refusal) => {
+                span.set_status(Status::error(refusal.to_string()));
+                Ok((Reading::DeadLetter(dead_letter(message, &refusal, now_ms)), context))
+            }
+        }
+    }
+
+    fn span(&self, message: &BorrowedMessage<'_>, parent: &Context) -> opentelemetry::global::BoxedSpan {
+        let attributes = [
+            KeyValue::new("messaging.system", "kafka"),
+            KeyValue::new("messaging.operation.name", "process"),
+            KeyValue::new("messaging.operation.type", "process"),
+            KeyValue::new("messaging.destination.name", self.topic.clone()),
+            KeyValue::new("messaging.destination.partition.id", i64::from(message.partition())),
+            KeyValue::new("messaging.kafka.offset", message.offset()),
+        ];
+        let span = self.tracer.span_builder(self.span_name.clone()).with_kind(SpanKind::Consumer);
+        span.with_attributes(attributes).start_with_context(&self.tracer, parent)
+    }
+
+    fn judge(&mut self, payload: Option<&[u8]>, now_ms: i64) -> Result<Judged, Refusal> {
+        let batch = TransactionBatch::from_json(payload.ok_or(Refusal::NullPayload)?)?;
+        let minute = batch.minute();
+        if minute.start().as_millisecond() > now_ms + MOST_AHEAD_MS {
+            return Err(Refusal::Future { minute });
+        }
+        if !self.monitor.knows(batch.stream()) {
+            self.meet(&batch)?;
+        }
+        Ok(self.monitor.observe(batch))
+    }
+
+    /// Takes a stream into memory.
+    fn meet(&mut self, batch: &TransactionBatch) -> Result<(), Refusal> {
+        let (stream, limit) = (batch.stream(), self.max_streams);
+        let capacity = self.monitor.policy().history_capacity();
+        let state = match self.store.stream_state(stream.as_str(), capacity)? {
+            Some(state) => state,
+            None if self.streams >= limit => {
+                return Err(Refusal::TooManyStreams { stream: stream.to_string(), limit });
+            }
+            None => {
+                self.streams += 1;
+                detection::StreamState::default()
+            }
+        };
+        self.monitor.restore(stream.clone(), state);
+        Ok(())
+    }
+}
+
+fn dead_letter(message: &BorrowedMessage<'_>, refusal: &Refusal, now_ms: i64) -> DeadLetter {
+    let payload = message.payload();
+    DeadLetter {
+        topic: message.topic().to_owned(),
+        partition: message.partition(),
+        offset: message.offset(),
+        reason: refusal.code(),
+        detail: refusal.to_string(),
+        payload: payload.map(|payload| payload[..payload.len().min(MAX_PAYLOAD_BYTES)].to_vec()),
+        payload_bytes: payload.map_or(0, <[u8]>::len),
+        headers: message.headers().map_or_else(|| "{}".to_owned(), headers_json),
+        received_at_ms: now_ms,
+    }
+}
+
+/// The headers as a JSON object; bytes that are not UTF-8 are replaced.
+fn headers_json(headers: &BorrowedHeaders) -> String {
+    let text = |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned());
+    let headers: BTreeMap<_, _> = headers.iter().map(|header| (header.key, text(header.value))).collect();
+    serde_json::to_string(&headers).unwrap_or_default()
+}

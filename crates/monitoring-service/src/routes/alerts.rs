@@ -1,0 +1,102 @@
+//! `GET /alerts` and `GET /alerts/{id}`: what was found, and what became of it.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, response::IntoResponse};
+use detection::{Monitored, Severity, Stream};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{
+    AppState,
+    error::Problem,
+    extract::{Fields, PathId, QueryParams},
+    params::{self, Cursor, Limit, named, page},
+    views::{AlertDetailView, AlertView, DeliveryView},
+};
+use crate::store::{AlertFilter, Origin};
+
+/// Which alerts to list.
+#[derive(Deserialize)]
+pub(super) struct AlertsQuery {
+    stream: Option<Stream>,
+    #[serde(default, deserialize_with = "status")]
+    status: Option<Monitored>,
+    #[serde(default, deserialize_with = "severity")]
+    severity: Option<Severity>,
+    #[serde(default, deserialize_with = "origin")]
+    origin: Option<Origin>,
+    #[serde(default, deserialize_with = "dispatched")]
+    disposition: Option<bool>,
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor>,
+}
+
+impl Fields for AlertsQuery {
+    const FIELDS: &'static [(&'static str, &'static str)] = &[
+        ("stream", params::STREAM_FIX),
+        ("status", params::STATUS_FIX),
+        ("severity", "use WARNING or CRITICAL"),
+        ("origin", "use stream, evaluate or monitor"),
+        ("disposition", "use dispatched or suppressed"),
+        ("limit", params::LIMIT_FIX),
+        ("cursor", params::CURSOR_FIX),
+    ];
+}
+
+fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Monitored>, D::Error> {
+    named(deserializer, "a monitored status", Monitored::from_name)
+}
+
+fn severity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Severity>, D::Error> {
+    named(deserializer, "the severity of an alert", |name| {
+        [Severity::Warning, Severity::Critical].into_iter().find(|severity| severity.name() == name)
+    })
+}
+
+fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Origin>, D::Error> {
+    named(deserializer, "the origin of an alert", Origin::from_name)
+}
+
+fn dispatched<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    named(deserializer, "the disposition of an alert", |name| match name {
+        "dispatched" => Some(true),
+        "suppressed" => Some(false),
+        _ => None,
+    })
+}
+
+/// A page of alerts, newest first.
+#[derive(Serialize)]
+struct AlertsView {
+    alerts: Vec<AlertView>,
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn list(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<AlertsQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let filter = AlertFilter {
+        stream: query.stream.map(|stream| stream.to_string()),
+        status: query.status,
+        severity: query.severity,
+        origin: query.origin,
+        dispatched: query.disposition,
+        before: query.cursor.map(|Cursor(seq)| seq),
+        limit: query.limit.probe(),
+    };
+    let (alerts, next_cursor) = page(state.store.alerts(filter).await?, query.limit, |(seq, _)| *seq);
+    Ok(Json(AlertsView { alerts: alerts.into_iter().map(|(_, alert)| alert.into()).collect(), next_cursor }))
+}
+
+pub(super) async fn one(State(state): State<Arc<AppState>>, PathId(id): PathId) -> Result<impl IntoResponse, Problem> {
+    let Some((alert, deliveries)) = state.store.alert(id).await? else {
+        return Err(Problem::not_found(format!("there is no alert {id}"))
+            .field("id")
+            .value(&*id.to_string())
+            .fix("GET /alerts lists the alerts that are kept"));
+    };
+    let deliveries = deliveries.into_iter().map(DeliveryView::from).collect();
+    Ok(Json(AlertDetailView { alert: alert.into(), deliveries }))
+}

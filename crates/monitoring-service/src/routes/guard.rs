@@ -1,0 +1,106 @@
+//! What every request passes: its id, the bound on requests at a time, the time limit, and the writing of problems.
+//!
+//! One middleware instead of a stack of layers, so that the common path pays for one boxed future. It decides nothing
+//! about routes.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::error::{Kind, Problem};
+
+/// Requests that are worked on at a time; more are refused at once.
+const MAX_REQUESTS: usize = 256;
+
+/// Longest time from head to answer. Reading the body has its own, shorter limit.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The bound on requests at a time. A clone shares it.
+#[derive(Clone)]
+pub(super) struct Guard {
+    permits: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self::new(MAX_REQUESTS, REQUEST_TIMEOUT)
+    }
+}
+
+impl Guard {
+    pub(super) fn new(max_requests: usize, timeout: Duration) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max_requests)), timeout }
+    }
+
+    /// Answers, or says why not.
+    async fn run(&self, request: Request, next: Next) -> Result<Response, Problem> {
+        let _permit = match is_probe(request.uri().path()) {
+            true => None,
+            false => Some(self.permits.try_acquire().map_err(|_| overloaded())?),
+        };
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let answer = tokio::time::timeout(self.timeout, answer).await.map_err(|_| too_slow(self.timeout))?;
+        answer.map_err(|panic| panicked(&*panic))
+    }
+}
+
+/// Middleware for `Router::layer`.
+pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let request_id = request_id(request.headers());
+    let mut response = guard.run(request, next).await.unwrap_or_else(IntoResponse::into_response);
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        problem.write(&mut response, &request_id);
+    }
+    response.headers_mut().insert(REQUEST_ID, request_id);
+    response
+}
+
+/// Probes and scrapes must be answered above all when the service is busy; they are few and cheap.
+fn is_probe(path: &str) -> bool {
+    path == "/metrics" || path.starts_with("/health")
+}
+
+/// The caller's id where it is a short plain token, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    match headers.get(REQUEST_ID) {
+        Some(id) if is_token(id.as_bytes()) => id.clone(),
+        _ => {
+            let mut text = Uuid::encode_buffer();
+            HeaderValue::from_str(Uuid::new_v4().hyphenated().encode_lower(&mut text))
+                .expect("a UUID is a header value")
+        }
+    }
+}
+
+fn is_token(id: &[u8]) -> bool {
+    (1..=64).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+}
+
+fn overloaded() -> Problem {
+    Problem::new(Kind::Overloaded, "the service is answering as many requests as it may").fix("try again in a second")
+}
+
+fn too_slow(timeout: Duration) -> Problem {
+    Problem::new(Kind::Unavailable, format!("the answer took longer than {} s", timeout.as_secs()))
+        .fix("try again; GET /health says what is wrong")
+        .cause("the request ran into its time limit")
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Problem {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    Problem::new(Kind::Internal, "the service failed while answering")
+        .fix("report the request id to the operators of this service")
+        .cause(format!("a handler panicked: {text}"))
+}

@@ -1,0 +1,108 @@
+//! Queries over what is stored: totals and dead letters.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, response::IntoResponse};
+use detection::{Minute, Stream};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AppState,
+    error::Problem,
+    extract::{Fields, QueryParams},
+    params::{self, Cursor, Limit, page},
+    views::DeadLetterView,
+};
+use crate::store::{StatusTotal, Store};
+
+/// Which minutes: [from, to).
+#[derive(Deserialize)]
+pub(super) struct SummaryQuery {
+    stream: Option<Stream>,
+    from: Option<Minute>,
+    to: Option<Minute>,
+}
+
+impl Fields for SummaryQuery {
+    const FIELDS: &'static [(&'static str, &'static str)] =
+        &[("stream", params::STREAM_FIX), ("from", params::TIMESTAMP_FIX), ("to", params::TIMESTAMP_FIX)];
+}
+
+#[derive(Serialize)]
+struct SummaryView {
+    stream: String,
+    statuses: Vec<TotalView>,
+    first_minute: Option<Minute>,
+    last_minute: Option<Minute>,
+    minutes_known: u64,
+}
+
+#[derive(Serialize)]
+struct TotalView {
+    status: String,
+    count: u64,
+    /// Minutes with a row of the status.
+    minutes: u64,
+}
+
+pub(super) async fn summary(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<SummaryQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let SummaryQuery { stream, from, to } = query;
+    params::require_order(from, to)?;
+    let stream = stream_of(&state.store, stream).await?;
+    let summary = state.store.summary(stream.as_str(), from, to).await?;
+    let total = |StatusTotal { status, count, minutes }| TotalView { status, count, minutes };
+    Ok(Json(SummaryView {
+        stream: stream.to_string(),
+        statuses: summary.statuses.into_iter().map(total).collect(),
+        first_minute: summary.first_minute,
+        last_minute: summary.last_minute,
+        minutes_known: summary.minutes_known,
+    }))
+}
+
+/// The stream that is meant: the one named, else the only one there is, else `default`, which need not exist while there is none at all.
+async fn stream_of(store: &Store, named: Option<Stream>) -> Result<Stream, Problem> {
+    let names = store.stream_names().await?;
+    match named {
+        Some(stream) if names.iter().any(|name| name == stream.as_str()) => Ok(stream),
+        Some(stream) => Err(params::unknown_stream(&stream)),
+        None => match names.as_slice() {
+            [] => Ok(Stream::default()),
+            [only] => only.parse().map_err(|_| params::ambiguous_stream(1)),
+            several if several.iter().any(|name| name == Stream::DEFAULT) => Ok(Stream::default()),
+            several => Err(params::ambiguous_stream(several.len())),
+        },
+    }
+}
+
+/// Which dead letters.
+#[derive(Deserialize)]
+pub(super) struct DeadLettersQuery {
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor>,
+}
+
+impl Fields for DeadLettersQuery {
+    const FIELDS: &'static [(&'static str, &'static str)] =
+        &[("limit", params::LIMIT_FIX), ("cursor", params::CURSOR_FIX)];
+}
+
+/// A page of dead letters, newest first.
+#[derive(Serialize)]
+struct DeadLettersView {
+    dead_letters: Vec<DeadLetterView>,
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn dead_letters(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<DeadLettersQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let letters = state.store.dead_letters(query.cursor.map(|Cursor(id)| id), query.limit.probe()).await?;
+    let (letters, next_cursor) = page(letters, query.limit, |letter| letter.id);
+    Ok(Json(DeadLettersView { dead_letters: letters.into_iter().map(DeadLetterView::from).collect(), next_cursor }))
+}

@@ -1,0 +1,112 @@
+//! `GET /alerts/status` and `GET /streams`: how things stand now.
+
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use detection::{Severity, Stream};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AppState,
+    error::Problem,
+    extract::{Fields, QueryParams},
+    params,
+    views::{FreshnessView, StatusView, StreamView, severity_of},
+};
+use crate::store::StreamRecord;
+
+/// Streams that the status of all names.
+const MOST_WORST: usize = 20;
+
+/// Whose status.
+#[derive(Deserialize)]
+pub(super) struct StatusQuery {
+    stream: Option<Stream>,
+}
+
+impl Fields for StatusQuery {
+    const FIELDS: &'static [(&'static str, &'static str)] = &[("stream", params::STREAM_FIX)];
+}
+
+/// One stream.
+#[derive(Serialize)]
+struct OneView {
+    severity: Severity,
+    stream: Option<String>,
+    freshness: Option<FreshnessView>,
+    statuses: Vec<StatusView>,
+}
+
+/// Several streams, none named.
+#[derive(Serialize)]
+struct AllView {
+    severity: Severity,
+    streams: usize,
+    /// Streams per severity; every severity is there.
+    counts: BTreeMap<&'static str, usize>,
+    /// The worst streams, the worst first.
+    worst: Vec<StreamView>,
+}
+
+#[derive(Serialize)]
+struct StreamsView {
+    streams: Vec<StreamView>,
+}
+
+pub(super) async fn streams(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
+    let streams = state.store.streams().await?;
+    Ok(Json(StreamsView { streams: streams.into_iter().map(|stream| state.stream_view(stream)).collect() }))
+}
+
+pub(super) async fn status(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<StatusQuery>,
+) -> Result<Response, Problem> {
+    if let Some(name) = query.stream {
+        let stream = state.store.stream(name.as_str()).await?.ok_or_else(|| params::unknown_stream(&name))?;
+        return Ok(Json(one(&state, stream).await?).into_response());
+    }
+    let mut streams = state.store.streams().await?;
+    match streams.pop() {
+        None => Ok(Json(nothing()).into_response()),
+        Some(only) if streams.is_empty() => Ok(Json(one(&state, only).await?).into_response()),
+        Some(last) => {
+            streams.push(last);
+            Ok(Json(all(&state, streams)).into_response())
+        }
+    }
+}
+
+fn nothing() -> OneView {
+    OneView { severity: Severity::NotJudged, stream: None, freshness: None, statuses: Vec::new() }
+}
+
+async fn one(state: &AppState, stream: StreamRecord) -> Result<OneView, Problem> {
+    let verdicts = state.store.newest_verdicts(&stream.name).await?;
+    let quiet = stream.quiet_since_ms.is_some();
+    Ok(OneView {
+        severity: severity_of(&stream),
+        freshness: Some(FreshnessView::new(&stream, state.is_live(&stream), state.clock.now_ms())),
+        statuses: verdicts.into_iter().map(|verdict| StatusView::new(verdict, quiet)).collect(),
+        stream: Some(stream.name),
+    })
+}
+
+fn all(state: &AppState, mut streams: Vec<StreamRecord>) -> AllView {
+    let mut counts = BTreeMap::from(Severity::ALL.map(|severity| (severity.name(), 0)));
+    for stream in &streams {
+        *counts.entry(severity_of(stream).name()).or_default() += 1;
+    }
+    // Stable: of equals, the stream that came first.
+    streams.sort_by_key(|stream| Reverse(severity_of(stream)));
+    AllView {
+        severity: streams.first().map_or(Severity::NotJudged, severity_of),
+        streams: streams.len(),
+        counts,
+        worst: streams.into_iter().take(MOST_WORST).map(|stream| state.stream_view(stream)).collect(),
+    }
+}

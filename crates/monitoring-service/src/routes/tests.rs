@@ -1,0 +1,6 @@
+//! The routes as a client sees them: requests against the whole router over a database of its own.
+
+mod evaluate;
+mod harness;
+mod problems;
+mod reading;

@@ -1,0 +1,181 @@
+//! The router over a temporary database, with a clock that stands still and a feed filled by hand.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode},
+    response::Response,
+};
+use common::metrics::Metrics;
+use detection::{Minute, Monitor, Policy, Status, StatusCount, Stream, TransactionBatch};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::{
+    clock::Clock,
+    evaluate::Evaluator,
+    routes::{AppState, router},
+    state::{FeedState, Heartbeats, Snapshot, Snapshots},
+    store::{AlertRecord, DeadLetter, IngestCommit, Paging, Store},
+    telemetry::Telemetry,
+};
+
+/// 2025-07-12T15:00:00Z.
+pub(super) const NOW_MS: i64 = 1_752_332_400_000;
+
+pub(super) struct Api {
+    pub(super) router: Router,
+    pub(super) state: AppState,
+    monitor: Monitor,
+    _directory: TempDir,
+}
+
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) json: Value,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) async fn of(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let json = serde_json::from_str(&text).unwrap_or_default();
+        Self { status: parts.status, headers: parts.headers, json, text }
+    }
+}
+
+impl Api {
+    pub(super) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, writer) = Store::open(&directory.path().join("monitoring.db")).unwrap();
+        thread::spawn(move || writer.run());
+        let (clock, metrics, policy) = (Clock::fixed(NOW_MS), Metrics::new(), Policy::default());
+        let evaluator = Evaluator {
+            store: store.clone(),
+            snapshots: Snapshots::default(),
+            policy,
+            paging: Paging { webhook: true, max_age_ms: Some(60_000) },
+            stale_after: Duration::from_secs(180),
+            cooldown: Duration::from_secs(300),
+            clock: clock.clone(),
+            telemetry: Telemetry::new(&metrics),
+        };
+        let state = AppState {
+            store,
+            evaluator,
+            feed: FeedState::new(NOW_MS),
+            heartbeats: Heartbeats::new(NOW_MS),
+            metrics,
+            clock,
+            stale_after: Duration::from_secs(180),
+            draining: CancellationToken::new(),
+        };
+        Self { router: router(state.clone()), state, monitor: Monitor::new(policy), _directory: directory }
+    }
+
+    /// Stores a minute as ingest does, arriving `arrived_at_ms`. Gives the alerts.
+    pub(super) fn consume(
+        &mut self,
+        stream: &str,
+        minute: Minute,
+        counts: &[(&str, u32)],
+        arrived_at_ms: i64,
+    ) -> Vec<AlertRecord> {
+        let count = |&(status, count)| StatusCount { status: Status::parse(status).unwrap(), count };
+        let batch =
+            TransactionBatch::try_new(stream.parse().unwrap(), minute, counts.iter().map(count).collect()).unwrap();
+        let mut judged = self.monitor.observe(batch);
+        let paging = self.state.evaluator.paging;
+        let alerts: Vec<_> = std::mem::take(&mut judged.alerts)
+            .into_iter()
+            .map(|alert| AlertRecord::of_stream(alert, &paging, arrived_at_ms, None))
+            .collect();
+        let commit = IngestCommit { judged: vec![judged], alerts, now_ms: arrived_at_ms, ..IngestCommit::default() };
+        self.commit(commit).alerts.clone()
+    }
+
+    /// Stores `minutes` usual minutes that end before `end`, arriving one minute after their starts.
+    pub(super) fn consume_usual(&mut self, stream: &str, end: Minute, minutes: i64) {
+        for back in (1..=minutes).rev() {
+            let minute = end.plus(-back);
+            let denied = u32::try_from(minute.epoch_minutes() % 3).unwrap() + 5;
+            self.consume(
+                stream,
+                minute,
+                &[("approved", 120), ("denied", denied)],
+                minute.plus(1).start().as_millisecond(),
+            );
+        }
+    }
+
+    /// Publishes the newest minutes of a stream, as ingest does after a commit.
+    pub(super) fn publish(&self, stream: &str, arrived_at_ms: i64) {
+        let stream: Stream = stream.parse().unwrap();
+        let history = Arc::new(self.monitor.history(&stream).unwrap().clone());
+        let newest = history.newest().unwrap().minute;
+        self.state.evaluator.snapshots.publish([(stream, Snapshot { history, newest, arrived_at_ms })]);
+    }
+
+    pub(super) fn dead_letter(&self, offset: i64, payload: &[u8]) {
+        let letter = DeadLetter {
+            topic: "transactions".into(),
+            partition: 0,
+            offset,
+            reason: "invalid_json",
+            detail: "the payload is not JSON".into(),
+            payload: Some(payload.to_vec()),
+            payload_bytes: payload.len(),
+            headers: "{}".into(),
+            received_at_ms: NOW_MS,
+        };
+        self.commit(IngestCommit { dead_letters: vec![letter], now_ms: NOW_MS, ..IngestCommit::default() });
+    }
+
+    /// On a thread of its own: a commit blocks, which a thread of the runtime must not.
+    fn commit(&self, commit: IngestCommit) -> Arc<IngestCommit> {
+        let (store, commit) = (self.state.store.clone(), Arc::new(commit));
+        let shared = Arc::clone(&commit);
+        thread::spawn(move || store.commit_ingest(shared)).join().unwrap().unwrap();
+        commit
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// The JSON of a 200.
+    pub(super) async fn ok(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+        answer.json
+    }
+
+    pub(super) async fn evaluate(&self, body: impl Into<Body>) -> Answer {
+        let request = Request::post("/alerts/evaluate").header("content-type", "application/json");
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    pub(super) async fn method(&self, method: Method, path: &str) -> Answer {
+        self.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
+    }
+}
+
+pub(super) fn minute(text: &str) -> Minute {
+    text.parse().unwrap()
+}
+
+/// The minute of [`NOW_MS`].
+pub(super) fn now() -> Minute {
+    minute("2025-07-12T15:00:00Z")
+}

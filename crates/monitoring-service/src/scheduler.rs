@@ -1,0 +1,143 @@
+//! Every 30 seconds: what no message announces. Silence, a monitor that is blind, deliveries that stick, retention, gauges.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    alerting::log_alert,
+    clock::Clock,
+    state::{FeedState, Heartbeats, Task},
+    store::{AlertRecord, Paging, Retention, Store, StoreError},
+    telemetry::Telemetry,
+};
+
+/// The longest wait between two signs of life.
+const BEAT: Duration = Duration::from_secs(10);
+
+/// Pruning steps of one pass: enough to keep up with any feed, few enough never to hold it up.
+const PRUNE_STEPS: usize = 100;
+
+/// A delivery on its way for longer than this is told of in the log.
+const STUCK_AFTER_MS: i64 = 10 * 60_000;
+
+/// What the scheduler works with and is told.
+pub struct Deps {
+    /// Where it looks and writes.
+    pub store: Store,
+    /// How the feed stands.
+    pub feed: FeedState,
+    /// Where signs of life go.
+    pub heartbeats: Heartbeats,
+    /// Where it is shown.
+    pub telemetry: Telemetry,
+    /// The time.
+    pub clock: Clock,
+    /// How often it looks.
+    pub interval: Duration,
+    /// A live stream without a new minute for this long is quiet.
+    pub stale_after: Duration,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// Who is paged.
+    pub paging: Paging,
+}
+
+/// Looks after things until it is told to stop.
+pub async fn run(deps: Deps, stop: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        match deps.pass().await {
+            Ok(()) => {}
+            Err(error @ StoreError::Closed) => return Err(error.into()),
+            Err(error) => {
+                deps.telemetry.store_errors.with_label_values(&["scheduler"]).inc();
+                tracing::error!(%error, "a scheduler pass failed; the next one tries again");
+            }
+        }
+        if deps.wait(&stop).await {
+            return Ok(());
+        }
+    }
+}
+
+impl Deps {
+    /// Waits for the next pass, with signs of life; true if it is to stop.
+    async fn wait(&self, stop: &CancellationToken) -> bool {
+        let mut left = self.interval;
+        while !left.is_zero() {
+            self.heartbeats.beat(Task::Scheduler, self.clock.now_ms());
+            let step = left.min(BEAT);
+            if tokio::time::timeout(step, stop.cancelled()).await.is_ok() {
+                return true;
+            }
+            left -= step;
+        }
+        stop.is_cancelled()
+    }
+
+    /// One pass.
+    pub(crate) async fn pass(&self) -> Result<(), StoreError> {
+        let now_ms = self.clock.now_ms();
+        for alert in self.watch_feed(now_ms).await? {
+            self.telemetry.alert(&alert);
+            log_alert(&alert);
+        }
+        self.show_outbox(now_ms).await?;
+        let streams = self.store.streams().await?;
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.telemetry.streams.set(count(streams.len()));
+        self.telemetry.quiet_streams.set(count(streams.iter().filter(|s| s.quiet_since_ms.is_some()).count()));
+        self.prune(now_ms).await
+    }
+
+    /// Silence is only judged by a monitor that sees everything there is: otherwise the silence may be its own.
+    async fn watch_feed(&self, now_ms: i64) -> Result<Vec<AlertRecord>, StoreError> {
+        let feed = self.feed.get();
+        self.telemetry.kafka_connected.set(i64::from(feed.connected));
+        if let Some(lag) = feed.lag {
+            self.telemetry.consumer_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        }
+        let stale_after_ms = i64::try_from(self.stale_after.as_millis()).unwrap_or(i64::MAX);
+        if !feed.connected {
+            let blind = now_ms - feed.since_ms > stale_after_ms;
+            return if blind {
+                self.store.note_blind(feed.since_ms, now_ms, self.paging).await
+            } else {
+                Ok(Vec::new())
+            };
+        }
+        let mut alerts = self.store.note_sight(now_ms, self.paging).await?;
+        if feed.caught_up && feed.topic_exists {
+            alerts.extend(self.store.sweep_silence(now_ms, stale_after_ms, self.paging).await?);
+        }
+        Ok(alerts)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds is exact in a double")]
+    async fn show_outbox(&self, now_ms: i64) -> Result<(), StoreError> {
+        let outbox = self.store.outbox().await?;
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.telemetry.outbox_pending.set(gauge(outbox.pending));
+        self.telemetry.outbox_dead.set(gauge(outbox.dead));
+        let age_ms = outbox.oldest_pending_created_at_ms.map_or(0, |created| now_ms - created);
+        self.telemetry.outbox_oldest_age.set(age_ms as f64 / 1000.0);
+        if age_ms > STUCK_AFTER_MS {
+            tracing::warn!(
+                pending = outbox.pending,
+                oldest_age_s = age_ms / 1000,
+                "alerts do not reach their receiver"
+            );
+        }
+        Ok(())
+    }
+
+    async fn prune(&self, now_ms: i64) -> Result<(), StoreError> {
+        for _ in 0..PRUNE_STEPS {
+            self.heartbeats.beat(Task::Scheduler, self.clock.now_ms());
+            if !self.store.prune_step(now_ms, self.retention).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! The outbox: deliveries that are due, and how each try ended.
+
+use rusqlite::params;
+
+use super::{Attempt, DeliveryOutcome, DueDelivery, Store, StoreError, alerts};
+
+/// How the outbox stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxState {
+    /// On their way.
+    pub pending: u64,
+    /// Given up.
+    pub dead: u64,
+    /// When the oldest of those on their way was asked for, milliseconds since 1970.
+    pub oldest_pending_created_at_ms: Option<i64>,
+}
+
+impl Store {
+    /// Deliveries due at `now_ms`, those waiting longest first.
+    pub async fn due_deliveries(&self, now_ms: i64, limit: u32) -> Result<Vec<DueDelivery>, StoreError> {
+        self.read(move |sql| {
+            let text = format!(
+                "SELECT deliveries.id AS delivery_id, attempts, created_at_ms, {} FROM deliveries JOIN alerts ON alerts.seq = alert_seq
+                 WHERE state = 'pending' AND next_attempt_at_ms <= ?1 ORDER BY next_attempt_at_ms, deliveries.id LIMIT ?2",
+                alerts::COLUMNS
+            );
+            let mut statement = sql.prepare_cached(&text)?;
+            let rows = statement.query_map(params![now_ms, limit], |row| {
+                Ok(DueDelivery {
+                    id: row.get("delivery_id")?,
+                    attempts: row.get("attempts")?,
+                    created_at_ms: row.get("created_at_ms")?,
+                    alert: alerts::read(row)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// When the next delivery is due, milliseconds since 1970; none if nothing is on its way.
+    pub async fn next_delivery_at(&self) -> Result<Option<i64>, StoreError> {
+        const NEXT: &str = "SELECT min(next_attempt_at_ms) FROM deliveries WHERE state = 'pending'";
+        self.read(|sql| Ok(sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?)).await
+    }
+
+    /// Notes how a try ended.
+    pub async fn finish_attempt(&self, delivery_id: i64, attempt: Attempt) -> Result<(), StoreError> {
+        self.writer
+            .call(move |transaction| {
+                let (state, next_attempt_at_ms) = match attempt.outcome {
+                    DeliveryOutcome::Delivered => ("delivered", None),
+                    DeliveryOutcome::Retry { at_ms } => ("pending", Some(at_ms)),
+                    DeliveryOutcome::Dead => ("dead", None),
+                };
+                transaction
+                    .sql
+                    .prepare_cached(
+                        "UPDATE deliveries SET state = ?2, attempts = attempts + 1, next_attempt_at_ms = ?3,
+                         last_attempt_at_ms = ?4, last_status = ?5, last_error = ?6 WHERE id = ?1",
+                    )?
+                    .execute(params![
+                        delivery_id,
+                        state,
+                        next_attempt_at_ms,
+                        attempt.at_ms,
+                        attempt.http_status,
+                        attempt.error
+                    ])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// How many deliveries are on their way and how many were given up.
+    pub async fn outbox(&self) -> Result<OutboxState, StoreError> {
+        self.read(|sql| {
+            let (pending, oldest_pending_created_at_ms) = sql
+                .prepare_cached("SELECT count(*), min(created_at_ms) FROM deliveries WHERE state = 'pending'")?
+                .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let dead = sql
+                .prepare_cached("SELECT count(*) FROM deliveries WHERE state = 'dead'")?
+                .query_row([], |row| row.get(0))?;
+            Ok(OutboxState { pending, dead, oldest_pending_created_at_ms })
+        })
+        .await
+    }
+}

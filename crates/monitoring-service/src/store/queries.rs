@@ -1,0 +1,303 @@
+//! Reading what is stored: streams, verdicts, totals, dead letters, gaps.
+
+use std::collections::BTreeMap;
+
+use detection::{Baseline, KnownMinute, Minute, Monitored, Severity, Verdict};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    AlertRecord, Store, StoreError, alerts,
+    ingest::{direction_from, severity_from, stream_id},
+};
+
+/// A stream: how fresh it is and how it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamRecord {
+    /// Its name.
+    pub name: String,
+    /// Its newest minute.
+    pub newest_minute: Minute,
+    /// When that minute came, milliseconds since 1970.
+    pub arrived_at_ms: i64,
+    /// Since when it is known to be quiet; none while minutes come.
+    pub quiet_since_ms: Option<i64>,
+    /// The worst verdict of its newest minute.
+    pub worst: Severity,
+    /// Its last alert.
+    pub last_alert: Option<AlertRecord>,
+}
+
+/// The verdict of a status in its stream's newest minute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusVerdict {
+    /// Which status.
+    pub status: Monitored,
+    /// Which minute.
+    pub minute: Minute,
+    /// Its count.
+    pub count: u32,
+    /// True for the 0 of a status that no batch named.
+    pub implied: bool,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The last alert of the status.
+    pub last_alert: Option<AlertRecord>,
+}
+
+/// Totals over a range of minutes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Totals per status, monitored ones first.
+    pub statuses: Vec<StatusTotal>,
+    /// The first known minute of the range.
+    pub first_minute: Option<Minute>,
+    /// The last one.
+    pub last_minute: Option<Minute>,
+    /// How many minutes of the range are known.
+    pub minutes_known: u64,
+}
+
+/// The total of a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusTotal {
+    /// Which status.
+    pub status: String,
+    /// Transactions.
+    pub count: u64,
+    /// Minutes with a row of the status.
+    pub minutes: u64,
+}
+
+/// A message that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterRecord {
+    /// Its number.
+    pub id: i64,
+    /// Where it stands.
+    pub topic: String,
+    /// Where it stands.
+    pub partition: i32,
+    /// Where it stands.
+    pub offset: i64,
+    /// A short stable name of the reason.
+    pub reason: String,
+    /// What exactly is wrong.
+    pub detail: String,
+    /// Its payload, cut at 64 KiB.
+    pub payload: Option<Vec<u8>>,
+    /// How long the payload was.
+    pub payload_bytes: u64,
+    /// Its headers as a JSON object of text.
+    pub headers: String,
+    /// When it was read, milliseconds since 1970.
+    pub received_at_ms: i64,
+}
+
+impl Store {
+    /// Every stream, in the order in which they first came.
+    pub async fn streams(&self) -> Result<Vec<StreamRecord>, StoreError> {
+        self.read(|sql| {
+            let sql = sql.unchecked_transaction()?;
+            let mut statement = sql.prepare_cached(&format!("{STREAM} ORDER BY id"))?;
+            let rows = statement.query_map([], read_stream)?.collect::<Result<Vec<_>, _>>()?;
+            rows.into_iter().map(|stream| with_last_alert(&sql, stream)).collect()
+        })
+        .await
+    }
+
+    /// One stream.
+    pub async fn stream(&self, name: &str) -> Result<Option<StreamRecord>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            let mut statement = sql.prepare_cached(&format!("{STREAM} WHERE name = ?1"))?;
+            let found = statement.query_row([name], read_stream).optional()?;
+            found.map(|stream| with_last_alert(&sql, stream)).transpose()
+        })
+        .await
+    }
+
+    /// The names of the streams, in the order in which they first came.
+    pub async fn stream_names(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|sql| {
+            let mut statement = sql.prepare_cached("SELECT name FROM streams ORDER BY id")?;
+            Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Known minutes of a stream at or before a minute, newest first; none of an unknown stream.
+    pub async fn known_minutes(
+        &self,
+        stream: &str,
+        before_or_at: Option<Minute>,
+        limit: usize,
+    ) -> Result<Vec<KnownMinute>, StoreError> {
+        let stream = stream.to_owned();
+        self.read(move |sql| match stream_id(sql, &stream)? {
+            Some(id) => known_minutes(sql, id, before_or_at, limit),
+            None => Ok(Vec::new()),
+        })
+        .await
+    }
+
+    /// The verdicts of a stream's newest minute, and the last alert of each status.
+    pub async fn newest_verdicts(&self, stream: &str) -> Result<Vec<StatusVerdict>, StoreError> {
+        let stream = stream.to_owned();
+        self.read(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            let mut statement = sql.prepare_cached(
+                "SELECT status_id, minute, count, implied, severity, direction, window_minutes, mean, std_dev, judged_count
+                 FROM minute_counts JOIN streams ON stream_id = streams.id AND minute = newest_minute
+                 WHERE name = ?1 AND status_id < 5 ORDER BY status_id",
+            )?;
+            let rows = statement.query_map([&stream], read_verdict)?.collect::<Result<Vec<_>, _>>()?;
+            let with_alert = |mut verdict: StatusVerdict| {
+                verdict.last_alert = alerts::last_of(&sql, &stream, Some(verdict.status))?;
+                Ok(verdict)
+            };
+            rows.into_iter().map(with_alert).collect()
+        })
+        .await
+    }
+
+    /// Totals per status of a stream's minutes in [from, to); empty for an unknown stream.
+    pub async fn summary(&self, stream: &str, from: Option<Minute>, to: Option<Minute>) -> Result<Summary, StoreError> {
+        let stream = stream.to_owned();
+        let from = from.map_or(i64::MIN, Minute::epoch_minutes);
+        let to = to.map_or(i64::MAX, Minute::epoch_minutes);
+        self.read(move |sql| match stream_id(sql, &stream)? {
+            Some(id) => summary(sql, id, from, to),
+            None => Ok(Summary::default()),
+        })
+        .await
+    }
+
+    /// Messages that could not be used, newest first, before the one of this number.
+    pub async fn dead_letters(&self, before: Option<i64>, limit: u32) -> Result<Vec<DeadLetterRecord>, StoreError> {
+        self.read(move |sql| {
+            let mut statement = sql.prepare_cached(
+                "SELECT id, topic, partition, offset, reason, detail, payload, payload_bytes, headers, received_at_ms
+                 FROM dead_letters WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
+                Ok(DeadLetterRecord {
+                    id: row.get(0)?,
+                    topic: row.get(1)?,
+                    partition: row.get(2)?,
+                    offset: row.get(3)?,
+                    reason: row.get(4)?,
+                    detail: row.get(5)?,
+                    payload: row.get(6)?,
+                    payload_bytes: row.get(7)?,
+                    headers: row.get(8)?,
+                    received_at_ms: row.get(9)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// When the newest loss of Kafka offsets was seen, milliseconds since 1970.
+    pub async fn newest_gap_at(&self) -> Result<Option<i64>, StoreError> {
+        const NEWEST: &str = "SELECT max(detected_at_ms) FROM gaps";
+        self.read(|sql| Ok(sql.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))?)).await
+    }
+}
+
+const STREAM: &str = "SELECT name, newest_minute, arrived_at_ms, iif(arrived_at_ms <= quiet_since_ms, quiet_since_ms, NULL) AS quiet_since_ms,
+    (SELECT max(severity) FROM minute_counts WHERE stream_id = streams.id AND minute = newest_minute) AS worst FROM streams";
+
+fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
+    Ok(StreamRecord {
+        name: row.get("name")?,
+        newest_minute: Minute::from_epoch_minutes(row.get("newest_minute")?),
+        arrived_at_ms: row.get("arrived_at_ms")?,
+        quiet_since_ms: row.get("quiet_since_ms")?,
+        worst: severity_from(row.get::<_, Option<u8>>("worst")?.unwrap_or(0)),
+        last_alert: None,
+    })
+}
+
+fn with_last_alert(sql: &Connection, mut stream: StreamRecord) -> Result<StreamRecord, StoreError> {
+    stream.last_alert = alerts::last_of(sql, &stream.name, None)?;
+    Ok(stream)
+}
+
+fn read_verdict(row: &Row<'_>) -> rusqlite::Result<StatusVerdict> {
+    let count = row.get("count")?;
+    let baseline = Baseline::from_figures(row.get("mean")?, row.get("std_dev")?, row.get("window_minutes")?);
+    // A row corrected after its time keeps the verdict of the count it was judged with.
+    let judged_count = row.get::<_, Option<u32>>("judged_count")?.unwrap_or(count);
+    Ok(StatusVerdict {
+        status: Monitored::ALL[row.get::<_, usize>("status_id")?],
+        minute: Minute::from_epoch_minutes(row.get("minute")?),
+        count,
+        implied: row.get("implied")?,
+        verdict: Verdict {
+            severity: severity_from(row.get("severity")?),
+            direction: row.get::<_, Option<u8>>("direction")?.map(direction_from),
+            z_score: baseline.z_score(judged_count),
+            baseline,
+        },
+        last_alert: None,
+    })
+}
+
+/// The newest known minutes of a stream at or before a minute, newest first.
+pub(super) fn known_minutes(
+    sql: &Connection,
+    stream_id: i64,
+    before_or_at: Option<Minute>,
+    limit: usize,
+) -> Result<Vec<KnownMinute>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT minute, status_id, count, implied, peak FROM minute_counts
+         WHERE stream_id = ?1 AND minute <= ?2 ORDER BY minute DESC, status_id",
+    )?;
+    let newest = before_or_at.map_or(i64::MAX, Minute::epoch_minutes);
+    let mut rows = statement.query(params![stream_id, newest])?;
+    let mut known: Vec<KnownMinute> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let minute = Minute::from_epoch_minutes(row.get(0)?);
+        if known.last().is_none_or(|last| last.minute != minute) {
+            if known.len() == limit {
+                break;
+            }
+            let peaks = [Severity::NotJudged; Monitored::COUNT];
+            known.push(KnownMinute { minute, counts: Default::default(), named: Default::default(), peaks });
+        }
+        let status: usize = row.get(1)?;
+        if let (Some(last), true) = (known.last_mut(), status < Monitored::COUNT) {
+            last.counts[status] = row.get(2)?;
+            last.named[status] = !row.get::<_, bool>(3)?;
+            last.peaks[status] = severity_from(row.get(4)?);
+        }
+    }
+    Ok(known)
+}
+
+fn summary(sql: &Connection, stream_id: i64, from: i64, to: i64) -> Result<Summary, StoreError> {
+    let sql = sql.unchecked_transaction()?;
+    let names: BTreeMap<i64, String> = sql
+        .prepare_cached("SELECT id, name FROM statuses")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut statement = sql.prepare_cached(
+        "SELECT status_id, sum(count), count(*), min(minute), max(minute) FROM minute_counts
+         WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 GROUP BY status_id",
+    )?;
+    let mut rows = statement.query(params![stream_id, from, to])?;
+    let mut summary = Summary::default();
+    while let Some(row) = rows.next()? {
+        let status = names.get(&row.get(0)?).cloned().unwrap_or_default();
+        let total = StatusTotal { status, count: row.get(1)?, minutes: row.get(2)? };
+        // Every known minute has a row of every monitored status, so any of them tells which minutes are known.
+        summary.minutes_known = summary.minutes_known.max(total.minutes);
+        summary.first_minute = summary.first_minute.into_iter().chain(row.get(3).map(Minute::from_epoch_minutes)).min();
+        summary.last_minute = summary.last_minute.into_iter().chain(row.get(4).map(Minute::from_epoch_minutes)).max();
+        summary.statuses.push(total);
+    }
+    Ok(summary)
+}

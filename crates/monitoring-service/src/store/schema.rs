@@ -1,0 +1,243 @@
+//! The database file: its lock, its checks and its tables. Knows no row.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::StoreError;
+
+/// Marks a database as ours ("txmn"), so that another program's file is never touched.
+const APPLICATION_ID: i32 = 0x7478_6d6e;
+
+/// Older versions can corrupt a database when the write-ahead log is reset (fixed in 3.51.3).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// The schema, step by step; `user_version` counts the steps taken. Steps are only ever added.
+const MIGRATIONS: &[&str] = &[r"
+CREATE TABLE streams (
+    id             INTEGER PRIMARY KEY,
+    name           TEXT NOT NULL UNIQUE,
+    newest_minute  INTEGER NOT NULL,
+    arrived_at_ms  INTEGER NOT NULL,
+    quiet_since_ms INTEGER
+) STRICT;
+
+CREATE TABLE statuses (
+    id   INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+INSERT INTO statuses (id, name) VALUES
+    (0, 'approved'), (1, 'denied'), (2, 'failed'), (3, 'reversed'), (4, 'backend_reversed');
+
+-- One row a (stream, minute, status); the verdict stays with the count it was given for.
+CREATE TABLE minute_counts (
+    stream_id      INTEGER NOT NULL,
+    minute         INTEGER NOT NULL,
+    status_id      INTEGER NOT NULL,
+    count          INTEGER NOT NULL CHECK (count BETWEEN 0 AND 4294967295),
+    implied        INTEGER NOT NULL CHECK (implied IN (0, 1)),
+    severity       INTEGER NOT NULL CHECK (severity BETWEEN 0 AND 5),
+    peak           INTEGER NOT NULL CHECK (peak BETWEEN 0 AND 5),
+    direction      INTEGER CHECK (direction IN (0, 1)),
+    window_minutes INTEGER NOT NULL,
+    mean           REAL,
+    std_dev        REAL,
+    judged_count   INTEGER,
+    PRIMARY KEY (stream_id, minute, status_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cooldowns (
+    stream_id  INTEGER NOT NULL,
+    status_id  INTEGER NOT NULL,
+    direction  INTEGER NOT NULL,
+    severity   INTEGER NOT NULL,
+    fired      INTEGER,
+    suppressed INTEGER NOT NULL,
+    PRIMARY KEY (stream_id, status_id, direction, severity)
+) STRICT, WITHOUT ROWID;
+
+-- Alerts of the stream, of submissions to /alerts/evaluate and of the monitor itself, in the order of recording.
+CREATE TABLE alerts (
+    seq               INTEGER PRIMARY KEY AUTOINCREMENT,
+    id                TEXT NOT NULL UNIQUE,
+    type              TEXT NOT NULL,
+    origin            TEXT NOT NULL,
+    recorded_at_ms    INTEGER NOT NULL,
+    severity          INTEGER NOT NULL,
+    message           TEXT NOT NULL,
+    stream            TEXT,
+    status_id         INTEGER,
+    direction         INTEGER,
+    minute            INTEGER,
+    count             INTEGER,
+    z_score           REAL,
+    window_minutes    INTEGER,
+    mean              REAL,
+    std_dev           REAL,
+    threshold         REAL,
+    late              INTEGER,
+    streams           TEXT,
+    suppressed_by     TEXT,
+    suppressed_before INTEGER NOT NULL,
+    not_paged         TEXT,
+    trace_id          TEXT
+) STRICT;
+CREATE INDEX alerts_by_stream ON alerts (stream, status_id, seq);
+CREATE INDEX alerts_of_submissions ON alerts (stream, status_id, direction, severity, seq) WHERE origin = 'evaluate';
+CREATE INDEX alerts_by_recording ON alerts (recorded_at_ms);
+
+-- The outbox: one row for each page that must reach the receiver.
+CREATE TABLE deliveries (
+    id                 INTEGER PRIMARY KEY AUTOINCREMENT,
+    alert_seq          INTEGER NOT NULL REFERENCES alerts (seq) ON DELETE CASCADE,
+    state              TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
+    attempts           INTEGER NOT NULL,
+    created_at_ms      INTEGER NOT NULL,
+    next_attempt_at_ms INTEGER,
+    last_attempt_at_ms INTEGER,
+    last_status        INTEGER,
+    last_error         TEXT
+) STRICT;
+CREATE INDEX deliveries_pending ON deliveries (next_attempt_at_ms) WHERE state = 'pending';
+CREATE INDEX deliveries_dead ON deliveries (id) WHERE state = 'dead';
+CREATE INDEX deliveries_by_alert ON deliveries (alert_seq);
+
+CREATE TABLE dead_letters (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    topic          TEXT NOT NULL,
+    partition      INTEGER NOT NULL,
+    offset         INTEGER NOT NULL,
+    reason         TEXT NOT NULL,
+    detail         TEXT NOT NULL,
+    payload        BLOB,
+    payload_bytes  INTEGER NOT NULL,
+    headers        TEXT NOT NULL,
+    received_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE gaps (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    topic          TEXT NOT NULL,
+    partition      INTEGER NOT NULL,
+    from_offset    INTEGER NOT NULL,
+    to_offset      INTEGER NOT NULL,
+    reason         TEXT NOT NULL,
+    detected_at_ms INTEGER NOT NULL
+) STRICT;
+
+-- The last record consumed of each partition. Its timestamp tells whether the record there is still the same one.
+CREATE TABLE offsets (
+    cluster_id        TEXT NOT NULL,
+    topic             TEXT NOT NULL,
+    partition         INTEGER NOT NULL,
+    last_offset       INTEGER NOT NULL,
+    last_timestamp_ms INTEGER,
+    PRIMARY KEY (cluster_id, topic, partition)
+) STRICT, WITHOUT ROWID;
+"];
+
+/// The database's path, and the lock that makes this process its only user for as long as it lives.
+pub(super) struct LockedPath {
+    pub(super) path: PathBuf,
+    _lock: File,
+}
+
+/// Takes the lock beside the database. Not on the database itself: closing a second descriptor of it would drop SQLite's own locks.
+pub(super) fn lock(path: &Path) -> Result<LockedPath, StoreError> {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let refuse = |why: String| StoreError::Broken(format!("cannot lock {}: {why}", lock_path.display()));
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(|error| refuse(format!("{error}; does the folder exist and may we write there?")))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(LockedPath { path: path.to_owned(), _lock: lock }),
+        Err(TryLockError::WouldBlock) => {
+            Err(refuse("another monitoring-service uses this database; stop it, or set another DATABASE_PATH".into()))
+        }
+        Err(TryLockError::Error(error)) => Err(refuse(error.to_string())),
+    }
+}
+
+/// Opens the one read-write connection; makes or migrates the tables. A file that is not ours stays byte for byte as it is.
+pub(super) fn open_writer(locked: &LockedPath) -> Result<Connection, StoreError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(StoreError::Broken(format!(
+            "SQLite {} is too old: 3.51.3 or later is needed",
+            rusqlite::version()
+        )));
+    }
+    let path = &locked.path;
+    let has_content = path.metadata().is_ok_and(|file| file.len() > 0);
+    if has_content {
+        check(path)?;
+    }
+    let refuse = |error| refused(path, &error);
+    let mut connection = Connection::open(path).map_err(refuse)?;
+    prepare(&mut connection).map_err(refuse)?;
+    Ok(connection)
+}
+
+/// Looks at a database through a read-only connection, before anything could change it.
+fn check(path: &Path) -> Result<(), StoreError> {
+    let read = || -> rusqlite::Result<(i32, usize)> {
+        let connection = open_reader(path)?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+        let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        Ok((application, connection.pragma_query_value(None, "user_version", |row| row.get(0))?))
+    };
+    let (application, version) = read().map_err(|error| refused(path, &error))?;
+    if application != APPLICATION_ID {
+        return Err(StoreError::Broken(format!(
+            "{} is a database of another program; set another DATABASE_PATH",
+            path.display()
+        )));
+    }
+    if version > MIGRATIONS.len() {
+        return Err(StoreError::Broken(format!(
+            "{} has schema {version}, made by a newer version of this program, which knows {}; run that version, or set another DATABASE_PATH",
+            path.display(),
+            MIGRATIONS.len()
+        )));
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, error: &rusqlite::Error) -> StoreError {
+    StoreError::Broken(format!(
+        "cannot use the database {}: {error}; restore it from a backup, or set another DATABASE_PATH (the file was not changed)",
+        path.display()
+    ))
+}
+
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", step + 1)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Opens a connection that can only read, and waits for nobody.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "query_only", "ON")?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}

@@ -1,0 +1,248 @@
+//! Every metric of the service on one screen. The help texts are the documentation; label values are bounded.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use common::metrics::Metrics;
+use detection::{Judged, Monitored, RowChange, Timeliness};
+use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::store::AlertRecord;
+
+/// Streams and statuses with label values of their own; the rest is `other`.
+const MOST_LABELS: usize = 32;
+
+/// What names beyond [`MOST_LABELS`] are counted under.
+const OTHER: &str = "other";
+
+/// The metrics of the service. A clone is the same metrics.
+#[derive(Clone)]
+pub struct Telemetry {
+    /// `monitoring_messages_consumed_total{result}`: stored, dead_letter.
+    pub messages_consumed: IntCounterVec,
+    /// `monitoring_ingest_batch_duration_seconds`: reading, judging and committing the messages of one transaction.
+    pub batch_duration: Histogram,
+    /// `monitoring_store_insert_duration_seconds`: the transaction of a batch.
+    pub insert_duration: Histogram,
+    /// `monitoring_transactions_total{stream,status}`: each minute counts once, when it is first known; corrections are in the database.
+    transactions: IntCounterVec,
+    /// `monitoring_transactions_per_minute{stream,status}`: the count of the newest minute.
+    per_minute: IntGaugeVec,
+    /// `monitoring_anomaly_score{stream,status}`: |z| of the newest minute; 0 where no z-score exists.
+    score: GaugeVec,
+    /// `monitoring_anomaly_score_max{stream}`: the largest of them.
+    score_max: GaugeVec,
+    /// `monitoring_severity{stream,status}`: 0 not judged, 1 learning, 2 normal, 3 warning, 5 critical.
+    severity: IntGaugeVec,
+    /// `monitoring_watermark_seconds{stream}`: start of the newest known minute, seconds since 1970.
+    watermark: GaugeVec,
+    /// `monitoring_alerts_total{origin,status,severity,disposition}`: recorded alerts, dispatched or suppressed.
+    pub alerts: IntCounterVec,
+    /// `monitoring_evaluations_total{severity}`: counts judged for `POST /alerts/evaluate`.
+    pub evaluations: IntCounterVec,
+    /// `monitoring_late_minutes_total{result}`: minutes that came late: judged, too_late.
+    pub late_minutes: IntCounterVec,
+    /// `monitoring_dead_letters_total{reason}`: messages that could not be used.
+    pub dead_letters: IntCounterVec,
+    /// `monitoring_offset_gaps_total{reason}`: losses of Kafka offsets: retention, recreated.
+    pub offset_gaps: IntCounterVec,
+    /// `monitoring_offsets_missing_total`: offsets that are missing inside the log, which is no fault (markers, compaction).
+    pub offsets_missing: IntCounter,
+    /// `monitoring_kafka_connected`: 1 while the brokers answer.
+    pub kafka_connected: IntGauge,
+    /// `monitoring_consumer_lag_messages`: messages not yet read.
+    pub consumer_lag: IntGauge,
+    /// `monitoring_quiet_streams`: live streams without a new minute for `STALE_AFTER`.
+    pub quiet_streams: IntGauge,
+    /// `monitoring_streams`: known streams.
+    pub streams: IntGauge,
+    /// `monitoring_outbox_pending`: deliveries on their way.
+    pub outbox_pending: IntGauge,
+    /// `monitoring_outbox_dead`: deliveries given up.
+    pub outbox_dead: IntGauge,
+    /// `monitoring_outbox_oldest_age_seconds`: age of the oldest delivery on its way.
+    pub outbox_oldest_age: Gauge,
+    /// `monitoring_delivery_attempts_total{outcome}`: tries to deliver an alert: delivered, retry, dead.
+    pub delivery_attempts: IntCounterVec,
+    /// `monitoring_delivery_duration_seconds`: one try, until the receiver's answer or its timeout.
+    pub delivery_duration: Histogram,
+    /// `monitoring_store_errors_total{operation}`: the database could not be used.
+    pub store_errors: IntCounterVec,
+    labels: Arc<Mutex<Labels>>,
+}
+
+/// Which names have label values of their own.
+#[derive(Default)]
+struct Labels {
+    streams: BTreeSet<String>,
+    statuses: BTreeSet<String>,
+}
+
+fn own_label(names: &mut BTreeSet<String>, name: &str) -> bool {
+    if names.contains(name) {
+        return true;
+    }
+    let room = names.len() < MOST_LABELS;
+    if room {
+        names.insert(name.to_owned());
+    }
+    room
+}
+
+impl Telemetry {
+    /// Registers every metric.
+    pub fn new(metrics: &Metrics) -> Self {
+        let counters = |name, help, labels: &[&str]| metrics.counter_vec(name, help, labels);
+        let build = metrics.int_gauge_vec("monitoring_build_info", "1, with the version that runs", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let statuses = Monitored::ALL.map(|status| status.name().to_owned()).into();
+        Self {
+            messages_consumed: counters(
+                "monitoring_messages_consumed_total",
+                "Messages consumed from Kafka",
+                &["result"],
+            ),
+            batch_duration: metrics.histogram(
+                "monitoring_ingest_batch_duration_seconds",
+                "Reading, judging and committing the messages of one transaction",
+                &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0],
+            ),
+            insert_duration: metrics.histogram(
+                "monitoring_store_insert_duration_seconds",
+                "The database transaction of one batch",
+                &[0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0],
+            ),
+            transactions: counters(
+                "monitoring_transactions_total",
+                "Transactions of minutes when first known",
+                &["stream", "status"],
+            ),
+            per_minute: metrics.int_gauge_vec(
+                "monitoring_transactions_per_minute",
+                "Transactions of the newest minute",
+                &["stream", "status"],
+            ),
+            score: metrics.gauge_vec(
+                "monitoring_anomaly_score",
+                "|z| of the newest minute, 0 where none exists",
+                &["stream", "status"],
+            ),
+            score_max: metrics.gauge_vec(
+                "monitoring_anomaly_score_max",
+                "The largest |z| of the newest minute",
+                &["stream"],
+            ),
+            severity: metrics.int_gauge_vec(
+                "monitoring_severity",
+                "Verdict of the newest minute: 1 learning, 2 normal, 3 warning, 5 critical",
+                &["stream", "status"],
+            ),
+            watermark: metrics.gauge_vec(
+                "monitoring_watermark_seconds",
+                "Start of the newest known minute, seconds since 1970",
+                &["stream"],
+            ),
+            alerts: counters(
+                "monitoring_alerts_total",
+                "Alerts recorded, dispatched or suppressed",
+                &["origin", "status", "severity", "disposition"],
+            ),
+            evaluations: counters(
+                "monitoring_evaluations_total",
+                "Counts judged for POST /alerts/evaluate",
+                &["severity"],
+            ),
+            late_minutes: counters("monitoring_late_minutes_total", "Minutes that came late", &["result"]),
+            dead_letters: counters("monitoring_dead_letters_total", "Messages that could not be used", &["reason"]),
+            offset_gaps: counters("monitoring_offset_gaps_total", "Losses of Kafka offsets", &["reason"]),
+            offsets_missing: metrics.counter(
+                "monitoring_offsets_missing_total",
+                "Offsets missing inside the log (transaction markers, compaction)",
+            ),
+            kafka_connected: metrics.int_gauge("monitoring_kafka_connected", "1 while the Kafka brokers answer"),
+            consumer_lag: metrics.int_gauge("monitoring_consumer_lag_messages", "Messages not yet read"),
+            quiet_streams: metrics.int_gauge("monitoring_quiet_streams", "Live streams that went quiet"),
+            streams: metrics.int_gauge("monitoring_streams", "Known streams"),
+            outbox_pending: metrics.int_gauge("monitoring_outbox_pending", "Deliveries on their way"),
+            outbox_dead: metrics.int_gauge("monitoring_outbox_dead", "Deliveries given up"),
+            outbox_oldest_age: metrics
+                .gauge("monitoring_outbox_oldest_age_seconds", "Age of the oldest delivery on its way"),
+            delivery_attempts: counters(
+                "monitoring_delivery_attempts_total",
+                "Tries to deliver an alert",
+                &["outcome"],
+            ),
+            delivery_duration: metrics.histogram(
+                "monitoring_delivery_duration_seconds",
+                "One try to deliver an alert",
+                &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+            ),
+            store_errors: counters("monitoring_store_errors_total", "The database could not be used", &["operation"]),
+            labels: Arc::new(Mutex::new(Labels { streams: BTreeSet::new(), statuses })),
+        }
+    }
+
+    /// Gives these streams label values of their own before any other, in this order.
+    pub fn know_streams<'a>(&self, streams: impl IntoIterator<Item = &'a String>) {
+        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        for stream in streams {
+            own_label(&mut labels.streams, stream);
+        }
+    }
+
+    /// Counts minutes that were committed, in their order.
+    pub fn committed(&self, judged: &[Judged]) {
+        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        // A backlog brings a thousand minutes at a time: they are added up first.
+        let mut totals: HashMap<(&str, &str), u64> = HashMap::new();
+        let mut newest: HashMap<&str, &Judged> = HashMap::new();
+        for judged in judged {
+            let stream = judged.batch.stream().as_str();
+            if judged.is_new {
+                for transaction in judged.batch.transactions() {
+                    *totals.entry((stream, transaction.status.name())).or_default() += u64::from(transaction.count);
+                }
+            }
+            match judged.timeliness {
+                Timeliness::Fresh => drop(newest.insert(stream, judged)),
+                Timeliness::Late => self.late_minutes.with_label_values(&["judged"]).inc(),
+                Timeliness::TooLate => self.late_minutes.with_label_values(&["too_late"]).inc(),
+            }
+        }
+        for ((stream, status), count) in totals {
+            let stream = if own_label(&mut labels.streams, stream) { stream } else { OTHER };
+            let status = if own_label(&mut labels.statuses, status) { status } else { OTHER };
+            self.transactions.with_label_values(&[stream, status]).inc_by(count);
+        }
+        for (stream, judged) in newest {
+            if own_label(&mut labels.streams, stream) {
+                self.newest(stream, judged);
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact in a double for ages to come")]
+    fn newest(&self, stream: &str, judged: &Judged) {
+        let mut score_max: f64 = 0.0;
+        for row in &judged.rows {
+            let RowChange::Judged { verdict, .. } = row.change else { continue };
+            let labels = [stream, row.status.name()];
+            let score = verdict.z_score.map_or(0.0, |z| z.get().abs());
+            score_max = score_max.max(score);
+            self.score.with_label_values(&labels).set(score);
+            self.per_minute.with_label_values(&labels).set(i64::from(row.count));
+            self.severity.with_label_values(&labels).set(i64::from(verdict.severity.code()));
+        }
+        self.score_max.with_label_values(&[stream]).set(score_max);
+        self.watermark.with_label_values(&[stream]).set((judged.batch.minute().epoch_minutes() * 60) as f64);
+    }
+
+    /// Counts an alert that was recorded.
+    pub fn alert(&self, alert: &AlertRecord) {
+        let status = alert.anomaly.as_ref().map_or("none", |anomaly| anomaly.status.name());
+        let disposition = if alert.is_dispatched() { "dispatched" } else { "suppressed" };
+        self.alerts.with_label_values(&[alert.origin.name(), status, alert.severity.name(), disposition]).inc();
+    }
+}

@@ -1,0 +1,85 @@
+//! The binary itself: exit codes and what is said where.
+
+use std::{
+    io::Write,
+    process::{Command, Output},
+};
+
+use embedded_kafka::EmbeddedKafka;
+use tempfile::NamedTempFile;
+
+use crate::harness::{TWO_STREAMS, consume};
+
+fn csv(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("written");
+    file
+}
+
+/// Runs it with nothing inherited: variables of the developer's shell must not decide a test.
+fn run(file: &NamedTempFile, args: &[&str], variables: &[(&str, &str)]) -> (Output, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_stream-processor"))
+        .env_clear()
+        .envs(variables.iter().copied())
+        .arg("--file")
+        .arg(file.path())
+        .args(args)
+        .output()
+        .expect("the binary runs");
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    (output, stdout, stderr)
+}
+
+#[test]
+fn a_dry_run_prints_what_would_be_sent_and_needs_no_kafka() {
+    let (output, stdout, stderr) = run(&csv(TWO_STREAMS), &["--dry-run"], &[]);
+    assert!(output.status.success(), "{stderr}");
+    for part in
+        ["minutes   3, from 2025-07-12T13:45:00Z to 2025-07-12T13:47:00Z; streams: 2", "5 with 10 rows", "Dry run"]
+    {
+        assert!(stdout.contains(part), "{part} in {stdout}");
+    }
+}
+
+#[tokio::test]
+async fn everything_acknowledged_is_exit_code_0() {
+    let kafka = EmbeddedKafka::start().await.unwrap();
+    let variables = [("KAFKA_BOOTSTRAP_SERVERS", &*kafka.bootstrap_servers()), ("STREAM_SPEED", "max")];
+    let (output, stdout, stderr) = run(&csv(TWO_STREAMS), &["--metrics-addr", "127.0.0.1:0"], &variables);
+    assert_eq!((output.status.code(), &*stderr), (Some(0), ""));
+    let record: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert!(record.to_string().contains("all that was sent is acknowledged"), "{record}");
+    consume(&kafka, 5);
+}
+
+#[test]
+fn an_unacknowledged_message_is_exit_code_1_and_its_secret_properties_stay_secret() {
+    let variables =
+        [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9"), ("KAFKA_PROPERTIES", "message.timeout.ms=50,client.rack=hunter2")];
+    let (output, stdout, stderr) = run(&csv(TWO_STREAMS), &["--speed", "max"], &variables);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("error: 5 of 5 messages were not acknowledged"), "{stderr}");
+    assert!(!stderr.contains("hunter2") && !stdout.contains("hunter2"));
+}
+
+#[test]
+fn a_bad_row_is_exit_code_1_with_file_line_and_column() {
+    let file = csv("timestamp,status,count\n2025-07-12 13:45,denied,many\n2025-07-12 13:45,failed,1\n");
+    let (output, _, stderr) = run(&file, &[], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let path = file.path().display();
+    assert!(
+        stderr.contains(&format!("error: {path}: line 2, column count: \"many\" is not a whole number")),
+        "{stderr}"
+    );
+    let (output, stdout, _) = run(&file, &["--dry-run", "--on-error", "skip"], &[]);
+    assert!(output.status.success() && stdout.contains("1 with 1 rows; 1 bad rows skipped"), "{stdout}");
+}
+
+#[test]
+fn bad_usage_is_exit_code_2() {
+    let (output, _, stderr) = run(&csv(TWO_STREAMS), &[], &[("STREAM_SPEED", "warp")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("'warp'") && stderr.contains("STREAM_SPEED"), "{stderr}");
+}
