@@ -115,6 +115,7 @@ impl App {
             policy: self.config.policy(),
             max_streams: self.config.max_streams as usize,
             paging: self.config.paging(),
+            refresh: ingest::REFRESH,
         }
     }
 

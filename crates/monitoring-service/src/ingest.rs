@@ -4,23 +4,21 @@
 //! same: forget, read the stored offsets, look at the broker's log, assign again. No consumer group: one replica owns its
 //! database and all partitions, and is back at once after a kill.
 
+mod batch;
 mod kafka;
 mod plan;
+mod publish;
 mod reader;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::anyhow;
-use detection::{Policy, Stream, Timeliness};
-use opentelemetry::{
-    Context, KeyValue,
-    global::BoxedSpan,
-    trace::{Link, Span as _, SpanContext, TraceContextExt as _, Tracer as _},
-};
+use detection::{Policy, Stream};
+use opentelemetry::trace::Span as _;
 use rdkafka::{
     Message as _,
     consumer::Consumer as _,
@@ -31,16 +29,16 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    batch::{Batch, commit_span},
     kafka::{KafkaConsumer, Topic},
     plan::{Lost, Start},
-    reader::{Reader, Reading},
+    reader::Reader,
 };
 use crate::{
-    alerting::log_alert,
     clock::{Clock, Stopwatch},
     config::KafkaProperties,
-    state::{Feed, FeedState, Heartbeats, Snapshot, Snapshots, Task},
-    store::{AlertRecord, Gap, GapReason, IngestCommit, OffsetAdvance, Paging, Store, StoreError, StoredOffset},
+    state::{FeedState, Heartbeats, Snapshots, Task},
+    store::{Gap, GapReason, IngestCommit, OffsetAdvance, Paging, Store, StoreError, StoredOffset},
     telemetry::Telemetry,
 };
 
@@ -54,16 +52,13 @@ const GATHER: Duration = Duration::from_millis(20);
 const WAIT: Duration = Duration::from_millis(100);
 
 /// How often the topic is asked about: it may have new partitions, or be another one of the same name.
-const REFRESH: Duration = Duration::from_secs(30);
+pub const REFRESH: Duration = Duration::from_secs(30);
 
 /// How often Kafka is told the offsets.
 const TELL: Duration = Duration::from_secs(1);
 
 /// Between attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// Links from the transaction of a backlog to the messages in it.
-const MOST_LINKS: usize = 32;
 
 /// What ingest is told.
 #[derive(Clone, Debug)]
@@ -82,6 +77,8 @@ pub struct Settings {
     pub max_streams: usize,
     /// Who is paged.
     pub paging: Paging,
+    /// How often the topic is asked about; [`REFRESH`].
+    pub refresh: Duration,
 }
 
 /// What ingest works with.
@@ -171,6 +168,9 @@ struct Ingest {
     told_late: HashSet<Stream>,
 }
 
+/// A record that was read, and its partition.
+type Anchor = (i32, StoredOffset);
+
 /// How far a partition was read.
 #[derive(Clone, Copy, Debug)]
 struct Position {
@@ -190,14 +190,6 @@ impl Position {
     }
 }
 
-/// What was read for one transaction.
-struct Batch {
-    commit: IngestCommit,
-    messages: usize,
-    /// The spans of the first messages.
-    spans: Vec<SpanContext>,
-}
-
 impl Ingest {
     /// From the assignment to the first thing that goes wrong, or the stop.
     fn session(&mut self, consumer: &KafkaConsumer, stop: &CancellationToken) -> Result<(), Interrupted> {
@@ -210,6 +202,7 @@ impl Ingest {
         }
         self.assign(consumer, &topic)?;
         let (mut refreshed, mut told) = (Stopwatch::start(), Stopwatch::start());
+        let mut anchor = None;
         while !stop.is_cancelled() {
             self.beat();
             self.gather(consumer, &topic)?;
@@ -218,16 +211,36 @@ impl Ingest {
                 told = Stopwatch::start();
                 self.tell_offsets(consumer);
             }
-            if refreshed.elapsed() > REFRESH {
+            if refreshed.elapsed() > self.settings.refresh {
                 refreshed = Stopwatch::start();
-                let now = kafka::topic(consumer.client(), &self.settings.topic).map_err(Interrupted::Unreachable)?;
-                if now != topic {
-                    return Err(Interrupted::TopicChanged(format!("{topic:?} is now {now:?}")));
-                }
+                self.refresh(consumer, &topic, anchor)?;
+                anchor = self.newest_read();
             }
         }
         self.tell_offsets(consumer);
         Ok(())
+    }
+
+    /// Looks whether the topic is still the one that is being read. The brokers do not tell: librdkafka goes on at its
+    /// offset in a topic that was deleted, made again and filled beyond it. So a record read a while ago is looked at again.
+    fn refresh(&self, consumer: &KafkaConsumer, topic: &Topic, anchor: Option<Anchor>) -> Result<(), Interrupted> {
+        let now = kafka::topic(consumer.client(), &self.settings.topic).map_err(Interrupted::Unreachable)?;
+        if now != *topic {
+            return Err(Interrupted::TopicChanged(format!("{topic:?} is now {now:?}")));
+        }
+        let Some((partition, read)) = anchor else { return Ok(()) };
+        match kafka::timestamp_at(&self.settings, partition, read.last_offset)? {
+            Some(timestamp_ms) if Some(timestamp_ms) != read.last_timestamp_ms => Err(self.recreated(consumer, topic)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The record stored last, of the partition where it is newest: retention takes it last.
+    fn newest_read(&self) -> Option<Anchor> {
+        let stored = self.positions.iter().filter_map(|(partition, position)| Some((*partition, position.stored?)));
+        stored
+            .filter(|(_, stored)| stored.last_timestamp_ms.is_some())
+            .max_by_key(|(_, stored)| stored.last_timestamp_ms)
     }
 
     /// Decides where to go on in each partition, records what is lost, and assigns.
@@ -324,7 +337,7 @@ impl Ingest {
             && stored.last_offset == here.last_offset
             && stored != here
         {
-            return Err(self.recreated(consumer, topic, partition, stored));
+            return Err(self.recreated(consumer, topic));
         }
         let (next, first) = (position.next(), position.read.is_none());
         if here.last_offset < next {
@@ -339,15 +352,16 @@ impl Ingest {
         Ok(())
     }
 
-    /// Another record stands where the last one consumed was: the topic was made again and filled beyond it.
-    fn recreated(&self, consumer: &KafkaConsumer, topic: &Topic, partition: i32, stored: StoredOffset) -> Interrupted {
-        let record = || -> Result<(), Interrupted> {
-            let log = kafka::log(consumer.client(), &self.settings.topic, partition)?;
-            let start = plan::anew(stored.last_offset + 1, log, GapReason::Recreated);
-            Ok(self.record_loss(topic, partition, Some(stored), &start)?)
+    /// Another record stands where one was consumed: the topic was made again and filled beyond it. All of it is read anew.
+    fn recreated(&self, consumer: &KafkaConsumer, topic: &Topic) -> Interrupted {
+        let record = |(partition, position): (&i32, &Position)| -> Result<(), Interrupted> {
+            let log = kafka::log(consumer.client(), &self.settings.topic, *partition)?;
+            let next = position.stored.map_or(log.low, |stored| stored.last_offset + 1);
+            let start = plan::anew(next, log, GapReason::Recreated);
+            Ok(self.record_loss(topic, *partition, position.stored, &start)?)
         };
-        match record() {
-            Ok(()) => Interrupted::TopicChanged(format!("partition {partition} was made again")),
+        match self.positions.iter().filter(|(_, position)| position.stored.is_some()).try_for_each(record) {
+            Ok(()) => Interrupted::TopicChanged("it was made again".to_owned()),
             Err(interrupted) => interrupted,
         }
     }
@@ -374,80 +388,6 @@ impl Ingest {
         Ok(())
     }
 
-    /// Publishes what is stored now: histories, figures, log lines.
-    fn announce(&mut self, commit: &IngestCommit, messages: usize) {
-        let Deps { telemetry, snapshots, .. } = &self.deps;
-        let mut newest: HashMap<&Stream, bool> = HashMap::new();
-        for judged in &commit.judged {
-            *newest.entry(judged.batch.stream()).or_default() |= judged.timeliness == Timeliness::Fresh;
-            if judged.timeliness == Timeliness::TooLate && self.told_late.insert(judged.batch.stream().clone()) {
-                let (stream, minute) = (judged.batch.stream().as_str(), judged.batch.minute().to_string());
-                tracing::warn!(stream, minute, "minutes older than ALLOWED_LATENESS are stored and not judged");
-            }
-        }
-        let snapshot = |(stream, fresh): (&Stream, bool)| {
-            let history = self.reader.monitor.history(stream)?;
-            let before = if fresh { None } else { Some(snapshots.get(stream.as_str())?.arrived_at_ms) };
-            let arrived_at_ms = before.unwrap_or(commit.now_ms);
-            let newest = history.newest()?.minute;
-            Some((stream.clone(), Snapshot { history: Arc::new(history.clone()), newest, arrived_at_ms }))
-        };
-        snapshots.publish(newest.into_iter().filter_map(snapshot).collect::<Vec<_>>());
-        telemetry.committed(&commit.judged);
-        let dead = commit.dead_letters.len();
-        telemetry.messages_consumed.with_label_values(&["stored"]).inc_by((messages - dead) as u64);
-        telemetry.messages_consumed.with_label_values(&["dead_letter"]).inc_by(dead as u64);
-        for letter in &commit.dead_letters {
-            telemetry.dead_letters.with_label_values(&[letter.reason]).inc();
-            let (topic, partition, offset) = (&letter.topic, letter.partition, letter.offset);
-            tracing::warn!(topic, partition, offset, reason = letter.reason, detail = letter.detail, "dead letter");
-        }
-        for alert in &commit.alerts {
-            telemetry.alert(alert);
-            if alert.is_dispatched() {
-                log_alert(alert);
-            }
-        }
-    }
-
-    /// Says what went wrong: in the log when it is news, in the health always.
-    fn note(&self, interrupted: &Interrupted) {
-        let text = interrupted.to_string();
-        if self.deps.feed.get().error.as_ref() != Some(&text) {
-            tracing::warn!(
-                brokers = self.settings.bootstrap_servers,
-                topic = self.settings.topic,
-                error = text,
-                "not consuming"
-            );
-        }
-        self.publish(|feed| {
-            feed.connected &= !matches!(interrupted, Interrupted::Unreachable(_));
-            // A topic that is not there has nothing to catch up with.
-            feed.caught_up = feed.connected && matches!(interrupted, Interrupted::NoTopic);
-            (feed.lag, feed.error) = (None, Some(text));
-        });
-    }
-
-    fn publish_progress(&self, consumer: &KafkaConsumer) {
-        let caught_up = self.positions.values().all(|position| position.at_end);
-        let next = self.positions.iter().map(|(partition, position)| (*partition, position.next()));
-        let lag = if caught_up { 0 } else { consumer.context().lag(next) };
-        self.publish(|feed| (feed.caught_up, feed.lag) = (caught_up, Some(lag)));
-    }
-
-    fn publish(&self, change: impl FnOnce(&mut Feed)) {
-        self.deps.feed.update(self.deps.clock.now_ms(), change);
-    }
-
-    fn tell_offsets(&self, consumer: &KafkaConsumer) {
-        let read = self.positions.iter().filter(|(_, position)| position.stored.is_some());
-        let next = read.map(|(partition, position)| (*partition, position.next()));
-        if let Err(error) = kafka::tell_offsets(consumer, &self.settings.topic, next) {
-            tracing::debug!(%error, "Kafka was not told the offsets; lag tools show old ones");
-        }
-    }
-
     fn beat(&self) {
         self.deps.heartbeats.beat(Task::Ingest, self.deps.clock.now_ms());
     }
@@ -456,46 +396,5 @@ impl Ingest {
         self.beat();
         // Either way the loop goes on and looks whether to stop.
         drop(self.deps.runtime.block_on(async { tokio::time::timeout(length, stop.cancelled()).await }));
-    }
-}
-
-impl Batch {
-    fn new(now_ms: i64) -> Self {
-        Self { commit: IngestCommit { now_ms, ..IngestCommit::default() }, messages: 0, spans: Vec::new() }
-    }
-
-    fn push(&mut self, reading: Reading, span: SpanContext, paging: &Paging) {
-        self.messages += 1;
-        match reading {
-            Reading::DeadLetter(letter) => self.commit.dead_letters.push(letter),
-            Reading::Judged(mut judged) => {
-                for alert in judged.alerts.drain(..) {
-                    self.commit.cooldowns.push((alert.key.clone(), alert.cooldown));
-                    let trace_id = Some(span.trace_id().to_string());
-                    self.commit.alerts.push(AlertRecord::of_stream(alert, paging, self.commit.now_ms, trace_id));
-                }
-                self.commit.judged.push(judged);
-            }
-        }
-        if self.spans.len() < MOST_LINKS && span.is_sampled() {
-            self.spans.push(span);
-        }
-    }
-}
-
-/// The span of a transaction: a child of its one message's span, or one of its own with links to the first of many.
-fn commit_span(messages: usize, spans: &[SpanContext]) -> BoxedSpan {
-    let tracer = common::trace::tracer();
-    let links = spans.iter().map(|span| Link::with_context(span.clone())).collect();
-    let count = i64::try_from(messages).unwrap_or(i64::MAX);
-    let builder = tracer.span_builder("store batch").with_attributes([
-        KeyValue::new("db.system.name", "sqlite"),
-        KeyValue::new("messaging.batch.message_count", count),
-    ]);
-    match spans {
-        [only] if messages == 1 => {
-            builder.start_with_context(&tracer, &Context::new().with_remote_span_context(only.clone()))
-        }
-        _ => builder.with_links(links).start_with_context(&tracer, &Context::new()),
     }
 }

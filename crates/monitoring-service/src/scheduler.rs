@@ -66,11 +66,11 @@ impl Deps {
         let mut left = self.interval;
         while !left.is_zero() {
             self.heartbeats.beat(Task::Scheduler, self.clock.now_ms());
-            let step = left.min(BEAT);
-            if tokio::time::timeout(step, stop.cancelled()).await.is_ok() {
+            let pause = left.min(BEAT);
+            if tokio::time::timeout(pause, stop.cancelled()).await.is_ok() {
                 return true;
             }
-            left -= step;
+            left -= pause;
         }
         stop.is_cancelled()
     }

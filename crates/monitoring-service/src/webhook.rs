@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest wait that a receiver can ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Why a receiver did not take an alert. No text here holds its address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,7 +120,7 @@ impl WebhookClient {
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", id.to_string())
             .body(body);
-        let answer = request.send().await.map_err(|error| unreachable(error))?;
+        let answer = request.send().await.map_err(unreachable)?;
         match answer.status() {
             status if status.is_success() => Ok(status.as_u16()),
             StatusCode::GONE => Err(WebhookError::Gone),
@@ -198,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn retry_after_is_read_as_seconds_and_as_a_date() {
         let limited = |value: &str| ResponseTemplate::new(429).insert_header("retry-after", value);
-        let seconds = RetryAfter::Delay(Duration::from_secs(120));
+        let seconds = RetryAfter::Delay(Duration::from_mins(2));
         assert_eq!(answer(limited("120")).await, refused(429, Some(seconds)));
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         assert_eq!(answer(limited("Sun, 06 Nov 1994 08:49:37 GMT")).await, refused(429, Some(RetryAfter::At(date))));
@@ -210,7 +210,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let after = |seconds| RetryAfter::At(now + Duration::from_secs(seconds)).delay(now);
         assert_eq!(RetryAfter::Delay(Duration::from_secs(5)).delay(now), Duration::from_secs(5));
-        assert_eq!(RetryAfter::Delay(Duration::from_secs(86_400)).delay(now), MAX_RETRY_AFTER);
+        assert_eq!(RetryAfter::Delay(Duration::from_hours(24)).delay(now), MAX_RETRY_AFTER);
         assert_eq!((after(90), after(7200)), (Duration::from_secs(90), MAX_RETRY_AFTER));
         assert_eq!(RetryAfter::At(SystemTime::UNIX_EPOCH).delay(now), Duration::ZERO);
     }

@@ -11,7 +11,7 @@ use crate::{
 const FIRST_LIMIT: Duration = Duration::from_secs(2);
 
 /// The last one.
-const LAST_LIMIT: Duration = Duration::from_secs(600);
+const LAST_LIMIT: Duration = Duration::from_mins(10);
 
 /// How a try that ended at `now_ms` with this answer is to be stored. `random` is in [0, 1).
 pub(super) fn conclude(
@@ -68,7 +68,7 @@ mod tests {
     };
 
     const NOW_MS: i64 = 1_752_328_800_000;
-    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const DAY: Duration = Duration::from_hours(24);
 
     fn due(attempts: u32, created_at_ms: i64) -> DueDelivery {
         let alert = AlertRecord {

@@ -43,7 +43,7 @@ impl Bench {
             clock: clock.clone(),
             telemetry: Telemetry::new(&metrics),
             heartbeats: Heartbeats::new(0),
-            give_up_after: Duration::from_secs(24 * 3600),
+            give_up_after: Duration::from_hours(24),
             public_url: None,
         };
         Self { delivery, metrics, clock, store, _directory: directory }

@@ -52,7 +52,7 @@ fn the_defaults_are_the_documented_policy() {
     let config = Config::default();
     assert_eq!(config.policy(), Policy::default());
     assert!(!config.paging().webhook && config.paging().max_age_ms.is_none());
-    assert_eq!(config.retention, Duration::from_secs(90 * 24 * 3600));
+    assert_eq!(config.retention, Duration::from_hours(90 * 24));
 }
 
 #[test]

@@ -110,9 +110,10 @@ pub(super) fn http_url(text: &str) -> Result<String, String> {
 fn parse_http(text: &str) -> Result<Url, String> {
     let url =
         Url::parse(text).map_err(|error| format!("{error}: give a whole address, such as https://example.org/path"))?;
+    // The scheme is not named: of a password given by mistake it is the part before the first colon.
     match url.scheme() {
         "http" | "https" => Ok(url),
-        other => Err(format!("its scheme is {other}: give an address that begins with http:// or https://")),
+        _ => Err("give an address that begins with http:// or https://".to_owned()),
     }
 }
 

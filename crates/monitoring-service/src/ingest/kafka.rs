@@ -8,11 +8,12 @@ use std::{
 
 use anyhow::Context as _;
 use rdkafka::{
-    ClientConfig, ClientContext, Offset, TopicPartitionList,
+    ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList,
     client::Client,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::{MetadataPartition, MetadataTopic},
     statistics::Statistics,
 };
 
@@ -71,6 +72,24 @@ pub(super) struct Topic {
 
 /// Makes the consumer. No connection is needed for that; an error is one of the configuration.
 pub(super) fn consumer(settings: &Settings) -> anyhow::Result<KafkaConsumer> {
+    config(settings)
+        .create_with_context(Watcher::default())
+        .map_err(explained)
+        .context("the Kafka consumer cannot be set up; look at KAFKA_BOOTSTRAP_SERVERS and KAFKA_PROPERTIES")
+}
+
+/// The timestamp of the record at an offset, milliseconds since 1970; none if there is none any more. Asks with a consumer
+/// of its own, so that what the other one has fetched is not thrown away.
+pub(super) fn timestamp_at(settings: &Settings, partition: i32, offset: i64) -> Result<Option<i64>, KafkaError> {
+    let probe: KafkaConsumer = config(settings).create_with_context(Watcher::default())?;
+    assign(&probe, &settings.topic, [(partition, offset)])?;
+    match probe.poll(QUESTION) {
+        Some(Ok(message)) if message.offset() == offset => Ok(message.timestamp().to_millis()),
+        _ => Ok(None),
+    }
+}
+
+fn config(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     for (key, value) in settings.properties.pairs() {
         config.set(key, value);
@@ -91,9 +110,6 @@ pub(super) fn consumer(settings: &Settings) -> anyhow::Result<KafkaConsumer> {
         .set("statistics.interval.ms", "5000")
         .set("client.id", "monitoring-service");
     config
-        .create_with_context(Watcher::default())
-        .map_err(explained)
-        .context("the Kafka consumer cannot be set up; look at KAFKA_BOOTSTRAP_SERVERS and KAFKA_PROPERTIES")
 }
 
 /// Says what to do where librdkafka only says what is missing.
@@ -115,7 +131,7 @@ pub(super) fn topic(client: &Client<Watcher>, name: &str) -> Result<Topic, Kafka
     let cluster_id =
         client.fetch_cluster_id(QUESTION).ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))?;
     let known = metadata.topics().iter().filter(|topic| topic.name() == name && topic.error().is_none());
-    let mut partitions: Vec<_> = known.flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+    let mut partitions: Vec<_> = known.flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect();
     partitions.sort_unstable();
     Ok(Topic { cluster_id, partitions })
 }

@@ -21,6 +21,7 @@ use crate::{
 
 /// The body. Members it does not know are ignored.
 #[derive(Deserialize)]
+#[serde(expecting = "a JSON object")]
 pub(super) struct Submission {
     status: Option<Status>,
     count: Option<u32>,

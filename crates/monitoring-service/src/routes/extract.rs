@@ -38,7 +38,7 @@ pub(super) fn missing<T: Fields>(field: &'static str) -> Problem {
     Problem::new(Kind::InvalidValue, format!("the field {field} is missing")).field(field).fix(fix_of::<T>(field))
 }
 
-/// A body of `Content-Type: application/json`.
+/// A JSON object of `Content-Type: application/json`.
 pub(super) struct JsonBody<T>(pub(super) T);
 
 impl<T: Fields, S: Sync> FromRequest<S> for JsonBody<T> {
@@ -47,6 +47,11 @@ impl<T: Fields, S: Sync> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         require_json(request.headers())?;
         let body = read(request.into_body()).await?;
+        // Serde would take a list as well, member by member.
+        if body.trim_ascii_start().starts_with(b"[") {
+            let detail = "body: it is a list, and must be a JSON object";
+            return Err(Problem::new(Kind::InvalidValue, detail).field("body").fix(fix_of::<T>("body")));
+        }
         // Paths cost an allocation for each key, so they are asked for only where something is wrong.
         serde_json::from_slice(&body).map(Self).map_err(|_| explain_json::<T>(&body))
     }
@@ -70,11 +75,13 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
         let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
         Problem::new(Kind::RequestTimeout, detail).field("body").fix("send the request again")
     })?;
-    body.map(Collected::to_bytes).map_err(|error| match error.is::<LengthLimitError>() {
-        true => Problem::new(Kind::BodyTooLarge, format!("the body is longer than {MAX_BODY_BYTES} bytes"))
-            .field("body")
-            .fix("send less; no body that is understood here is that long"),
-        false => Problem::new(Kind::Unparsable, "the body ended early or was badly framed").field("body"),
+    body.map(Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let detail = format!("the body is longer than {MAX_BODY_BYTES} bytes");
+            let fix = "send less; no body that is understood here is that long";
+            return Problem::new(Kind::BodyTooLarge, detail).field("body").fix(fix);
+        }
+        Problem::new(Kind::Unparsable, "the body ended early or was badly framed").field("body")
     })
 }
 

@@ -45,10 +45,8 @@ impl Guard {
 
     /// Answers, or says why not.
     async fn run(&self, request: Request, next: Next) -> Result<Response, Problem> {
-        let _permit = match is_probe(request.uri().path()) {
-            true => None,
-            false => Some(self.permits.try_acquire().map_err(|_| overloaded())?),
-        };
+        let bounded = !is_probe(request.uri().path());
+        let _permit = bounded.then(|| self.permits.try_acquire()).transpose().map_err(|_| overloaded())?;
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
         let answer = tokio::time::timeout(self.timeout, answer).await.map_err(|_| too_slow(self.timeout))?;
         answer.map_err(|panic| panicked(&*panic))

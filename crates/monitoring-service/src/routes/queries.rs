@@ -64,12 +64,12 @@ pub(super) async fn summary(
 }
 
 /// The stream that is meant: the one named, else the only one there is, else `default`, which need not exist while there is none at all.
-async fn stream_of(store: &Store, named: Option<Stream>) -> Result<Stream, Problem> {
-    let names = store.stream_names().await?;
-    match named {
-        Some(stream) if names.iter().any(|name| name == stream.as_str()) => Ok(stream),
+async fn stream_of(store: &Store, asked: Option<Stream>) -> Result<Stream, Problem> {
+    let known = store.stream_names().await?;
+    match asked {
+        Some(stream) if known.iter().any(|name| name == stream.as_str()) => Ok(stream),
         Some(stream) => Err(params::unknown_stream(&stream)),
-        None => match names.as_slice() {
+        None => match known.as_slice() {
             [] => Ok(Stream::default()),
             [only] => only.parse().map_err(|_| params::ambiguous_stream(1)),
             several if several.iter().any(|name| name == Stream::DEFAULT) => Ok(Stream::default()),

@@ -49,7 +49,7 @@ impl Store {
             alerts.iter().try_for_each(|alert| alerts::insert(transaction.sql, alert))?;
             Ok(alerts)
         });
-        self.recorded(recorded.await?)
+        Ok(self.recorded(recorded.await?))
     }
 
     /// Records that nothing is being watched since `since_ms`, once; none if that is known already.
@@ -62,7 +62,7 @@ impl Store {
             alerts::insert(transaction.sql, &alert)?;
             Ok(vec![alert])
         });
-        self.recorded(recorded.await?)
+        Ok(self.recorded(recorded.await?))
     }
 
     /// Records that the monitor sees again, if it was noted blind.
@@ -76,14 +76,14 @@ impl Store {
             alerts::insert(transaction.sql, &alert)?;
             Ok(vec![alert])
         });
-        self.recorded(recorded.await?)
+        Ok(self.recorded(recorded.await?))
     }
 
-    fn recorded(&self, alerts: Vec<AlertRecord>) -> Result<Vec<AlertRecord>, StoreError> {
+    fn recorded(&self, alerts: Vec<AlertRecord>) -> Vec<AlertRecord> {
         if alerts.iter().any(AlertRecord::is_paged) {
             self.outbox_changed().notify_one();
         }
-        Ok(alerts)
+        alerts
     }
 
     /// Prunes one small step; true if there is more to prune.

@@ -62,8 +62,8 @@ impl Api {
             snapshots: Snapshots::default(),
             policy,
             paging: Paging { webhook: true, max_age_ms: Some(60_000) },
-            stale_after: Duration::from_secs(180),
-            cooldown: Duration::from_secs(300),
+            stale_after: Duration::from_mins(3),
+            cooldown: Duration::from_mins(5),
             clock: clock.clone(),
             telemetry: Telemetry::new(&metrics),
         };
@@ -74,7 +74,7 @@ impl Api {
             heartbeats: Heartbeats::new(NOW_MS),
             metrics,
             clock,
-            stale_after: Duration::from_secs(180),
+            stale_after: Duration::from_mins(3),
             draining: CancellationToken::new(),
         };
         Self { router: router(state.clone()), state, monitor: Monitor::new(policy), _directory: directory }

@@ -1,0 +1,92 @@
+//! What others see of ingest: committed histories, figures, log lines, the state of the feed. Only ever what is stored.
+
+use std::{collections::HashMap, sync::Arc};
+
+use detection::{Stream, Timeliness};
+use rdkafka::consumer::Consumer as _;
+
+use super::{
+    Deps, Ingest, Interrupted,
+    kafka::{self, KafkaConsumer},
+};
+use crate::{
+    alerting::log_alert,
+    state::{Feed, Snapshot},
+    store::IngestCommit,
+};
+
+impl Ingest {
+    /// Publishes what is stored now: histories, figures, log lines.
+    pub(super) fn announce(&mut self, commit: &IngestCommit, messages: usize) {
+        let Deps { telemetry, snapshots, .. } = &self.deps;
+        let mut newest: HashMap<&Stream, bool> = HashMap::new();
+        for judged in &commit.judged {
+            *newest.entry(judged.batch.stream()).or_default() |= judged.timeliness == Timeliness::Fresh;
+            if judged.timeliness == Timeliness::TooLate && self.told_late.insert(judged.batch.stream().clone()) {
+                let (stream, minute) = (judged.batch.stream().as_str(), judged.batch.minute().to_string());
+                tracing::warn!(stream, minute, "minutes older than ALLOWED_LATENESS are stored and not judged");
+            }
+        }
+        let snapshot = |(stream, fresh): (&Stream, bool)| {
+            let history = self.reader.monitor.history(stream)?;
+            let before = if fresh { None } else { Some(snapshots.get(stream.as_str())?.arrived_at_ms) };
+            let arrived_at_ms = before.unwrap_or(commit.now_ms);
+            let newest = history.newest()?.minute;
+            Some((stream.clone(), Snapshot { history: Arc::new(history.clone()), newest, arrived_at_ms }))
+        };
+        snapshots.publish(newest.into_iter().filter_map(snapshot).collect::<Vec<_>>());
+        telemetry.committed(&commit.judged);
+        let dead = commit.dead_letters.len();
+        telemetry.messages_consumed.with_label_values(&["stored"]).inc_by((messages - dead) as u64);
+        telemetry.messages_consumed.with_label_values(&["dead_letter"]).inc_by(dead as u64);
+        for letter in &commit.dead_letters {
+            telemetry.dead_letters.with_label_values(&[letter.reason]).inc();
+            let (topic, partition, offset) = (&letter.topic, letter.partition, letter.offset);
+            tracing::warn!(topic, partition, offset, reason = letter.reason, detail = letter.detail, "dead letter");
+        }
+        for alert in &commit.alerts {
+            telemetry.alert(alert);
+            if alert.is_dispatched() {
+                log_alert(alert);
+            }
+        }
+    }
+
+    /// Says what went wrong: in the log when it is news, in the health always.
+    pub(super) fn note(&self, interrupted: &Interrupted) {
+        let text = interrupted.to_string();
+        if self.deps.feed.get().error.as_ref() != Some(&text) {
+            tracing::warn!(
+                brokers = self.settings.bootstrap_servers,
+                topic = self.settings.topic,
+                error = text,
+                "not consuming"
+            );
+        }
+        self.publish(|feed| {
+            feed.connected &= !matches!(interrupted, Interrupted::Unreachable(_));
+            // A topic that is not there has nothing to catch up with.
+            feed.caught_up = feed.connected && matches!(interrupted, Interrupted::NoTopic);
+            (feed.lag, feed.error) = (None, Some(text));
+        });
+    }
+
+    pub(super) fn publish_progress(&self, consumer: &KafkaConsumer) {
+        let caught_up = self.positions.values().all(|position| position.at_end);
+        let next = self.positions.iter().map(|(partition, position)| (*partition, position.next()));
+        let lag = if caught_up { 0 } else { consumer.context().lag(next) };
+        self.publish(|feed| (feed.caught_up, feed.lag) = (caught_up, Some(lag)));
+    }
+
+    pub(super) fn publish(&self, change: impl FnOnce(&mut Feed)) {
+        self.deps.feed.update(self.deps.clock.now_ms(), change);
+    }
+
+    pub(super) fn tell_offsets(&self, consumer: &KafkaConsumer) {
+        let read = self.positions.iter().filter(|(_, position)| position.stored.is_some());
+        let next = read.map(|(partition, position)| (*partition, position.next()));
+        if let Err(error) = kafka::tell_offsets(consumer, &self.settings.topic, next) {
+            tracing::debug!(%error, "Kafka was not told the offsets; lag tools show old ones");
+        }
+    }
+}
