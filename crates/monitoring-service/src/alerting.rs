@@ -106,16 +106,19 @@ pub async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyhow::Res
     let mut store_fails = false;
     while !stop.is_cancelled() {
         delivery.beat();
-        let pause = match delivery.due(&under_way).await {
-            Ok(due) => {
-                store_fails = false;
-                under_way.extend(due.iter().map(|due| due.id));
-                tries.extend(due.into_iter().map(|due| delivery.attempt(client, due)));
-                if tries.is_empty() { delivery.until_next().await } else { Ok(LOOK) }
-            }
-            Err(error) => Err(error),
+        let pause = async {
+            let due = delivery.due(&under_way).await?;
+            under_way.extend(due.iter().map(|due| due.id));
+            tries.extend(due.into_iter().map(|due| delivery.attempt(client, due)));
+            if tries.is_empty() { delivery.until_next().await } else { Ok(LOOK) }
         };
-        let pause = pause.or_else(|error| delivery.pause_for_store(error, &mut store_fails))?;
+        let pause = match pause.await {
+            Ok(pause) => {
+                store_fails = false;
+                pause
+            }
+            Err(error) => delivery.pause_for_store(error, &mut store_fails)?,
+        };
         tokio::select! {
             Some(ended) = tries.next() => { under_way.remove(&ended?); }
             () = delivery.store.outbox_changed().notified() => {}

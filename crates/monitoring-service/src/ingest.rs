@@ -207,6 +207,7 @@ impl Ingest {
             self.beat();
             self.gather(consumer, &topic)?;
             self.publish_progress(consumer);
+            anchor = anchor.or_else(|| self.newest_read());
             if told.elapsed() > TELL {
                 told = Stopwatch::start();
                 self.tell_offsets(consumer);

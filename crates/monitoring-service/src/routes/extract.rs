@@ -107,9 +107,13 @@ fn explain_json<T: Fields>(body: &[u8]) -> Problem {
     Problem::new(kind, detail).fix(fix_of::<T>(&field)).field(field).value(value.as_deref())
 }
 
-/// The path with dots; `body` for the whole.
+/// The path with dots; `body` for the whole, and where a body that ends early leaves the path open.
 fn field_name(path: &serde_path_to_error::Path) -> String {
-    if path.iter().next().is_none() { "body".into() } else { path.to_string() }
+    let mut segments = path.iter().peekable();
+    if segments.peek().is_none() || segments.any(|segment| matches!(segment, Segment::Unknown)) {
+        return "body".into();
+    }
+    path.to_string()
 }
 
 /// The scalar at this path, as text.
