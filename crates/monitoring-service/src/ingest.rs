@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::anyhow;
 use detection::{Policy, Stream};
-use opentelemetry::trace::Span as _;
+use opentelemetry::{global::BoxedSpan, trace::Span as _};
 use rdkafka::{
     Message as _,
     consumer::Consumer as _,
@@ -37,8 +37,8 @@ use self::{
 use crate::{
     clock::{Clock, Stopwatch},
     config::KafkaProperties,
-    state::{FeedState, Heartbeats, Snapshots, Task},
-    store::{Gap, GapReason, IngestCommit, OffsetAdvance, Paging, Store, StoreError, StoredOffset},
+    state::{FeedState, Heartbeats, Snapshot, Snapshots, Task},
+    store::{Gap, GapReason, IngestCommit, IngestUnderWay, OffsetAdvance, Paging, Store, StoreError, StoredOffset},
     telemetry::Telemetry,
 };
 
@@ -141,7 +141,8 @@ impl Interrupted {
 pub fn run(settings: Settings, deps: Deps, stop: &CancellationToken) -> anyhow::Result<()> {
     let consumer = kafka::consumer(&settings)?;
     let reader = Reader::new(deps.store.clone(), &settings);
-    let mut ingest = Ingest { settings, deps, reader, positions: BTreeMap::new(), told_late: HashSet::new() };
+    let mut ingest =
+        Ingest { settings, deps, reader, positions: BTreeMap::new(), under_way: None, told_late: HashSet::new() };
     let mut backoff = BACKOFF.0;
     while !stop.is_cancelled() {
         let session = Stopwatch::start();
@@ -164,8 +165,23 @@ struct Ingest {
     deps: Deps,
     reader: Reader,
     positions: BTreeMap<i32, Position>,
+    /// The batch that is being written.
+    under_way: Option<HandedOver>,
     /// Streams of which it was said that minutes come too late.
     told_late: HashSet<Stream>,
+}
+
+/// A batch that is being written, and what is told once it is.
+struct HandedOver {
+    job: IngestUnderWay,
+    commit: Arc<IngestCommit>,
+    snapshots: Vec<(Stream, Snapshot)>,
+    messages: usize,
+    span: BoxedSpan,
+    /// Since its first message was read.
+    watch: Stopwatch,
+    /// Since it was handed over.
+    inserting: Stopwatch,
 }
 
 /// A record that was read, and its partition.
@@ -174,7 +190,7 @@ type Anchor = (i32, StoredOffset);
 /// How far a partition was read.
 #[derive(Clone, Copy, Debug)]
 struct Position {
-    /// What is stored.
+    /// What is stored, or being written.
     stored: Option<StoredOffset>,
     /// What was read, and is stored with the next commit.
     read: Option<StoredOffset>,
@@ -194,6 +210,8 @@ impl Ingest {
     /// From the assignment to the first thing that goes wrong, or the stop.
     fn session(&mut self, consumer: &KafkaConsumer, stop: &CancellationToken) -> Result<(), Interrupted> {
         self.beat();
+        // A batch still being written is waited for, so that the offsets read next are the last word.
+        drop(self.under_way.take().map(|batch| batch.job.wait()));
         self.reader.start_over()?;
         let topic = kafka::topic(consumer.client(), &self.settings.topic).map_err(Interrupted::Unreachable)?;
         self.publish(|feed| (feed.connected, feed.topic_exists) = (true, !topic.partitions.is_empty()));
@@ -210,6 +228,7 @@ impl Ingest {
             anchor = anchor.or_else(|| self.newest_read());
             if told.elapsed() > TELL {
                 told = Stopwatch::start();
+                self.settle()?;
                 self.tell_offsets(consumer);
             }
             if refreshed.elapsed() > self.settings.refresh {
@@ -218,6 +237,7 @@ impl Ingest {
                 anchor = self.newest_read();
             }
         }
+        self.settle()?;
         self.tell_offsets(consumer);
         Ok(())
     }
@@ -281,7 +301,7 @@ impl Ingest {
         let offsets = vec![self.advance(topic, partition, stored, consumed)];
         let gap = Gap { topic: name, partition, from_offset, to_offset, reason, detected_at_ms: now_ms };
         let commit = IngestCommit { gaps: vec![gap], offsets, now_ms, ..IngestCommit::default() };
-        self.deps.store.commit_ingest(Arc::new(commit))?;
+        self.deps.store.begin_ingest(&Arc::new(commit)).wait()?;
         self.deps.telemetry.offset_gaps.with_label_values(&[reason.name()]).inc();
         Ok(())
     }
@@ -291,14 +311,16 @@ impl Ingest {
         OffsetAdvance { cluster_id, topic: name, partition, from, to }
     }
 
-    /// Reads the messages of one transaction and commits them: one at once when live, many while there is a backlog.
+    /// Reads the messages of one transaction and hands them to the store: one at once when live, many while there is a
+    /// backlog. While more are waiting, the next are read and judged as these are written.
     fn gather(&mut self, consumer: &KafkaConsumer, topic: &Topic) -> Result<(), Interrupted> {
         let mut batch = Batch::new(self.deps.clock.now_ms());
         let mut watch = Stopwatch::start();
-        while batch.messages < MOST_MESSAGES && watch.elapsed() < GATHER {
-            let wait = if batch.messages == 0 { WAIT } else { Duration::ZERO };
-            match consumer.poll(wait) {
-                None => break,
+        let mut more = true;
+        while more && batch.messages < MOST_MESSAGES && watch.elapsed() < GATHER {
+            let idle = batch.messages == 0 && self.under_way.is_none();
+            match consumer.poll(if idle { WAIT } else { Duration::ZERO }) {
+                None => more = false,
                 Some(Ok(message)) => {
                     if batch.messages == 0 {
                         watch = Stopwatch::start();
@@ -314,11 +336,11 @@ impl Ingest {
                 Some(Err(error)) => return Err(error.into()),
             }
         }
+        self.settle()?;
         if batch.messages > 0 {
-            self.commit(topic, batch)?;
-            self.deps.telemetry.batch_duration.observe(watch.elapsed().as_secs_f64());
+            self.hand_over(topic, batch, watch);
         }
-        Ok(())
+        if more { Ok(()) } else { self.settle() }
     }
 
     /// Takes one message into the batch, unless it was consumed before.
@@ -367,25 +389,33 @@ impl Ingest {
         }
     }
 
-    /// Stores the batch, then, and only then, tells of it.
-    fn commit(&mut self, topic: &Topic, batch: Batch) -> Result<(), Interrupted> {
+    /// Hands the batch to the store. From here on the positions count as stored: if they will not be, all starts over.
+    fn hand_over(&mut self, topic: &Topic, batch: Batch, watch: Stopwatch) {
         let Batch { mut commit, messages, spans } = batch;
         let moved = self.positions.iter().filter(|(_, position)| position.read != position.stored);
         let offsets = moved
             .filter_map(|(partition, position)| Some(self.advance(topic, *partition, position.stored, position.read?)));
         commit.offsets = offsets.collect();
-        let commit = Arc::new(commit);
-        let mut span = commit_span(messages, &spans);
-        let watch = Stopwatch::start();
-        let committed = self.deps.store.commit_ingest(Arc::clone(&commit));
-        span.end();
-        if let Err(error) = committed {
+        self.positions.values_mut().for_each(|position| position.stored = position.read);
+        let (snapshots, commit) = (self.snapshots_of(&commit), Arc::new(commit));
+        let (span, inserting) = (commit_span(messages, &spans), Stopwatch::start());
+        let job = self.deps.store.begin_ingest(&commit);
+        self.under_way = Some(HandedOver { job, commit, snapshots, messages, span, watch, inserting });
+    }
+
+    /// Waits for the batch that was handed over; then, and only then, tells of it.
+    fn settle(&mut self) -> Result<(), Interrupted> {
+        let Some(mut batch) = self.under_way.take() else { return Ok(()) };
+        let stored = batch.job.wait();
+        batch.span.end();
+        if let Err(error) = stored {
             self.deps.telemetry.store_errors.with_label_values(&["ingest"]).inc();
             return Err(error.into());
         }
-        self.deps.telemetry.insert_duration.observe(watch.elapsed().as_secs_f64());
-        self.positions.values_mut().for_each(|position| position.stored = position.read);
-        self.announce(&commit, messages);
+        self.deps.telemetry.insert_duration.observe(batch.inserting.elapsed().as_secs_f64());
+        self.deps.telemetry.batch_duration.observe(batch.watch.elapsed().as_secs_f64());
+        self.deps.snapshots.publish(batch.snapshots);
+        self.announce(&batch.commit, batch.messages);
         Ok(())
     }
 

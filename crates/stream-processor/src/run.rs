@@ -36,13 +36,13 @@ pub async fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Summary> {
     let stop = shutdown.child_token();
-    let publisher = Publisher::new(&options.kafka, options.speed, metrics, stop.clone())?;
+    let mut publisher = Publisher::new(&options.kafka, options.speed, metrics, stop.clone())?;
     let feed = Feed::new(&loaded.batches, options.timeline, Minute::containing(clock.now()));
     let live = options.timeline.is_live().then_some(clock);
     let pacer = Pacer::new(Pace::new(options.speed, feed.start()), live, remote, stop.clone());
     pacer.report(|progress| progress.expected = feed.remaining());
     let mut summary = Summary { skipped: loaded.skipped, ..Summary::default() };
-    let replay = Replay { publisher: &publisher, metrics, stop: &stop };
+    let replay = Replay { publisher: &mut publisher, metrics, stop: &stop };
     summary.stopped_at = replay.send_all(feed, pacer, &mut summary).await;
     match publisher.finish(&stop).await {
         Ok(()) => Ok(summary),
@@ -51,14 +51,14 @@ pub async fn run(
 }
 
 struct Replay<'a> {
-    publisher: &'a Publisher,
+    publisher: &'a mut Publisher,
     metrics: &'a ProcessorMetrics,
     stop: &'a CancellationToken,
 }
 
 impl Replay<'_> {
     /// The first minute that was not sent in full, if it was stopped.
-    async fn send_all(&self, feed: Feed<'_>, mut pacer: Pacer, summary: &mut Summary) -> Option<Minute> {
+    async fn send_all(self, feed: Feed<'_>, mut pacer: Pacer, summary: &mut Summary) -> Option<Minute> {
         for batch in feed {
             let minute = batch.minute();
             if pacer.until_due(minute).await == Turn::Stopped {

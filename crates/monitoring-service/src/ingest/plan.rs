@@ -57,8 +57,8 @@ pub(super) fn anew(next: i64, log: Log, reason: GapReason) -> Start {
 mod tests {
     use super::*;
 
-    fn stored(last_offset: i64) -> Option<StoredOffset> {
-        Some(StoredOffset { last_offset, last_timestamp_ms: Some(7) })
+    fn stored(last_offset: i64) -> StoredOffset {
+        StoredOffset { last_offset, last_timestamp_ms: Some(7) }
     }
 
     #[test]
@@ -70,20 +70,20 @@ mod tests {
     #[test]
     fn the_last_record_consumed_is_read_again_to_see_that_it_is_still_the_same() {
         for high in [10, 99] {
-            let start = start(stored(9), Log { low: 0, high });
+            let start = start(Some(stored(9)), Log { low: 0, high });
             assert_eq!((start.offset, start.verify, start.lost), (9, true, None));
         }
     }
 
     #[test]
     fn a_last_record_that_retention_took_is_not_verified_and_not_lost() {
-        let start = start(stored(9), Log { low: 10, high: 10 });
+        let start = start(Some(stored(9)), Log { low: 10, high: 10 });
         assert_eq!((start.offset, start.verify, start.lost), (10, false, None));
     }
 
     #[test]
     fn records_that_retention_took_before_they_were_read_are_a_gap() {
-        let start = start(stored(9), Log { low: 15, high: 20 });
+        let start = start(Some(stored(9)), Log { low: 15, high: 20 });
         let lost = Lost { from: 10, to: 15, reason: GapReason::Retention };
         assert_eq!((start.offset, start.lost), (15, Some(lost)));
         assert_eq!(start.consumed, Some(StoredOffset { last_offset: 14, last_timestamp_ms: None }));
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_log_shorter_than_what_was_read_was_made_again() {
         for high in [0, 9] {
-            let start = start(stored(9), Log { low: 0, high });
+            let start = start(Some(stored(9)), Log { low: 0, high });
             assert_eq!((start.offset, start.lost.map(|lost| lost.reason)), (0, Some(GapReason::Recreated)));
             assert_eq!(start.consumed, Some(StoredOffset { last_offset: -1, last_timestamp_ms: None }));
         }

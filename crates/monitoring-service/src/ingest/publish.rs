@@ -6,7 +6,7 @@ use detection::{Stream, Timeliness};
 use rdkafka::consumer::Consumer as _;
 
 use super::{
-    Deps, Ingest, Interrupted,
+    Ingest, Interrupted,
     kafka::{self, KafkaConsumer},
 };
 use crate::{
@@ -16,25 +16,31 @@ use crate::{
 };
 
 impl Ingest {
-    /// Publishes what is stored now: histories, figures, log lines.
-    pub(super) fn announce(&mut self, commit: &IngestCommit, messages: usize) {
-        let Deps { telemetry, snapshots, .. } = &self.deps;
-        let mut newest: HashMap<&Stream, bool> = HashMap::new();
+    /// The histories of the streams in a batch, as they are once it is stored. Taken before the next batch is judged.
+    pub(super) fn snapshots_of(&self, commit: &IngestCommit) -> Vec<(Stream, Snapshot)> {
+        let mut moved: HashMap<&Stream, bool> = HashMap::new();
         for judged in &commit.judged {
-            *newest.entry(judged.batch.stream()).or_default() |= judged.timeliness == Timeliness::Fresh;
-            if judged.timeliness == Timeliness::TooLate && self.told_late.insert(judged.batch.stream().clone()) {
-                let (stream, minute) = (judged.batch.stream().as_str(), judged.batch.minute().to_string());
-                tracing::warn!(stream, minute, "minutes older than ALLOWED_LATENESS are stored and not judged");
-            }
+            *moved.entry(judged.batch.stream()).or_default() |= judged.timeliness == Timeliness::Fresh;
         }
-        let snapshot = |(stream, fresh): (&Stream, bool)| {
+        let snapshot = |(stream, moved): (&Stream, bool)| {
             let history = self.reader.monitor.history(stream)?;
-            let before = if fresh { None } else { Some(snapshots.get(stream.as_str())?.arrived_at_ms) };
+            let before = if moved { None } else { Some(self.deps.snapshots.get(stream.as_str())?.arrived_at_ms) };
             let arrived_at_ms = before.unwrap_or(commit.now_ms);
             let newest = history.newest()?.minute;
             Some((stream.clone(), Snapshot { history: Arc::new(history.clone()), newest, arrived_at_ms }))
         };
-        snapshots.publish(newest.into_iter().filter_map(snapshot).collect::<Vec<_>>());
+        moved.into_iter().filter_map(snapshot).collect()
+    }
+
+    /// Tells of what is stored now: figures and log lines.
+    pub(super) fn announce(&mut self, commit: &IngestCommit, messages: usize) {
+        let telemetry = &self.deps.telemetry;
+        for judged in commit.judged.iter().filter(|judged| judged.timeliness == Timeliness::TooLate) {
+            if self.told_late.insert(judged.batch.stream().clone()) {
+                let (stream, minute) = (judged.batch.stream().as_str(), judged.batch.minute().to_string());
+                tracing::warn!(stream, minute, "minutes older than ALLOWED_LATENESS are stored and not judged");
+            }
+        }
         telemetry.committed(&commit.judged);
         let dead = commit.dead_letters.len();
         telemetry.messages_consumed.with_label_values(&["stored"]).inc_by((messages - dead) as u64);

@@ -5,7 +5,7 @@ use std::{str::FromStr, time::Duration};
 
 use axum::{
     RequestPartsExt as _,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, header, request::Parts},
 };
@@ -46,6 +46,10 @@ impl<T: Fields, S: Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         require_json(request.headers())?;
+        // Before anything is read: a client that waits for "100 Continue" then sends nothing in vain.
+        if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
+            return Err(too_large());
+        }
         let body = read(request.into_body()).await?;
         // Serde would take a list as well, member by member.
         if body.trim_ascii_start().starts_with(b"[") {
@@ -77,12 +81,16 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
     })?;
     body.map(Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
-            let detail = format!("the body is longer than {MAX_BODY_BYTES} bytes");
-            let fix = "send less; no body that is understood here is that long";
-            return Problem::new(Kind::BodyTooLarge, detail).field("body").fix(fix);
+            return too_large();
         }
         Problem::new(Kind::Unparsable, "the body ended early or was badly framed").field("body")
     })
+}
+
+fn too_large() -> Problem {
+    Problem::new(Kind::BodyTooLarge, format!("the body is longer than {MAX_BODY_BYTES} bytes"))
+        .field("body")
+        .fix("send less; no body that is understood here is that long")
 }
 
 /// Why the body is not a `T`: parsed once more, with the path.

@@ -1,6 +1,9 @@
 //! One transaction for all that follows from a consumed batch: rows, verdicts, alerts, cooldowns, deliveries, watermarks, offsets.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use detection::{
     AlertKey, Cooldown, Direction, Judged, Minute, Monitored, Row, RowChange, Severity, StreamState, Timeliness,
@@ -11,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use super::{
     AlertRecord, DeadLetter, Gap, Store, StoreError, alerts,
     queries::known_minutes,
-    writer::{Ids, Transaction},
+    writer::{Ids, Transaction, UnderWay},
 };
 
 /// What follows from one consumed batch of messages.
@@ -57,17 +60,32 @@ pub struct OffsetAdvance {
     pub to: StoredOffset,
 }
 
-impl Store {
-    /// Writes a batch in one transaction; when this returns it is on disk. Blocks: for the ingest thread.
+/// A batch handed over to the writer.
+pub struct IngestUnderWay {
+    job: UnderWay<()>,
+    store: Store,
+    pages: bool,
+}
+
+impl IngestUnderWay {
+    /// Waits until the batch is on disk. Blocks.
     ///
     /// [`StoreError::OffsetMoved`] if the stored offsets are not those the batch goes on from: then nothing is written.
-    pub fn commit_ingest(&self, commit: Arc<IngestCommit>) -> Result<(), StoreError> {
-        let pages = commit.alerts.iter().any(AlertRecord::is_paged);
-        self.writer.call_blocking(move |transaction| write(transaction, &commit))?;
-        if pages {
-            self.outbox_changed().notify_one();
+    pub fn wait(self) -> Result<(), StoreError> {
+        self.job.wait()?;
+        if self.pages {
+            self.store.outbox_changed().notify_one();
         }
         Ok(())
+    }
+}
+
+impl Store {
+    /// Hands over a batch, to be written in one transaction, and goes on. Blocks only while the writer's queue is full.
+    pub fn begin_ingest(&self, commit: &Arc<IngestCommit>) -> IngestUnderWay {
+        let job = Arc::clone(commit);
+        let job = self.writer.begin(move |transaction| write(transaction, &job));
+        IngestUnderWay { job, store: self.clone(), pages: commit.alerts.iter().any(AlertRecord::is_paged) }
     }
 
     /// What is stored of a stream, for [`detection::Monitor::restore`]; none if it has no minute yet. Blocks.
@@ -213,8 +231,14 @@ fn write_minute(transaction: &mut Transaction<'_>, judged: &Judged, now_ms: i64)
         match change {
             RowChange::Judged { verdict, peak } => replacing.push(Stored { status_id, count, implied, verdict, peak }),
             RowChange::CountOnly => {
-                let sql = if implied { INSERT_IF_NEW } else { UPSERT_COUNT };
-                insert_rows(transaction.sql, sql, stream_id, minute, &[Stored::unjudged(status_id, count, implied)])?;
+                let insert = if implied { &INSERT_IF_NEW } else { &UPSERT_COUNT };
+                insert_rows(
+                    transaction.sql,
+                    insert,
+                    stream_id,
+                    minute,
+                    &[Stored::unjudged(status_id, count, implied)],
+                )?;
             }
         }
     }
@@ -225,7 +249,7 @@ fn write_minute(transaction: &mut Transaction<'_>, judged: &Judged, now_ms: i64)
         }
     }
     for rows in replacing.chunks(MOST_ROWS) {
-        insert_rows(transaction.sql, UPSERT_ROW, stream_id, minute, rows)?;
+        insert_rows(transaction.sql, &UPSERT_ROW, stream_id, minute, rows)?;
     }
     Ok(stream_id)
 }
@@ -233,26 +257,49 @@ fn write_minute(transaction: &mut Transaction<'_>, judged: &Judged, now_ms: i64)
 /// Rows of one INSERT: a usual minute fits in one.
 const MOST_ROWS: usize = 8;
 
-const UPSERT_ROW: &str = " ON CONFLICT DO UPDATE SET count = excluded.count, implied = excluded.implied, severity = excluded.severity, \
-    peak = excluded.peak, direction = excluded.direction, window_minutes = excluded.window_minutes, mean = excluded.mean, \
-    std_dev = excluded.std_dev, judged_count = NULL WHERE count IS NOT excluded.count OR implied IS NOT excluded.implied";
+/// What happens to a row that is there already, and the statements that insert 1 to [`MOST_ROWS`] rows so: made once, since
+/// a backlog needs one a hundred thousand times a second.
+struct Insert(LazyLock<[String; MOST_ROWS]>);
+
+impl Insert {
+    fn of(&self, rows: usize) -> &str {
+        &self.0[rows - 1]
+    }
+}
+
+fn statements(conflict: &str) -> [String; MOST_ROWS] {
+    let row = "(?1,?2,?,?,?,?,?,?,?,?,?,NULL)";
+    std::array::from_fn(|more| {
+        format!("INSERT INTO minute_counts VALUES {row}{} ON CONFLICT {conflict}", format!(",{row}").repeat(more))
+    })
+}
+
+static UPSERT_ROW: Insert = Insert(LazyLock::new(|| {
+    statements(
+        "DO UPDATE SET count = excluded.count, implied = excluded.implied, severity = excluded.severity, \
+         peak = excluded.peak, direction = excluded.direction, window_minutes = excluded.window_minutes, mean = excluded.mean, \
+         std_dev = excluded.std_dev, judged_count = NULL WHERE count IS NOT excluded.count OR implied IS NOT excluded.implied",
+    )
+}));
 
 /// A row already there keeps its verdict, which remembers the count it was given for.
-const UPSERT_COUNT: &str = " ON CONFLICT DO UPDATE SET judged_count = iif(severity = 0, NULL, coalesce(judged_count, count)), \
-    count = excluded.count, implied = 0 WHERE count IS NOT excluded.count OR implied = 1";
+static UPSERT_COUNT: Insert = Insert(LazyLock::new(|| {
+    statements(
+        "DO UPDATE SET judged_count = iif(severity = 0, NULL, coalesce(judged_count, count)), \
+         count = excluded.count, implied = 0 WHERE count IS NOT excluded.count OR implied = 1",
+    )
+}));
 
-const INSERT_IF_NEW: &str = " ON CONFLICT DO NOTHING";
+static INSERT_IF_NEW: Insert = Insert(LazyLock::new(|| statements("DO NOTHING")));
 
 fn insert_rows(
     sql: &Connection,
-    conflict: &str,
+    insert: &Insert,
     stream_id: i64,
     minute: Minute,
     rows: &[Stored],
 ) -> rusqlite::Result<()> {
-    let values = ["(?1,?2,?,?,?,?,?,?,?,?,?,NULL)"; MOST_ROWS];
-    let text = format!("INSERT INTO minute_counts VALUES {}{conflict}", values[..rows.len()].join(","));
-    let mut statement = sql.prepare_cached(&text)?;
+    let mut statement = sql.prepare_cached(insert.of(rows.len()))?;
     statement.raw_bind_parameter(1, stream_id)?;
     statement.raw_bind_parameter(2, minute.epoch_minutes())?;
     for (row, at) in rows.iter().zip((3..).step_by(9)) {

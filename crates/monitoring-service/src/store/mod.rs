@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Notify, Semaphore};
 
 pub use alerts::{AlertFilter, DeliveryRecord};
-pub use ingest::{IngestCommit, OffsetAdvance, StoredOffset};
+pub use ingest::{IngestCommit, IngestUnderWay, OffsetAdvance, StoredOffset};
 pub use outbox::OutboxState;
 pub use queries::{DeadLetterRecord, StatusTotal, StatusVerdict, StreamRecord, Summary};
 pub use records::*;

@@ -87,6 +87,8 @@ CREATE TABLE alerts (
 ) STRICT;
 CREATE INDEX alerts_by_stream ON alerts (stream, status_id, seq);
 CREATE INDEX alerts_of_submissions ON alerts (stream, status_id, direction, severity, seq) WHERE origin = 'evaluate';
+CREATE INDEX alerts_of_dispatched_submissions ON alerts (stream, status_id, direction, severity, seq)
+    WHERE origin = 'evaluate' AND suppressed_by IS NULL;
 CREATE INDEX alerts_by_recording ON alerts (recorded_at_ms);
 
 -- The outbox: one row for each page that must reach the receiver.

@@ -74,16 +74,26 @@ impl WriterHandle {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// As [`WriterHandle::call`], for a thread that is not of the async runtime.
-    pub(super) fn call_blocking<T, F>(&self, work: F) -> Result<T, StoreError>
+    /// Hands a job over and goes on, for a thread that is not of the async runtime.
+    pub(super) fn begin<T, F>(&self, work: F) -> UnderWay<T>
     where
         F: FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Call { work, value: None, reply });
-        self.0.blocking_send(job).map_err(|_| StoreError::Closed)?;
-        answer.blocking_recv().unwrap_or(Err(StoreError::Closed))
+        // Where the writer is gone the job is dropped with its reply, which is what the wait then meets.
+        drop(self.0.blocking_send(Box::new(Call { work, value: None, reply })));
+        UnderWay(answer)
+    }
+}
+
+/// A job handed over.
+pub(super) struct UnderWay<T>(oneshot::Receiver<Result<T, StoreError>>);
+
+impl<T> UnderWay<T> {
+    /// Waits until the job is on disk. Blocks.
+    pub(super) fn wait(self) -> Result<T, StoreError> {
+        self.0.blocking_recv().unwrap_or(Err(StoreError::Closed))
     }
 }
 

@@ -142,7 +142,7 @@ impl Api {
     fn commit(&self, commit: IngestCommit) -> Arc<IngestCommit> {
         let (store, commit) = (self.state.store.clone(), Arc::new(commit));
         let shared = Arc::clone(&commit);
-        thread::spawn(move || store.commit_ingest(shared)).join().unwrap().unwrap();
+        thread::spawn(move || store.begin_ingest(&shared).wait()).join().unwrap().unwrap();
         commit
     }
 

@@ -9,6 +9,7 @@ use axum::{
     routing::get,
 };
 use common::{metrics::Metrics, middleware::HttpMetrics};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -182,6 +183,13 @@ async fn a_body_that_does_not_come_is_a_timeout_of_the_request() {
     let silent = futures_util::stream::pending::<Result<Bytes, Infallible>>();
     let answer = Api::new().evaluate(Body::from_stream(silent)).await;
     assert_problem(&answer, 408, "request-timeout");
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_read_to_the_limit_and_no_further() {
+    let chunks = futures_util::stream::repeat(Bytes::from_static(&[b' '; 1024])).map(Ok::<_, Infallible>);
+    let answer = Api::new().evaluate(Body::from_stream(chunks)).await;
+    assert_problem(&answer, 413, "body-too-large");
 }
 
 #[tokio::test]
