@@ -25,7 +25,8 @@ const OWNED_PROPERTIES: [&str; 7] = [
 pub struct SecretUrl(Url);
 
 impl SecretUrl {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// The address, if it is one of http or https; the error does not repeat it.
+    pub fn parse(text: &str) -> Result<Self, String> {
         parse_http(text).map(Self)
     }
 

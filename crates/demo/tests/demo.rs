@@ -1,0 +1,62 @@
+//! The demo from its flags to its outcome, on a small file.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use clap::Parser as _;
+use demo::{Outcome, cli::Cli};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Two hours of usual traffic, and a burst of failures in the last minutes.
+fn write_csv(folder: &Path) -> (PathBuf, PathBuf) {
+    let (file, incidents) = (folder.join("minutes.csv"), folder.join("incidents.csv"));
+    let mut rows = String::from("timestamp,status,count\n");
+    for status in ["approved", "failed", "refunded"] {
+        for minute in 0..120 {
+            let count = match status {
+                "approved" => 100 + minute % 7,
+                "failed" if minute >= 110 => 9,
+                "failed" => 0,
+                _ => 1,
+            };
+            writeln!(rows, "2025-07-12 {:02}:{:02}:00,{status},{count}", 10 + minute / 60, minute % 60)
+                .expect("to memory");
+        }
+    }
+    std::fs::write(&file, rows).expect("written");
+    std::fs::write(&incidents, "start,end,kind\n2025-07-12 11:50:00,2025-07-12 12:00:00,technical_failure\n")
+        .expect("written");
+    (file, incidents)
+}
+
+async fn run(folder: &Path) -> anyhow::Result<Option<Outcome>> {
+    let (file, incidents) = write_csv(folder);
+    let database = folder.join("demo.db");
+    let flags = ["demo", "--once", "--speed", "max", "--file"].map(PathBuf::from).into_iter();
+    let rest = [file, "--incidents".into(), incidents, "--database".into(), database];
+    let cli = Cli::parse_from(flags.chain(rest));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    demo::run(&cli, listener, CancellationToken::new()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_on_the_same_database_changes_nothing() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let first = run(folder.path()).await?.expect("to the end");
+    assert_eq!(first.rows, 120 * 6, "three statuses of the file, and an implied 0 for each other monitored one");
+    assert_eq!(first.totals["failed"], 90);
+    assert_eq!(first.scorecard.delays, [Some(0)]);
+    assert_eq!(run(folder.path()).await?, Some(first));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_file_is_an_error_that_names_it() {
+    let cli = Cli::parse_from(["demo", "--file", "/nowhere/minutes.csv"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let error = demo::run(&cli, listener, CancellationToken::new()).await.expect_err("refused");
+    assert!(format!("{error:#}").contains("/nowhere/minutes.csv"), "{error:#}");
+}
