@@ -51,7 +51,7 @@ pub struct Outcome {
 
 /// Runs the demo until it is through (`--once`) or stopped; none if it was stopped before the end of the file.
 pub async fn run(cli: &Cli, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<Option<Outcome>> {
-    let loaded = loader::load_file(&cli.file, &LoadOptions::default()).context("use --file for another one")?;
+    let loaded = loader::load_file(&cli.file, &LoadOptions::default())?;
     ensure!(!loaded.batches.is_empty(), "{} has no rows: use --file for another one", cli.file.display());
     let incidents = load_incidents(&cli.incidents)?;
     let broker = EmbeddedKafka::start().await?;

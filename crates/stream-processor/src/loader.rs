@@ -68,14 +68,20 @@ pub enum LoadError {
     #[error("line 1 (header): {0}")]
     Header(String),
     /// A bad row, with [`OnError::Stop`].
-    #[error("{0} (--on-error skip leaves bad rows out)")]
-    Row(#[from] RowError),
+    #[error("{0} (with --on-error skip the stream-processor leaves bad rows out)")]
+    Row(RowError),
     /// Reading failed.
     #[error(transparent)]
     Read(#[from] csv::Error),
     /// Nothing would be sent.
     #[error("no row to send: {0}")]
     Empty(&'static str),
+}
+
+impl From<RowError> for LoadError {
+    fn from(error: RowError) -> Self {
+        Self::Row(error)
+    }
 }
 
 /// Reads a file; errors name it.

@@ -168,8 +168,10 @@ fn write(transaction: &mut Transaction<'_>, commit: &IngestCommit) -> Result<(),
             newest.insert(stream_id, judged.batch.minute());
         }
     }
+    // A minute that comes after its stream was noted quiet has come later, whatever the clock says.
     let mut watermark = transaction.sql.prepare_cached(
-        "UPDATE streams SET newest_minute = ?2, arrived_at_ms = ?3 WHERE id = ?1 AND newest_minute < ?2",
+        "UPDATE streams SET newest_minute = ?2, arrived_at_ms = max(?3, coalesce(quiet_since_ms + 1, ?3))
+         WHERE id = ?1 AND newest_minute < ?2",
     )?;
     for (stream_id, minute) in newest {
         watermark.execute(params![stream_id, minute.epoch_minutes(), commit.now_ms])?;

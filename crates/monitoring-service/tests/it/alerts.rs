@@ -1,0 +1,121 @@
+//! Alerts on their way out: delivery, cooldown, submissions.
+
+use std::time::Duration;
+
+use monitoring_service::{clock::Clock, store::NotPaged};
+use serde_json::Value;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
+
+use crate::harness::{Message, NOW_MS, Setup, TestApp, broker, folder, minute, send, until, usual};
+
+async fn receiver(status: u16) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(status)).mount(&server).await;
+    server
+}
+
+async fn received(server: &MockServer) -> Vec<Value> {
+    let requests = server.received_requests().await.expect("recorded");
+    requests.iter().map(|request| serde_json::from_slice(&request.body).expect("JSON")).collect()
+}
+
+fn setup(server: &MockServer, clock: &Clock) -> Setup {
+    Setup { clock: clock.clone(), webhook: Some(server.uri()), ..Setup::default() }
+}
+
+/// The minute before [`NOW_MS`] with failures.
+fn failures() -> Message {
+    Message::new(minute("2025-12-31T23:59:00Z", &[("approved", 101), ("failed", 9)]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_critical_alert_reaches_the_receiver_once_and_a_warning_does_not() {
+    let (broker, folder, server, clock) = (broker().await, folder(), receiver(204).await, Clock::fixed(NOW_MS));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&server, &clock)).await;
+    let mut messages = usual(60, NOW_MS - 60_000);
+    messages.push(Message::new(minute("2025-12-31T23:59:00Z", &[("approved", 97), ("failed", 9)])));
+    send(&broker, messages);
+    app.until_consumed(61).await;
+    until("it is delivered", async || !received(&server).await.is_empty()).await;
+    let alerts = app.alerts().await;
+    let names: Vec<_> = alerts.iter().map(|a| (a.severity.name(), a.not_paged.map(NotPaged::name))).collect();
+    assert_eq!(names, [("WARNING", Some("warning")), ("CRITICAL", None)]);
+    let id = alerts[1].id.to_string();
+    until("it is settled", async || app.get(&format!("/alerts/{id}")).await["deliveries"][0]["state"] == "delivered")
+        .await;
+    let pages = received(&server).await;
+    assert_eq!(pages.len(), 1);
+    assert_eq!((&pages[0]["id"], &pages[0]["status"]), (&Value::from(id), &Value::from("failed")));
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_recorded_while_the_receiver_was_away_is_delivered_after_a_restart_with_the_same_id() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let away = receiver(503).await;
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&away, &clock)).await;
+    send(&broker, usual(60, NOW_MS - 60_000));
+    send(&broker, [failures()]);
+    app.until_consumed(61).await;
+    until("it was tried", async || !received(&away).await.is_empty()).await;
+    app.stop().await.expect("a clean stop");
+    let back = receiver(200).await;
+    clock.set_ms(NOW_MS + 60_000);
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&back, &clock)).await;
+    until("it is delivered", async || !received(&back).await.is_empty()).await;
+    assert_eq!(received(&back).await[0]["id"], received(&away).await[0]["id"]);
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catching_up_does_not_page_the_past() {
+    let (broker, folder, server, clock) =
+        (broker().await, folder(), receiver(200).await, Clock::fixed(NOW_MS + 3_600_000));
+    let change = |config: &mut monitoring_service::config::Config| {
+        config.page_max_age = Some(Duration::from_mins(30));
+    };
+    let app =
+        TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup { change, ..setup(&server, &clock) }).await;
+    send(&broker, usual(60, NOW_MS - 60_000));
+    send(&broker, [failures()]);
+    app.until_consumed(61).await;
+    let alerts = app.alerts().await;
+    assert_eq!(alerts[0].not_paged.map(NotPaged::name), Some("too_old"));
+    assert_eq!(app.get("/health").await["parts"]["deliveries"]["pending"], 0);
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_is_judged_recorded_and_sent_without_kafka_and_changes_no_baseline() {
+    let (folder, server, clock) = (folder(), receiver(200).await, Clock::fixed(NOW_MS));
+    // Nothing listens on port 9 of this machine.
+    let app = TestApp::start("127.0.0.1:9", folder.path(), setup(&server, &clock)).await;
+    let body = r#"{"status":"failed","count":100}"#;
+    let first = app.evaluate(body).await;
+    assert_eq!((&first["severity"], &first["alert_dispatched"]), (&Value::from("CRITICAL"), &Value::from(true)));
+    until("it is delivered", async || !received(&server).await.is_empty()).await;
+    assert_eq!(received(&server).await[0]["id"], first["record_id"]);
+    clock.set_ms(NOW_MS + 4 * 60_000);
+    let second = app.evaluate(body).await;
+    assert_eq!((&second["alert_dispatched"], &second["suppressed_by"]), (&Value::from(false), &first["record_id"]));
+    clock.set_ms(NOW_MS + 5 * 60_000);
+    let third = app.evaluate(body).await;
+    assert_eq!((&third["alert_dispatched"], &third["suppressed_before"]), (&Value::from(true), &Value::from(1)));
+    let summary = app.get("/transactions/summary").await;
+    assert_eq!(summary["minutes_known"], 0, "a submission is no minute");
+    assert_eq!(app.alerts().await.len(), 3);
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_clean_and_bounded_while_the_receiver_hangs() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let server = MockServer::start().await;
+    let hang = ResponseTemplate::new(200).set_delay(Duration::from_mins(1));
+    Mock::given(method("POST")).respond_with(hang).mount(&server).await;
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&server, &clock)).await;
+    app.evaluate(r#"{"status":"failed","count":100}"#).await;
+    broker.go_silent();
+    let stopped = tokio::time::timeout(Duration::from_secs(10), app.stop()).await;
+    stopped.expect("within its deadline").expect("a clean stop");
+}

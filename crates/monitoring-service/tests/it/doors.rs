@@ -1,0 +1,41 @@
+//! Each thing that touches the world has one door. This holds the doors that crate boundaries do not.
+
+use std::{fs, path::Path};
+
+/// A name, and the files of `src` that may use it.
+const DOORS: [(&str, &[&str]); 6] = [
+    ("rusqlite", &["store/"]),
+    ("rdkafka", &["ingest.rs", "ingest/"]),
+    ("reqwest", &["webhook.rs"]),
+    ("std::env", &["config.rs", "config/"]),
+    ("Timestamp::now", &["clock.rs"]),
+    ("Instant::now", &["clock.rs"]),
+];
+
+fn visit(folder: &Path, root: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable").path()) {
+        if entry.is_dir() {
+            visit(&entry, root, found);
+            continue;
+        }
+        let name = entry.strip_prefix(root).expect("below").to_string_lossy().into_owned();
+        let text = fs::read_to_string(&entry).expect("text");
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code.take_while(|line| !line.starts_with("#[cfg(test)]")) {
+            for (what, allowed) in DOORS {
+                let in_tests = name.contains("tests");
+                if line.contains(what) && !in_tests && !allowed.iter().any(|door| name.starts_with(door)) {
+                    found.push(format!("{name} uses {what}: {line}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_goes_round_the_doors() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    visit(&root, &root, &mut found);
+    assert!(found.is_empty(), "{found:#?}");
+}

@@ -1,0 +1,217 @@
+//! A whole service on port 0 with a temporary database, and the little that tests need around it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use common::metrics::Metrics;
+use embedded_kafka::EmbeddedKafka;
+use monitoring_service::{
+    app::App,
+    clock::Clock,
+    config::{Config, SecretUrl},
+    store::{AlertFilter, AlertRecord, Store},
+};
+use rdkafka::{
+    ClientConfig,
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const TOPIC: &str = "transactions";
+
+/// A test that waits longer than this has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A fixed clock for tests: 2026-01-01T00:00Z.
+pub(crate) const NOW_MS: i64 = 1_767_225_600_000;
+
+/// What a test may set.
+pub(crate) struct Setup {
+    pub(crate) clock: Clock,
+    pub(crate) webhook: Option<String>,
+    pub(crate) change: fn(&mut Config),
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { clock: Clock::system(), webhook: None, change: |_| {} }
+    }
+}
+
+/// A running service.
+pub(crate) struct TestApp {
+    pub(crate) url: String,
+    pub(crate) metrics: Metrics,
+    store: Store,
+    stop: CancellationToken,
+    running: JoinSet<anyhow::Result<()>>,
+}
+
+impl TestApp {
+    /// Starts on the database in `folder`, with the broker at `brokers`.
+    pub(crate) async fn start(brokers: &str, folder: &Path, setup: Setup) -> Self {
+        common::install_tls_provider();
+        let mut config = Config {
+            database_path: database(folder),
+            kafka_bootstrap_servers: brokers.to_owned(),
+            alert_webhook_url: setup.webhook.map(|url| SecretUrl::parse(&url).expect("an address")),
+            ..Config::default()
+        };
+        (setup.change)(&mut config);
+        let metrics = Metrics::new();
+        let app = App::open(config, setup.clock, metrics.clone()).expect("a usable database");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let (stop, store) = (CancellationToken::new(), app.store().clone());
+        let mut running = JoinSet::new();
+        running.spawn(app.run(listener, stop.clone()));
+        Self { url, metrics, store, stop, running }
+    }
+
+    /// Stops as SIGTERM does; the outcome is the service's.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.store);
+        self.stop.cancel();
+        self.running.join_next().await.expect("running").expect("no panic")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let client = client();
+        let answer = client.get(format!("{}{path}", self.url)).send().await.expect("an answer");
+        serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON")
+    }
+
+    pub(crate) async fn evaluate(&self, body: &str) -> Value {
+        let request = client().post(format!("{}/alerts/evaluate", self.url)).header("content-type", "application/json");
+        let answer = request.body(body.to_owned()).send().await.expect("an answer");
+        serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON")
+    }
+
+    /// All alerts, oldest first.
+    pub(crate) async fn alerts(&self) -> Vec<AlertRecord> {
+        let filter = AlertFilter { limit: 10_000, ..AlertFilter::default() };
+        let newest_first = self.store.alerts(filter).await.expect("readable");
+        newest_first.into_iter().rev().map(|(_, alert)| alert).collect()
+    }
+
+    /// Messages consumed since the start, whatever became of them.
+    pub(crate) fn consumed(&self) -> u64 {
+        ["stored", "dead_letter"]
+            .iter()
+            .map(|result| self.counted("monitoring_messages_consumed_total", &[("result", result)]))
+            .sum()
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+    pub(crate) fn counted(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        common::testing::value(&self.metrics, name, labels) as u64
+    }
+
+    pub(crate) async fn until_consumed(&self, messages: u64) {
+        until("the messages are consumed", async || self.consumed() >= messages).await;
+        assert_eq!(self.consumed(), messages);
+    }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(PATIENCE).build().expect("a client")
+}
+
+pub(crate) fn database(folder: &Path) -> PathBuf {
+    folder.join("monitoring.db")
+}
+
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+pub(crate) async fn broker() -> EmbeddedKafka {
+    let broker = EmbeddedKafka::start().await.expect("a broker");
+    broker.create_topic(TOPIC, 1).expect("a topic");
+    broker
+}
+
+/// Asks again and again until it is so.
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let mut again = tokio::time::interval(Duration::from_millis(5));
+    let asked = async {
+        while !so().await {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("waited too long until {what}"));
+}
+
+/// One message.
+#[derive(Clone, Default)]
+pub(crate) struct Message {
+    pub(crate) key: String,
+    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) traceparent: Option<String>,
+}
+
+impl Message {
+    pub(crate) fn new(payload: impl Into<Vec<u8>>) -> Self {
+        Self { key: "default".into(), payload: Some(payload.into()), traceparent: None }
+    }
+}
+
+/// Sends messages, in order, and waits until the broker has them.
+pub(crate) fn send(broker: &EmbeddedKafka, messages: impl IntoIterator<Item = Message>) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker.bootstrap_servers()).set("message.max.bytes", "4000000");
+    let producer: BaseProducer = config.create().expect("a producer");
+    for message in messages {
+        let mut record = BaseRecord::to(TOPIC).key(&message.key);
+        if let Some(payload) = &message.payload {
+            record = record.payload(payload);
+        }
+        if let Some(traceparent) = &message.traceparent {
+            let header = Header { key: "traceparent", value: Some(traceparent) };
+            record = record.headers(OwnedHeaders::new().insert(header));
+        }
+        producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
+    }
+    producer.flush(PATIENCE).expect("acknowledged");
+}
+
+/// A minute of the default stream as JSON.
+pub(crate) fn minute(timestamp: &str, counts: &[(&str, u32)]) -> Vec<u8> {
+    let transactions: Vec<_> =
+        counts.iter().map(|(status, count)| serde_json::json!({ "status": status, "count": count })).collect();
+    serde_json::json!({ "timestamp": timestamp, "transactions": transactions }).to_string().into_bytes()
+}
+
+/// The first `minutes` minutes of the sample file: one message each.
+pub(crate) fn sample(minutes: usize) -> Vec<Message> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sample_data/transactions.csv");
+    let text = std::fs::read_to_string(path).expect("the sample file");
+    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let blocks: Vec<_> = rows.chunks(4320).collect();
+    let message = |at: usize| {
+        let counts: Vec<_> = blocks.iter().map(|rows| (rows[at][1], rows[at][2].parse().expect("a count"))).collect();
+        Message::new(minute(blocks[0][at][0], &counts))
+    };
+    (0..minutes).map(message).collect()
+}
+
+/// `minutes` usual minutes that end before `end_ms`: some approvals, nothing else.
+pub(crate) fn usual(minutes: i64, end_ms: i64) -> Vec<Message> {
+    let message = |back: i64| {
+        let minute_start = detection::Minute::from_epoch_minutes(end_ms / 60_000 - back);
+        Message::new(minute(&minute_start.to_string(), &[("approved", 100 + u32::try_from(back % 7).expect("small"))]))
+    };
+    (1..=minutes).rev().map(message).collect()
+}
+
+/// What of an alert does not depend on when and in which trace it was found.
+pub(crate) fn substance(alerts: &[AlertRecord]) -> Vec<AlertRecord> {
+    let bare = |alert: &AlertRecord| AlertRecord { recorded_at_ms: 0, trace_id: None, ..alert.clone() };
+    alerts.iter().map(bare).collect()
+}

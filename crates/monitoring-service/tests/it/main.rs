@@ -1,0 +1,10 @@
+//! The service from outside: an in-process broker before it, a receiver of alerts behind it, its HTTP API in between.
+
+mod alerts;
+mod doors;
+mod feed;
+mod harness;
+mod kill;
+mod messages;
+mod silence;
+mod streams;

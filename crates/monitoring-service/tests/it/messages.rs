@@ -1,0 +1,155 @@
+//! What becomes of messages: totals, verdicts, dead letters, traces.
+
+use detection::Severity;
+use serde_json::Value;
+
+use crate::harness::{Message, Setup, TestApp, broker, folder, minute, sample, send, substance, until};
+
+/// Minutes of the sample file that these tests send: the first incident is in them.
+const MINUTES: usize = 320;
+
+fn total(summary: &Value, status: &str) -> u64 {
+    let statuses = summary["statuses"].as_array().expect("a list");
+    statuses.iter().find(|s| s["status"] == status).map_or(0, |s| s["count"].as_u64().expect("a count"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_sent_twice_counts_once_and_alerts_once() {
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    send(&broker, sample(MINUTES));
+    app.until_consumed(MINUTES as u64).await;
+    let (first, alerts) = (app.get("/transactions/summary").await, app.alerts().await);
+    assert_eq!(first["minutes_known"], MINUTES);
+    let expected: u64 = sample(MINUTES)
+        .iter()
+        .map(|message| {
+            let message: Value = serde_json::from_slice(message.payload.as_ref().expect("there")).expect("JSON");
+            message["transactions"][1]["count"].as_u64().expect("a count")
+        })
+        .sum();
+    assert_eq!(total(&first, "denied"), expected);
+    assert!(alerts.iter().any(|alert| alert.severity == Severity::Critical && alert.is_dispatched()));
+    send(&broker, sample(MINUTES));
+    app.until_consumed(2 * MINUTES as u64).await;
+    assert_eq!(app.get("/transactions/summary").await, first);
+    assert_eq!(app.alerts().await, alerts);
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_by_one_at_full_speed_and_as_one_backlog_give_the_same_alerts() {
+    let mut found = Vec::new();
+    for way in ["one by one", "at full speed", "as one backlog"] {
+        let (broker, folder) = (broker().await, folder());
+        if way == "as one backlog" {
+            send(&broker, sample(MINUTES));
+        }
+        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        match way {
+            "one by one" => {
+                // Few enough to be quick: up to the incident in its own commits, the rest together.
+                let (apart, together) = (255..285, 285..MINUTES);
+                let messages = sample(MINUTES);
+                send(&broker, messages[..255].to_vec());
+                app.until_consumed(255).await;
+                for at in apart {
+                    send(&broker, [messages[at].clone()]);
+                    app.until_consumed(at as u64 + 1).await;
+                }
+                send(&broker, messages[together].to_vec());
+            }
+            "at full speed" => send(&broker, sample(MINUTES)),
+            _ => {}
+        }
+        app.until_consumed(MINUTES as u64).await;
+        found.push(substance(&app.alerts().await));
+        app.stop().await.expect("a clean stop");
+    }
+    assert!(found[0].len() > 10);
+    assert_eq!(found[0], found[1]);
+    assert_eq!(found[0], found[2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_bad_message_is_a_dead_letter_with_its_reason_and_its_neighbours_are_stored() {
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::start(
+        &broker.bootstrap_servers(),
+        folder.path(),
+        Setup { change: |config| config.max_streams = 1, ..Setup::default() },
+    )
+    .await;
+    let with =
+        |transactions: &str| format!(r#"{{"timestamp":"2025-07-12T13:45:00Z","transactions":[{transactions}]}}"#);
+    let many: Vec<_> = (0..65).map(|i| format!(r#"{{"status":"s{i}","count":1}}"#)).collect();
+    let bad = [
+        ("invalid_json", "not JSON", Some("not json".to_owned())),
+        ("invalid_message", "invalid type", Some(with(r#"{"status":"denied","count":"3"}"#))),
+        ("invalid_message", "-1", Some(with(r#"{"status":"denied","count":-1}"#))),
+        ("invalid_message", "4294967296", Some(with(r#"{"status":"denied","count":4294967296}"#))),
+        ("invalid_message", "yesterday", Some(r#"{"timestamp":"yesterday","transactions":[]}"#.to_owned())),
+        ("future", "ahead of the clock", Some(r#"{"timestamp":"2999-01-01T00:00:00Z","transactions":[]}"#.to_owned())),
+        (
+            "invalid_message",
+            "stands twice",
+            Some(with(r#"{"status":"denied","count":1},{"status":"denied","count":2}"#)),
+        ),
+        ("invalid_message", "65 statuses", Some(with(&many.join(",")))),
+        ("null_payload", "no payload", None),
+        ("too_large", "1000000 bytes", Some(" ".repeat(1_000_000))),
+        (
+            "too_many_streams",
+            "MAX_STREAMS",
+            Some(r#"{"timestamp":"2025-07-12T13:45:00Z","stream":"b","transactions":[]}"#.to_owned()),
+        ),
+    ];
+    let neighbour = |at: usize| Message::new(minute(&format!("2025-07-12T14:{at:02}:00Z"), &[("approved", 1)]));
+    let bad_messages = bad
+        .iter()
+        .map(|(_, _, payload)| Message { payload: payload.clone().map(String::into_bytes), ..Message::default() });
+    let mut messages: Vec<_> = bad_messages.enumerate().flat_map(|(at, bad)| [neighbour(at), bad]).collect();
+    messages.push(Message::new(
+        r#"{"v":9,"timestamp":"2025-07-12T15:00:00Z","transactions":[{"status":"approved","count":1,"note":"x"}]}"#,
+    ));
+    let sent = messages.len() as u64;
+    send(&broker, messages);
+    app.until_consumed(sent).await;
+    let letters = app.get("/dead-letters").await;
+    let letters = letters["dead_letters"].as_array().expect("a list");
+    assert_eq!(letters.len(), bad.len());
+    for ((reason, detail, _), letter) in bad.iter().zip(letters.iter().rev()) {
+        assert_eq!(letter["reason"], *reason, "{letter}");
+        assert!(letter["detail"].as_str().expect("text").contains(detail), "{letter}");
+    }
+    let summary = app.get("/transactions/summary").await;
+    assert_eq!(total(&summary, "approved"), bad.len() as u64 + 1, "every neighbour, and the one with unknown fields");
+    app.stop().await.expect("a clean stop");
+}
+
+#[test]
+fn the_span_of_the_consumer_is_a_child_of_the_producer_and_the_alert_has_their_trace() {
+    let recorded = common::testing::record_process();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let (broker, folder) = (broker().await, folder());
+        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        send(&broker, sample(40));
+        app.until_consumed(40).await;
+        let trace_id = "0af7651916cd43dd8448eb211c80319c";
+        let traceparent = Some(format!("00-{trace_id}-b7ad6b7169203331-01"));
+        let payload = minute("2025-07-12T14:40:00Z", &[("approved", 120), ("failed", 7)]);
+        send(&broker, [Message { traceparent, ..Message::new(payload) }]);
+        app.until_consumed(41).await;
+        let spans = recorded.spans();
+        let of_trace: Vec<_> = spans.iter().filter(|s| s.span_context.trace_id().to_string() == trace_id).collect();
+        let consumer = of_trace.iter().find(|span| span.name == "process transactions").expect("the consumer's span");
+        assert_eq!(consumer.parent_span_id.to_string(), "b7ad6b7169203331");
+        let store = of_trace.iter().find(|span| span.name == "store batch").expect("the span of the transaction");
+        assert_eq!(store.parent_span_id, consumer.span_context.span_id());
+        until("the alert is there", async || !app.alerts().await.is_empty()).await;
+        let failed = app.alerts().await.into_iter().next_back().expect("an alert");
+        assert_eq!(failed.trace_id.as_deref(), Some(trace_id));
+        app.stop().await.expect("a clean stop");
+    });
+}
