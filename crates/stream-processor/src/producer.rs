@@ -40,7 +40,7 @@ use crate::{properties::Properties, replay::Speed, telemetry::ProcessorMetrics};
 /// Messages sent and not acknowledged, at most.
 const IN_FLIGHT: u32 = 10_000;
 
-/// Slots are taken by so many at a time: one by one, each acknowledgement would wake the sender for a single message (2.5 times slower on two cores).
+/// Slots are taken by so many at a time: one by one, each acknowledgement would wake the sender for a single message (half as fast on two cores).
 const SLOTS_AT_ONCE: u32 = 1_000;
 
 /// How long what is in flight may still take after a stop.

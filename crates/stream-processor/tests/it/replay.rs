@@ -52,6 +52,18 @@ async fn two_unsorted_streams_arrive_complete_keyed_and_in_order_of_time() {
 }
 
 #[tokio::test]
+async fn a_flood_larger_than_what_may_be_in_flight_arrives_once_and_in_order() {
+    let kafka = EmbeddedKafka::start().await.unwrap();
+    let first = minute("2025-07-12 13:45");
+    let row = |m: i64| format!("{},denied,{m}\n", first.plus(m));
+    let rows = (0..12_000).rev().map(row).collect::<Vec<_>>().concat();
+    let loaded = file(&format!("timestamp,status,count\n{rows}"));
+    let summary = Replay::new().run(&loaded, &options(kafka.bootstrap_servers(), "max", "")).await.unwrap();
+    assert_eq!((summary.batches, summary.minutes), (12_000, 12_000));
+    assert!(consume(&kafka, 12_000).iter().map(|f| f.batch.minute().since(first)).eq(0..12_000));
+}
+
+#[tokio::test]
 async fn each_message_carries_the_root_span_of_a_trace_of_its_own() {
     let recorded = record_process();
     let kafka = EmbeddedKafka::start().await.unwrap();

@@ -1,0 +1,385 @@
+//! The real program against a real Kafka broker, measured from outside: how fast a backlog is stored and judged, how many
+//! submissions it answers, how soon a message is on disk, how soon a start is ready. Figures are medians; each stands beside
+//! a floor measured in the same run, because a rate says more of the machine than of the program.
+//!
+//! `cargo bench -p monitoring-service --bench whole_process -- [--brokers localhost:9092] [backlog evaluate live start]`
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use detection::{Minute, Monitor, Monitored, Policy, Status, StatusCount, TransactionBatch};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    error::KafkaError,
+    producer::{BaseProducer, BaseRecord, Producer as _},
+    types::RDKafkaErrorCode,
+};
+
+const ADDRESS: &str = "127.0.0.1:18999";
+const CONNECTIONS: usize = 16;
+const ROWS_A_MESSAGE: u64 = 6;
+
+/// Whole-process benchmarks of the monitoring service
+#[derive(clap::Parser)]
+struct Args {
+    /// A real Kafka broker; topics named bench-* are made on it
+    #[arg(long, default_value = "localhost:9092")]
+    brokers: String,
+
+    /// Messages of the backlog, six rows each
+    #[arg(long, default_value_t = 200_000)]
+    messages: u64,
+
+    /// How often each part is measured
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+
+    /// Which parts
+    #[arg(default_values = ["backlog", "evaluate", "live", "start"])]
+    parts: Vec<String>,
+
+    /// Passed by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    for part in &args.parts {
+        match part.as_str() {
+            "backlog" => backlog(&args, "one stream, one partition", 1, 1)?,
+            "evaluate" => evaluate(&args)?,
+            "live" => live(&args)?,
+            "start" => start(&args)?,
+            "streams" => backlog(&args, "200 streams, 8 partitions", 200, 8)?,
+            other => bail!("{other} is not a part: there are backlog, streams, evaluate, live and start"),
+        }
+    }
+    Ok(())
+}
+
+/// The program, running on a database of its own. Killed when dropped.
+struct Service {
+    child: Child,
+    folder: tempfile::TempDir,
+    started: Instant,
+}
+
+impl Service {
+    fn start(brokers: &str, topic: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
+        command.env_clear().env("DATABASE_PATH", folder.path().join("bench.db")).env("HTTP_ADDR", ADDRESS);
+        command.env("KAFKA_BOOTSTRAP_SERVERS", brokers).env("KAFKA_TOPIC", topic).env("RUST_LOG", "error");
+        let started = now();
+        let child = command.stdout(Stdio::null()).spawn().context("the service cannot be started")?;
+        Ok(Self { child, folder, started })
+    }
+
+    fn until_ready(&self) -> anyhow::Result<Duration> {
+        while self.started.elapsed() < Duration::from_secs(30) {
+            if matches!(Connection::open().and_then(|mut c| c.get("/health/ready")), Ok((200, _))) {
+                return Ok(self.started.elapsed());
+            }
+            std::thread::yield_now();
+        }
+        bail!("the service is not ready after 30 s")
+    }
+
+    /// Messages that were committed since the start.
+    fn stored() -> anyhow::Result<u64> {
+        let (_, metrics) = Connection::open()?.get("/metrics")?;
+        let value =
+            metrics.lines().find_map(|l| l.strip_prefix("monitoring_messages_consumed_total{result=\"stored\"} "));
+        Ok(value.unwrap_or("0").parse()?)
+    }
+
+    fn peak_resident_mib(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).context("no VmHWM: this needs Linux")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("a figure")?.parse()?;
+        Ok(kib / 1024)
+    }
+
+    fn database(&self) -> std::path::PathBuf {
+        self.folder.path().join("bench.db")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        drop(self.child.kill().and_then(|()| self.child.wait()));
+    }
+}
+
+/// A keep-alive connection with the little HTTP that a load needs, so that the load costs less than what it measures.
+struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    fn open() -> anyhow::Result<Self> {
+        let socket = TcpStream::connect(ADDRESS)?;
+        socket.set_nodelay(true)?;
+        Ok(Self(BufReader::new(socket)))
+    }
+
+    fn get(&mut self, path: &str) -> anyhow::Result<(u16, String)> {
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").as_bytes())
+    }
+
+    fn send(&mut self, request: &[u8]) -> anyhow::Result<(u16, String)> {
+        self.0.get_mut().write_all(request)?;
+        let (mut status, mut length, mut line) = (0, 0, String::new());
+        loop {
+            line.clear();
+            self.0.read_line(&mut line)?;
+            if let Some(text) = line.strip_prefix("HTTP/1.1 ") {
+                status = text[..3].parse()?;
+            } else if let Some(text) = line.strip_prefix("content-length: ") {
+                length = text.trim().parse()?;
+            } else if line == "\r\n" || line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body)?;
+        Ok((status, String::from_utf8(body)?))
+    }
+}
+
+fn post(body: &str) -> Vec<u8> {
+    let head = "POST /alerts/evaluate HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length:";
+    format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// Usual traffic: minute `number` of a stream.
+fn batch(stream: u64, streams: u64, number: u64) -> TransactionBatch {
+    let noise = |mean: u64| {
+        u32::try_from(mean + (number.wrapping_mul(6_364_136_223_846_793_005) >> 60) % (mean / 4 + 1)).unwrap_or(0)
+    };
+    let counts = [
+        (Monitored::Approved, 120),
+        (Monitored::Denied, 6),
+        (Monitored::Failed, 0),
+        (Monitored::Reversed, 1),
+        (Monitored::BackendReversed, 0),
+    ];
+    let mut transactions: Vec<_> =
+        counts.iter().map(|&(s, mean)| StatusCount { status: s.into(), count: noise(mean) }).collect();
+    transactions.push(StatusCount { status: Status::parse("refunded").expect("valid"), count: noise(1) });
+    let name = if streams == 1 { "default".to_owned() } else { format!("acquirer-{stream}") };
+    let minute = Minute::from_epoch_minutes(28_000_000 + i64::try_from(number).unwrap_or(0));
+    TransactionBatch::try_new(name.parse().expect("valid"), minute, transactions).expect("valid")
+}
+
+fn producer(brokers: &str, linger_ms: &str) -> anyhow::Result<BaseProducer> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("linger.ms", linger_ms).set("queue.buffering.max.messages", "1000000");
+    Ok(config.create()?)
+}
+
+fn new_topic(brokers: &str, partitions: i32) -> anyhow::Result<String> {
+    let name = format!("bench-{}-{partitions}", std::process::id()) + &format!("-{:x}", now_ms());
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    let made = runtime.block_on(admin.create_topics(&[topic], &AdminOptions::new())).context("is the broker there?")?;
+    made.into_iter().next().context("an answer")?.map_err(|(_, code)| anyhow::anyhow!("topic not made: {code}"))?;
+    Ok(name)
+}
+
+/// Fills a topic, then times the service from its start until all of it is stored; beside it, parsing and judging alone.
+fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Result<()> {
+    let topic = new_topic(&args.brokers, partitions)?;
+    let producer = producer(&args.brokers, "5")?;
+    let payloads: Vec<_> = (0..args.messages)
+        .map(|at| batch(at % streams, streams, at / streams))
+        .map(|b| (b.stream().to_string(), b.to_json()))
+        .collect();
+    for (key, payload) in &payloads {
+        let mut record = BaseRecord::to(&topic).key(key).payload(payload);
+        while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) = producer.send(record) {
+            record = back;
+            producer.poll(Duration::from_millis(10));
+        }
+    }
+    producer.flush(Duration::from_mins(1))?;
+    let watch = now();
+    let mut monitor = Monitor::new(Policy::default());
+    let alerts: usize = payloads
+        .iter()
+        .map(|(_, p)| TransactionBatch::from_json(p).map_or(0, |b| monitor.observe(b).alerts.len()))
+        .sum();
+    let fold = rate(args.messages * ROWS_A_MESSAGE, watch.elapsed());
+    drop(payloads);
+    let (mut rates, mut peaks) = (Vec::new(), Vec::new());
+    for _ in 0..args.runs {
+        let service = Service::start(&args.brokers, &topic)?;
+        service.until_ready()?;
+        while Service::stored()? < args.messages {
+            wait(Duration::from_millis(10));
+        }
+        rates.push(rate(args.messages * ROWS_A_MESSAGE, service.started.elapsed()));
+        peaks.push(service.peak_resident_mib()?);
+    }
+    say(&format!(
+        "backlog, {name}: {:.0} rows/s from process start to last commit (median of {}, {alerts} alerts)",
+        median(&mut rates),
+        args.runs
+    ))?;
+    say(&format!(
+        "  parse and fold alone {fold:.0} rows/s: the whole path runs at {:.2} of it",
+        median(&mut rates) / fold
+    ))?;
+    say(&format!("  peak resident memory {} MiB", peaks.iter().max().unwrap_or(&0)))
+}
+
+/// Submissions over 16 connections: a usual count, an anomalous one, and the cheapest route of the same server as the floor.
+fn evaluate(args: &Args) -> anyhow::Result<()> {
+    let topic = new_topic(&args.brokers, 1)?;
+    let producer = producer(&args.brokers, "0")?;
+    for number in 0..120 {
+        let payload = batch(0, 1, number).to_json();
+        producer.send(BaseRecord::<(), _>::to(&topic).payload(&payload)).map_err(|(error, _)| error)?;
+    }
+    producer.flush(Duration::from_secs(30))?;
+    let service = Service::start(&args.brokers, &topic)?;
+    service.until_ready()?;
+    while Service::stored()? < 120 {
+        std::thread::yield_now();
+    }
+    let floor = load("GET /health/live", args.runs, b"GET /health/live HTTP/1.1\r\nhost: bench\r\n\r\n", None)?;
+    let usual = post(r#"{"status":"approved","count":121}"#);
+    load("POST /alerts/evaluate, NORMAL", args.runs, &usual, Some(floor))?;
+    let anomalous = post(r#"{"status":"failed","count":100}"#);
+    load("POST /alerts/evaluate, CRITICAL (recorded)", args.runs, &anomalous, Some(floor))?;
+    Ok(())
+}
+
+fn load(name: &str, runs: usize, request: &[u8], floor: Option<f64>) -> anyhow::Result<f64> {
+    let mut rates = Vec::new();
+    let (mut p50, mut p99) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let stop = AtomicBool::new(false);
+        let watch = now();
+        let mut latencies: Vec<Duration> = std::thread::scope(|scope| {
+            let client = || -> anyhow::Result<Vec<Duration>> {
+                let (mut connection, mut latencies) = (Connection::open()?, Vec::new());
+                while !stop.load(Ordering::Relaxed) {
+                    let watch = now();
+                    let (status, body) = connection.send(request)?;
+                    anyhow::ensure!(status == 200, "{status}: {body}");
+                    latencies.push(watch.elapsed());
+                }
+                Ok(latencies)
+            };
+            let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(client)).collect();
+            wait(Duration::from_secs(3));
+            stop.store(true, Ordering::Relaxed);
+            let joined = clients.into_iter().map(|client| client.join().expect("no panic"));
+            joined.collect::<anyhow::Result<Vec<_>>>().map(|all| all.concat())
+        })?;
+        rates.push(rate(latencies.len() as u64, watch.elapsed()));
+        latencies.sort_unstable();
+        p50.push(quantile(&latencies, 0.50));
+        p99.push(quantile(&latencies, 0.99));
+    }
+    let rate = median(&mut rates);
+    let ratio = floor.map_or_else(String::new, |floor| format!(", {:.2} of GET /health/live", rate / floor));
+    say(&format!(
+        "{name}: {rate:.0} requests/s at {CONNECTIONS} connections{ratio}; p50 {:.2} ms, p99 {:.2} ms (medians of {runs})",
+        median(&mut p50),
+        median(&mut p99)
+    ))?;
+    Ok(rate)
+}
+
+/// From the call that produces a message to the commit that stores it, one message at a time.
+fn live(args: &Args) -> anyhow::Result<()> {
+    let topic = new_topic(&args.brokers, 1)?;
+    let producer = producer(&args.brokers, "0")?;
+    let service = Service::start(&args.brokers, &topic)?;
+    service.until_ready()?;
+    let database =
+        rusqlite::Connection::open_with_flags(service.database(), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let version = || database.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
+    let mut latencies = Vec::new();
+    for number in 0..600 {
+        let (payload, before) = (batch(0, 1, number).to_json(), version()?);
+        let watch = now();
+        producer.send(BaseRecord::<(), _>::to(&topic).payload(&payload)).map_err(|(error, _)| error)?;
+        producer.poll(Duration::ZERO);
+        while version()? == before {
+            anyhow::ensure!(watch.elapsed() < Duration::from_secs(10), "message {number} is not stored after 10 s");
+            std::thread::yield_now();
+        }
+        latencies.push(watch.elapsed());
+        wait(Duration::from_millis(5));
+    }
+    // The first ones pay for connections and the topic's first segment.
+    let mut latencies = latencies.split_off(100);
+    latencies.sort_unstable();
+    say(&format!(
+        "live: produced -> on disk p50 {:.2} ms, p99 {:.2} ms ({} messages, one at a time)",
+        quantile(&latencies, 0.50),
+        quantile(&latencies, 0.99),
+        latencies.len()
+    ))
+}
+
+/// From the start of the process to its first 200 on /health/ready, on a new database.
+fn start(args: &Args) -> anyhow::Result<()> {
+    let mut times = Vec::new();
+    for _ in 0..10 {
+        let service = Service::start(&args.brokers, "bench-none")?;
+        times.push(service.until_ready()?.as_secs_f64() * 1000.0);
+    }
+    say(&format!("start: ready after {:.0} ms (median of 10)", median(&mut times)))
+}
+
+/// Waits this long: a park alone may end early.
+fn wait(length: Duration) {
+    let watch = now();
+    while let Some(rest) = length.checked_sub(watch.elapsed()).filter(|rest| !rest.is_zero()) {
+        std::thread::park_timeout(rest);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn rate(count: u64, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}
+
+fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Milliseconds.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+fn quantile(sorted: &[Duration], q: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * q) as usize].as_secs_f64() * 1000.0
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a name that was not used before")]
+fn now_ms() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis())
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
