@@ -141,8 +141,15 @@ impl Interrupted {
 pub fn run(settings: Settings, deps: Deps, stop: &CancellationToken) -> anyhow::Result<()> {
     let consumer = kafka::consumer(&settings)?;
     let reader = Reader::new(deps.store.clone(), &settings);
-    let mut ingest =
-        Ingest { settings, deps, reader, positions: BTreeMap::new(), under_way: None, told_late: HashSet::new() };
+    let mut ingest = Ingest {
+        settings,
+        deps,
+        reader,
+        positions: BTreeMap::new(),
+        under_way: None,
+        in_doubt: false,
+        told_late: HashSet::new(),
+    };
     let mut backoff = BACKOFF.0;
     while !stop.is_cancelled() {
         let session = Stopwatch::start();
@@ -167,6 +174,8 @@ struct Ingest {
     positions: BTreeMap<i32, Position>,
     /// The batch that is being written.
     under_way: Option<HandedOver>,
+    /// A connection was lost and nothing was read since.
+    in_doubt: bool,
     /// Streams of which it was said that minutes come too late.
     told_late: HashSet<Stream>,
 }
@@ -321,11 +330,14 @@ impl Ingest {
             let idle = batch.messages == 0 && self.under_way.is_none();
             match consumer.poll(if idle { WAIT } else { Duration::ZERO }) {
                 None => more = false,
+                // News of lost connections is queued, one for each try while a broker is away, and told when it is back.
+                Some(Err(error)) if kafka::is_of_connection(&error) => self.in_doubt = true,
                 Some(Ok(message)) => {
                     if batch.messages == 0 {
                         watch = Stopwatch::start();
                         batch.commit.now_ms = self.deps.clock.now_ms();
                     }
+                    self.in_doubt = false;
                     self.take(consumer, topic, &message, &mut batch)?;
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
@@ -340,7 +352,16 @@ impl Ingest {
         if batch.messages > 0 {
             self.hand_over(topic, batch, watch);
         }
-        if more { Ok(()) } else { self.settle() }
+        if more { Ok(()) } else { self.settle().and_then(|()| self.resolve_doubt(consumer)) }
+    }
+
+    /// Nothing is left to read and a connection was lost, now or long ago: librdkafka makes new ones by itself. Only if
+    /// the brokers do not answer is there nothing to go on with.
+    fn resolve_doubt(&mut self, consumer: &KafkaConsumer) -> Result<(), Interrupted> {
+        if std::mem::take(&mut self.in_doubt) {
+            kafka::topic(consumer.client(), &self.settings.topic).map_err(Interrupted::Unreachable)?;
+        }
+        Ok(())
     }
 
     /// Takes one message into the batch, unless it was consumed before.

@@ -105,6 +105,8 @@ fn config(settings: &Settings) -> ClientConfig {
         // The defaults stall a fast consumer for a second and come back from an outage after nine.
         .set("fetch.queue.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "1000")
+        // A question to a broker waits behind the fetch before it: half a second by default.
+        .set("fetch.wait.max.ms", "100")
         .set("queued.min.messages", "5000")
         .set("queued.max.messages.kbytes", "4096")
         .set("statistics.interval.ms", "5000")
@@ -123,6 +125,19 @@ fn explained(error: KafkaError) -> anyhow::Error {
         }
         _ => error.into(),
     }
+}
+
+/// True for an error that tells of a connection, not of what is read over it.
+pub(super) fn is_of_connection(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageConsumption(
+            RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Resolve
+        )
+    )
 }
 
 /// Asks the brokers for the topic.

@@ -90,7 +90,10 @@ impl Ingest {
 
     pub(super) fn tell_offsets(&self, consumer: &KafkaConsumer) {
         let read = self.positions.iter().filter(|(_, position)| position.stored.is_some());
-        let next = read.map(|(partition, position)| (*partition, position.next()));
+        let next: Vec<_> = read.map(|(partition, position)| (*partition, position.next())).collect();
+        if next.is_empty() {
+            return;
+        }
         if let Err(error) = kafka::tell_offsets(consumer, &self.settings.topic, next) {
             tracing::debug!(%error, "Kafka was not told the offsets; lag tools show old ones");
         }

@@ -6,6 +6,8 @@ mod outbox;
 mod queries;
 mod records;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod writer;
 

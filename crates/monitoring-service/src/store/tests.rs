@@ -1,0 +1,217 @@
+//! The store alone: what it refuses, what it replaces, what it keeps.
+
+use std::{path::Path, sync::Arc};
+
+use detection::{Alert, Judged, Minute, Monitor, Monitored, Policy, Severity, StatusCount, Stream, TransactionBatch};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::{
+    AlertFilter, AlertRecord, IngestCommit, OffsetAdvance, Paging, Retention, Store, StoreError, StoredOffset,
+};
+
+const MINUTE_MS: i64 = 60_000;
+
+/// Makes a file that is to be refused.
+type Make<'a> = &'a dyn Fn(&Path) -> rusqlite::Result<()>;
+
+/// A store in a folder of its own, with its writer on a thread.
+fn open() -> (Store, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, writer) = Store::open(&folder.path().join("test.db")).expect("a new database");
+    std::thread::spawn(move || writer.run());
+    (store, folder)
+}
+
+fn batch(minute: i64, counts: &[(Monitored, u32)]) -> TransactionBatch {
+    let counts = counts.iter().map(|&(status, count)| StatusCount { status: status.into(), count });
+    let minute = Minute::from_epoch_minutes(minute);
+    TransactionBatch::try_new(Stream::default(), minute, counts.collect()).expect("no status twice")
+}
+
+fn commit(store: &Store, judged: Vec<Judged>, now_ms: i64) {
+    let alerts = judged.iter().flat_map(|judged| judged.alerts.clone());
+    let record =
+        |alert: Alert| AlertRecord::of_stream(alert, &Paging { webhook: true, max_age_ms: None }, now_ms, None);
+    let commit = IngestCommit { alerts: alerts.map(record).collect(), judged, now_ms, ..IngestCommit::default() };
+    store.begin_ingest(&Arc::new(commit)).wait().expect("committed");
+}
+
+/// Approvals for `minutes` minutes, and failures in the last.
+fn fill(store: &Store, minutes: i64) -> Monitor {
+    let mut monitor = Monitor::new(Policy::default());
+    let usual =
+        (0..minutes - 1).map(|minute| batch(minute, &[(Monitored::Approved, 100 + u32::from(minute % 2 == 0))]));
+    let last = batch(minutes - 1, &[(Monitored::Approved, 100), (Monitored::Failed, 7)]);
+    let judged = usual.chain([last]).map(|batch| monitor.observe(batch)).collect();
+    commit(store, judged, minutes * MINUTE_MS);
+    monitor
+}
+
+/// Waits for a query from a thread that is not of a runtime, as ingest's is not.
+fn wait<T>(query: impl Future<Output = Result<T, StoreError>>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(query).expect("readable")
+}
+
+fn raw(store: &Store) -> Connection {
+    Connection::open(store.path()).expect("a second connection")
+}
+
+#[test]
+fn a_second_store_on_the_same_database_is_refused() {
+    let (store, _folder) = open();
+    let Err(StoreError::Broken(reason)) = Store::open(store.path()) else { panic!("must be refused") };
+    assert!(reason.contains("another monitoring-service uses this database"), "{reason}");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_refused_and_left_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let foreign = |path: &Path| Connection::open(path)?.execute_batch("CREATE TABLE theirs (x)");
+    let newer = |path: &Path| {
+        let connection = Connection::open(path)?;
+        connection.execute_batch("CREATE TABLE ours (x)")?;
+        connection.pragma_update(None, "application_id", 0x7478_6d6e)?;
+        connection.pragma_update(None, "user_version", 999)
+    };
+    let garbage = |path: &Path| {
+        std::fs::write(path, b"this is no database, however long one looks at it. ".repeat(100)).expect("written");
+        Ok(())
+    };
+    let truncated = |path: &Path| -> rusqlite::Result<()> {
+        Connection::open(path)?.execute_batch("CREATE TABLE a (x); CREATE TABLE b (x)")?;
+        let whole = std::fs::read(path).expect("readable");
+        std::fs::write(path, &whole[..whole.len() / 2 + 7]).expect("written");
+        Ok(())
+    };
+    let cases: [(&str, Make<'_>, &str); 4] = [
+        ("foreign", &foreign, "another program"),
+        ("newer", &newer, "newer version"),
+        ("garbage", &garbage, "not a database"),
+        ("truncated", &truncated, "cannot use the database"),
+    ];
+    for (name, make, expected) in cases {
+        let path = folder.path().join(name);
+        make(&path).expect("made");
+        let before = std::fs::read(&path).expect("readable");
+        let Err(error) = Store::open(&path) else { panic!("{name} must be refused") };
+        assert!(error.to_string().contains(expected), "{name}: {error}");
+        assert_eq!(std::fs::read(&path).expect("readable"), before, "{name}");
+    }
+}
+
+#[test]
+fn what_is_restored_is_what_was_in_memory() {
+    let (store, _folder) = open();
+    let monitor = fill(&store, 100);
+    let capacity = monitor.policy().history_capacity();
+    let state = store.stream_state("default", capacity).expect("readable").expect("known");
+    assert_eq!(state.known.len(), capacity);
+    let history = monitor.history(&Stream::default()).expect("in memory");
+    for known in &state.known {
+        assert_eq!(history.get(known.minute), Some(known));
+    }
+}
+
+#[test]
+fn an_old_correction_changes_the_count_and_keeps_the_verdict_with_the_count_it_was_given_for() {
+    let (store, _folder) = open();
+    let mut monitor = fill(&store, 100);
+    let corrected = monitor.observe(batch(50, &[(Monitored::Approved, 7), (Monitored::Denied, 3)]));
+    commit(&store, vec![corrected], 101 * MINUTE_MS);
+    let row = |status: i64| {
+        let sql =
+            "SELECT count, implied, severity, judged_count FROM minute_counts WHERE minute = 50 AND status_id = ?1";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        raw(&store).query_row(sql, [status], read).expect("there")
+    };
+    let normal = i64::from(Severity::Normal.code());
+    assert_eq!(row(0), (7_i64, 0_i64, normal, Some(101_i64)));
+    assert_eq!(row(1), (3, 0, normal, Some(0)), "named now, so no longer implied");
+}
+
+#[test]
+fn an_implied_zero_never_replaces_a_stored_count() {
+    let (store, _folder) = open();
+    fill(&store, 100);
+    // A monitor without memory thinks that minute 99 is new and implies zeros for all it does not name.
+    let mut forgetful = Monitor::new(Policy::default());
+    forgetful.observe(batch(200, &[]));
+    let late = forgetful.observe(batch(99, &[(Monitored::Denied, 1)]));
+    commit(&store, vec![late], 101 * MINUTE_MS);
+    let summary = wait(store.summary("default", Some(Minute::from_epoch_minutes(99)), None));
+    let counts: Vec<_> = summary.statuses.iter().map(|s| (s.status.as_str(), s.count)).collect();
+    assert_eq!(counts, [("approved", 100), ("denied", 1), ("failed", 7), ("reversed", 0), ("backend_reversed", 0)]);
+}
+
+#[test]
+fn a_batch_that_does_not_go_on_from_the_stored_offset_is_not_written() {
+    let (store, _folder) = open();
+    let to = StoredOffset { last_offset: 9, last_timestamp_ms: Some(1) };
+    let advance = |from| OffsetAdvance { cluster_id: "c".into(), topic: "t".into(), partition: 0, from, to };
+    let commit = |from, judged| {
+        let commit = IngestCommit { offsets: vec![advance(from)], judged, ..IngestCommit::default() };
+        store.begin_ingest(&Arc::new(commit)).wait()
+    };
+    commit(None, vec![]).expect("the first");
+    let judged = vec![Monitor::new(Policy::default()).observe(batch(1, &[]))];
+    assert!(matches!(commit(None, judged), Err(StoreError::OffsetMoved { .. })));
+    assert_eq!(store.count_streams().expect("readable"), 0, "the minute went with the offset");
+    commit(Some(to), vec![]).expect("from where it stands");
+}
+
+#[test]
+fn alerts_are_listed_newest_first_by_any_filter_and_page() {
+    let (store, _folder) = open();
+    fill(&store, 100);
+    let list = |filter| wait(store.alerts(filter));
+    let all = list(AlertFilter { limit: 10, ..AlertFilter::default() });
+    let [(seq, alert)] = &all[..] else { panic!("one alert, not {all:?}") };
+    assert_eq!(alert.anomaly.as_ref().map(|anomaly| anomaly.status), Some(Monitored::Failed));
+    let other = [
+        AlertFilter { status: Some(Monitored::Denied), limit: 10, ..AlertFilter::default() },
+        AlertFilter { stream: Some("b".into()), limit: 10, ..AlertFilter::default() },
+        AlertFilter { severity: Some(Severity::Warning), limit: 10, ..AlertFilter::default() },
+        AlertFilter { dispatched: Some(false), limit: 10, ..AlertFilter::default() },
+        AlertFilter { before: Some(*seq), limit: 10, ..AlertFilter::default() },
+    ];
+    for filter in other {
+        assert_eq!(list(filter.clone()), [], "{filter:?}");
+    }
+    let (found, deliveries) = wait(store.alert(alert.id)).expect("there");
+    assert_eq!((&found, deliveries.len()), (alert, 1));
+}
+
+#[test]
+fn pruning_keeps_what_is_younger_than_the_retention_of_its_stream() {
+    let (store, _folder) = open();
+    fill(&store, 2000);
+    let retention = Retention { length_ms: 500 * MINUTE_MS };
+    while wait(store.prune_step(0, retention)) {}
+    let summary = wait(store.summary("default", None, None));
+    assert_eq!((summary.minutes_known, summary.first_minute), (501, Some(Minute::from_epoch_minutes(1499))));
+    assert_eq!(wait(store.alerts(AlertFilter { limit: 10, ..AlertFilter::default() })).len(), 1);
+}
+
+#[test]
+fn the_queries_that_matter_use_indexes() {
+    let (store, _folder) = open();
+    let plan = |sql: &str| -> String {
+        let connection = raw(&store);
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
+        let lines = statement.query_map([], |row| row.get::<_, String>(3)).expect(sql);
+        lines.collect::<Result<Vec<_>, _>>().expect(sql).join("; ")
+    };
+    for sql in [
+        "SELECT minute, count FROM minute_counts WHERE stream_id = 1 AND minute <= 5 ORDER BY minute DESC, status_id",
+        "SELECT status_id, sum(count) FROM minute_counts WHERE stream_id = 1 AND minute >= 1 AND minute < 9 GROUP BY status_id",
+        "SELECT * FROM alerts WHERE stream = 'a' AND status_id = 1 ORDER BY seq DESC LIMIT 1",
+        "SELECT seq FROM alerts WHERE origin = 'evaluate' AND stream = 'a' AND status_id = 1 AND direction = 0 AND severity = 5
+         AND suppressed_by IS NULL ORDER BY seq DESC LIMIT 1",
+        "SELECT * FROM deliveries WHERE state = 'pending' AND next_attempt_at_ms <= 5 ORDER BY next_attempt_at_ms, id LIMIT 4",
+    ] {
+        let plan = plan(sql);
+        assert!(plan.contains("SEARCH") && !plan.contains("SCAN"), "{sql}: {plan}");
+    }
+}
