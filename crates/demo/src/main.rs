@@ -1,31 +1,10 @@
-//! The demo as a program: `cargo run --release --bin demo`.
+//! The demo as a program: `cargo run --release --bin demo`. All else is in the library.
 
-use std::{
-    io::{Write as _, stderr},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 use demo::cli::Cli;
-use monitoring_service::lifecycle;
 
 fn main() -> ExitCode {
-    start(&Cli::parse()).map_or_else(
-        |error| {
-            // A reader that went away cannot be told.
-            drop(writeln!(stderr(), "error: {error:#}"));
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
-}
-
-fn start(cli: &Cli) -> anyhow::Result<()> {
-    let telemetry = common::init(cli.observability())?;
-    let outcome = lifecycle::run(async {
-        let stop = lifecycle::signals()?;
-        demo::run(cli, lifecycle::listen(cli.http_addr).await?, stop).await.map(drop)
-    });
-    telemetry.shutdown();
-    outcome
+    demo::execute(&Cli::parse())
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use detection::{Minute, Severity};
 
 /// An incident counts as found if an alert goes out for one of its first minutes, this many.
@@ -33,11 +33,20 @@ pub struct Scored {
     pub dispatched: bool,
 }
 
+impl Incident {
+    /// What went wrong, in words.
+    pub fn kind(&self) -> String {
+        self.kind.replace('_', " ")
+    }
+}
+
 /// How the policy did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scorecard {
     /// Minutes from the start of each incident to its first alert; none where none came in time.
     pub delays: Vec<Option<i64>>,
+    /// The same for CRITICAL alerts alone: those that call someone.
+    pub critical_delays: Vec<Option<i64>>,
     /// Dispatched and suppressed alerts, CRITICAL then WARNING.
     pub alerts: [(usize, usize); 2],
     /// Dispatched alerts outside of incidents and their echo, CRITICAL then WARNING.
@@ -50,16 +59,19 @@ pub struct Scorecard {
 pub fn load_incidents(path: &Path) -> anyhow::Result<Vec<Incident>> {
     let context = || format!("cannot read the incidents from {} (--incidents)", path.display());
     let mut reader = csv::Reader::from_path(path).with_context(context)?;
-    let mut incidents = Vec::new();
-    for row in reader.deserialize() {
-        let (start, end, kind): (String, String, String) = row.with_context(context)?;
-        incidents.push(Incident {
-            start: start.parse().with_context(context)?,
-            end: end.parse().with_context(context)?,
-            kind,
-        });
-    }
-    Ok(incidents)
+    let rows = reader.records().map(|record| {
+        let record = record?;
+        let line = record.position().map_or(0, csv::Position::line);
+        read_incident(&record).with_context(|| format!("line {line}"))
+    });
+    rows.collect::<anyhow::Result<_>>().with_context(context)
+}
+
+fn read_incident(record: &csv::StringRecord) -> anyhow::Result<Incident> {
+    let (start, end, kind): (&str, &str, String) = record.deserialize(None)?;
+    let incident = Incident { start: start.parse()?, end: end.parse()?, kind };
+    ensure!(incident.start < incident.end, "the end {end} is not after the start {start}");
+    Ok(incident)
 }
 
 /// How many minutes after the start of the incident an alert for this minute finds it; none if it does not.
@@ -70,49 +82,61 @@ pub fn delay(incident: &Incident, minute: Minute) -> Option<i64> {
 
 /// Scores the alerts of `minutes` minutes of data.
 #[expect(clippy::cast_precision_loss, reason = "a count of minutes is exact in a double")]
-pub fn score(alerts: &[Scored], incidents: &[Incident], minutes: u64) -> Scorecard {
-    let dispatched = || alerts.iter().filter(|alert| alert.dispatched);
-    let first = |incident| dispatched().filter_map(|alert| delay(incident, alert.minute)).min();
-    let outside = |minute: Minute| {
-        incidents.iter().all(|incident| minute < incident.start || minute >= incident.end.plus(ECHO_MINUTES))
+pub fn score(alerts: &[Scored], incidents: &[Incident], minutes: i64) -> Scorecard {
+    let sent = |severities: &[Severity]| -> Vec<Minute> {
+        alerts.iter().filter(|a| a.dispatched && severities.contains(&a.severity)).map(|a| a.minute).collect()
     };
-    let severities = [Severity::Critical, Severity::Warning];
-    let count = |severity, sent| alerts.iter().filter(|a| a.severity == severity && a.dispatched == sent).count();
+    let delays = |sent: &[Minute]| {
+        incidents.iter().map(|incident| sent.iter().filter_map(|minute| delay(incident, *minute)).min()).collect()
+    };
+    let is_outside = |minute: &&Minute| {
+        incidents.iter().all(|incident| **minute < incident.start || **minute >= incident.end.plus(ECHO_MINUTES))
+    };
+    let (critical, warning) = (sent(&[Severity::Critical]), sent(&[Severity::Warning]));
+    let held = |severity| alerts.iter().filter(|a| !a.dispatched && a.severity == severity).count();
     Scorecard {
-        delays: incidents.iter().map(first).collect(),
-        alerts: severities.map(|severity| (count(severity, true), count(severity, false))),
-        outside: severities
-            .map(|severity| dispatched().filter(|a| a.severity == severity && outside(a.minute)).count()),
+        delays: delays(&sent(&[Severity::Critical, Severity::Warning])),
+        critical_delays: delays(&critical),
+        alerts: [(critical.len(), held(Severity::Critical)), (warning.len(), held(Severity::Warning))],
+        outside: [&critical, &warning].map(|sent| sent.iter().filter(is_outside).count()),
         days: minutes as f64 / 1440.0,
+    }
+}
+
+/// `14 of 14, 0 min after their start (median), 1 min at worst`
+fn found(delays: &[Option<i64>]) -> String {
+    let mut found: Vec<_> = delays.iter().flatten().collect();
+    found.sort_unstable();
+    let count = format!("{} of {}", found.len(), delays.len());
+    match (found.get(found.len() / 2), found.last()) {
+        (Some(median), Some(worst)) => {
+            format!("{count}, {median} min after their start (median), {worst} min at worst")
+        }
+        _ => count,
     }
 }
 
 impl fmt::Display for Scorecard {
     #[expect(clippy::cast_precision_loss, reason = "a count of alerts is exact in a double")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut delays: Vec<_> = self.delays.iter().flatten().collect();
-        delays.sort_unstable();
-        let (found, all) = (delays.len(), self.delays.len());
         let [(critical, critical_held), (warning, warning_held)] = self.alerts;
-        let [critical_outside, warning_outside] = self.outside;
+        let [critical_false, warning_false] = self.outside;
         let per_day = |count: usize| count as f64 / self.days;
-        write!(f, "  incidents found      {found} of {all}")?;
-        if let (Some(median), Some(worst)) = (delays.get(found.saturating_sub(1) / 2), delays.last()) {
-            write!(f, ", {median} min after their start (median), {worst} min at worst")?;
-        }
-        writeln!(f)?;
-        writeln!(f, "  CRITICAL alerts      {critical} sent, {critical_held} held back by the cooldown")?;
-        writeln!(f, "  WARNING alerts       {warning} sent, {warning_held} held back by the cooldown")?;
+        writeln!(f, "  incidents found         {}", found(&self.delays))?;
+        writeln!(f, "    by CRITICAL alone     {}", found(&self.critical_delays))?;
+        writeln!(f, "  CRITICAL alerts         {critical} sent, {critical_held} suppressed by the cooldown")?;
+        writeln!(f, "    outside incidents     {critical_false}, {:.1} a day", per_day(critical_false))?;
+        writeln!(f, "  WARNING alerts          {warning} sent, {warning_held} suppressed by the cooldown")?;
+        writeln!(f, "    outside incidents     {warning_false}, {:.1} a day", per_day(warning_false))?;
         writeln!(
             f,
-            "  outside incidents    {critical_outside} CRITICAL ({:.1} a day), {warning_outside} WARNING ({:.1} a day)",
-            per_day(critical_outside),
-            per_day(warning_outside)
+            "  Found: an alert for one of the first {FOUND_WITHIN_MINUTES} minutes; 0 min is the first. Outside: in no incident, nor within {ECHO_MINUTES} minutes after one."
         )?;
         write!(
             f,
-            "  Found = alerted within {FOUND_WITHIN_MINUTES} minutes of the start. Outside = more than {ECHO_MINUTES} minutes after any incident: what would have\n  \
-             called someone for nothing. A z-score over an hour is quick, and noisy where events are rare: that is its price."
+            "  In short: CRITICAL alerts called someone {critical} times in {:.1} days, {critical_false} of them for nothing; of {warning} WARNINGs, which only \
+             reach the log, {warning_false} were.",
+            self.days
         )
     }
 }
@@ -142,7 +166,9 @@ mod tests {
             alert(308, Severity::Critical, true),
             alert(501, Severity::Critical, false),
         ];
-        assert_eq!(score(&alerts, &incidents, 1440).delays, [Some(7), None, None]);
+        let card = score(&alerts, &incidents, 1440);
+        assert_eq!(card.delays, [Some(7), None, None]);
+        assert_eq!(card.critical_delays, [None, None, None], "a WARNING calls nobody");
     }
 
     #[test]
@@ -158,7 +184,7 @@ mod tests {
         assert_eq!((card.alerts, card.outside), ([(0, 0), (1, 1)], [0, 0]));
         let text = card.to_string();
         assert!(text.contains("1 of 1, 0 min after their start (median), 0 min at worst"), "{text}");
-        assert!(text.contains("1 sent, 1 held back"), "{text}");
+        assert!(text.contains("1 sent, 1 suppressed"), "{text}");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     NotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
+    /// It is there, but not in a state for this.
+    Conflict,
     /// The request did not arrive in time.
     RequestTimeout,
     /// The body is over the limit.
@@ -51,6 +53,7 @@ impl Kind {
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The path has no such method")
             }
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "This cannot be done now"),
             Self::RequestTimeout => {
                 (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request did not arrive in time")
             }

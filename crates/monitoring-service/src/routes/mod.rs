@@ -4,11 +4,14 @@
 mod alerts;
 mod error;
 mod evaluate;
+mod explain;
 mod extract;
 mod guard;
 mod health;
+mod minutes;
 mod params;
 mod queries;
+mod recovery;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -81,11 +84,19 @@ fn routes() -> Router<Arc<AppState>> {
         .route("/alerts/status", get(status::status))
         .route("/alerts/{id}", get(alerts::one))
         .route("/dead-letters", get(queries::dead_letters))
+        .route("/deliveries", get(recovery::deliveries))
+        .route("/deliveries/{id}/replay", post(recovery::replay))
+        .route("/explain", get(explain::explain))
+        .route("/gaps", get(recovery::gaps))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/streams", get(status::streams))
+        .route("/transactions", get(minutes::rows))
+        .route("/transactions/recent", get(minutes::recent))
+        .route("/transactions/status-distribution", get(minutes::distribution))
+        .route("/transactions/timeseries", get(minutes::series))
         .route("/transactions/summary", get(queries::summary))
 }
 

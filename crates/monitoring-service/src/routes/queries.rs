@@ -64,7 +64,7 @@ pub(super) async fn summary(
 }
 
 /// The stream that is meant: the one named, else the only one there is, else `default`, which need not exist while there is none at all.
-async fn stream_of(store: &Store, asked: Option<Stream>) -> Result<Stream, Problem> {
+pub(super) async fn stream_of(store: &Store, asked: Option<Stream>) -> Result<Stream, Problem> {
     let known = store.stream_names().await?;
     match asked {
         Some(stream) if known.iter().any(|name| name == stream.as_str()) => Ok(stream),

@@ -2,5 +2,6 @@
 
 mod evaluate;
 mod harness;
+mod minutes;
 mod problems;
 mod reading;

@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::store::{
-    AlertRecord, AlertType, Anomaly, DeadLetterRecord, DeliveryRecord, NotPaged, Origin, StatusVerdict, StreamRecord,
+    AlertRecord, AlertType, Anomaly, DeadLetterRecord, DeliveryRecord, NotPaged, Origin, RowRecord, StatusVerdict,
+    StreamRecord,
 };
 
 /// Longest payload shown of a dead letter, in bytes.
@@ -98,6 +99,39 @@ impl From<AlertRecord> for AlertView {
             not_paged: alert.not_paged,
             trace_id: alert.trace_id,
             recorded_at: At(alert.recorded_at_ms),
+        }
+    }
+}
+
+/// A stored count with its verdict.
+#[derive(Serialize)]
+pub(super) struct RowView {
+    minute: Minute,
+    status: String,
+    count: u32,
+    implied: bool,
+    severity: Severity,
+    direction: Option<&'static str>,
+    z_score: Option<f64>,
+    baseline: BaselineView,
+    /// The count the verdict was given for, where a correction came after its time.
+    judged_count: Option<u32>,
+    message: String,
+}
+
+impl From<RowRecord> for RowView {
+    fn from(row: RowRecord) -> Self {
+        Self {
+            message: row.reason(),
+            minute: row.minute,
+            count: row.count,
+            implied: row.implied,
+            severity: row.verdict.severity,
+            direction: row.verdict.direction.map(detection::Direction::name),
+            z_score: row.verdict.z_score.map(ZScore::get),
+            baseline: row.verdict.baseline.into(),
+            judged_count: row.judged_count,
+            status: row.status,
         }
     }
 }

@@ -203,23 +203,26 @@ fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, AlertRecord)
 }
 
 fn deliveries(sql: &Connection, alert_seq: i64) -> Result<Vec<DeliveryRecord>, StoreError> {
-    let mut statement = sql.prepare_cached(
-        "SELECT id, state, attempts, created_at_ms, next_attempt_at_ms, last_attempt_at_ms, last_status, last_error
-         FROM deliveries WHERE alert_seq = ?1 ORDER BY id",
-    )?;
-    let rows = statement.query_map([alert_seq], |row| {
-        Ok(DeliveryRecord {
-            id: row.get(0)?,
-            state: row.get(1)?,
-            attempts: row.get(2)?,
-            created_at_ms: row.get(3)?,
-            next_attempt_at_ms: row.get(4)?,
-            last_attempt_at_ms: row.get(5)?,
-            last_status: row.get(6)?,
-            last_error: row.get(7)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let text = format!("SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE alert_seq = ?1 ORDER BY id");
+    let mut statement = sql.prepare_cached(&text)?;
+    Ok(statement.query_map([alert_seq], read_delivery)?.collect::<Result<_, _>>()?)
+}
+
+pub(super) const DELIVERY_COLUMNS: &str = "deliveries.id AS delivery_id, state, attempts, created_at_ms, next_attempt_at_ms, \
+     last_attempt_at_ms, last_status, last_error";
+
+/// A delivery from a row with [`DELIVERY_COLUMNS`].
+pub(super) fn read_delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
+    Ok(DeliveryRecord {
+        id: row.get("delivery_id")?,
+        state: row.get("state")?,
+        attempts: row.get("attempts")?,
+        created_at_ms: row.get("created_at_ms")?,
+        next_attempt_at_ms: row.get("next_attempt_at_ms")?,
+        last_attempt_at_ms: row.get("last_attempt_at_ms")?,
+        last_status: row.get("last_status")?,
+        last_error: row.get("last_error")?,
+    })
 }
 
 /// The newest alert of a stream's status (of the stream as a whole where none is named).
@@ -234,6 +237,22 @@ pub(super) fn last_of(
     );
     let mut statement = sql.prepare_cached(&text)?;
     Ok(statement.query_row(params![stream, status.map(Monitored::index)], read).optional()?)
+}
+
+/// The alerts of a stream about one of its minutes and statuses, oldest first.
+pub(super) fn of_minute(
+    sql: &Connection,
+    stream: &str,
+    status: &str,
+    minute: Minute,
+) -> Result<Vec<AlertRecord>, StoreError> {
+    let Some(status) = Monitored::from_name(status) else { return Ok(Vec::new()) };
+    let text = format!(
+        "SELECT {COLUMNS} FROM alerts WHERE stream = ?1 AND status_id = ?2 AND minute = ?3 AND origin = 'stream' ORDER BY seq"
+    );
+    let mut statement = sql.prepare_cached(&text)?;
+    let rows = statement.query_map(params![stream, status.index(), minute.epoch_minutes()], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// An alert from a row with [`COLUMNS`].

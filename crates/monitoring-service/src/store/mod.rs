@@ -2,6 +2,7 @@
 
 mod alerts;
 mod ingest;
+mod minutes;
 mod outbox;
 mod queries;
 mod records;
@@ -21,8 +22,9 @@ use tokio::sync::{Notify, Semaphore};
 
 pub use alerts::{AlertFilter, DeliveryRecord};
 pub use ingest::{IngestCommit, IngestUnderWay, OffsetAdvance, StoredOffset};
-pub use outbox::OutboxState;
-pub use queries::{DeadLetterRecord, StatusTotal, StatusVerdict, StreamRecord, Summary};
+pub use minutes::{Explained, RowFilter, RowRecord};
+pub use outbox::{DeliveryFilter, ListedDelivery, OutboxState, Replay};
+pub use queries::{DeadLetterRecord, GapRecord, StatusTotal, StatusVerdict, StreamRecord, Summary};
 pub use records::*;
 pub use upkeep::Retention;
 pub use writer::Writer;

@@ -1,8 +1,8 @@
 //! The outbox: deliveries that are due, and how each try ended.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
-use super::{Attempt, DeliveryOutcome, DueDelivery, Store, StoreError, alerts};
+use super::{AlertRecord, Attempt, DeliveryOutcome, DeliveryRecord, DueDelivery, Store, StoreError, alerts};
 
 /// How the outbox stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,87 @@ pub struct OutboxState {
     pub oldest_pending_created_at_ms: Option<i64>,
 }
 
+/// Which deliveries to list; every field that is none does not limit.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Of alerts of this stream.
+    pub stream: Option<String>,
+    /// `pending`, `delivered` or `dead`.
+    pub state: Option<&'static str>,
+    /// Asked for before the one of this number.
+    pub before: Option<i64>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// A delivery with its alert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedDelivery {
+    /// How it stands.
+    pub delivery: DeliveryRecord,
+    /// What it delivers.
+    pub alert: AlertRecord,
+}
+
+/// What came of asking for a delivery again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// It is on its way again.
+    Begun,
+    /// It is still on its way: there is nothing to ask for.
+    Pending,
+    /// There is no such delivery.
+    Unknown,
+}
+
 impl Store {
+    /// Deliveries with their alerts, newest first.
+    pub async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<ListedDelivery>, StoreError> {
+        self.read(move |sql| {
+            let text = format!(
+                "SELECT {}, {} FROM deliveries JOIN alerts ON alerts.seq = alert_seq
+                 WHERE deliveries.id < ?1 AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR stream = ?3)
+                 ORDER BY deliveries.id DESC LIMIT ?4",
+                alerts::DELIVERY_COLUMNS,
+                alerts::COLUMNS
+            );
+            let mut statement = sql.prepare_cached(&text)?;
+            let before = filter.before.unwrap_or(i64::MAX);
+            let rows = statement.query_map(params![before, filter.state, filter.stream, filter.limit], |row| {
+                Ok(ListedDelivery { delivery: alerts::read_delivery(row)?, alert: alerts::read(row)? })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Sends a delivery again that was given up or taken: the same alert, with the same id.
+    pub async fn replay_delivery(&self, id: i64, now_ms: i64) -> Result<Replay, StoreError> {
+        let replay = self.writer.call(move |transaction| {
+            let state: Option<String> = transaction
+                .sql
+                .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))
+                .optional()?;
+            match state.as_deref() {
+                None => return Ok(Replay::Unknown),
+                Some("pending") => return Ok(Replay::Pending),
+                Some(_) => {}
+            }
+            // The tries so far stay counted; what giving up counts from begins anew.
+            transaction
+                .sql
+                .prepare_cached(
+                    "UPDATE deliveries SET state = 'pending', created_at_ms = ?2, next_attempt_at_ms = ?2 WHERE id = ?1",
+                )?
+                .execute(params![id, now_ms])?;
+            Ok(Replay::Begun)
+        });
+        let replay = replay.await?;
+        self.outbox_changed().notify_one();
+        Ok(replay)
+    }
+
     /// Deliveries due at `now_ms`, those waiting longest first.
     pub async fn due_deliveries(&self, now_ms: i64, limit: u32) -> Result<Vec<DueDelivery>, StoreError> {
         self.read(move |sql| {

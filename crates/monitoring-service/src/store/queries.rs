@@ -93,7 +93,49 @@ pub struct DeadLetterRecord {
     pub received_at_ms: i64,
 }
 
+/// Kafka offsets that were lost before they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GapRecord {
+    /// Its number.
+    pub id: i64,
+    /// Which topic.
+    pub topic: String,
+    /// Which partition.
+    pub partition: i32,
+    /// The first offset lost.
+    pub from_offset: i64,
+    /// Where reading went on: the first offset after the loss, or the start of a topic that was made again.
+    pub to_offset: i64,
+    /// `retention` or `recreated`.
+    pub reason: String,
+    /// When it was seen, milliseconds since 1970.
+    pub detected_at_ms: i64,
+}
+
 impl Store {
+    /// Losses of Kafka offsets, newest first, before the one of this number.
+    pub async fn gaps(&self, before: Option<i64>, limit: u32) -> Result<Vec<GapRecord>, StoreError> {
+        self.read(move |sql| {
+            let mut statement = sql.prepare_cached(
+                "SELECT id, topic, partition, from_offset, to_offset, reason, detected_at_ms FROM gaps
+                 WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
+                Ok(GapRecord {
+                    id: row.get(0)?,
+                    topic: row.get(1)?,
+                    partition: row.get(2)?,
+                    from_offset: row.get(3)?,
+                    to_offset: row.get(4)?,
+                    reason: row.get(5)?,
+                    detected_at_ms: row.get(6)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// Every stream, in the order in which they first came.
     pub async fn streams(&self) -> Result<Vec<StreamRecord>, StoreError> {
         self.read(|sql| {

@@ -155,6 +155,15 @@ impl NotPaged {
         }
     }
 
+    /// For people.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::TooOld => "its minute was older than PAGE_MAX_AGE when it was recorded",
+            Self::NoWebhook => "no receiver is configured (ALERT_WEBHOOK_URL)",
+            Self::Warning => "only CRITICAL alerts page",
+        }
+    }
+
     /// The reason of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::TooOld, Self::NoWebhook, Self::Warning].into_iter().find(|reason| reason.name() == name)

@@ -86,6 +86,7 @@ CREATE TABLE alerts (
     trace_id          TEXT
 ) STRICT;
 CREATE INDEX alerts_by_stream ON alerts (stream, status_id, seq);
+CREATE INDEX alerts_by_minute ON alerts (stream, status_id, minute) WHERE origin = 'stream';
 CREATE INDEX alerts_of_submissions ON alerts (stream, status_id, direction, severity, seq) WHERE origin = 'evaluate';
 CREATE INDEX alerts_of_dispatched_submissions ON alerts (stream, status_id, direction, severity, seq)
     WHERE origin = 'evaluate' AND suppressed_by IS NULL;

@@ -21,7 +21,7 @@ use crate::{
     evaluate::Evaluator,
     routes::{AppState, router},
     state::{FeedState, Heartbeats, Snapshot, Snapshots},
-    store::{AlertRecord, DeadLetter, IngestCommit, Paging, Store},
+    store::{AlertRecord, DeadLetter, Gap, GapReason, IngestCommit, Paging, Store},
     telemetry::Telemetry,
 };
 
@@ -136,6 +136,12 @@ impl Api {
             received_at_ms: NOW_MS,
         };
         self.commit(IngestCommit { dead_letters: vec![letter], now_ms: NOW_MS, ..IngestCommit::default() });
+    }
+
+    pub(super) fn gap(&self, from_offset: i64, to_offset: i64) {
+        let (topic, reason) = ("transactions".to_owned(), GapReason::Retention);
+        let gap = Gap { topic, partition: 0, from_offset, to_offset, reason, detected_at_ms: NOW_MS };
+        self.commit(IngestCommit { gaps: vec![gap], now_ms: NOW_MS, ..IngestCommit::default() });
     }
 
     /// On a thread of its own: a commit blocks, which a thread of the runtime must not.

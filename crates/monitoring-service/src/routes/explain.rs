@@ -1,0 +1,137 @@
+//! `GET /explain`: why a minute fired, or why it did not, in words and in numbers.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, response::IntoResponse};
+use detection::{Minute, Severity, Status, Stream};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AppState,
+    error::Problem,
+    extract::{Fields, QueryParams, missing},
+    params,
+    queries::stream_of,
+    views::{AlertView, RowView},
+};
+use crate::store::{AlertRecord, Explained};
+
+/// Which row.
+#[derive(Deserialize)]
+pub(super) struct ExplainQuery {
+    stream: Option<Stream>,
+    minute: Option<Minute>,
+    status: Option<Status>,
+}
+
+impl Fields for ExplainQuery {
+    const FIELDS: &'static [(&'static str, &'static str)] = &[
+        ("stream", params::STREAM_FIX),
+        ("minute", params::TIMESTAMP_FIX),
+        ("status", "use a status name such as denied"),
+    ];
+}
+
+#[derive(Serialize)]
+struct ExplainView {
+    stream: String,
+    minute: Minute,
+    status: String,
+    /// In a word: `fired`, `suppressed`, `normal`, `learning`, `not_judged` or `unknown`.
+    outcome: &'static str,
+    /// In words.
+    explanation: String,
+    row: Option<RowView>,
+    /// What was recorded about it, oldest first.
+    alerts: Vec<AlertView>,
+    /// The known minutes it was judged against, newest first.
+    window: Vec<WindowMinuteView>,
+}
+
+#[derive(Serialize)]
+struct WindowMinuteView {
+    minute: Minute,
+    count: u32,
+}
+
+pub(super) async fn explain(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<ExplainQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let minute = query.minute.ok_or_else(|| missing::<ExplainQuery>("minute"))?;
+    let status = query.status.ok_or_else(|| missing::<ExplainQuery>("status"))?;
+    let stream = stream_of(&state.store, query.stream).await?;
+    let found = state.store.explained(stream.as_str(), minute, status.name()).await?;
+    let found = found.ok_or_else(|| params::unknown_stream(&stream))?;
+    let (outcome, explanation) = in_words(&found, minute, &status);
+    let window = match (&found.row, status.monitored()) {
+        (Some(row), Some(status)) => {
+            let minutes = row.verdict.baseline.minutes() as usize;
+            let known = state.store.known_minutes(stream.as_str(), Some(minute.plus(-1)), minutes).await?;
+            let view = |known: &detection::KnownMinute| WindowMinuteView {
+                minute: known.minute,
+                count: known.counts[status.index()],
+            };
+            known.iter().map(view).collect()
+        }
+        _ => Vec::new(),
+    };
+    Ok(Json(ExplainView {
+        stream: stream.to_string(),
+        minute,
+        status: status.to_string(),
+        outcome,
+        explanation,
+        row: found.row.map(RowView::from),
+        alerts: found.alerts.into_iter().map(AlertView::from).collect(),
+        window,
+    }))
+}
+
+fn in_words(found: &Explained, minute: Minute, status: &Status) -> (&'static str, String) {
+    let Some(row) = &found.row else {
+        let why = if minute > found.newest_minute {
+            format!(
+                "the newest known minute of the stream is {}: no batch has come for this one yet",
+                found.newest_minute
+            )
+        } else {
+            format!("no batch came for {status} in this minute: that is silence, and never counts as zero")
+        };
+        return ("unknown", why);
+    };
+    let mut reason = row.reason();
+    if let Some(judged) = row.judged_count {
+        reason =
+            format!("{reason}; the verdict was given for {judged}, a correction to {} came after its time", row.count);
+    }
+    if row.implied {
+        reason = format!("{reason}; no batch named the status in this minute, so its 0 is implied");
+    }
+    match found.alerts.last() {
+        Some(alert) => with_alert(alert, &reason),
+        None => (of_verdict(row.verdict.severity), reason),
+    }
+}
+
+fn with_alert(alert: &AlertRecord, reason: &str) -> (&'static str, String) {
+    let late = if alert.anomaly.as_ref().is_some_and(|anomaly| anomaly.late) { "; it came late" } else { "" };
+    match (alert.suppressed_by, alert.not_paged) {
+        (Some(by), _) => {
+            ("suppressed", format!("{reason}{late}; held back, because alert {by} of the same kind had just gone out"))
+        }
+        (None, Some(why)) => {
+            ("fired", format!("{reason}{late}; the alert went out and no page was sent: {}", why.in_words()))
+        }
+        (None, None) => ("fired", format!("{reason}{late}; the alert went out and was paged")),
+    }
+}
+
+/// Without an alert of its own an anomalous verdict is one that a correction made milder than the row once was.
+const fn of_verdict(severity: Severity) -> &'static str {
+    match severity {
+        Severity::NotJudged => "not_judged",
+        Severity::Learning => "learning",
+        _ => "normal",
+    }
+}

@@ -1,0 +1,299 @@
+//! Stored minutes: row by row, the newest ones, the share of each status, and series for charts with the band of what is usual.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use axum::{Json, extract::State, response::IntoResponse};
+use detection::{Minute, Severity, Status, Stream};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use super::{
+    AppState,
+    error::Problem,
+    extract::{Fields, QueryParams},
+    params::{self, Cursor, Limit, page},
+    queries::stream_of,
+    views::{BaselineView, RowView},
+};
+use crate::store::{RowFilter, RowRecord};
+
+/// Minutes of `/transactions/recent` where nobody says how many.
+const RECENT_MINUTES: u32 = 10;
+
+/// Rows that one series may be made of: three days of every status and some more.
+const MOST_ROWS: u32 = 50_000;
+
+/// What a series shows where no range is given: the day before the newest minute.
+const SERIES_MINUTES: i64 = 1440;
+
+const STATUS_FIX: &str = "use a status name: a-z, 0-9 and _, starting with a letter";
+const STEP_FIX: &str = "use whole minutes up to a day, such as 1m, 5m or 1h";
+const RANGE_FIX: &str = "give a shorter range, or one status";
+
+/// Which rows to list.
+#[derive(Deserialize)]
+pub(super) struct RowsQuery {
+    stream: Option<Stream>,
+    status: Option<Status>,
+    from: Option<Minute>,
+    to: Option<Minute>,
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor>,
+}
+
+impl Fields for RowsQuery {
+    const FIELDS: &'static [(&'static str, &'static str)] = &[
+        ("stream", params::STREAM_FIX),
+        ("status", STATUS_FIX),
+        ("from", params::TIMESTAMP_FIX),
+        ("to", params::TIMESTAMP_FIX),
+        ("limit", params::LIMIT_FIX),
+        ("cursor", params::CURSOR_FIX),
+    ];
+}
+
+/// A page of rows, newest first.
+#[derive(Serialize)]
+struct RowsView {
+    stream: String,
+    transactions: Vec<RowView>,
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn rows(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<RowsQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    params::require_order(query.from, query.to)?;
+    let stream = stream_of(&state.store, query.stream).await?.to_string();
+    let filter = RowFilter {
+        stream: stream.clone(),
+        status: query.status.map(|status| status.to_string()),
+        from: query.from,
+        to: query.to,
+        before: query.cursor.map(|Cursor(place)| place),
+        limit: query.limit.probe(),
+    };
+    let (rows, next_cursor) = page(state.store.rows(filter).await?, query.limit, RowRecord::place);
+    Ok(Json(RowsView { stream, transactions: rows.into_iter().map(RowView::from).collect(), next_cursor }))
+}
+
+/// How many of the newest minutes.
+#[derive(Deserialize)]
+pub(super) struct RecentQuery {
+    stream: Option<Stream>,
+    limit: Option<Limit>,
+}
+
+impl Fields for RecentQuery {
+    const FIELDS: &'static [(&'static str, &'static str)] =
+        &[("stream", params::STREAM_FIX), ("limit", params::LIMIT_FIX)];
+}
+
+#[derive(Serialize)]
+struct RecentView {
+    stream: String,
+    minutes: Vec<MinuteView>,
+}
+
+/// One minute with the counts of all its statuses.
+#[derive(Serialize)]
+struct MinuteView {
+    minute: Minute,
+    severity: Severity,
+    statuses: Vec<RowView>,
+}
+
+pub(super) async fn recent(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<RecentQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let stream = stream_of(&state.store, query.stream).await?.to_string();
+    let minutes = query.limit.map_or(RECENT_MINUTES, |Limit(minutes)| minutes);
+    let known = state.store.known_minutes(&stream, None, minutes as usize).await?;
+    let from = known.last().map(|oldest| oldest.minute);
+    let filter = RowFilter { stream: stream.clone(), from, limit: MOST_ROWS, ..RowFilter::default() };
+    let rows = if from.is_some() { state.store.rows(filter).await? } else { Vec::new() };
+    let mut minutes: Vec<MinuteView> = Vec::new();
+    for row in rows {
+        if minutes.last().is_none_or(|last| last.minute != row.minute) {
+            minutes.push(MinuteView { minute: row.minute, severity: Severity::NotJudged, statuses: Vec::new() });
+        }
+        if let Some(last) = minutes.last_mut() {
+            last.severity = last.severity.max(row.verdict.severity);
+            last.statuses.insert(0, row.into());
+        }
+    }
+    Ok(Json(RecentView { stream, minutes }))
+}
+
+/// Which minutes: [from, to).
+#[derive(Deserialize)]
+pub(super) struct DistributionQuery {
+    stream: Option<Stream>,
+    from: Option<Minute>,
+    to: Option<Minute>,
+}
+
+impl Fields for DistributionQuery {
+    const FIELDS: &'static [(&'static str, &'static str)] =
+        &[("stream", params::STREAM_FIX), ("from", params::TIMESTAMP_FIX), ("to", params::TIMESTAMP_FIX)];
+}
+
+#[derive(Serialize)]
+struct DistributionView {
+    stream: String,
+    total: u64,
+    statuses: Vec<ShareView>,
+}
+
+#[derive(Serialize)]
+struct ShareView {
+    status: String,
+    count: u64,
+    /// Of the total, 0 to 1; null where nothing was counted.
+    share: Option<f64>,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share needs no more than a double has")]
+pub(super) async fn distribution(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<DistributionQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    params::require_order(query.from, query.to)?;
+    let stream = stream_of(&state.store, query.stream).await?.to_string();
+    let summary = state.store.summary(&stream, query.from, query.to).await?;
+    let total: u64 = summary.statuses.iter().map(|status| status.count).sum();
+    let share = |count: u64| (total > 0).then(|| count as f64 / total as f64);
+    let statuses = summary.statuses.into_iter();
+    let statuses = statuses.map(|s| ShareView { share: share(s.count), status: s.status, count: s.count }).collect();
+    Ok(Json(DistributionView { stream, total, statuses }))
+}
+
+/// Which series: minutes in [from, to), `step` of them to a point.
+#[derive(Deserialize)]
+pub(super) struct SeriesQuery {
+    stream: Option<Stream>,
+    status: Option<Status>,
+    from: Option<Minute>,
+    to: Option<Minute>,
+    #[serde(default)]
+    step: Step,
+}
+
+impl Fields for SeriesQuery {
+    const FIELDS: &'static [(&'static str, &'static str)] = &[
+        ("stream", params::STREAM_FIX),
+        ("status", STATUS_FIX),
+        ("from", params::TIMESTAMP_FIX),
+        ("to", params::TIMESTAMP_FIX),
+        ("step", STEP_FIX),
+    ];
+}
+
+/// Minutes of a point: whole ones, up to a day.
+#[derive(Clone, Copy)]
+struct Step(i64);
+
+impl Default for Step {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl<'de> Deserialize<'de> for Step {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let step = humantime::parse_duration(&text).map_err(|_| D::Error::custom("is not a duration"))?;
+        let whole = step.as_secs().is_multiple_of(60) && step.subsec_nanos() == 0;
+        match i64::try_from(step.as_secs() / 60) {
+            Ok(minutes) if whole && step <= Duration::from_hours(24) && minutes > 0 => Ok(Self(minutes)),
+            _ => Err(D::Error::custom("is not whole minutes up to a day")),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SeriesView {
+    stream: String,
+    from: Minute,
+    to: Minute,
+    step_minutes: i64,
+    series: Vec<StatusSeriesView>,
+}
+
+#[derive(Serialize)]
+struct StatusSeriesView {
+    status: String,
+    /// Oldest first. A minute that no batch came for has no point: it is silence, not zero.
+    points: Vec<PointView>,
+}
+
+/// One step of a series.
+#[derive(Serialize)]
+struct PointView {
+    /// The first minute of the step.
+    minute: Minute,
+    /// Transactions in its known minutes.
+    count: u64,
+    minutes_known: u32,
+    /// The worst verdict in it.
+    severity: Severity,
+    z_score: Option<f64>,
+    /// What its minute was judged against; null where a point has several minutes.
+    baseline: Option<BaselineView>,
+}
+
+pub(super) async fn series(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<SeriesQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    params::require_order(query.from, query.to)?;
+    let stream = stream_of(&state.store, query.stream).await?.to_string();
+    let newest = state.store.stream(&stream).await?.map(|stream| stream.newest_minute);
+    let to = query.to.or(newest.map(|newest| newest.plus(1)));
+    let to = to.unwrap_or_else(|| Minute::containing(state.clock.now()));
+    let from = query.from.unwrap_or_else(|| to.plus(-SERIES_MINUTES));
+    let status = query.status.map(|status| status.to_string());
+    let filter = RowFilter {
+        stream: stream.clone(),
+        status,
+        from: Some(from),
+        to: Some(to),
+        before: None,
+        limit: MOST_ROWS + 1,
+    };
+    let rows = state.store.rows(filter).await?;
+    if rows.len() > MOST_ROWS as usize {
+        let detail = format!("the range from {from} to {to} holds more than {MOST_ROWS} rows");
+        return Err(Problem::invalid("from", &from.to_string(), detail).fix(RANGE_FIX));
+    }
+    let Step(step_minutes) = query.step;
+    Ok(Json(SeriesView { stream, from, to, step_minutes, series: points(rows, step_minutes) }))
+}
+
+/// Rows, newest first, as points, oldest first, of each status.
+fn points(rows: Vec<RowRecord>, step_minutes: i64) -> Vec<StatusSeriesView> {
+    let mut series: BTreeMap<String, Vec<PointView>> = BTreeMap::new();
+    for row in rows.into_iter().rev() {
+        let minute = Minute::from_epoch_minutes(row.minute.epoch_minutes().div_euclid(step_minutes) * step_minutes);
+        let points = series.entry(row.status).or_default();
+        match points.last_mut().filter(|last| last.minute == minute) {
+            Some(last) => {
+                last.count += u64::from(row.count);
+                last.minutes_known += 1;
+                last.severity = last.severity.max(row.verdict.severity);
+                (last.z_score, last.baseline) = (None, None);
+            }
+            None => points.push(PointView {
+                minute,
+                count: u64::from(row.count),
+                minutes_known: 1,
+                severity: row.verdict.severity,
+                z_score: row.verdict.z_score.filter(|_| step_minutes == 1).map(detection::ZScore::get),
+                baseline: (step_minutes == 1).then(|| row.verdict.baseline.into()),
+            }),
+        }
+    }
+    series.into_iter().map(|(status, points)| StatusSeriesView { status, points }).collect()
+}

@@ -1,0 +1,153 @@
+//! Reading stored minutes row by row: lists, series, and what one row says.
+
+use detection::{Baseline, Minute, Severity, Verdict};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    AlertRecord, Store, StoreError, alerts,
+    ingest::{direction_from, severity_from, stream_id},
+};
+
+/// A stored (minute, status) of a stream with its verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowRecord {
+    /// Which minute.
+    pub minute: Minute,
+    /// Which status, monitored or not.
+    pub status: String,
+    /// Its count.
+    pub count: u32,
+    /// True for the 0 of a status that no batch named.
+    pub implied: bool,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The count the verdict was given for, where a correction came after its time.
+    pub judged_count: Option<u32>,
+    status_id: i64,
+}
+
+impl RowRecord {
+    /// Where it stands among the rows of its stream: newer rows have higher places, and none ever changes its place.
+    pub const fn place(&self) -> i64 {
+        place(self.minute, self.status_id)
+    }
+
+    /// The verdict in words.
+    pub fn reason(&self) -> String {
+        self.verdict.reason(&self.status, self.judged_count.unwrap_or(self.count))
+    }
+}
+
+/// Room for the ids of statuses in a place.
+const STATUS_BITS: i64 = 1 << 20;
+
+/// Makes the places of minutes before 1970 positive too.
+const MINUTE_OFFSET: i64 = 1 << 34;
+
+const fn place(minute: Minute, status_id: i64) -> i64 {
+    (minute.epoch_minutes() + MINUTE_OFFSET) * STATUS_BITS + status_id
+}
+
+const fn of_place(place: i64) -> (i64, i64) {
+    (place / STATUS_BITS - MINUTE_OFFSET, place % STATUS_BITS)
+}
+
+/// Which rows: those of a stream in [from, to).
+#[derive(Clone, Debug, Default)]
+pub struct RowFilter {
+    /// Whose.
+    pub stream: String,
+    /// Of this status.
+    pub status: Option<String>,
+    /// From this minute on.
+    pub from: Option<Minute>,
+    /// Before this minute.
+    pub to: Option<Minute>,
+    /// Before the row at this [`RowRecord::place`].
+    pub before: Option<i64>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// Everything that is stored about one minute and status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// The row; none where no batch came for the minute.
+    pub row: Option<RowRecord>,
+    /// The alerts about it, oldest first.
+    pub alerts: Vec<AlertRecord>,
+    /// The newest known minute of the stream.
+    pub newest_minute: Minute,
+}
+
+impl Store {
+    /// Rows, newest first.
+    pub async fn rows(&self, filter: RowFilter) -> Result<Vec<RowRecord>, StoreError> {
+        self.read(move |sql| rows(sql, &filter)).await
+    }
+
+    /// What is stored about one minute and status of a stream; none of an unknown stream.
+    pub async fn explained(&self, stream: &str, minute: Minute, status: &str) -> Result<Option<Explained>, StoreError> {
+        let (stream, status) = (stream.to_owned(), status.to_owned());
+        self.read(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            let newest = sql
+                .prepare_cached("SELECT newest_minute FROM streams WHERE name = ?1")?
+                .query_row([&stream], |row| row.get(0).map(Minute::from_epoch_minutes))
+                .optional()?;
+            let Some(newest_minute) = newest else { return Ok(None) };
+            let (from, to) = (Some(minute), Some(minute.plus(1)));
+            let alerts = alerts::of_minute(&sql, &stream, &status, minute)?;
+            let filter = RowFilter { stream, status: Some(status), from, to, before: None, limit: 1 };
+            let row = rows(&sql, &filter)?.pop();
+            Ok(Some(Explained { row, alerts, newest_minute }))
+        })
+        .await
+    }
+}
+
+fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreError> {
+    let Some(stream_id) = stream_id(sql, &filter.stream)? else { return Ok(Vec::new()) };
+    let (before_minute, before_status) = filter.before.map_or((i64::MAX, i64::MAX), of_place);
+    let status = if filter.status.is_some() { " AND name = ?6" } else { " AND ?6 IS NULL" };
+    let mut statement = sql.prepare_cached(&format!(
+        "SELECT minute, status_id, name, count, implied, severity, direction, window_minutes, mean, std_dev, judged_count
+         FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id
+         WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND (minute, status_id) < (?4, ?5){status}
+         ORDER BY minute DESC, status_id DESC LIMIT ?7"
+    ))?;
+    let rows = statement.query_map(
+        params![
+            stream_id,
+            filter.from.map_or(i64::MIN, Minute::epoch_minutes),
+            filter.to.map_or(i64::MAX, Minute::epoch_minutes),
+            before_minute,
+            before_status,
+            filter.status,
+            filter.limit
+        ],
+        read,
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<RowRecord> {
+    let baseline = Baseline::from_figures(row.get("mean")?, row.get("std_dev")?, row.get("window_minutes")?);
+    let (count, judged_count): (u32, Option<u32>) = (row.get("count")?, row.get("judged_count")?);
+    let severity = severity_from(row.get("severity")?);
+    let judged = severity != Severity::NotJudged;
+    Ok(RowRecord {
+        minute: Minute::from_epoch_minutes(row.get("minute")?),
+        status: row.get("name")?,
+        count,
+        implied: row.get("implied")?,
+        verdict: Verdict {
+            severity,
+            direction: row.get::<_, Option<u8>>("direction")?.map(direction_from),
+            z_score: baseline.z_score(judged_count.unwrap_or(count)).filter(|_| judged),
+            baseline,
+        },
+        judged_count,
+        status_id: row.get("status_id")?,
+    })
+}
