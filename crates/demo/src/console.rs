@@ -106,7 +106,7 @@ impl Console {
     /// How far the replay is.
     pub(crate) fn progress(&self, newest: Option<Minute>, sent: u64, rows: u64, warnings: usize) {
         let Some(newest) = newest else { return };
-        let found = format!("{} rows, {warnings} WARNINGs", HumanCount(rows));
+        let found = format!("{} rows, WARNINGs: {warnings}", HumanCount(rows));
         if let Some(bar) = &self.bar {
             bar.set_position(sent);
             bar.set_prefix(minute(newest));

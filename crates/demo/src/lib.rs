@@ -88,8 +88,8 @@ pub async fn run(cli: &Cli, listener: TcpListener, stop: CancellationToken) -> a
     let temporary = tempfile::tempdir().context("no temporary folder can be made: use --database")?;
     let database = cli.database.clone().unwrap_or_else(|| temporary.path().join("demo.db"));
     let metrics = Metrics::new();
-    let app = App::open(config(cli, database.clone(), &broker)?, Clock::system(), metrics.clone())
-        .with_context(|| format!("cannot use the database {} (--database)", database.display()))?;
+    let app = App::open(config(cli, database, &broker)?, Clock::system(), metrics.clone())
+        .context("opening the database (--database)")?;
     let console = Console::new(listener.local_addr()?, loaded.batches.len() as u64);
     let watcher = Watcher::new(app.store().clone(), console, scope, incidents, &loaded.batches).await?;
     let account = async {

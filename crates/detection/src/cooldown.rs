@@ -62,7 +62,7 @@ impl Cooldown {
     pub fn admit(&mut self, minute: Minute, length_minutes: i64) -> Admission {
         match self.fired {
             Some(by) if by > minute.plus(-length_minutes) => {
-                self.suppressed = self.suppressed.saturating_add(1);
+                self.hold_back();
                 Admission::Suppressed { by }
             }
             _ => {
@@ -70,6 +70,11 @@ impl Cooldown {
                 Admission::Dispatched { suppressed_before: std::mem::take(&mut self.suppressed) }
             }
         }
+    }
+
+    /// Counts an alert that does not go out, to be told with the next one.
+    pub const fn hold_back(&mut self) {
+        self.suppressed = self.suppressed.saturating_add(1);
     }
 }
 

@@ -9,6 +9,7 @@ pub mod cooldown;
 pub mod detector;
 pub mod history;
 pub mod monitor;
+pub mod silence;
 pub mod status;
 mod text;
 
@@ -18,4 +19,5 @@ pub use cooldown::{AlertKey, Cooldown};
 pub use detector::{ApprovedDirection, Direction, PolicyAnomalyDetector, Severity, Thresholds, Verdict};
 pub use history::{History, KnownMinute};
 pub use monitor::{Alert, Disposition, Judged, Monitor, Policy, Row, RowChange, StreamState, Timeliness};
+pub use silence::Silence;
 pub use status::{Monitored, Status};

@@ -13,6 +13,7 @@ use crate::{
     cooldown::{Admission, AlertKey, Cooldown},
     detector::{Direction, PolicyAnomalyDetector, Severity, Verdict},
     history::{History, KnownMinute},
+    silence::Silence,
     status::Monitored,
 };
 
@@ -101,6 +102,11 @@ pub enum Disposition {
     /// Held back, because this alert of the same key went out less than the cooldown before.
     Cooldown {
         /// Id of the alert that went out.
+        by: Uuid,
+    },
+    /// Held back, because people asked not to hear of it. Starts no cooldown.
+    Silenced {
+        /// Id of the silence.
         by: Uuid,
     },
 }
@@ -202,14 +208,21 @@ impl Monitor {
         self.streams.clear();
     }
 
-    /// Judges one batch. A stream not in memory starts empty. O(1) for minutes in order, O(window) for late ones.
-    pub fn observe(&mut self, batch: TransactionBatch) -> Judged {
+    /// Judges one batch. A stream not in memory starts empty. `silences` are those in force now: they change what becomes of
+    /// alerts, never a verdict. O(1) for minutes in order, O(window) for late ones.
+    pub fn observe(&mut self, batch: TransactionBatch, silences: &[Silence]) -> Judged {
         if !self.knows(batch.stream()) {
             self.restore(batch.stream().clone(), StreamState::default());
         }
         let stream = self.streams.get_mut(batch.stream()).expect("restored above");
-        stream.observe(&self.policy, batch)
+        stream.observe(&Rules { policy: &self.policy, silences }, batch)
     }
+}
+
+/// What one observation goes by.
+struct Rules<'a> {
+    policy: &'a Policy,
+    silences: &'a [Silence],
 }
 
 /// The counts a batch names, by status.
@@ -230,23 +243,23 @@ fn slot(key: &AlertKey) -> usize {
 }
 
 impl StreamMonitor {
-    fn observe(&mut self, policy: &Policy, batch: TransactionBatch) -> Judged {
+    fn observe(&mut self, rules: &Rules<'_>, batch: TransactionBatch) -> Judged {
         let named = named_counts(&batch);
-        let timeliness = self.timeliness(policy, batch.minute());
+        let timeliness = self.timeliness(rules, batch.minute());
         let is_new = timeliness != Timeliness::TooLate && self.history.get(batch.minute()).is_none();
         let rows = Vec::with_capacity(Monitored::COUNT);
         let mut judged = Judged { batch, timeliness, is_new, rows, alerts: Vec::new() };
         match timeliness {
-            Timeliness::Fresh => self.advance(policy, named, &mut judged),
-            Timeliness::Late | Timeliness::TooLate => self.amend(policy, named, &mut judged),
+            Timeliness::Fresh => self.advance(rules, named, &mut judged),
+            Timeliness::Late | Timeliness::TooLate => self.amend(rules, named, &mut judged),
         }
         judged
     }
 
-    fn timeliness(&self, policy: &Policy, minute: Minute) -> Timeliness {
+    fn timeliness(&self, rules: &Rules<'_>, minute: Minute) -> Timeliness {
         match self.history.newest() {
             Some(newest) if minute.since(newest.minute) > 0 => Timeliness::Fresh,
-            Some(newest) if newest.minute.since(minute) > i64::from(policy.allowed_lateness_minutes) => {
+            Some(newest) if newest.minute.since(minute) > i64::from(rules.policy.allowed_lateness_minutes) => {
                 Timeliness::TooLate
             }
             Some(_) => Timeliness::Late,
@@ -255,17 +268,17 @@ impl StreamMonitor {
     }
 
     /// The usual case: a new newest minute, judged by the rolling sums.
-    fn advance(&mut self, policy: &Policy, named: [Option<u32>; Monitored::COUNT], judged: &mut Judged) {
+    fn advance(&mut self, rules: &Rules<'_>, named: [Option<u32>; Monitored::COUNT], judged: &mut Judged) {
         let baselines = self.history.baselines_for_next(judged.batch.minute());
         let mut known = unknown_minute(judged.batch.minute());
         for status in Monitored::ALL {
-            self.judge_row(policy, status, named[status.index()], baselines[status.index()], &mut known, judged);
+            self.judge_row(rules, status, named[status.index()], baselines[status.index()], &mut known, judged);
         }
         self.history.push(known);
     }
 
     /// An older minute: new, repeated or corrected. Later windows use what it says now.
-    fn amend(&mut self, policy: &Policy, named: [Option<u32>; Monitored::COUNT], judged: &mut Judged) {
+    fn amend(&mut self, rules: &Rules<'_>, named: [Option<u32>; Monitored::COUNT], judged: &mut Judged) {
         let minute = judged.batch.minute();
         let stored = self.history.get(minute).copied();
         let mut known = stored.unwrap_or_else(|| unknown_minute(minute));
@@ -277,11 +290,11 @@ impl StreamMonitor {
                 (Some(_), _) if same_count && same_name => {}
                 (Some(_), Timeliness::Late) if !same_count => {
                     let baseline = self.history.baseline(minute, status);
-                    self.judge_row(policy, status, named, baseline, &mut known, judged);
+                    self.judge_row(rules, status, named, baseline, &mut known, judged);
                 }
                 (None, Timeliness::Late) => {
                     let baseline = self.history.baseline(minute, status);
-                    self.judge_row(policy, status, named, baseline, &mut known, judged);
+                    self.judge_row(rules, status, named, baseline, &mut known, judged);
                 }
                 _ => {
                     known.record(status, named);
@@ -301,7 +314,7 @@ impl StreamMonitor {
 
     fn judge_row(
         &mut self,
-        policy: &Policy,
+        rules: &Rules<'_>,
         status: Monitored,
         named: Option<u32>,
         baseline: Baseline,
@@ -310,14 +323,14 @@ impl StreamMonitor {
     ) {
         known.record(status, named);
         let count = known.counts[status.index()];
-        let verdict = policy.detector.judge(status, count, baseline);
+        let verdict = rules.policy.detector.judge(status, count, baseline);
         let peak = &mut known.peaks[status.index()];
         if let Some(direction) = verdict.direction
             && verdict.severity > *peak
         {
             let key = AlertKey { stream: judged.batch.stream().clone(), status, direction, severity: verdict.severity };
             let late = judged.timeliness != Timeliness::Fresh;
-            judged.alerts.push(self.alert(policy, key, known.minute, count, verdict, late));
+            judged.alerts.push(self.alert(rules, key, known.minute, count, verdict, late));
         }
         *peak = verdict.severity.max(*peak);
         let change = RowChange::Judged { verdict, peak: *peak };
@@ -326,7 +339,7 @@ impl StreamMonitor {
 
     fn alert(
         &mut self,
-        policy: &Policy,
+        rules: &Rules<'_>,
         key: AlertKey,
         minute: Minute,
         count: u32,
@@ -334,11 +347,18 @@ impl StreamMonitor {
         late: bool,
     ) -> Alert {
         let cooldown = &mut self.cooldowns[slot(&key)];
-        let disposition = match cooldown.admit(minute, i64::from(policy.cooldown_minutes)) {
-            Admission::Dispatched { suppressed_before } => Disposition::Dispatched { suppressed_before },
-            Admission::Suppressed { by } => Disposition::Cooldown { by: key.alert_id(by) },
+        let length_minutes = i64::from(rules.policy.cooldown_minutes);
+        let disposition = match rules.silences.iter().find(|silence| silence.covers(&key)) {
+            Some(silence) => {
+                cooldown.hold_back();
+                Disposition::Silenced { by: silence.id }
+            }
+            None => match cooldown.admit(minute, length_minutes) {
+                Admission::Dispatched { suppressed_before } => Disposition::Dispatched { suppressed_before },
+                Admission::Suppressed { by } => Disposition::Cooldown { by: key.alert_id(by) },
+            },
         };
-        let threshold = policy.detector.thresholds.limit(verdict.severity);
+        let threshold = rules.policy.detector.thresholds.limit(verdict.severity);
         Alert {
             id: key.alert_id(minute),
             key,

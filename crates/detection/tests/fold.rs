@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use detection::{
     AlertKey, Baseline, Cooldown, Direction, Disposition, KnownMinute, Minute, Monitor, Monitored, Policy, RowChange,
-    Severity, Status, StatusCount, Stream, StreamState, Timeliness, TransactionBatch,
+    Severity, Silence, Status, StatusCount, Stream, StreamState, Timeliness, TransactionBatch,
 };
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ fn after_usual(minutes: std::ops::Range<i64>) -> Monitor {
     let mut monitor = Monitor::new(Policy::default());
     for minute in minutes {
         let approved = 118 + u32::try_from(minute.rem_euclid(5)).expect("small");
-        monitor.observe(batch("default", minute, &[(Monitored::Approved, approved)]));
+        monitor.observe(batch("default", minute, &[(Monitored::Approved, approved)]), &[]);
     }
     monitor
 }
@@ -35,17 +35,17 @@ fn severities(judged: &detection::Judged) -> Vec<(Monitored, Severity)> {
 #[test]
 fn the_first_thirty_minutes_are_learned_and_the_next_is_judged() {
     let mut monitor = after_usual(0..29);
-    let learning = monitor.observe(batch("default", 29, &[(Monitored::Failed, 50)]));
+    let learning = monitor.observe(batch("default", 29, &[(Monitored::Failed, 50)]), &[]);
     assert!(severities(&learning).iter().all(|(_, severity)| *severity == Severity::Learning));
     assert!(learning.alerts.is_empty());
-    let judged = monitor.observe(batch("default", 30, &[(Monitored::Approved, 120), (Monitored::Failed, 50)]));
+    let judged = monitor.observe(batch("default", 30, &[(Monitored::Approved, 120), (Monitored::Failed, 50)]), &[]);
     assert_eq!(severities(&judged)[2], (Monitored::Failed, Severity::Critical));
 }
 
 #[test]
 fn an_empty_batch_is_total_collapse_and_a_missing_minute_is_silence() {
     let mut monitor = after_usual(0..60);
-    let judged = monitor.observe(batch("default", 75, &[]));
+    let judged = monitor.observe(batch("default", 75, &[]), &[]);
     assert_eq!(judged.rows.len(), Monitored::COUNT);
     assert!(judged.rows.iter().all(|row| row.implied && row.count == 0));
     let [alert] = &judged.alerts[..] else { panic!("one alert, not {:?}", judged.alerts) };
@@ -57,7 +57,7 @@ fn an_empty_batch_is_total_collapse_and_a_missing_minute_is_silence() {
 fn after_a_pause_of_more_than_six_hours_the_stream_learns_again() {
     for (pause, severity) in [(360 - 59, Severity::Critical), (360 + 60, Severity::Learning)] {
         let mut monitor = after_usual(0..60);
-        let judged = monitor.observe(batch("default", 59 + pause, &[(Monitored::Failed, 9)]));
+        let judged = monitor.observe(batch("default", 59 + pause, &[(Monitored::Failed, 9)]), &[]);
         assert_eq!(severities(&judged)[2], (Monitored::Failed, severity), "after {pause} minutes");
     }
 }
@@ -67,7 +67,7 @@ fn a_repeated_batch_changes_nothing_however_old() {
     let mut monitor = after_usual(0..71);
     for minute in [70, 60, 30, 1] {
         let approved = 118 + u32::try_from(minute % 5).expect("small");
-        let judged = monitor.observe(batch("default", minute, &[(Monitored::Approved, approved)]));
+        let judged = monitor.observe(batch("default", minute, &[(Monitored::Approved, approved)]), &[]);
         assert!(judged.rows.is_empty() && judged.alerts.is_empty(), "minute {minute}");
     }
 }
@@ -75,8 +75,8 @@ fn a_repeated_batch_changes_nothing_however_old() {
 #[test]
 fn a_late_minute_is_judged_on_arrival_and_its_alert_says_late() {
     let mut monitor = after_usual(0..60);
-    monitor.observe(batch("default", 65, &[(Monitored::Approved, 120)]));
-    let judged = monitor.observe(batch("default", 62, &[(Monitored::Approved, 120), (Monitored::Denied, 30)]));
+    monitor.observe(batch("default", 65, &[(Monitored::Approved, 120)]), &[]);
+    let judged = monitor.observe(batch("default", 62, &[(Monitored::Approved, 120), (Monitored::Denied, 30)]), &[]);
     assert_eq!(judged.timeliness, Timeliness::Late);
     assert!(judged.alerts.iter().all(|alert| alert.late) && judged.alerts.len() == 1);
     let Baseline::Missing { minutes } = judged.alerts[0].verdict.baseline else { panic!("denied was never seen") };
@@ -87,7 +87,8 @@ fn a_late_minute_is_judged_on_arrival_and_its_alert_says_late() {
 fn a_corrected_minute_alerts_only_above_the_worst_it_ever_was() {
     let mut monitor = after_usual(0..60);
     let mut failed = |count| {
-        let judged = monitor.observe(batch("default", 60, &[(Monitored::Approved, 120), (Monitored::Failed, count)]));
+        let judged =
+            monitor.observe(batch("default", 60, &[(Monitored::Approved, 120), (Monitored::Failed, count)]), &[]);
         (judged.rows.len(), judged.alerts.len())
     };
     assert_eq!(failed(0), (5, 0));
@@ -99,7 +100,7 @@ fn a_corrected_minute_alerts_only_above_the_worst_it_ever_was() {
 #[test]
 fn a_correction_leaves_the_statuses_it_does_not_name() {
     let mut monitor = after_usual(0..61);
-    let judged = monitor.observe(batch("default", 60, &[(Monitored::Denied, 1)]));
+    let judged = monitor.observe(batch("default", 60, &[(Monitored::Denied, 1)]), &[]);
     assert_eq!(judged.rows.iter().map(|row| row.status).collect::<Vec<_>>(), [Monitored::Denied]);
     let newest = *monitor.history(&Stream::default()).and_then(|h| h.newest()).expect("known");
     assert_eq!(newest.counts, [118, 1, 0, 0, 0]);
@@ -110,7 +111,7 @@ fn a_minute_older_than_the_allowed_lateness_is_stored_and_not_judged() {
     let mut monitor = after_usual(100..160);
     for (minute, rows) in [(99, 5), (149, 0), (148, 1)] {
         let approved = if minute == 148 { 1 } else { 118 + u32::try_from(minute % 5).expect("small") };
-        let judged = monitor.observe(batch("default", minute, &[(Monitored::Approved, approved)]));
+        let judged = monitor.observe(batch("default", minute, &[(Monitored::Approved, approved)]), &[]);
         assert_eq!(judged.rows.len(), rows, "minute {minute}");
         assert!(judged.rows.iter().all(|row| row.change == RowChange::CountOnly));
         assert!(judged.alerts.is_empty());
@@ -118,11 +119,23 @@ fn a_minute_older_than_the_allowed_lateness_is_stored_and_not_judged() {
 }
 
 #[test]
+fn a_silenced_alert_keeps_its_verdict_starts_no_cooldown_and_is_told_of_with_the_next() {
+    let mut monitor = after_usual(0..60);
+    let silence = Silence { id: uuid::Uuid::nil(), stream: None, status: Some(Monitored::Failed) };
+    let failing = |minute| batch("default", minute, &[(Monitored::Approved, 120), (Monitored::Failed, 9)]);
+    let silenced = monitor.observe(failing(60), &[silence.clone()]);
+    assert_eq!(severities(&silenced)[2], (Monitored::Failed, Severity::Critical));
+    assert_eq!(silenced.alerts[0].disposition, Disposition::Silenced { by: silence.id });
+    let heard = monitor.observe(failing(61), &[]);
+    assert_eq!(heard.alerts[0].disposition, Disposition::Dispatched { suppressed_before: 1 });
+}
+
+#[test]
 fn statuses_that_are_not_monitored_have_no_row_of_the_fold() {
     let refunded = StatusCount { status: Status::parse("refunded").expect("valid"), count: 9 };
     let minute = Minute::from_epoch_minutes(0);
     let batch = TransactionBatch::try_new(Stream::default(), minute, vec![refunded]).expect("valid");
-    let judged = Monitor::new(Policy::default()).observe(batch);
+    let judged = Monitor::new(Policy::default()).observe(batch, &[]);
     assert_eq!(judged.rows.len(), Monitored::COUNT);
     assert_eq!(judged.batch.transactions().len(), 1, "the caller stores it from the batch");
 }
@@ -231,12 +244,12 @@ proptest! {
                     newest += jump;
                     let batch = batch("default", newest, &counts);
                     let expected = model.observe(&policy, &batch);
-                    prop_assert_eq!(alerts_of(&monitor.observe(batch)), expected);
+                    prop_assert_eq!(alerts_of(&monitor.observe(batch, &[])), expected);
                 }
                 Step::Observe { back, counts, .. } => {
                     let batch = batch("default", newest - back, &counts);
                     let expected = model.observe(&policy, &batch);
-                    let judged = monitor.observe(batch);
+                    let judged = monitor.observe(batch, &[]);
                     prop_assert_eq!(alerts_of(&judged), expected);
                 }
                 Step::Restart => {
@@ -266,8 +279,8 @@ proptest! {
         for (which, step, counts) in steps {
             minutes[which] += step;
             let counts: Vec<_> = counts.into_iter().collect();
-            let of_all = together.observe(batch(names[which], minutes[which], &counts));
-            let of_one = alone[which].observe(batch(names[which], minutes[which], &counts));
+            let of_all = together.observe(batch(names[which], minutes[which], &counts), &[]);
+            let of_one = alone[which].observe(batch(names[which], minutes[which], &counts), &[]);
             prop_assert_eq!((of_all.rows, of_all.alerts), (of_one.rows, of_one.alerts));
         }
     }

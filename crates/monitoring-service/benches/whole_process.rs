@@ -217,7 +217,7 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
     let mut monitor = Monitor::new(Policy::default());
     let alerts: usize = payloads
         .iter()
-        .map(|(_, p)| TransactionBatch::from_json(p).map_or(0, |b| monitor.observe(b).alerts.len()))
+        .map(|(_, p)| TransactionBatch::from_json(p).map_or(0, |b| monitor.observe(b, &[]).alerts.len()))
         .sum();
     let fold = rate(args.messages * ROWS_A_MESSAGE, watch.elapsed());
     drop(payloads);

@@ -16,7 +16,7 @@ use crate::{
     lifecycle::{self, STOP_DEADLINE, Supervisor},
     routes::{self, AppState},
     scheduler, server,
-    state::{FeedState, Heartbeats, Snapshots},
+    state::{FeedState, Heartbeats, Silences, Snapshots},
     store::{Retention, Store, Writer},
     telemetry::Telemetry,
     webhook::WebhookClient,
@@ -31,6 +31,7 @@ pub struct App {
     store: Store,
     writer: Writer,
     snapshots: Snapshots,
+    silences: Silences,
     feed: FeedState,
     heartbeats: Heartbeats,
 }
@@ -53,7 +54,8 @@ impl App {
         let telemetry = Telemetry::new(&metrics);
         let now_ms = clock.now_ms();
         let (snapshots, feed, heartbeats) = (Snapshots::default(), FeedState::new(now_ms), Heartbeats::new(now_ms));
-        Ok(Self { config, clock, metrics, telemetry, store, writer, snapshots, feed, heartbeats })
+        let silences = Silences::default();
+        Ok(Self { config, clock, metrics, telemetry, store, writer, snapshots, silences, feed, heartbeats })
     }
 
     /// What is stored, for a program around the service.
@@ -72,13 +74,14 @@ impl App {
         let supervisor = Supervisor::new(stop.clone());
         let (ingest, settings) = (self.ingest(), self.ingest_settings());
         let (scheduler, delivery, state) = (self.scheduler(), self.delivery()?, self.state(stop.clone()));
-        let Self { writer, store, telemetry, heartbeats, config, .. } = self;
+        let Self { writer, store, telemetry, heartbeats, config, clock, silences, .. } = self;
         // The writer ends when the last user of the store is gone, and not before: what was taken is written.
         supervisor.thread("store", move || {
             writer.run();
             Ok(())
         })?;
         telemetry.know_streams(&store.stream_names().await?);
+        silences.publish(store.silences(clock.now_ms()).await?);
         drop(store);
         let token = stop.clone();
         supervisor.thread("ingest", move || ingest::run(settings, ingest, &token))?;
@@ -98,6 +101,7 @@ impl App {
         ingest::Deps {
             store: self.store.clone(),
             snapshots: self.snapshots.clone(),
+            silences: self.silences.clone(),
             feed: self.feed.clone(),
             heartbeats: self.heartbeats.clone(),
             telemetry: self.telemetry.clone(),
@@ -150,6 +154,7 @@ impl App {
         let evaluator = Evaluator {
             store: self.store.clone(),
             snapshots: self.snapshots.clone(),
+            silences: self.silences.clone(),
             policy: self.config.policy(),
             paging: self.config.paging(),
             stale_after: self.config.stale_after,
@@ -160,6 +165,7 @@ impl App {
         AppState {
             store: self.store.clone(),
             evaluator,
+            silences: self.silences.clone(),
             feed: self.feed.clone(),
             heartbeats: self.heartbeats.clone(),
             metrics: self.metrics.clone(),

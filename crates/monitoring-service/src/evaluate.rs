@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use detection::{Baseline, Minute, Monitored, Policy, Stream, Verdict, ZScore};
+use detection::{AlertKey, Baseline, Minute, Monitored, Policy, Stream, Verdict, ZScore};
 use opentelemetry::trace::{TraceContextExt as _, TraceId};
 use tracing::{Instrument as _, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -15,8 +15,8 @@ use uuid::Uuid;
 use crate::{
     alerting::log_alert,
     clock::Clock,
-    state::Snapshots,
-    store::{AlertRecord, AlertType, Anomaly, Origin, Paging, Store, StoreError},
+    state::{Silences, Snapshots},
+    store::{AlertRecord, AlertType, Anomaly, Origin, Paging, Store, StoreError, SuppressedBy},
     telemetry::Telemetry,
 };
 
@@ -30,6 +30,8 @@ pub struct Evaluator {
     pub store: Store,
     /// The newest known minutes of each stream in memory.
     pub snapshots: Snapshots,
+    /// What people do not want to hear of.
+    pub silences: Silences,
     /// How counts are judged.
     pub policy: Policy,
     /// Who gets a page.
@@ -154,6 +156,11 @@ impl Evaluator {
     fn record_of(&self, question: &Question, evaluation: &Evaluation) -> Option<AlertRecord> {
         let Evaluation { minute, verdict, message, threshold, trace_id, .. } = evaluation;
         let now_ms = self.clock.now_ms();
+        let direction = verdict.direction?;
+        let (stream, status, severity) = (question.stream.clone(), question.status, verdict.severity);
+        let key = AlertKey { stream, status, direction, severity };
+        let in_force = self.silences.in_force(now_ms);
+        let suppressed_by = in_force.iter().find(|silence| silence.covers(&key)).map(|s| SuppressedBy::Silence(s.id));
         Some(AlertRecord {
             id: Uuid::new_v4(),
             alert_type: AlertType::Anomaly,
@@ -164,7 +171,7 @@ impl Evaluator {
             anomaly: Some(Anomaly {
                 stream: question.stream.to_string(),
                 status: question.status,
-                direction: verdict.direction?,
+                direction,
                 minute: *minute,
                 count: question.count,
                 z_score: verdict.z_score.map(ZScore::get),
@@ -173,10 +180,10 @@ impl Evaluator {
                 late: false,
             }),
             streams: Vec::new(),
-            suppressed_by: None,
+            suppressed_by,
             suppressed_before: 0,
             // Asked now, about whatever minute: it is never too old to page.
-            not_paged: self.paging.refuses(verdict.severity, None, now_ms),
+            not_paged: if suppressed_by.is_some() { None } else { self.paging.refuses(severity, None, now_ms) },
             trace_id: trace_id.clone(),
         })
     }

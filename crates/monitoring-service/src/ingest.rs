@@ -37,7 +37,7 @@ use self::{
 use crate::{
     clock::{Clock, Stopwatch},
     config::KafkaProperties,
-    state::{FeedState, Heartbeats, Snapshot, Snapshots, Task},
+    state::{FeedState, Heartbeats, Silences, Snapshot, Snapshots, Task},
     store::{Gap, GapReason, IngestCommit, IngestUnderWay, OffsetAdvance, Paging, Store, StoreError, StoredOffset},
     telemetry::Telemetry,
 };
@@ -87,6 +87,8 @@ pub struct Deps {
     pub store: Store,
     /// Where committed histories are published.
     pub snapshots: Snapshots,
+    /// What people do not want to hear of.
+    pub silences: Silences,
     /// Where the state of the feed is published.
     pub feed: FeedState,
     /// Where signs of life go.
@@ -336,6 +338,7 @@ impl Ingest {
                     if batch.messages == 0 {
                         watch = Stopwatch::start();
                         batch.commit.now_ms = self.deps.clock.now_ms();
+                        batch.silences = self.deps.silences.in_force(batch.commit.now_ms);
                     }
                     self.in_doubt = false;
                     self.take(consumer, topic, &message, &mut batch)?;
@@ -390,7 +393,7 @@ impl Ingest {
         if !first {
             self.deps.telemetry.offsets_missing.inc_by((here.last_offset - next).unsigned_abs());
         }
-        let (reading, span) = self.reader.read(message, batch.commit.now_ms)?;
+        let (reading, span) = self.reader.read(message, &batch.silences, batch.commit.now_ms)?;
         position.read = Some(here);
         batch.push(reading, span, &self.settings.paging);
         Ok(())
@@ -412,7 +415,7 @@ impl Ingest {
 
     /// Hands the batch to the store. From here on the positions count as stored: if they will not be, all starts over.
     fn hand_over(&mut self, topic: &Topic, batch: Batch, watch: Stopwatch) {
-        let Batch { mut commit, messages, spans } = batch;
+        let Batch { mut commit, messages, spans, silences: _ } = batch;
         let moved = self.positions.iter().filter(|(_, position)| position.read != position.stored);
         let offsets = moved
             .filter_map(|(partition, position)| Some(self.advance(topic, *partition, position.stored, position.read?)));

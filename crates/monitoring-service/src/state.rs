@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use detection::{History, Minute, Stream};
+use detection::{History, Minute, Silence, Stream};
+
+use crate::store::SilenceRecord;
 
 /// One stream as of its last commit.
 #[derive(Clone, Debug)]
@@ -39,6 +41,23 @@ impl Snapshots {
     /// Takes over what a commit stored.
     pub(crate) fn publish(&self, snapshots: impl IntoIterator<Item = (Stream, Snapshot)>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).extend(snapshots);
+    }
+}
+
+/// The silences that people asked for, for those who decide about alerts.
+#[derive(Clone, Debug, Default)]
+pub struct Silences(Arc<RwLock<Arc<[SilenceRecord]>>>);
+
+impl Silences {
+    /// Those in force at `now_ms`.
+    pub fn in_force(&self, now_ms: i64) -> Vec<Silence> {
+        let known = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        known.iter().filter(|record| record.until_ms > now_ms).map(|record| record.silence.clone()).collect()
+    }
+
+    /// Takes over what is stored.
+    pub(crate) fn publish(&self, stored: Vec<SilenceRecord>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = stored.into();
     }
 }
 

@@ -9,7 +9,7 @@ use common::metrics::Metrics;
 use detection::{Judged, Monitored, RowChange, Timeliness};
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use crate::store::AlertRecord;
+use crate::store::{AlertRecord, SuppressedBy};
 
 /// Streams and statuses with label values of their own; the rest is `other`.
 const MOST_LABELS: usize = 32;
@@ -38,7 +38,7 @@ pub struct Telemetry {
     severity: IntGaugeVec,
     /// `monitoring_watermark_seconds{stream}`: start of the newest known minute, seconds since 1970.
     watermark: GaugeVec,
-    /// `monitoring_alerts_total{origin,status,severity,disposition}`: recorded alerts, dispatched or suppressed.
+    /// `monitoring_alerts_total{origin,status,severity,disposition}`: recorded alerts: dispatched, or held back by cooldown or silence.
     pub alerts: IntCounterVec,
     /// `monitoring_evaluations_total{severity}`: counts judged for `POST /alerts/evaluate`.
     pub evaluations: IntCounterVec,
@@ -146,7 +146,7 @@ impl Telemetry {
             ),
             alerts: counters(
                 "monitoring_alerts_total",
-                "Alerts recorded, dispatched or suppressed",
+                "Alerts recorded: dispatched, or held back by cooldown or silence",
                 &["origin", "status", "severity", "disposition"],
             ),
             evaluations: counters(
@@ -242,7 +242,7 @@ impl Telemetry {
     /// Counts an alert that was recorded.
     pub fn alert(&self, alert: &AlertRecord) {
         let status = alert.anomaly.as_ref().map_or("none", |anomaly| anomaly.status.name());
-        let disposition = if alert.is_dispatched() { "dispatched" } else { "suppressed" };
+        let disposition = alert.suppressed_by.map_or("dispatched", SuppressedBy::reason);
         self.alerts.with_label_values(&[alert.origin.name(), status, alert.severity.name(), disposition]).inc();
     }
 }

@@ -37,6 +37,7 @@ fn key(alert: &AlertRecord) -> String {
         (Some(anomaly), _) => anomaly.key(),
         (None, AlertType::StreamStale | AlertType::StreamResumed) => "monitor/streams".to_owned(),
         (None, AlertType::MonitorBlind | AlertType::MonitorResumed) => "monitor/feed".to_owned(),
+        (None, AlertType::Test) => "monitor/test".to_owned(),
         (None, AlertType::Anomaly) => "monitor/anomaly".to_owned(),
     }
 }

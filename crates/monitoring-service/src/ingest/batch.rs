@@ -1,5 +1,6 @@
 //! What was read for one transaction, and its span.
 
+use detection::Silence;
 use opentelemetry::{
     Context, KeyValue,
     global::BoxedSpan,
@@ -16,13 +17,20 @@ const MOST_LINKS: usize = 32;
 pub(super) struct Batch {
     pub(super) commit: IngestCommit,
     pub(super) messages: usize,
+    /// Those in force when its first message was read.
+    pub(super) silences: Vec<Silence>,
     /// The spans of the first messages.
     pub(super) spans: Vec<SpanContext>,
 }
 
 impl Batch {
     pub(super) fn new(now_ms: i64) -> Self {
-        Self { commit: IngestCommit { now_ms, ..IngestCommit::default() }, messages: 0, spans: Vec::new() }
+        Self {
+            commit: IngestCommit { now_ms, ..IngestCommit::default() },
+            messages: 0,
+            silences: Vec::new(),
+            spans: Vec::new(),
+        }
     }
 
     pub(super) fn push(&mut self, reading: Reading, span: SpanContext, paging: &Paging) {

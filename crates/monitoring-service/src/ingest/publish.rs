@@ -38,7 +38,11 @@ impl Ingest {
         for judged in commit.judged.iter().filter(|judged| judged.timeliness == Timeliness::TooLate) {
             if self.told_late.insert(judged.batch.stream().clone()) {
                 let (stream, minute) = (judged.batch.stream().as_str(), judged.batch.minute().to_string());
-                tracing::warn!(stream, minute, "minutes older than ALLOWED_LATENESS are stored and not judged");
+                tracing::warn!(
+                    stream,
+                    minute,
+                    "old minutes came: those not known yet are stored without a verdict (ALLOWED_LATENESS)"
+                );
             }
         }
         telemetry.committed(&commit.judged);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::propagation;
-use detection::{Judged, Minute, Monitor, TransactionBatch, batch::BatchError, batch::MAX_PAYLOAD_BYTES};
+use detection::{Judged, Minute, Monitor, Silence, TransactionBatch, batch::BatchError, batch::MAX_PAYLOAD_BYTES};
 use opentelemetry::{
     Context, KeyValue,
     global::BoxedTracer,
@@ -93,12 +93,13 @@ impl Reader {
     pub(super) fn read(
         &mut self,
         message: &BorrowedMessage<'_>,
+        silences: &[Silence],
         now_ms: i64,
     ) -> Result<(Reading, SpanContext), StoreError> {
         let parent = propagation::extract(message.headers());
         let mut span = self.span(message, &parent);
         let context = span.span_context().clone();
-        match self.judge(message.payload(), now_ms) {
+        match self.judge(message.payload(), silences, now_ms) {
             Ok(judged) => Ok((Reading::Judged(judged), context)),
             Err(Refusal::Store(error)) => Err(error),
             Err(refusal) => {
@@ -121,7 +122,7 @@ impl Reader {
         span.with_attributes(attributes).start_with_context(&self.tracer, parent)
     }
 
-    fn judge(&mut self, payload: Option<&[u8]>, now_ms: i64) -> Result<Judged, Refusal> {
+    fn judge(&mut self, payload: Option<&[u8]>, silences: &[Silence], now_ms: i64) -> Result<Judged, Refusal> {
         let batch = TransactionBatch::from_json(payload.ok_or(Refusal::NullPayload)?)?;
         let minute = batch.minute();
         if minute.start().as_millisecond() > now_ms + MOST_AHEAD_MS {
@@ -130,7 +131,7 @@ impl Reader {
         if !self.monitor.knows(batch.stream()) {
             self.meet(&batch)?;
         }
-        Ok(self.monitor.observe(batch))
+        Ok(self.monitor.observe(batch, silences))
     }
 
     /// Takes a stream into memory.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     evaluate::{EvaluateError, Evaluation, Question},
-    store::{AlertRecord, NotPaged},
+    store::{AlertRecord, NotPaged, SuppressedBy},
 };
 
 /// The body. Members it does not know are ignored.
@@ -111,7 +111,7 @@ fn view<'a>(question: &'a Question, evaluation: &'a Evaluation) -> EvaluationVie
         baseline: verdict.baseline.into(),
         message,
         alert_dispatched: record.is_some_and(AlertRecord::is_dispatched),
-        suppressed_by: record.and_then(|record| record.suppressed_by),
+        suppressed_by: record.and_then(|record| record.suppressed_by).map(SuppressedBy::id),
         suppressed_before: record.map_or(0, |record| record.suppressed_before),
         not_paged: record.and_then(|record| record.not_paged),
         record_id: record.map(|record| record.id),

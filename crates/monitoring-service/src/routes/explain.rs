@@ -14,7 +14,7 @@ use super::{
     queries::stream_of,
     views::{AlertView, RowView},
 };
-use crate::store::{AlertRecord, Explained};
+use crate::store::{AlertRecord, Explained, SuppressedBy};
 
 /// Which row.
 #[derive(Deserialize)]
@@ -117,9 +117,10 @@ fn in_words(found: &Explained, minute: Minute, status: &Status) -> (&'static str
 fn with_alert(alert: &AlertRecord, reason: &str) -> (&'static str, String) {
     let late = if alert.anomaly.as_ref().is_some_and(|anomaly| anomaly.late) { "; it came late" } else { "" };
     match (alert.suppressed_by, alert.not_paged) {
-        (Some(by), _) => {
+        (Some(SuppressedBy::Alert(by)), _) => {
             ("suppressed", format!("{reason}{late}; held back, because alert {by} of the same kind had just gone out"))
         }
+        (Some(SuppressedBy::Silence(by)), _) => ("suppressed", format!("{reason}{late}; held back by silence {by}")),
         (None, Some(why)) => {
             ("fired", format!("{reason}{late}; the alert went out and no page was sent: {}", why.in_words()))
         }

@@ -12,6 +12,7 @@ mod minutes;
 mod params;
 mod queries;
 mod recovery;
+mod silences;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     evaluate::{Evaluator, is_live},
-    state::{FeedState, Heartbeats},
+    state::{FeedState, Heartbeats, Silences},
     store::{Store, StreamRecord},
 };
 use error::{Kind, Problem};
@@ -46,6 +47,8 @@ pub struct AppState {
     pub store: Store,
     /// Answers `POST /alerts/evaluate`.
     pub evaluator: Evaluator,
+    /// The silences in force.
+    pub silences: Silences,
     /// How the feed from Kafka stands.
     pub feed: FeedState,
     /// Signs of life of the tasks.
@@ -81,6 +84,9 @@ fn routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/alerts", get(alerts::list))
         .route("/alerts/evaluate", post(evaluate::post))
+        .route("/alerts/test", post(silences::test_page))
+        .route("/silences", get(silences::list).post(silences::add))
+        .route("/silences/{id}", axum::routing::delete(silences::end))
         .route("/alerts/status", get(status::status))
         .route("/alerts/{id}", get(alerts::one))
         .route("/dead-letters", get(queries::dead_letters))

@@ -5,3 +5,4 @@ mod harness;
 mod minutes;
 mod problems;
 mod reading;
+mod silences;

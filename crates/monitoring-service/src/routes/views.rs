@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::store::{
     AlertRecord, AlertType, Anomaly, DeadLetterRecord, DeliveryRecord, NotPaged, Origin, RowRecord, StatusVerdict,
-    StreamRecord,
+    StreamRecord, SuppressedBy,
 };
 
 /// Longest payload shown of a dead letter, in bytes.
@@ -66,6 +66,8 @@ pub(super) struct AlertView {
     streams: Vec<String>,
     disposition: &'static str,
     suppressed_by: Option<Uuid>,
+    /// `cooldown` or `silence`.
+    suppressed_because: Option<&'static str>,
     suppressed_before: u32,
     not_paged: Option<NotPaged>,
     trace_id: Option<String>,
@@ -94,7 +96,8 @@ impl From<AlertRecord> for AlertView {
             message: alert.message,
             streams: alert.streams,
             disposition,
-            suppressed_by: alert.suppressed_by,
+            suppressed_by: alert.suppressed_by.map(SuppressedBy::id),
+            suppressed_because: alert.suppressed_by.map(SuppressedBy::reason),
             suppressed_before: alert.suppressed_before,
             not_paged: alert.not_paged,
             trace_id: alert.trace_id,
@@ -364,7 +367,7 @@ mod tests {
             "key": "acme/denied/up", "stream": "acme", "status": "denied", "severity": "CRITICAL", "direction": "up",
             "count": 30, "minute": "2025-07-12T13:45:00Z", "z_score": 8.5,
             "baseline": {"kind": "spread", "mean": 6.0, "std_dev": 2.0, "minutes": 60}, "threshold": 4.0, "late": false,
-            "message": "too many", "streams": [], "disposition": "dispatched", "suppressed_by": null,
+            "message": "too many", "streams": [], "disposition": "dispatched", "suppressed_by": null, "suppressed_because": null,
             "suppressed_before": 2, "not_paged": "no_webhook", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
             "recorded_at": "2025-07-12T13:45:00.000Z",
         });
@@ -382,7 +385,7 @@ mod tests {
             message: "quiet".into(),
             anomaly: None,
             streams: vec!["a".into(), "b".into()],
-            suppressed_by: Some(Uuid::from_u128(1)),
+            suppressed_by: Some(SuppressedBy::Alert(Uuid::from_u128(1))),
             suppressed_before: 0,
             not_paged: None,
             trace_id: None,

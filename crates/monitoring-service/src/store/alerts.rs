@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use uuid::Uuid;
 
 use super::{
-    AlertRecord, AlertType, Anomaly, NotPaged, Origin, Store, StoreError,
+    AlertRecord, AlertType, Anomaly, NotPaged, Origin, Store, StoreError, SuppressedBy,
     ingest::{direction_code, direction_from, severity_from},
 };
 
@@ -93,7 +93,7 @@ impl Store {
 }
 
 pub(super) const COLUMNS: &str = "alerts.seq, alerts.id, type, origin, recorded_at_ms, severity, message, stream, status_id, direction, minute, \
-     count, z_score, window_minutes, mean, std_dev, threshold, late, streams, suppressed_by, suppressed_before, not_paged, trace_id";
+     count, z_score, window_minutes, mean, std_dev, threshold, late, streams, suppressed_by, silenced, suppressed_before, not_paged, trace_id";
 
 /// Writes an alert and, if it is paged, its delivery. An id already there is the same alert: nothing is written twice.
 pub(super) fn insert(sql: &Connection, alert: &AlertRecord) -> Result<(), StoreError> {
@@ -102,9 +102,9 @@ pub(super) fn insert(sql: &Connection, alert: &AlertRecord) -> Result<(), StoreE
     let written = sql
         .prepare_cached(
             "INSERT INTO alerts (id, type, origin, recorded_at_ms, severity, message, stream, status_id, direction, minute, count, z_score,
-                 window_minutes, mean, std_dev, threshold, late, streams, suppressed_by, suppressed_before, not_paged, trace_id)
+                 window_minutes, mean, std_dev, threshold, late, streams, suppressed_by, silenced, suppressed_before, not_paged, trace_id)
              VALUES (:id, :type, :origin, :recorded_at_ms, :severity, :message, :stream, :status_id, :direction, :minute, :count, :z_score,
-                 :window_minutes, :mean, :std_dev, :threshold, :late, :streams, :suppressed_by, :suppressed_before, :not_paged, :trace_id)
+                 :window_minutes, :mean, :std_dev, :threshold, :late, :streams, :suppressed_by, :silenced, :suppressed_before, :not_paged, :trace_id)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(named_params! {
@@ -126,7 +126,8 @@ pub(super) fn insert(sql: &Connection, alert: &AlertRecord) -> Result<(), StoreE
             ":threshold": anomaly.map(|a| a.threshold),
             ":late": anomaly.map(|a| a.late),
             ":streams": streams,
-            ":suppressed_by": alert.suppressed_by.map(|id| id.to_string()),
+            ":suppressed_by": alert.suppressed_by.map(|by| by.id().to_string()),
+            ":silenced": matches!(alert.suppressed_by, Some(SuppressedBy::Silence(_))),
             ":suppressed_before": alert.suppressed_before,
             ":not_paged": alert.not_paged.map(NotPaged::name),
             ":trace_id": alert.trace_id,
@@ -142,7 +143,11 @@ pub(super) fn insert(sql: &Connection, alert: &AlertRecord) -> Result<(), StoreE
 
 /// The cooldown of submissions, on the wall clock: looked up where it is written, so that two at once cannot both go out.
 fn decide_submission(sql: &Connection, alert: &mut AlertRecord, cooldown_ms: i64) -> Result<(), StoreError> {
-    let Some(Anomaly { stream, status, direction, .. }) = &alert.anomaly else { return Ok(()) };
+    // A silence holds back before the cooldown does, as in the fold.
+    let Some(Anomaly { stream, status, direction, .. }) = alert.anomaly.as_ref().filter(|_| alert.is_dispatched())
+    else {
+        return Ok(());
+    };
     let last = sql
         .prepare_cached(
             "SELECT seq, id, recorded_at_ms FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND status_id = ?2
@@ -155,7 +160,7 @@ fn decide_submission(sql: &Connection, alert: &mut AlertRecord, cooldown_ms: i64
     let Some((seq, id, recorded_at_ms)) = last else { return Ok(()) };
     // One from the future was recorded before the clock was set back: it holds nothing back.
     if (0..cooldown_ms).contains(&(alert.recorded_at_ms - recorded_at_ms)) {
-        (alert.suppressed_by, alert.not_paged) = (Some(id), None);
+        (alert.suppressed_by, alert.not_paged) = (Some(SuppressedBy::Alert(id)), None);
         return Ok(());
     }
     alert.suppressed_before = sql
@@ -269,11 +274,17 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<AlertRecord> {
         message: row.get("message")?,
         anomaly: stream.map(|stream| read_anomaly(row, stream)).transpose()?,
         streams: streams.iter().flat_map(|names| names.lines()).map(ToOwned::to_owned).collect(),
-        suppressed_by: row.get::<_, Option<String>>("suppressed_by")?.and_then(|id| id.parse().ok()),
+        suppressed_by: read_suppressed_by(row)?,
         suppressed_before: row.get("suppressed_before")?,
         not_paged: row.get::<_, Option<String>>("not_paged")?.and_then(|name| NotPaged::from_name(&name)),
         trace_id: row.get("trace_id")?,
     })
+}
+
+fn read_suppressed_by(row: &Row<'_>) -> rusqlite::Result<Option<SuppressedBy>> {
+    let id = row.get::<_, Option<String>>("suppressed_by")?.and_then(|id| id.parse().ok());
+    let silenced: bool = row.get("silenced")?;
+    Ok(id.map(|id| if silenced { SuppressedBy::Silence(id) } else { SuppressedBy::Alert(id) }))
 }
 
 fn read_anomaly(row: &Row<'_>, stream: String) -> rusqlite::Result<Anomaly> {

@@ -7,6 +7,7 @@ mod outbox;
 mod queries;
 mod records;
 mod schema;
+mod silences;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -26,6 +27,7 @@ pub use minutes::{Explained, RowFilter, RowRecord};
 pub use outbox::{DeliveryFilter, ListedDelivery, OutboxState, Replay};
 pub use queries::{DeadLetterRecord, GapRecord, StatusTotal, StatusVerdict, StreamRecord, Summary};
 pub use records::*;
+pub use silences::SilenceRecord;
 pub use upkeep::Retention;
 pub use writer::Writer;
 

@@ -22,12 +22,15 @@ pub enum AlertType {
     /// Kafka is back.
     #[serde(rename = "monitor.resumed")]
     MonitorResumed,
+    /// Somebody wanted to see that alerts arrive.
+    #[serde(rename = "alert.test")]
+    Test,
 }
 
 impl AlertType {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Anomaly, Self::StreamStale, Self::StreamResumed, Self::MonitorBlind, Self::MonitorResumed];
+    pub const ALL: [Self; 6] =
+        [Self::Anomaly, Self::StreamStale, Self::StreamResumed, Self::MonitorBlind, Self::MonitorResumed, Self::Test];
 
     /// The name in payloads, the API and the database.
     pub const fn name(self) -> &'static str {
@@ -37,6 +40,7 @@ impl AlertType {
             Self::StreamResumed => "stream.resumed",
             Self::MonitorBlind => "monitor.blind",
             Self::MonitorResumed => "monitor.resumed",
+            Self::Test => "alert.test",
         }
     }
 
@@ -93,8 +97,8 @@ pub struct AlertRecord {
     pub anomaly: Option<Anomaly>,
     /// The streams that an alert about several of them names (the first 20).
     pub streams: Vec<String>,
-    /// The alert that held this one back; none if it was dispatched.
-    pub suppressed_by: Option<Uuid>,
+    /// What held it back; none if it was dispatched.
+    pub suppressed_by: Option<SuppressedBy>,
     /// Alerts of the same key held back since the last one that went out.
     pub suppressed_before: u32,
     /// Why no page was sent for a dispatched alert, where that was decided.
@@ -130,6 +134,32 @@ impl Anomaly {
     /// `stream/status/direction`: alerts of one key are one matter, for a pager's grouping.
     pub fn key(&self) -> String {
         format!("{}/{}/{}", self.stream, self.status, self.direction.name())
+    }
+}
+
+/// What held an alert back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuppressedBy {
+    /// The cooldown of this alert of the same key, which had just gone out.
+    Alert(Uuid),
+    /// This silence, which people asked for.
+    Silence(Uuid),
+}
+
+impl SuppressedBy {
+    /// The id of the alert or the silence.
+    pub const fn id(self) -> Uuid {
+        match self {
+            Self::Alert(id) | Self::Silence(id) => id,
+        }
+    }
+
+    /// `cooldown` or `silence`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Alert(_) => "cooldown",
+            Self::Silence(_) => "silence",
+        }
     }
 }
 
@@ -201,7 +231,8 @@ impl AlertRecord {
         let Alert { id, key, minute, count, verdict, threshold, late, disposition, cooldown: _ } = alert;
         let (suppressed_by, suppressed_before) = match disposition {
             Disposition::Dispatched { suppressed_before } => (None, suppressed_before),
-            Disposition::Cooldown { by } => (Some(by), 0),
+            Disposition::Cooldown { by } => (Some(SuppressedBy::Alert(by)), 0),
+            Disposition::Silenced { by } => (Some(SuppressedBy::Silence(by)), 0),
         };
         Self {
             id,

@@ -81,6 +81,7 @@ CREATE TABLE alerts (
     late              INTEGER,
     streams           TEXT,
     suppressed_by     TEXT,
+    silenced          INTEGER NOT NULL CHECK (silenced IN (0, 1)),
     suppressed_before INTEGER NOT NULL,
     not_paged         TEXT,
     trace_id          TEXT
@@ -120,6 +121,17 @@ CREATE TABLE dead_letters (
     headers        TEXT NOT NULL,
     received_at_ms INTEGER NOT NULL
 ) STRICT;
+
+-- Kept after their end, so that what they held back can be explained.
+CREATE TABLE silences (
+    id            TEXT PRIMARY KEY,
+    stream        TEXT,
+    status_id     INTEGER,
+    created_at_ms INTEGER NOT NULL,
+    until_ms      INTEGER NOT NULL,
+    reason        TEXT NOT NULL
+) STRICT;
+CREATE INDEX silences_by_end ON silences (until_ms);
 
 CREATE TABLE gaps (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,

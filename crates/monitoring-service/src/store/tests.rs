@@ -43,7 +43,7 @@ fn fill(store: &Store, minutes: i64) -> Monitor {
     let usual =
         (0..minutes - 1).map(|minute| batch(minute, &[(Monitored::Approved, 100 + u32::from(minute % 2 == 0))]));
     let last = batch(minutes - 1, &[(Monitored::Approved, 100), (Monitored::Failed, 7)]);
-    let judged = usual.chain([last]).map(|batch| monitor.observe(batch)).collect();
+    let judged = usual.chain([last]).map(|batch| monitor.observe(batch, &[])).collect();
     commit(store, judged, minutes * MINUTE_MS);
     monitor
 }
@@ -118,7 +118,7 @@ fn what_is_restored_is_what_was_in_memory() {
 fn an_old_correction_changes_the_count_and_keeps_the_verdict_with_the_count_it_was_given_for() {
     let (store, _folder) = open();
     let mut monitor = fill(&store, 100);
-    let corrected = monitor.observe(batch(50, &[(Monitored::Approved, 7), (Monitored::Denied, 3)]));
+    let corrected = monitor.observe(batch(50, &[(Monitored::Approved, 7), (Monitored::Denied, 3)]), &[]);
     commit(&store, vec![corrected], 101 * MINUTE_MS);
     let row = |status: i64| {
         let sql =
@@ -137,8 +137,8 @@ fn an_implied_zero_never_replaces_a_stored_count() {
     fill(&store, 100);
     // A monitor without memory thinks that minute 99 is new and implies zeros for all it does not name.
     let mut forgetful = Monitor::new(Policy::default());
-    forgetful.observe(batch(200, &[]));
-    let late = forgetful.observe(batch(99, &[(Monitored::Denied, 1)]));
+    forgetful.observe(batch(200, &[]), &[]);
+    let late = forgetful.observe(batch(99, &[(Monitored::Denied, 1)]), &[]);
     commit(&store, vec![late], 101 * MINUTE_MS);
     let summary = wait(store.summary("default", Some(Minute::from_epoch_minutes(99)), None));
     let counts: Vec<_> = summary.statuses.iter().map(|s| (s.status.as_str(), s.count)).collect();
@@ -155,7 +155,7 @@ fn a_batch_that_does_not_go_on_from_the_stored_offset_is_not_written() {
         store.begin_ingest(&Arc::new(commit)).wait()
     };
     commit(None, vec![]).expect("the first");
-    let judged = vec![Monitor::new(Policy::default()).observe(batch(1, &[]))];
+    let judged = vec![Monitor::new(Policy::default()).observe(batch(1, &[]), &[])];
     assert!(matches!(commit(None, judged), Err(StoreError::OffsetMoved { .. })));
     assert_eq!(store.count_streams().expect("readable"), 0, "the minute went with the offset");
     commit(Some(to), vec![]).expect("from where it stands");

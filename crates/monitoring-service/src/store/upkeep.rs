@@ -79,6 +79,14 @@ impl Store {
         Ok(self.recorded(recorded.await?))
     }
 
+    /// Records one alert that is marked as a test, to be delivered as any other.
+    pub async fn record_test(&self, now_ms: i64, paging: Paging) -> Result<AlertRecord, StoreError> {
+        let alert =
+            AlertRecord { id: Uuid::new_v4(), ..of_monitor(AlertType::Test, Vec::new(), now_ms, now_ms, &paging) };
+        self.record_alert(alert.clone()).await?;
+        Ok(alert)
+    }
+
     fn recorded(&self, alerts: Vec<AlertRecord>) -> Vec<AlertRecord> {
         if alerts.iter().any(AlertRecord::is_paged) {
             self.outbox_changed().notify_one();
@@ -152,6 +160,7 @@ fn of_monitor(
         AlertType::StreamStale => format!("no new minute from {count} live stream(s): {named}"),
         AlertType::StreamResumed => format!("new minutes again from {count} stream(s): {named}"),
         AlertType::MonitorResumed => "Kafka can be reached again: the monitor sees".into(),
+        AlertType::Test => "this is a test: alerts arrive here".into(),
         AlertType::MonitorBlind | AlertType::Anomaly => "Kafka cannot be reached: nothing is being watched".into(),
     };
     AlertRecord {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use detection::{Disposition, Minute, Monitor, Monitored, Policy, StatusCount, TransactionBatch};
 
+use monitoring_service::store::SuppressedBy;
+
 use crate::harness::{Message, Setup, TOPIC, TestApp, broker, folder, send};
 
 const STREAMS: i64 = 40;
@@ -62,12 +64,13 @@ async fn each_stream_of_many_is_judged_as_if_it_were_alone() {
     }
     for (number, batches) in all.into_iter().enumerate() {
         let mut alone = Monitor::new(Policy::default());
-        let alerts = batches.into_iter().flat_map(|batch| alone.observe(batch).alerts);
+        let alerts = batches.into_iter().flat_map(|batch| alone.observe(batch, &[]).alerts);
         let expected: Vec<_> = alerts
             .map(|alert| {
                 let held_back_by = match alert.disposition {
-                    Disposition::Cooldown { by } => Some(by),
+                    Disposition::Cooldown { by } => Some(SuppressedBy::Alert(by)),
                     Disposition::Dispatched { .. } => None,
+                    Disposition::Silenced { .. } => unreachable!("nothing is silenced here"),
                 };
                 (alert.id, alert.count, alert.late, held_back_by)
             })

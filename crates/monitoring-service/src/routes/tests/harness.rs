@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     evaluate::Evaluator,
     routes::{AppState, router},
-    state::{FeedState, Heartbeats, Snapshot, Snapshots},
+    state::{FeedState, Heartbeats, Silences, Snapshot, Snapshots},
     store::{AlertRecord, DeadLetter, Gap, GapReason, IngestCommit, Paging, Store},
     telemetry::Telemetry,
 };
@@ -57,9 +57,11 @@ impl Api {
         let (store, writer) = Store::open(&directory.path().join("monitoring.db")).unwrap();
         thread::spawn(move || writer.run());
         let (clock, metrics, policy) = (Clock::fixed(NOW_MS), Metrics::new(), Policy::default());
+        let silences = Silences::default();
         let evaluator = Evaluator {
             store: store.clone(),
             snapshots: Snapshots::default(),
+            silences: silences.clone(),
             policy,
             paging: Paging { webhook: true, max_age_ms: Some(60_000) },
             stale_after: Duration::from_mins(3),
@@ -70,6 +72,7 @@ impl Api {
         let state = AppState {
             store,
             evaluator,
+            silences,
             feed: FeedState::new(NOW_MS),
             heartbeats: Heartbeats::new(NOW_MS),
             metrics,
@@ -91,7 +94,7 @@ impl Api {
         let count = |&(status, count)| StatusCount { status: Status::parse(status).unwrap(), count };
         let batch =
             TransactionBatch::try_new(stream.parse().unwrap(), minute, counts.iter().map(count).collect()).unwrap();
-        let mut judged = self.monitor.observe(batch);
+        let mut judged = self.monitor.observe(batch, &[]);
         let paging = self.state.evaluator.paging;
         let alerts: Vec<_> = std::mem::take(&mut judged.alerts)
             .into_iter()

@@ -1,0 +1,82 @@
+//! Silences: asked for, ended early, kept so that what they held back can be explained.
+
+use detection::{Monitored, Silence};
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+
+/// A silence as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SilenceRecord {
+    /// What it holds back.
+    pub silence: Silence,
+    /// When it was asked for, milliseconds since 1970.
+    pub created_at_ms: i64,
+    /// When it ends, milliseconds since 1970.
+    pub until_ms: i64,
+    /// Why, in the words of the one who asked.
+    pub reason: String,
+}
+
+impl Store {
+    /// Keeps a silence.
+    pub async fn add_silence(&self, record: SilenceRecord) -> Result<(), StoreError> {
+        self.writer
+            .call(move |transaction| {
+                let SilenceRecord { silence, created_at_ms, until_ms, reason } = &record;
+                transaction.sql.prepare_cached("INSERT INTO silences VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
+                    params![
+                        silence.id.to_string(),
+                        silence.stream.as_ref().map(detection::Stream::as_str),
+                        silence.status.map(Monitored::index),
+                        created_at_ms,
+                        until_ms,
+                        reason
+                    ],
+                )?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Ends a silence now; false if there is none of this id in force.
+    pub async fn end_silence(&self, id: Uuid, now_ms: i64) -> Result<bool, StoreError> {
+        self.writer
+            .call(move |transaction| {
+                let ended = transaction
+                    .sql
+                    .prepare_cached("UPDATE silences SET until_ms = ?2 WHERE id = ?1 AND until_ms > ?2")?
+                    .execute(params![id.to_string(), now_ms])?;
+                Ok(ended == 1)
+            })
+            .await
+    }
+
+    /// The silences in force at `now_ms`, newest first.
+    pub async fn silences(&self, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
+        self.read(move |sql| in_force(sql, now_ms)).await
+    }
+}
+
+fn in_force(sql: &Connection, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT id, stream, status_id, created_at_ms, until_ms, reason FROM silences WHERE until_ms > ?1 ORDER BY created_at_ms DESC, id",
+    )?;
+    Ok(statement.query_map([now_ms], read)?.collect::<Result<_, _>>()?)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<SilenceRecord> {
+    // Written by us from values that parse: a row that does not silences nothing by its nil id.
+    let text = |column| row.get::<_, Option<String>>(column);
+    Ok(SilenceRecord {
+        silence: Silence {
+            id: text("id")?.and_then(|id| id.parse().ok()).unwrap_or_default(),
+            stream: text("stream")?.and_then(|stream| stream.parse().ok()),
+            status: row.get::<_, Option<usize>>("status_id")?.and_then(|status| Monitored::ALL.get(status).copied()),
+        },
+        created_at_ms: row.get("created_at_ms")?,
+        until_ms: row.get("until_ms")?,
+        reason: row.get("reason")?,
+    })
+}
