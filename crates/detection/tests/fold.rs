@@ -123,7 +123,7 @@ fn a_silenced_alert_keeps_its_verdict_starts_no_cooldown_and_is_told_of_with_the
     let mut monitor = after_usual(0..60);
     let silence = Silence { id: uuid::Uuid::nil(), stream: None, status: Some(Monitored::Failed) };
     let failing = |minute| batch("default", minute, &[(Monitored::Approved, 120), (Monitored::Failed, 9)]);
-    let silenced = monitor.observe(failing(60), &[silence.clone()]);
+    let silenced = monitor.observe(failing(60), std::slice::from_ref(&silence));
     assert_eq!(severities(&silenced)[2], (Monitored::Failed, Severity::Critical));
     assert_eq!(silenced.alerts[0].disposition, Disposition::Silenced { by: silence.id });
     let heard = monitor.observe(failing(61), &[]);

@@ -179,7 +179,8 @@ impl Delivery {
         let span = delivery_span(client, due);
         let timer = self.telemetry.delivery_duration.start_timer();
         let body = payload::json(&due.alert, self.public_url.as_deref());
-        let answer = client.post(due.alert.id, body).instrument(span.clone()).await;
+        let answer =
+            client.post(due.alert.id, self.clock.now_ms().div_euclid(1000), body).instrument(span.clone()).await;
         timer.observe_duration();
         let status = answer.as_ref().map_or_else(WebhookError::status, |status| Some(*status));
         span.record("http.response.status_code", status);

@@ -139,9 +139,12 @@ impl App {
 
     fn delivery(&self) -> anyhow::Result<Delivery> {
         let url = self.config.alert_webhook_url.as_ref();
+        let keys = self.config.webhook_secret.clone().unwrap_or_default();
         Ok(Delivery {
             store: self.store.clone(),
-            client: url.map(|url| WebhookClient::new(url.expose().clone())).transpose()?,
+            client: url
+                .map(|url| WebhookClient::new(url.expose().clone()).map(|client| client.signing_with(keys.expose())))
+                .transpose()?,
             clock: self.clock.clone(),
             telemetry: self.telemetry.clone(),
             heartbeats: self.heartbeats.clone(),
@@ -172,6 +175,7 @@ impl App {
             clock: self.clock.clone(),
             stale_after: self.config.stale_after,
             draining,
+            api_token: self.config.api_token.clone(),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::store::Paging;
 
 mod values;
 
-pub use values::{KafkaProperties, SecretUrl};
+pub use values::{ApiToken, KafkaProperties, SecretUrl, WebhookKeys};
 
 use values::{SecretParser, choice, duration, http_url, whole_minutes};
 
@@ -74,6 +74,10 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
     pub alert_webhook_url: Option<SecretUrl>,
 
+    /// Key that signs webhooks (Standard Webhooks): `whsec_BASE64`, or two while receivers change from one to the other; without it they are not signed
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(WebhookKeys::parse))]
+    pub webhook_secret: Option<WebhookKeys>,
+
     /// A delivery that failed for this long is given up (1m to 30d)
     #[arg(long, env, value_parser = duration("1m", "30d"), default_value = "24h")]
     pub webhook_give_up_after: Duration,
@@ -109,6 +113,10 @@ pub struct Config {
     /// Which ways `approved` is judged
     #[arg(long, env, value_parser = choice(&DIRECTIONS), default_value = "both")]
     pub approved_direction: ApprovedDirection,
+
+    /// Bearer token that the API asks for, 16 characters or more; without it the API is open. The probes `/health/live` and `/health/ready` always are
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(ApiToken::parse))]
+    pub api_token: Option<ApiToken>,
 
     /// How long minutes and alerts are kept (1d to 36500d)
     #[arg(long, env, value_parser = duration("1d", "36500d"), default_value = "90d")]

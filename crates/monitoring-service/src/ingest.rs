@@ -155,7 +155,9 @@ pub fn run(settings: Settings, deps: Deps, stop: &CancellationToken) -> anyhow::
     let mut backoff = BACKOFF.0;
     while !stop.is_cancelled() {
         let session = Stopwatch::start();
-        let Err(interrupted) = ingest.session(&consumer, stop) else { break };
+        let outcome = ingest.session(&consumer, stop);
+        // However it ended, what was handed over is waited for and told of, and the offsets read next are the last word.
+        let Err(interrupted) = outcome.and(ingest.settle()) else { break };
         if session.elapsed() > REFRESH {
             backoff = BACKOFF.0;
         }
@@ -221,8 +223,6 @@ impl Ingest {
     /// From the assignment to the first thing that goes wrong, or the stop.
     fn session(&mut self, consumer: &KafkaConsumer, stop: &CancellationToken) -> Result<(), Interrupted> {
         self.beat();
-        // A batch still being written is waited for, so that the offsets read next are the last word.
-        drop(self.under_way.take().map(|batch| batch.job.wait()));
         self.reader.start_over()?;
         let topic = kafka::topic(consumer.client(), &self.settings.topic).map_err(Interrupted::Unreachable)?;
         self.publish(|feed| (feed.connected, feed.topic_exists) = (true, !topic.partitions.is_empty()));

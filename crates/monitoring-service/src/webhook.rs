@@ -7,11 +7,13 @@ use std::{
 };
 
 use anyhow::Context as _;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::{
     StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect,
 };
+use ring::hmac;
 use uuid::Uuid;
 
 /// What a receiver may take for an answer, connecting included.
@@ -83,6 +85,7 @@ impl RetryAfter {
 pub struct WebhookClient {
     http: reqwest::Client,
     url: Url,
+    keys: Vec<hmac::Key>,
 }
 
 impl WebhookClient {
@@ -103,7 +106,13 @@ impl WebhookClient {
             .user_agent(concat!("transaction-monitor/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("the HTTP client of the alert receiver cannot be made")?;
-        Ok(Self { http, url })
+        Ok(Self { http, url, keys: Vec::new() })
+    }
+
+    /// The same, signing with these keys (each signs, so that a receiver may check with any of them).
+    pub fn signing_with(mut self, keys: &[Vec<u8>]) -> Self {
+        self.keys = keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)).collect();
+        self
     }
 
     /// The receiver's host: all of its address that may be shown.
@@ -112,14 +121,18 @@ impl WebhookClient {
     }
 
     /// Posts one alert, once. `id` goes along as `webhook-id` (Standard Webhooks), so that a receiver can drop what
-    /// it has already. Gives the status of success.
-    pub async fn post(&self, id: Uuid, body: Vec<u8>) -> Result<u16, WebhookError> {
-        let request = self
+    /// it has already; `sent_at_s` is the time of this try, seconds since 1970. Gives the status of success.
+    pub async fn post(&self, id: Uuid, sent_at_s: i64, body: Vec<u8>) -> Result<u16, WebhookError> {
+        let mut request = self
             .http
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", id.to_string())
-            .body(body);
+            .header("webhook-timestamp", sent_at_s.to_string());
+        if !self.keys.is_empty() {
+            request = request.header("webhook-signature", self.signatures(id, sent_at_s, &body));
+        }
+        let request = request.body(body);
         let answer = request.send().await.map_err(unreachable)?;
         match answer.status() {
             status if status.is_success() => Ok(status.as_u16()),
@@ -128,6 +141,15 @@ impl WebhookClient {
                 Err(WebhookError::Refused { status: status.as_u16(), retry_after: RetryAfter::of(answer.headers()) })
             }
         }
+    }
+}
+
+impl WebhookClient {
+    /// `v1,BASE64` of HMAC-SHA256 over `id.timestamp.body`, one for each key (<https://www.standardwebhooks.com>).
+    fn signatures(&self, id: Uuid, sent_at_s: i64, body: &[u8]) -> String {
+        let signed = [format!("{id}.{sent_at_s}.").as_bytes(), body].concat();
+        let sign = |key| format!("v1,{}", BASE64_STANDARD.encode(hmac::sign(key, &signed)));
+        self.keys.iter().map(sign).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -158,11 +180,26 @@ mod tests {
 
     async fn answer(answer: ResponseTemplate) -> Result<u16, WebhookError> {
         let (_server, client) = receiver(answer).await;
-        client.post(Uuid::nil(), b"{}".to_vec()).await
+        client.post(Uuid::nil(), 0, b"{}".to_vec()).await
     }
 
     fn refused(status: u16, retry_after: Option<RetryAfter>) -> Result<u16, WebhookError> {
         Err(WebhookError::Refused { status, retry_after })
+    }
+
+    #[tokio::test]
+    async fn the_reference_library_accepts_our_signature_with_either_key() {
+        let (server, client) = receiver(ResponseTemplate::new(200)).await;
+        let keys = [vec![7; 32], vec![9; 24]];
+        let now_s = crate::clock::Clock::system().now_ms() / 1000;
+        client.signing_with(&keys).post(Uuid::from_u128(7), now_s, b"{\"a\":1}".to_vec()).await.expect("taken");
+        let requests = server.received_requests().await.expect("recorded");
+        for key in keys {
+            let reference = standardwebhooks::Webhook::from_bytes(key).expect("a key");
+            reference.verify(&requests[0].body, &requests[0].headers).expect("verified");
+        }
+        let stranger = standardwebhooks::Webhook::from_bytes(vec![1; 32]).expect("a key");
+        assert!(stranger.verify(&requests[0].body, &requests[0].headers).is_err());
     }
 
     #[tokio::test]
@@ -179,14 +216,14 @@ mod tests {
     #[tokio::test]
     async fn a_redirect_is_refused_and_not_followed() {
         let (server, client) = receiver(ResponseTemplate::new(301).insert_header("location", "/elsewhere")).await;
-        assert_eq!(client.post(Uuid::nil(), Vec::new()).await, refused(301, None));
+        assert_eq!(client.post(Uuid::nil(), 0, Vec::new()).await, refused(301, None));
         assert_eq!(server.received_requests().await.expect("recorded").len(), 1);
     }
 
     #[tokio::test]
     async fn a_request_says_who_sends_which_alert_in_which_type() {
         let (server, client) = receiver(ResponseTemplate::new(200)).await;
-        client.post(Uuid::from_u128(7), b"{\"a\":1}".to_vec()).await.expect("taken");
+        client.post(Uuid::from_u128(7), 1_752_332_400, b"{\"a\":1}".to_vec()).await.expect("taken");
         let requests = server.received_requests().await.expect("recorded");
         let header = |name| requests[0].headers.get(name).and_then(|value| value.to_str().ok());
         assert_eq!(header("content-type"), Some("application/json"));
@@ -221,7 +258,7 @@ mod tests {
         let url = format!("http://user:hunter2@{}/secret-path", closed.local_addr().expect("bound"));
         drop(closed);
         let client = WebhookClient::new(url.parse().expect("an address")).expect("a client");
-        let error = client.post(Uuid::nil(), Vec::new()).await.expect_err("nobody listens").to_string();
+        let error = client.post(Uuid::nil(), 0, Vec::new()).await.expect_err("nobody listens").to_string();
         assert!(error.contains("refused"), "{error}");
         assert!(!error.contains("hunter2") && !error.contains("secret-path"), "{error}");
         assert_eq!(client.host(), "127.0.0.1");
@@ -233,7 +270,7 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/", silent.local_addr().expect("bound")).parse().expect("an address");
         let client = WebhookClient::with_timeout(url, Duration::from_millis(20)).expect("a client");
-        let outcome = client.post(Uuid::nil(), Vec::new()).await;
+        let outcome = client.post(Uuid::nil(), 0, Vec::new()).await;
         assert!(matches!(&outcome, Err(WebhookError::Unreachable(why)) if why.contains("timed out")), "{outcome:?}");
     }
 }

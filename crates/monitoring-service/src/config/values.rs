@@ -2,6 +2,7 @@
 
 use std::{ffi::OsStr, fmt, time::Duration};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::{
     Arg, Command,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -39,6 +40,65 @@ impl SecretUrl {
 impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretUrl(..)")
+    }
+}
+
+/// The token that callers of the API must show. Never shown itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiToken(String);
+
+impl ApiToken {
+    /// The token, if it is long enough not to be guessed and can stand in a header.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let valid = text.len() >= 16 && text.bytes().all(|b| b.is_ascii_graphic());
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("give 16 characters or more of ASCII without spaces".to_owned())
+        }
+    }
+
+    /// The token itself, to compare with.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiToken(..)")
+    }
+}
+
+/// One or two keys that sign webhooks: with two the receiver can change from the old to the new at its leisure. Never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct WebhookKeys(Vec<Vec<u8>>);
+
+impl WebhookKeys {
+    /// `whsec_BASE64`, or two of them with a comma between.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let key = |secret: &str| {
+            let encoded = secret.trim().strip_prefix("whsec_").ok_or("each secret starts with whsec_")?;
+            let key = BASE64_STANDARD.decode(encoded).map_err(|_| "after whsec_ stands base64")?;
+            if (24..=64).contains(&key.len()) { Ok(key) } else { Err("a key has 24 to 64 bytes") }
+        };
+        let keys: Vec<_> = text.split(',').map(key).collect::<Result<_, &str>>().map_err(ToOwned::to_owned)?;
+        if keys.len() <= 2 {
+            Ok(Self(keys))
+        } else {
+            Err("give one secret, or two while the old one is still in use".to_owned())
+        }
+    }
+
+    /// The keys themselves.
+    pub fn expose(&self) -> &[Vec<u8>] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WebhookKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WebhookKeys({} keys)", self.0.len())
     }
 }
 

@@ -22,6 +22,8 @@ const MAX_VALUE_CHARS: usize = 80;
 pub(crate) enum Kind {
     /// The body is not what its content type says.
     Unparsable,
+    /// Without the token, or with another one.
+    Unauthorized,
     /// No such path, stream or alert.
     NotFound,
     /// The path exists, the method does not.
@@ -49,6 +51,7 @@ impl Kind {
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Unparsable => (StatusCode::BAD_REQUEST, "unparsable", "The request cannot be read"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The path has no such method")
@@ -148,6 +151,9 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.0.kind.retry_after_s() {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.0.kind == Kind::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         let body = serde_json::to_vec(&self.document(request_id)).unwrap_or_default();
         *response.body_mut() = Body::from(body);

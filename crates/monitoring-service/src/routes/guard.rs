@@ -7,21 +7,26 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
+use ring::hmac;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::error::{Kind, Problem};
+use crate::config::ApiToken;
 
 /// Requests that are worked on at a time; more are refused at once.
 const MAX_REQUESTS: usize = 256;
 
 /// Longest time from head to answer. Reading the body has its own, shorter limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What codes are made of to compare tokens by.
+const MESSAGE: &[u8] = b"api token";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -30,6 +35,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Guard {
     permits: Arc<Semaphore>,
     timeout: Duration,
+    token: Option<hmac::Key>,
 }
 
 impl Default for Guard {
@@ -40,11 +46,29 @@ impl Default for Guard {
 
 impl Guard {
     pub(super) fn new(max_requests: usize, timeout: Duration) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max_requests)), timeout }
+        Self { permits: Arc::new(Semaphore::new(max_requests)), timeout, token: None }
+    }
+
+    /// The same, but callers must show this token.
+    pub(super) fn asking_for(mut self, token: Option<&ApiToken>) -> Self {
+        self.token = token.map(|token| hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes()));
+        self
+    }
+
+    /// Compares in constant time: what is compared are codes under the token itself, which nobody else can make.
+    fn admits(&self, request: &Request) -> bool {
+        let Some(expected) = &self.token else { return true };
+        let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let shown = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, shown.trim().as_bytes()), MESSAGE);
+        is_open(request.uri().path()) || hmac::verify(expected, MESSAGE, shown.as_ref()).is_ok()
     }
 
     /// Answers, or says why not.
     async fn run(&self, request: Request, next: Next) -> Result<Response, Problem> {
+        if !self.admits(&request) {
+            return Err(unauthorized());
+        }
         let bounded = !is_probe(request.uri().path());
         let _permit = bounded.then(|| self.permits.try_acquire()).transpose().map_err(|_| overloaded())?;
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
@@ -69,6 +93,11 @@ fn is_probe(path: &str) -> bool {
     path == "/metrics" || path.starts_with("/health")
 }
 
+/// The two probes that an orchestrator asks without a token.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/health/live" | "/health/ready")
+}
+
 /// The caller's id where it is a short plain token, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     match headers.get(REQUEST_ID) {
@@ -83,6 +112,12 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 fn is_token(id: &[u8]) -> bool {
     (1..=64).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(Kind::Unauthorized, "the token is missing or not the one of this service")
+        .field("Authorization")
+        .fix("send the header Authorization: Bearer TOKEN, with the value of API_TOKEN")
 }
 
 fn overloaded() -> Problem {

@@ -2,6 +2,7 @@
 //! the modules below.
 
 mod alerts;
+mod analyze;
 mod error;
 mod evaluate;
 mod explain;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
+    config::ApiToken,
     evaluate::{Evaluator, is_live},
     state::{FeedState, Heartbeats, Silences},
     store::{Store, StreamRecord},
@@ -61,6 +63,8 @@ pub struct AppState {
     pub stale_after: Duration,
     /// Cancelled when a stop begins: from then on the service is not ready.
     pub draining: CancellationToken,
+    /// What callers must show; none: nothing.
+    pub api_token: Option<ApiToken>,
 }
 
 impl AppState {
@@ -77,12 +81,14 @@ impl AppState {
 /// The API as one service. Once per registry: it registers the HTTP metrics.
 pub fn router(state: AppState) -> Router {
     let http_metrics = HttpMetrics::new(&state.metrics);
-    guarded(routes(), Guard::default(), http_metrics).with_state(Arc::new(state))
+    let guard = Guard::default().asking_for(state.api_token.as_ref());
+    guarded(routes(), guard, http_metrics).with_state(Arc::new(state))
 }
 
 fn routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/alerts", get(alerts::list))
+        .route("/alerts/analyze", get(analyze::analyze))
         .route("/alerts/evaluate", post(evaluate::post))
         .route("/alerts/test", post(silences::test_page))
         .route("/silences", get(silences::list).post(silences::add))

@@ -1,5 +1,6 @@
 //! The routes as a client sees them: requests against the whole router over a database of its own.
 
+mod analyze;
 mod evaluate;
 mod harness;
 mod minutes;

@@ -260,6 +260,23 @@ pub(super) fn of_minute(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The alerts about a stream's minutes in [from, to), by minute.
+pub(super) fn of_range(
+    sql: &Connection,
+    stream: &str,
+    from: Minute,
+    to: Minute,
+) -> Result<Vec<AlertRecord>, StoreError> {
+    // The statuses are named so that the index by stream, status and minute serves.
+    let text = format!(
+        "SELECT {COLUMNS} FROM alerts WHERE stream = ?1 AND status_id IN (0, 1, 2, 3, 4) AND minute >= ?2 AND minute < ?3
+         AND origin = 'stream' ORDER BY minute, seq"
+    );
+    let mut statement = sql.prepare_cached(&text)?;
+    let rows = statement.query_map(params![stream, from.epoch_minutes(), to.epoch_minutes()], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// An alert from a row with [`COLUMNS`].
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<AlertRecord> {
     let text = |name: &str| row.get::<_, String>(name);

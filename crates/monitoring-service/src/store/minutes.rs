@@ -1,6 +1,6 @@
 //! Reading stored minutes row by row: lists, series, and what one row says.
 
-use detection::{Baseline, Minute, Severity, Verdict};
+use detection::{Baseline, Minute, Monitored, Severity, Verdict};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -101,6 +101,37 @@ impl Store {
             let filter = RowFilter { stream, status: Some(status), from, to, before: None, limit: 1 };
             let row = rows(&sql, &filter)?.pop();
             Ok(Some(Explained { row, alerts, newest_minute }))
+        })
+        .await
+    }
+}
+
+/// What was said of a range of minutes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RangeVerdicts {
+    /// How many rows of each monitored status had each severity.
+    pub counts: Vec<(Monitored, Severity, u64)>,
+    /// The alerts about minutes of the range, by minute.
+    pub alerts: Vec<AlertRecord>,
+}
+
+impl Store {
+    /// What was said of a stream's minutes in [from, to); nothing of an unknown stream.
+    pub async fn verdicts(&self, stream: &str, from: Minute, to: Minute) -> Result<RangeVerdicts, StoreError> {
+        let stream = stream.to_owned();
+        self.read(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            let Some(stream_id) = stream_id(&sql, &stream)? else { return Ok(RangeVerdicts::default()) };
+            let mut statement = sql.prepare_cached(
+                "SELECT status_id, severity, count(*) FROM minute_counts
+                 WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND status_id < 5 GROUP BY status_id, severity",
+            )?;
+            let range = params![stream_id, from.epoch_minutes(), to.epoch_minutes()];
+            let counts = statement.query_map(range, |row| {
+                Ok((Monitored::ALL[row.get::<_, usize>(0)?], severity_from(row.get(1)?), row.get(2)?))
+            })?;
+            let counts = counts.collect::<Result<_, _>>()?;
+            Ok(RangeVerdicts { counts, alerts: alerts::of_range(&sql, &stream, from, to)? })
         })
         .await
     }

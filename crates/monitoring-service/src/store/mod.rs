@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 
 pub use alerts::{AlertFilter, DeliveryRecord};
 pub use ingest::{IngestCommit, IngestUnderWay, OffsetAdvance, StoredOffset};
-pub use minutes::{Explained, RowFilter, RowRecord};
+pub use minutes::{Explained, RangeVerdicts, RowFilter, RowRecord};
 pub use outbox::{DeliveryFilter, ListedDelivery, OutboxState, Replay};
 pub use queries::{DeadLetterRecord, GapRecord, StatusTotal, StatusVerdict, StreamRecord, Summary};
 pub use records::*;

@@ -79,6 +79,7 @@ impl Api {
             clock,
             stale_after: Duration::from_mins(3),
             draining: CancellationToken::new(),
+            api_token: None,
         };
         Self { router: router(state.clone()), state, monitor: Monitor::new(policy), _directory: directory }
     }

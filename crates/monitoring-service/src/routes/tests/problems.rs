@@ -15,7 +15,8 @@ use tower::ServiceExt as _;
 
 use super::harness::{Answer, Api};
 use crate::{
-    routes::{guard::Guard, guarded},
+    config::ApiToken,
+    routes::{guard::Guard, guarded, router},
     store::StoreError,
 };
 
@@ -258,4 +259,28 @@ async fn more_requests_than_may_run_are_refused_at_once_but_probes_are_not() {
     let (slow, ()) = tokio::join!(slow, meanwhile);
     assert_problem(&slow, 503, "unavailable");
     assert_eq!(ask(&router, "/store").await.json["type"], "/problems/unavailable", "the place is free again");
+}
+
+#[tokio::test]
+async fn with_a_token_everything_but_the_probes_asks_for_it() {
+    let mut api = Api::new();
+    let token = "correct-horse-battery-staple";
+    api.state.api_token = Some(ApiToken::parse(token).unwrap());
+    api.state.metrics = Metrics::new();
+    api.router = router(api.state.clone());
+    let get = async |path: &str, authorization: &str| {
+        let request = Request::get(path).header("authorization", authorization);
+        api.send(request.body(Body::empty()).unwrap()).await
+    };
+    let good = format!("Bearer {token}");
+    assert_eq!(get("/alerts", &good).await.status, StatusCode::OK);
+    for wrong in ["", "Bearer ", "Bearer correct-horse-battery-stapl", "Basic Y29ycmVjdA==", token] {
+        let answer = get("/metrics", wrong).await;
+        assert_problem(&answer, 401, "unauthorized");
+        assert_eq!(answer.headers["www-authenticate"], "Bearer");
+    }
+    for open in ["/health/live", "/health/ready"] {
+        assert_eq!(get(open, "").await.status, StatusCode::OK, "{open}");
+    }
+    assert_eq!(get("/health", "").await.status, StatusCode::UNAUTHORIZED);
 }

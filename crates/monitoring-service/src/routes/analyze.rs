@@ -1,0 +1,211 @@
+//! `GET /alerts/analyze`: what the policy said of a range, or would have said with other settings. Changes nothing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, extract::State, response::IntoResponse};
+use detection::{
+    Disposition, KnownMinute, Minute, Monitor, Monitored, Policy, RowChange, Severity, StatusCount, Stream,
+    StreamState, Thresholds, TransactionBatch, ZScore,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AppState,
+    error::Problem,
+    extract::{Fields, QueryParams, missing},
+    params,
+    queries::stream_of,
+    views::BaselineView,
+};
+use crate::store::{AlertRecord, RangeVerdicts};
+
+/// The longest range: a month of minutes.
+const LONGEST_MINUTES: i64 = 31 * 1440;
+
+/// Windows that may be asked for, as `BASELINE_WINDOW`.
+const WINDOWS: std::ops::RangeInclusive<usize> = 2..=1440;
+
+/// Alerts that one answer lists; all are counted.
+const MOST_ALERTS: usize = 500;
+
+const THRESHOLD_FIX: &str = "give 0 < warning < critical; the one not given is that of the service";
+const WINDOW_FIX: &str = "use a whole number of minutes from 2 to 1440";
+
+/// Which minutes, [from, to), and what to try.
+#[derive(Deserialize)]
+pub(super) struct AnalyzeQuery {
+    stream: Option<Stream>,
+    from: Option<Minute>,
+    to: Option<Minute>,
+    warning: Option<f64>,
+    critical: Option<f64>,
+    window: Option<usize>,
+}
+
+impl Fields for AnalyzeQuery {
+    const FIELDS: &'static [(&'static str, &'static str)] = &[
+        ("stream", params::STREAM_FIX),
+        ("from", params::TIMESTAMP_FIX),
+        ("to", params::TIMESTAMP_FIX),
+        ("warning", THRESHOLD_FIX),
+        ("critical", THRESHOLD_FIX),
+        ("window", WINDOW_FIX),
+    ];
+}
+
+#[derive(Serialize)]
+struct AnalysisView {
+    stream: String,
+    from: Minute,
+    to: Minute,
+    /// `stored`: what was said when the minutes came. `recomputed`: what the settings below would have said.
+    mode: &'static str,
+    warning: f64,
+    critical: f64,
+    window: usize,
+    /// Rows per status and severity.
+    verdicts: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    alerts_dispatched: usize,
+    alerts_suppressed: usize,
+    /// By minute, the first 500.
+    alerts: Vec<AnalyzedAlertView>,
+}
+
+#[derive(Serialize)]
+struct AnalyzedAlertView {
+    minute: Minute,
+    status: &'static str,
+    severity: Severity,
+    direction: &'static str,
+    count: u32,
+    z_score: Option<f64>,
+    baseline: BaselineView,
+    dispatched: bool,
+    message: String,
+}
+
+pub(super) async fn analyze(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<AnalyzeQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let from = query.from.ok_or_else(|| missing::<AnalyzeQuery>("from"))?;
+    let to = query.to.ok_or_else(|| missing::<AnalyzeQuery>("to"))?;
+    params::require_order(Some(from), Some(to))?;
+    if to.since(from) > LONGEST_MINUTES {
+        let detail = "the range is longer than 31 days";
+        return Err(Problem::invalid("to", &to.to_string(), detail).fix("give a shorter range"));
+    }
+    let recomputed = query.warning.is_some() || query.critical.is_some() || query.window.is_some();
+    let policy = policy(&state.evaluator.policy, &query)?;
+    let stream = stream_of(&state.store, query.stream).await?;
+    let (mode, verdicts, alerts) = if recomputed {
+        // Fed from before the range, so that its first minutes have their windows.
+        let minutes = usize::try_from(to.since(from)).unwrap_or_default() + policy.history_capacity();
+        let known = state.store.known_minutes(stream.as_str(), Some(to.plus(-1)), minutes).await?;
+        let (verdicts, alerts) = recompute(policy, &stream, known, from);
+        ("recomputed", verdicts, alerts)
+    } else {
+        let (verdicts, alerts) = stored(state.store.verdicts(stream.as_str(), from, to).await?);
+        ("stored", verdicts, alerts)
+    };
+    let dispatched = alerts.iter().filter(|alert| alert.dispatched).count();
+    let thresholds = policy.detector.thresholds;
+    Ok(Json(AnalysisView {
+        stream: stream.to_string(),
+        from,
+        to,
+        mode,
+        warning: thresholds.limit(Severity::Warning),
+        critical: thresholds.limit(Severity::Critical),
+        window: policy.window,
+        verdicts,
+        alerts_dispatched: dispatched,
+        alerts_suppressed: alerts.len() - dispatched,
+        alerts: alerts.into_iter().take(MOST_ALERTS).collect(),
+    }))
+}
+
+/// The settings of the service with those of the query put in.
+fn policy(of_service: &Policy, query: &AnalyzeQuery) -> Result<Policy, Problem> {
+    let mut policy = *of_service;
+    let thresholds = policy.detector.thresholds;
+    let warning = query.warning.unwrap_or_else(|| thresholds.limit(Severity::Warning));
+    let critical = query.critical.unwrap_or_else(|| thresholds.limit(Severity::Critical));
+    policy.detector.thresholds = Thresholds::try_new(warning, critical).map_err(|error| {
+        let (field, value) = if query.warning.is_some() { ("warning", warning) } else { ("critical", critical) };
+        Problem::invalid(field, &value.to_string(), error.to_string()).fix(THRESHOLD_FIX)
+    })?;
+    policy.window = query.window.unwrap_or(policy.window);
+    if !WINDOWS.contains(&policy.window) {
+        let detail = "the window is not one that can be set";
+        return Err(Problem::invalid("window", &policy.window.to_string(), detail).fix(WINDOW_FIX));
+    }
+    Ok(policy)
+}
+
+type Verdicts = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
+
+fn stored(range: RangeVerdicts) -> (Verdicts, Vec<AnalyzedAlertView>) {
+    let mut verdicts = Verdicts::new();
+    for (status, severity, count) in range.counts {
+        verdicts.entry(status.name()).or_default().insert(severity.name(), count);
+    }
+    let view = |alert: AlertRecord| {
+        let dispatched = alert.is_dispatched();
+        let anomaly = alert.anomaly?;
+        Some(AnalyzedAlertView {
+            minute: anomaly.minute,
+            status: anomaly.status.name(),
+            severity: alert.severity,
+            direction: anomaly.direction.name(),
+            count: anomaly.count,
+            z_score: anomaly.z_score,
+            baseline: anomaly.baseline.into(),
+            dispatched,
+            message: alert.message,
+        })
+    };
+    (verdicts, range.alerts.into_iter().filter_map(view).collect())
+}
+
+/// The same fold as ever, over the known minutes (newest first) from the oldest on, with an empty cooldown.
+fn recompute(
+    policy: Policy,
+    stream: &Stream,
+    known: Vec<KnownMinute>,
+    from: Minute,
+) -> (Verdicts, Vec<AnalyzedAlertView>) {
+    let (before, range): (Vec<_>, Vec<_>) = known.into_iter().rev().partition(|known| known.minute < from);
+    let mut monitor = Monitor::new(policy);
+    monitor.restore(stream.clone(), StreamState { known: before, cooldowns: Vec::new() });
+    let (mut verdicts, mut alerts) = (Verdicts::new(), Vec::new());
+    for known in range {
+        let judged = monitor.observe(batch(stream, &known), &[]);
+        for row in judged.rows {
+            if let RowChange::Judged { verdict, .. } = row.change {
+                let of_status = verdicts.entry(row.status.name()).or_default();
+                *of_status.entry(verdict.severity.name()).or_default() += 1;
+            }
+        }
+        alerts.extend(judged.alerts.into_iter().map(|alert| AnalyzedAlertView {
+            minute: alert.minute,
+            status: alert.key.status.name(),
+            severity: alert.key.severity,
+            direction: alert.key.direction.name(),
+            count: alert.count,
+            z_score: alert.verdict.z_score.map(ZScore::get),
+            baseline: alert.verdict.baseline.into(),
+            dispatched: matches!(alert.disposition, Disposition::Dispatched { .. }),
+            message: alert.verdict.reason(alert.key.status.name(), alert.count),
+        }));
+    }
+    (verdicts, alerts)
+}
+
+/// A known minute as the batch that would say it.
+fn batch(stream: &Stream, known: &KnownMinute) -> TransactionBatch {
+    let count = |status: Monitored| StatusCount { status: status.into(), count: known.counts[status.index()] };
+    let named = Monitored::ALL.into_iter().filter(|status| known.named[status.index()]);
+    TransactionBatch::try_new(stream.clone(), known.minute, named.map(count).collect())
+        .expect("five different statuses")
+}

@@ -1,0 +1,71 @@
+//! What was said of a range, and what other settings would have said.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::harness::{Api, NOW_MS, now};
+
+const RANGE: &str = "from=2025-07-12T14:30:00Z&to=2025-07-12T15:10:00Z";
+
+/// An hour and more of usual minutes with two bursts of `denied`, at 15:00 and, milder, at 15:07.
+fn api() -> Api {
+    let mut api = Api::new();
+    api.consume_usual("default", now(), 80);
+    for minute in 0..10 {
+        let denied = [6, 40][usize::from(minute == 0)] + [0, 6][usize::from(minute == 7)];
+        let counts = [("approved", 120), ("denied", denied)];
+        api.consume("default", now().plus(minute), &counts, NOW_MS + (minute + 1) * 60_000);
+    }
+    api
+}
+
+#[tokio::test]
+async fn the_stored_verdicts_are_those_of_the_minutes_when_they_came() {
+    let analysis = api().ok(&format!("/alerts/analyze?{RANGE}")).await;
+    assert_eq!((&analysis["mode"], &analysis["window"]), (&json!("stored"), &json!(60)));
+    assert_eq!(analysis["verdicts"]["denied"], json!({"CRITICAL": 1, "NORMAL": 39}));
+    assert_eq!((&analysis["alerts_dispatched"], &analysis["alerts"][0]["count"]), (&json!(1), &json!(40)));
+}
+
+#[tokio::test]
+async fn the_settings_of_the_service_recomputed_say_what_is_stored() {
+    let api = api();
+    let stored = api.ok(&format!("/alerts/analyze?{RANGE}")).await;
+    let recomputed = api.ok(&format!("/alerts/analyze?{RANGE}&window=60")).await;
+    assert_eq!(recomputed["mode"], "recomputed");
+    for member in ["verdicts", "alerts", "alerts_dispatched", "alerts_suppressed"] {
+        assert_eq!(recomputed[member], stored[member], "{member}");
+    }
+}
+
+#[tokio::test]
+async fn other_thresholds_are_tried_without_a_trace() {
+    let api = api();
+    let milder = api.ok(&format!("/alerts/analyze?{RANGE}&warning=0.5&critical=100")).await;
+    assert_eq!((&milder["warning"], &milder["critical"]), (&json!(0.5), &json!(100.0)));
+    assert!(milder["verdicts"]["denied"]["WARNING"].as_u64().unwrap() > 1, "{milder}");
+    assert_eq!(milder["verdicts"]["denied"].get("CRITICAL"), None);
+    assert_eq!(api.ok("/alerts").await["alerts"].as_array().unwrap().len(), 1, "nothing was recorded");
+}
+
+#[tokio::test]
+async fn what_cannot_be_analyzed_is_refused_by_its_field() {
+    let api = api();
+    for (field, query) in [
+        ("from", "to=2025-07-12T15:00:00Z".to_owned()),
+        ("to", "from=2025-07-12T15:00:00Z".to_owned()),
+        ("to", "from=2025-07-12T15:00:00Z&to=2025-08-12T15:01:00Z".to_owned()),
+        ("warning", format!("{RANGE}&warning=9")),
+        ("critical", format!("{RANGE}&critical=1")),
+        ("critical", format!("{RANGE}&critical=NaN")),
+        ("window", format!("{RANGE}&window=1")),
+        ("window", format!("{RANGE}&window=x")),
+    ] {
+        let answer = api.get(&format!("/alerts/analyze?{query}")).await;
+        assert_eq!(
+            (answer.status, &answer.json["field"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!(field)),
+            "{query}"
+        );
+    }
+}
