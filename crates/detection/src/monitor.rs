@@ -329,7 +329,8 @@ impl StreamMonitor {
             && verdict.severity > *peak
         {
             let key = AlertKey { stream: judged.batch.stream().clone(), status, direction, severity: verdict.severity };
-            let late = judged.timeliness != Timeliness::Fresh;
+            // At the watermark it is a correction of the newest minute, which is late for nobody.
+            let late = self.history.newest().is_some_and(|newest| known.minute < newest.minute);
             judged.alerts.push(self.alert(rules, key, known.minute, count, verdict, late));
         }
         *peak = verdict.severity.max(*peak);

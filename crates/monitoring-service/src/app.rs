@@ -127,12 +127,14 @@ impl App {
         scheduler::Deps {
             store: self.store.clone(),
             feed: self.feed.clone(),
+            silences: self.silences.clone(),
             heartbeats: self.heartbeats.clone(),
             telemetry: self.telemetry.clone(),
             clock: self.clock.clone(),
             interval: self.config.alert_check_interval,
             stale_after: self.config.stale_after,
             retention: Retention { length_ms: milliseconds(self.config.retention) },
+            give_up_after: self.config.webhook_give_up_after,
             paging: self.config.paging(),
         }
     }

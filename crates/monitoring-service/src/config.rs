@@ -106,8 +106,8 @@ pub struct Config {
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(2..=1440), default_value = "60")]
     pub baseline_window: u32,
 
-    /// Known minutes that a baseline needs before it judges; at most the window (1 to 1440)
-    #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=1440), default_value = "30")]
+    /// Known minutes that a baseline needs before it judges; at most the window, and no more than the 6 hours that a window reaches back (1 to 360)
+    #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=360), default_value = "30")]
     pub min_history: u32,
 
     /// Which ways `approved` is judged

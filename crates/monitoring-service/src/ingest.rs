@@ -225,7 +225,7 @@ impl Ingest {
         self.beat();
         self.reader.start_over()?;
         let topic = kafka::topic(consumer.client(), &self.settings.topic).map_err(Interrupted::Unreachable)?;
-        self.publish(|feed| (feed.connected, feed.topic_exists) = (true, !topic.partitions.is_empty()));
+        self.publish(|feed| feed.connected = true);
         if topic.partitions.is_empty() {
             return Err(Interrupted::NoTopic);
         }
@@ -292,7 +292,7 @@ impl Ingest {
         }
         kafka::assign(consumer, &name, offsets)?;
         let partitions = self.positions.len();
-        self.publish(|feed| (feed.partitions, feed.error) = (partitions, None));
+        self.publish(|feed| (feed.consuming, feed.partitions, feed.error) = (true, partitions, None));
         tracing::info!(topic = name, partitions, "consuming");
         Ok(())
     }

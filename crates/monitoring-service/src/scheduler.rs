@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alerting::log_alert,
     clock::Clock,
-    state::{FeedState, Heartbeats, Task},
+    state::{FeedState, Heartbeats, Silences, Task},
     store::{AlertRecord, Paging, Retention, Store, StoreError},
     telemetry::Telemetry,
 };
@@ -27,6 +27,8 @@ pub struct Deps {
     pub store: Store,
     /// How the feed stands.
     pub feed: FeedState,
+    /// What people do not want to hear of.
+    pub silences: Silences,
     /// Where signs of life go.
     pub heartbeats: Heartbeats,
     /// Where it is shown.
@@ -41,6 +43,8 @@ pub struct Deps {
     pub retention: Retention,
     /// Who is paged.
     pub paging: Paging,
+    /// Deliveries that nobody is there for are given up after this long.
+    pub give_up_after: Duration,
 }
 
 /// Looks after things until it is told to stop.
@@ -78,10 +82,13 @@ impl Deps {
     /// One pass.
     pub(crate) async fn pass(&self) -> Result<(), StoreError> {
         let now_ms = self.clock.now_ms();
+        // Requests that change silences publish them too, but may be cut off between the two.
+        self.silences.publish(self.store.silences(now_ms).await?);
         for alert in self.watch_feed(now_ms).await? {
             self.telemetry.alert(&alert);
             log_alert(&alert);
         }
+        self.give_up(now_ms).await?;
         self.show_outbox(now_ms).await?;
         let streams = self.store.streams().await?;
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
@@ -98,19 +105,35 @@ impl Deps {
             self.telemetry.consumer_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
         }
         let stale_after_ms = i64::try_from(self.stale_after.as_millis()).unwrap_or(i64::MAX);
-        if !feed.connected {
-            let blind = now_ms - feed.since_ms > stale_after_ms;
-            return if blind {
-                self.store.note_blind(feed.since_ms, now_ms, self.paging).await
-            } else {
-                Ok(Vec::new())
-            };
+        let long_ago = now_ms - feed.consuming_since_ms > stale_after_ms;
+        // A new installation may wait for its topic: nobody is to be woken for what never was.
+        let sees = feed.consuming || (feed.connected && self.store.stream_names().await?.is_empty());
+        if !sees && !long_ago {
+            return Ok(Vec::new());
+        }
+        if !sees {
+            let why = feed.error.unwrap_or_else(|| "the Kafka brokers cannot be reached".to_owned());
+            return self.store.note_blind(feed.consuming_since_ms, now_ms, self.paging, why).await;
         }
         let mut alerts = self.store.note_sight(now_ms, self.paging).await?;
-        if feed.caught_up && feed.topic_exists {
+        // After an outage of ours the producers have as long as any silence may last.
+        if feed.caught_up && long_ago {
             alerts.extend(self.store.sweep_silence(now_ms, stale_after_ms, self.paging).await?);
         }
         Ok(alerts)
+    }
+
+    /// Without a receiver nothing tries what an earlier configuration left in the outbox.
+    async fn give_up(&self, now_ms: i64) -> Result<(), StoreError> {
+        if self.paging.webhook || self.store.outbox().await?.pending == 0 {
+            return Ok(());
+        }
+        let give_up_after_ms = i64::try_from(self.give_up_after.as_millis()).unwrap_or(i64::MAX);
+        let given_up = self.store.give_up_deliveries(now_ms - give_up_after_ms, "no receiver is configured").await?;
+        if given_up > 0 {
+            tracing::error!(deliveries = given_up, "given up: no receiver is configured (ALERT_WEBHOOK_URL)");
+        }
+        Ok(())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds is exact in a double")]

@@ -68,8 +68,10 @@ pub struct Feed {
     pub connected: bool,
     /// Since when `connected` is what it is, milliseconds since 1970.
     pub since_ms: i64,
-    /// True if the topic exists.
-    pub topic_exists: bool,
+    /// True if partitions are assigned, so that what is sent is seen.
+    pub consuming: bool,
+    /// Since when `consuming` is what it is, milliseconds since 1970.
+    pub consuming_since_ms: i64,
     /// True if every partition was read to its end.
     pub caught_up: bool,
     /// Partitions assigned.
@@ -90,7 +92,8 @@ impl FeedState {
         Self(Arc::new(Mutex::new(Feed {
             connected: false,
             since_ms: now_ms,
-            topic_exists: false,
+            consuming: false,
+            consuming_since_ms: now_ms,
             caught_up: false,
             partitions: 0,
             lag: None,
@@ -105,10 +108,13 @@ impl FeedState {
 
     pub(crate) fn update(&self, now_ms: i64, change: impl FnOnce(&mut Feed)) {
         let mut feed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let connected = feed.connected;
+        let (connected, consuming) = (feed.connected, feed.consuming);
         change(&mut feed);
         if feed.connected != connected {
             feed.since_ms = now_ms;
+        }
+        if feed.consuming != consuming {
+            feed.consuming_since_ms = now_ms;
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct Telemetry {
     pub alerts: IntCounterVec,
     /// `monitoring_evaluations_total{severity}`: counts judged for `POST /alerts/evaluate`.
     pub evaluations: IntCounterVec,
-    /// `monitoring_late_minutes_total{result}`: minutes that came late: judged, too_late.
+    /// `monitoring_late_minutes_total{result}`: minutes that came late: judged, corrected, too_late.
     pub late_minutes: IntCounterVec,
     /// `monitoring_dead_letters_total{reason}`: messages that could not be used.
     pub dead_letters: IntCounterVec,
@@ -207,7 +207,10 @@ impl Telemetry {
             }
             match judged.timeliness {
                 Timeliness::Fresh => drop(newest.insert(stream, judged)),
-                Timeliness::Late => self.late_minutes.with_label_values(&["judged"]).inc(),
+                // A repeated minute changes nothing.
+                _ if judged.rows.is_empty() => {}
+                Timeliness::Late if judged.is_new => self.late_minutes.with_label_values(&["judged"]).inc(),
+                Timeliness::Late => self.late_minutes.with_label_values(&["corrected"]).inc(),
                 Timeliness::TooLate => self.late_minutes.with_label_values(&["too_late"]).inc(),
             }
         }

@@ -75,8 +75,7 @@ impl Ingest {
         }
         self.publish(|feed| {
             feed.connected &= !matches!(interrupted, Interrupted::Unreachable(_));
-            // A topic that is not there has nothing to catch up with.
-            feed.caught_up = feed.connected && matches!(interrupted, Interrupted::NoTopic);
+            (feed.consuming, feed.caught_up) = (false, false);
             (feed.lag, feed.error) = (None, Some(text));
         });
     }

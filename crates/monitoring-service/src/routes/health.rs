@@ -69,7 +69,7 @@ struct KafkaView {
     connected: bool,
     /// Since when `connected` is what it is.
     since: At,
-    topic_exists: bool,
+    consuming: bool,
     caught_up: bool,
     partitions: usize,
     lag: Option<u64>,
@@ -150,9 +150,9 @@ fn view(stored: Stored, feed: Feed, (stillest, still_ms): (Task, i64), now_ms: i
 }
 
 fn kafka_view(feed: Feed) -> KafkaView {
-    let Feed { connected, since_ms, topic_exists, caught_up, partitions, lag, error } = feed;
-    let status = Condition::degraded_if(!connected || !topic_exists || error.is_some());
-    KafkaView { status, connected, since: At(since_ms), topic_exists, caught_up, partitions, lag, error }
+    let Feed { connected, since_ms, consuming, caught_up, partitions, lag, error, .. } = feed;
+    let status = Condition::degraded_if(!consuming || error.is_some());
+    KafkaView { status, connected, since: At(since_ms), consuming, caught_up, partitions, lag, error }
 }
 
 #[derive(Serialize)]

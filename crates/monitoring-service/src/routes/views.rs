@@ -185,6 +185,8 @@ pub(super) struct FreshnessView {
     live: bool,
     quiet: bool,
     quiet_since: Option<At>,
+    /// Since when only minutes come that are older than ALLOWED_LATENESS: an older file, sent into a newer stream.
+    only_old_minutes_since: Option<At>,
 }
 
 impl FreshnessView {
@@ -196,6 +198,7 @@ impl FreshnessView {
             live,
             quiet: stream.quiet_since_ms.is_some(),
             quiet_since: stream.quiet_since_ms.map(At),
+            only_old_minutes_since: stream.old_since_ms.map(At),
         }
     }
 }

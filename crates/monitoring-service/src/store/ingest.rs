@@ -1,7 +1,7 @@
 //! One transaction for all that follows from a consumed batch: rows, verdicts, alerts, cooldowns, deliveries, watermarks, offsets.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, LazyLock},
 };
 
@@ -161,18 +161,26 @@ fn write(transaction: &mut Transaction<'_>, commit: &IngestCommit) -> Result<(),
     for offset in &commit.offsets {
         advance_offset(transaction.sql, offset)?;
     }
-    let mut newest = BTreeMap::new();
+    let (mut newest, mut old) = (BTreeMap::new(), BTreeSet::new());
     for judged in &commit.judged {
         let stream_id = write_minute(transaction, judged, commit.now_ms)?;
-        if judged.timeliness == Timeliness::Fresh {
-            newest.insert(stream_id, judged.batch.minute());
+        match judged.timeliness {
+            Timeliness::Fresh => drop(newest.insert(stream_id, judged.batch.minute())),
+            Timeliness::TooLate => drop(old.insert(stream_id)),
+            Timeliness::Late => {}
         }
     }
     // A minute that comes after its stream was noted quiet has come later, whatever the clock says.
     let mut watermark = transaction.sql.prepare_cached(
-        "UPDATE streams SET newest_minute = ?2, arrived_at_ms = max(?3, coalesce(quiet_since_ms + 1, ?3))
+        "UPDATE streams SET newest_minute = ?2, arrived_at_ms = max(?3, coalesce(quiet_since_ms + 1, ?3)), old_since_ms = NULL
          WHERE id = ?1 AND newest_minute < ?2",
     )?;
+    let mut only_old = transaction
+        .sql
+        .prepare_cached("UPDATE streams SET old_since_ms = ?2 WHERE id = ?1 AND old_since_ms IS NULL")?;
+    for stream_id in old.difference(&newest.keys().copied().collect()) {
+        only_old.execute(params![stream_id, commit.now_ms])?;
+    }
     for (stream_id, minute) in newest {
         watermark.execute(params![stream_id, minute.epoch_minutes(), commit.now_ms])?;
     }

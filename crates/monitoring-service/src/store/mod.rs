@@ -83,7 +83,7 @@ pub struct Store {
 struct Shared {
     locked: schema::LockedPath,
     idle_readers: Mutex<Vec<Connection>>,
-    reader_permits: Semaphore,
+    reader_permits: Arc<Semaphore>,
     outbox_changed: Notify,
 }
 
@@ -96,7 +96,7 @@ impl Store {
         let shared = Shared {
             locked,
             idle_readers: Mutex::new(Vec::new()),
-            reader_permits: Semaphore::new(READERS),
+            reader_permits: Arc::new(Semaphore::new(READERS)),
             outbox_changed: Notify::new(),
         };
         Ok((Self { writer: handle, shared: Arc::new(shared) }, writer))
@@ -118,9 +118,14 @@ impl Store {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        let _permit = self.shared.reader_permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        let permits = Arc::clone(&self.shared.reader_permits);
+        let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let store = self.clone();
-        let query = tokio::task::spawn_blocking(move || store.read_blocking(query));
+        let query = tokio::task::spawn_blocking(move || {
+            // Kept for as long as the query runs, whether or not anybody still waits for it.
+            let _permit = permit;
+            store.read_blocking(query)
+        });
         query.await.unwrap_or_else(|_| Err(StoreError::Broken("a query panicked".into())))
     }
 

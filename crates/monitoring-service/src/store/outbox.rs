@@ -2,7 +2,9 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{AlertRecord, Attempt, DeliveryOutcome, DeliveryRecord, DueDelivery, Store, StoreError, alerts};
+use super::{
+    AlertRecord, Attempt, DeliveryOutcome, DeliveryRecord, DueDelivery, Store, StoreError, alerts, writer::Transaction,
+};
 
 /// How the outbox stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +124,16 @@ impl Store {
     pub async fn next_delivery_at(&self) -> Result<Option<i64>, StoreError> {
         const NEXT: &str = "SELECT min(next_attempt_at_ms) FROM deliveries WHERE state = 'pending'";
         self.read(|sql| Ok(sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?)).await
+    }
+
+    /// Gives up deliveries asked for before `created_before_ms`; they can be asked for again.
+    pub async fn give_up_deliveries(&self, created_before_ms: i64, why: &'static str) -> Result<usize, StoreError> {
+        const GIVE_UP: &str = "UPDATE deliveries SET state = 'dead', next_attempt_at_ms = NULL, last_error = ?2
+             WHERE state = 'pending' AND created_at_ms < ?1";
+        let given_up = move |transaction: &mut Transaction<'_>| {
+            Ok(transaction.sql.prepare_cached(GIVE_UP)?.execute(params![created_before_ms, why])?)
+        };
+        self.writer.call(given_up).await
     }
 
     /// Notes how a try ended.

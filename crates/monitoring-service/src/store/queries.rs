@@ -21,6 +21,8 @@ pub struct StreamRecord {
     pub arrived_at_ms: i64,
     /// Since when it is known to be quiet; none while minutes come.
     pub quiet_since_ms: Option<i64>,
+    /// Since when only minutes come that are too old to be judged; none while newer ones come.
+    pub old_since_ms: Option<i64>,
     /// The worst verdict of its newest minute.
     pub worst: Severity,
     /// Its last alert.
@@ -249,7 +251,7 @@ impl Store {
 }
 
 const STREAM: &str = "SELECT name, newest_minute, arrived_at_ms, iif(arrived_at_ms <= quiet_since_ms, quiet_since_ms, NULL) AS quiet_since_ms,
-    (SELECT max(severity) FROM minute_counts WHERE stream_id = streams.id AND minute = newest_minute) AS worst FROM streams";
+    old_since_ms, (SELECT max(severity) FROM minute_counts WHERE stream_id = streams.id AND minute = newest_minute) AS worst FROM streams";
 
 fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
     Ok(StreamRecord {
@@ -257,6 +259,7 @@ fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
         newest_minute: Minute::from_epoch_minutes(row.get("newest_minute")?),
         arrived_at_ms: row.get("arrived_at_ms")?,
         quiet_since_ms: row.get("quiet_since_ms")?,
+        old_since_ms: row.get("old_since_ms")?,
         worst: severity_from(row.get::<_, Option<u8>>("worst")?.unwrap_or(0)),
         last_alert: None,
     })

@@ -16,10 +16,10 @@ pub enum AlertType {
     /// Quiet streams have minutes again.
     #[serde(rename = "stream.resumed")]
     StreamResumed,
-    /// Kafka cannot be reached, so nothing is being watched.
+    /// Nothing is read from Kafka, so nothing is being watched.
     #[serde(rename = "monitor.blind")]
     MonitorBlind,
-    /// Kafka is back.
+    /// It is read again.
     #[serde(rename = "monitor.resumed")]
     MonitorResumed,
     /// Somebody wanted to see that alerts arrive.

@@ -22,7 +22,9 @@ CREATE TABLE streams (
     name           TEXT NOT NULL UNIQUE,
     newest_minute  INTEGER NOT NULL,
     arrived_at_ms  INTEGER NOT NULL,
-    quiet_since_ms INTEGER
+    quiet_since_ms INTEGER,
+    -- Since when only minutes came that were too old to be judged.
+    old_since_ms   INTEGER
 ) STRICT;
 
 CREATE TABLE statuses (
@@ -87,6 +89,7 @@ CREATE TABLE alerts (
     trace_id          TEXT
 ) STRICT;
 CREATE INDEX alerts_by_stream ON alerts (stream, status_id, seq);
+CREATE INDEX alerts_of_stream ON alerts (stream, seq);
 CREATE INDEX alerts_by_minute ON alerts (stream, status_id, minute) WHERE origin = 'stream';
 CREATE INDEX alerts_of_submissions ON alerts (stream, status_id, direction, severity, seq) WHERE origin = 'evaluate';
 CREATE INDEX alerts_of_dispatched_submissions ON alerts (stream, status_id, direction, severity, seq)

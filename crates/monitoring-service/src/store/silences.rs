@@ -1,6 +1,6 @@
 //! Silences: asked for, ended early, kept so that what they held back can be explained.
 
-use detection::{Monitored, Silence};
+use detection::{Monitored, Silence, batch::StreamError};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
@@ -67,13 +67,14 @@ fn in_force(sql: &Connection, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreEr
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<SilenceRecord> {
-    // Written by us from values that parse: a row that does not silences nothing by its nil id.
-    let text = |column| row.get::<_, Option<String>>(column);
+    let (id, stream): (String, Option<String>) = (row.get("id")?, row.get("stream")?);
+    let status: Option<usize> = row.get("status_id")?;
+    let unreadable = |error: &dyn std::error::Error| rusqlite::Error::InvalidParameterName(error.to_string());
     Ok(SilenceRecord {
         silence: Silence {
-            id: text("id")?.and_then(|id| id.parse().ok()).unwrap_or_default(),
-            stream: text("stream")?.and_then(|stream| stream.parse().ok()),
-            status: row.get::<_, Option<usize>>("status_id")?.and_then(|status| Monitored::ALL.get(status).copied()),
+            id: id.parse().map_err(|error: uuid::Error| unreadable(&error))?,
+            stream: stream.map(|stream| stream.parse()).transpose().map_err(|error: StreamError| unreadable(&error))?,
+            status: status.map(|status| Monitored::ALL[status]),
         },
         created_at_ms: row.get("created_at_ms")?,
         until_ms: row.get("until_ms")?,

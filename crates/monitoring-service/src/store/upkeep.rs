@@ -52,13 +52,20 @@ impl Store {
         Ok(self.recorded(recorded.await?))
     }
 
-    /// Records that nothing is being watched since `since_ms`, once; none if that is known already.
-    pub async fn note_blind(&self, since_ms: i64, now_ms: i64, paging: Paging) -> Result<Vec<AlertRecord>, StoreError> {
+    /// Records that nothing is being watched since `since_ms`, and why, once; none if that is known already.
+    pub async fn note_blind(
+        &self,
+        since_ms: i64,
+        now_ms: i64,
+        paging: Paging,
+        why: String,
+    ) -> Result<Vec<AlertRecord>, StoreError> {
         let recorded = self.writer.call(move |transaction| {
             if blind_since(transaction.sql)?.is_some() {
                 return Ok(Vec::new());
             }
             let alert = of_monitor(AlertType::MonitorBlind, Vec::new(), since_ms, now_ms, &paging);
+            let alert = AlertRecord { message: format!("{}: {why}", alert.message), ..alert };
             alerts::insert(transaction.sql, &alert)?;
             Ok(vec![alert])
         });
@@ -159,9 +166,9 @@ fn of_monitor(
     let message = match alert_type {
         AlertType::StreamStale => format!("no new minute from {count} live stream(s): {named}"),
         AlertType::StreamResumed => format!("new minutes again from {count} stream(s): {named}"),
-        AlertType::MonitorResumed => "Kafka can be reached again: the monitor sees".into(),
+        AlertType::MonitorResumed => "minutes are read from Kafka again: the monitor sees".into(),
         AlertType::Test => "this is a test: alerts arrive here".into(),
-        AlertType::MonitorBlind | AlertType::Anomaly => "Kafka cannot be reached: nothing is being watched".into(),
+        AlertType::MonitorBlind | AlertType::Anomaly => "nothing is being watched".into(),
     };
     AlertRecord {
         id: Uuid::new_v5(&NAMESPACE, format!("{}\n{since_ms}", alert_type.name()).as_bytes()),

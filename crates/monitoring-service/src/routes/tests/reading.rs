@@ -31,7 +31,7 @@ async fn the_status_of_the_only_stream_shows_each_status_with_its_last_alert() {
     assert_eq!((&status["stream"], &status["severity"]), (&json!("acme"), &json!("CRITICAL")));
     let freshness = json!({
         "newest_minute": "2025-07-12T15:00:00Z", "arrived_at": "2025-07-12T15:01:00.000Z", "age_seconds": 90,
-        "live": true, "quiet": false, "quiet_since": null,
+        "live": true, "quiet": false, "quiet_since": null, "only_old_minutes_since": null,
     });
     assert_eq!(status["freshness"], freshness);
     let statuses = status["statuses"].as_array().unwrap();
@@ -169,7 +169,7 @@ async fn health_is_always_answered_and_says_which_part_is_degraded() {
     let condition = |health: &Value| (health["status"].clone(), health["parts"]["kafka"]["status"].clone());
     let health = api.ok("/health").await;
     assert_eq!(condition(&health), (json!("degraded"), json!("degraded")), "Kafka is not there yet");
-    api.state.feed.update(NOW_MS, |feed| (feed.connected, feed.topic_exists) = (true, true));
+    api.state.feed.update(NOW_MS, |feed| (feed.connected, feed.consuming) = (true, true));
     assert_eq!(api.ok("/health").await["status"], "ok");
 
     api.consume_usual("acme", now(), 60);
