@@ -27,6 +27,9 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(7);
 /// How long a task may go without a beat before the process is ended, in checks a second apart.
 const HUNG_AFTER_CHECKS: u32 = 60;
 
+/// Signals within this long of the first are the same one.
+const ONCE: Duration = Duration::from_millis(500);
+
 /// Exit code of a process that its watchdog ended (`EX_SOFTWARE`).
 const EXIT_HUNG: i32 = 70;
 
@@ -59,6 +62,13 @@ pub fn signals() -> anyhow::Result<CancellationToken> {
         let name = received(&mut terminate, &mut interrupt).await;
         tracing::info!(signal = name, "stopping; a second signal ends the process at once");
         token.cancel();
+        // `timeout` and its like signal a process and then its group: twice at once is once.
+        let echoes = async {
+            loop {
+                received(&mut terminate, &mut interrupt).await;
+            }
+        };
+        let _: Result<(), _> = tokio::time::timeout(ONCE, echoes).await;
         received(&mut terminate, &mut interrupt).await;
         exit(130);
     });
