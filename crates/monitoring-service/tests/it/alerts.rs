@@ -2,22 +2,12 @@
 
 use std::time::Duration;
 
+use detection::{Monitor, Policy, RowChange, TransactionBatch};
 use monitoring_service::{clock::Clock, store::NotPaged};
 use serde_json::Value;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
-use crate::harness::{Message, NOW_MS, Setup, TestApp, broker, folder, minute, send, until, usual};
-
-async fn receiver(status: u16) -> MockServer {
-    let server = MockServer::start().await;
-    Mock::given(method("POST")).respond_with(ResponseTemplate::new(status)).mount(&server).await;
-    server
-}
-
-async fn received(server: &MockServer) -> Vec<Value> {
-    let requests = server.received_requests().await.expect("recorded");
-    requests.iter().map(|request| serde_json::from_slice(&request.body).expect("JSON")).collect()
-}
+use crate::harness::{Message, NOW_MS, Setup, TestApp, broker, folder, minute, received, receiver, send, until, usual};
 
 fn setup(server: &MockServer, clock: &Clock) -> Setup {
     Setup { clock: clock.clone(), webhook: Some(server.uri()), ..Setup::default() }
@@ -68,6 +58,23 @@ async fn an_alert_recorded_while_the_receiver_was_away_is_delivered_after_a_rest
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_away_at_first_gets_the_alert_later_with_the_same_id() {
+    let (broker, folder, server) = (broker().await, folder(), MockServer::start().await);
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(503)).up_to_n_times(1).mount(&server).await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&server, &Clock::system())).await;
+    send(&broker, usual(60, NOW_MS - 60_000));
+    send(&broker, [failures()]);
+    app.until_consumed(61).await;
+    let delivered = || async { app.get("/deliveries").await["deliveries"][0]["state"] == "delivered" };
+    until("it is delivered", delivered).await;
+    let ids: Vec<_> = received(&server).await.iter().map(|page| page["id"].clone()).collect();
+    let id = Value::from(app.alerts().await[0].id.to_string());
+    assert_eq!(ids, [id.clone(), id]);
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn catching_up_does_not_page_the_past() {
     let (broker, folder, server, clock) =
         (broker().await, folder(), receiver(200).await, Clock::fixed(NOW_MS + 3_600_000));
@@ -104,6 +111,33 @@ async fn a_submission_is_judged_recorded_and_sent_without_kafka_and_changes_no_b
     let summary = app.get("/transactions/summary").await;
     assert_eq!(summary["minutes_known"], 0, "a submission is no minute");
     assert_eq!(app.alerts().await.len(), 3);
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_does_not_change_the_baseline_of_the_next_minute() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup { clock, ..Setup::default() }).await;
+    let mut messages = usual(41, NOW_MS);
+    let last = messages.split_off(40);
+    send(&broker, messages.clone());
+    app.until_consumed(40).await;
+    for body in [r#"{"status":"approved","count":4000000}"#, r#"{"status":"failed","count":100}"#] {
+        assert_eq!(app.evaluate(body).await["severity"], "CRITICAL");
+    }
+    send(&broker, last.clone());
+    app.until_consumed(41).await;
+    let mut alone = Monitor::new(Policy::default());
+    let batches = messages.iter().chain(&last).map(|message| message.payload.as_ref().expect("there"));
+    let judge = |payload: &Vec<u8>| alone.observe(TransactionBatch::from_json(payload).expect("a batch"), &[]);
+    let judged = batches.map(judge).last();
+    let status = app.get("/alerts/status").await;
+    for (row, shown) in judged.expect("some").rows.iter().zip(status["statuses"].as_array().expect("a list")) {
+        let RowChange::Judged { verdict, .. } = row.change else { panic!("not judged: {row:?}") };
+        assert_eq!(shown["status"], row.status.name());
+        assert_eq!(shown["baseline"]["mean"], serde_json::json!(verdict.baseline.mean()));
+        assert_eq!(shown["severity"], verdict.severity.name());
+    }
     app.stop().await.expect("a clean stop");
 }
 

@@ -22,6 +22,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
 pub(crate) const TOPIC: &str = "transactions";
 
@@ -75,10 +76,16 @@ impl TestApp {
     }
 
     /// Stops as SIGTERM does; the outcome is the service's.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        drop(self.store);
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
-        self.running.join_next().await.expect("running").expect("no panic")
+        self.ended().await
+    }
+
+    /// Waits until the service ends, asked or not; the outcome is the service's.
+    pub(crate) async fn ended(mut self) -> anyhow::Result<()> {
+        drop(self.store);
+        let ended = tokio::time::timeout(PATIENCE, self.running.join_next()).await.expect("in time");
+        ended.expect("running").expect("no panic")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
@@ -88,9 +95,7 @@ impl TestApp {
     }
 
     pub(crate) async fn evaluate(&self, body: &str) -> Value {
-        let request = client().post(format!("{}/alerts/evaluate", self.url)).header("content-type", "application/json");
-        let answer = request.body(body.to_owned()).send().await.expect("an answer");
-        serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON")
+        evaluate(&self.url, body).await
     }
 
     /// All alerts, oldest first.
@@ -117,6 +122,26 @@ impl TestApp {
         until("the messages are consumed", async || self.consumed() >= messages).await;
         assert_eq!(self.consumed(), messages);
     }
+}
+
+/// Submits a count to the service at `url`.
+pub(crate) async fn evaluate(url: &str, body: &str) -> Value {
+    let request = client().post(format!("{url}/alerts/evaluate")).header("content-type", "application/json");
+    let answer = request.body(body.to_owned()).send().await.expect("an answer");
+    serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON")
+}
+
+/// A receiver of alerts that answers with this status.
+pub(crate) async fn receiver(status: u16) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(status)).mount(&server).await;
+    server
+}
+
+/// The alerts that came.
+pub(crate) async fn received(server: &MockServer) -> Vec<Value> {
+    let requests = server.received_requests().await.expect("recorded");
+    requests.iter().map(|request| serde_json::from_slice(&request.body).expect("JSON")).collect()
 }
 
 fn client() -> reqwest::Client {
@@ -164,9 +189,16 @@ impl Message {
 
 /// Sends messages, in order, and waits until the broker has them.
 pub(crate) fn send(broker: &EmbeddedKafka, messages: impl IntoIterator<Item = Message>) {
+    send_with(&producer(broker), messages);
+}
+
+pub(crate) fn producer(broker: &EmbeddedKafka) -> BaseProducer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", broker.bootstrap_servers()).set("message.max.bytes", "4000000");
-    let producer: BaseProducer = config.create().expect("a producer");
+    config.set("linger.ms", "0").create().expect("a producer")
+}
+
+pub(crate) fn send_with(producer: &BaseProducer, messages: impl IntoIterator<Item = Message>) {
     for message in messages {
         let mut record = BaseRecord::to(TOPIC).key(&message.key);
         if let Some(payload) = &message.payload {

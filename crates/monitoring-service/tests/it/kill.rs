@@ -1,4 +1,4 @@
-//! The real program, killed at bad moments: every count right, every alert once.
+//! The real program, killed at bad moments: every count right, every alert once, every page sent.
 
 use std::{
     collections::BTreeSet,
@@ -6,18 +6,26 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::harness::{Message, Setup, TOPIC, TestApp, broker, database, folder, sample, send, substance, until};
+use rusqlite::{Connection, OpenFlags};
+use wiremock::MockServer;
 
-const MINUTES: usize = 400;
+use crate::harness::{
+    Setup, TOPIC, TestApp, broker, database, folder, received, receiver, sample, send, substance, until,
+};
+
+/// Up to and beyond the second incident of the sample file.
+const MINUTES: usize = 560;
+const ROUNDS: usize = 8;
 
 /// Starts the program; whoever drops the guard has killed it.
 struct Running(Child);
 
 impl Running {
-    fn start(brokers: &str, folder: &Path) -> Self {
+    fn start(brokers: &str, folder: &Path, webhook: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
         command.env_clear().env("KAFKA_BOOTSTRAP_SERVERS", brokers).env("DATABASE_PATH", database(folder));
         command.env("KAFKA_TOPIC", TOPIC).env("HTTP_ADDR", "127.0.0.1:0").env("RUST_LOG", "off");
+        command.env("ALERT_WEBHOOK_URL", webhook);
         Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started"))
     }
 }
@@ -28,45 +36,49 @@ impl Drop for Running {
     }
 }
 
+/// Minutes stored so far, as a connection sees them that changes nothing in the files.
+fn stored(folder: &Path) -> usize {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let count =
+        |sql: Connection| sql.query_one("SELECT count(DISTINCT minute) FROM minute_counts", [], |row| row.get(0));
+    // At first there is no file, then no table in it.
+    Connection::open_with_flags(database(folder), flags).and_then(count).unwrap_or(0)
+}
+
+async fn paged_ids(receiver: &MockServer) -> BTreeSet<String> {
+    received(receiver).await.iter().map(|page| page["id"].as_str().expect("an id").to_owned()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_killed_again_and_again_ends_with_the_right_totals_and_alerts() {
-    let messages = sample(MINUTES);
-    let undisturbed = {
-        let (broker, folder) = (broker().await, folder());
+async fn a_service_killed_again_and_again_ends_with_the_right_totals_alerts_and_pages() {
+    let (messages, paged) = (sample(MINUTES), receiver(200).await);
+    let setup = || Setup { webhook: Some(paged.uri()), ..Setup::default() };
+    let (summary, alerts) = {
+        let (broker, folder, unheard) = (broker().await, folder(), receiver(200).await);
         send(&broker, messages.clone());
-        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        let setup = Setup { webhook: Some(unheard.uri()), ..Setup::default() };
+        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await;
         app.until_consumed(MINUTES as u64).await;
         let found = (app.get("/transactions/summary").await, substance(&app.alerts().await));
         app.stop().await.expect("a clean stop");
         found
     };
     let (broker, folder) = (broker().await, folder());
-    for round in messages.chunks(MINUTES / 8) {
-        let running = Running::start(&broker.bootstrap_servers(), folder.path());
-        let wanted = broker.next_offset(TOPIC, 0).expect("there") + 10;
-        send(&broker, round.iter().map(Message::clone));
-        // Told offsets are those of commits: it is killed with some of this round stored, and some not or not yet told.
-        let told = || broker.committed_offset("monitoring-service", TOPIC, 0).unwrap_or(0);
-        until("some of it is stored", async || told() >= wanted.min(10)).await;
+    for round in messages.chunks(MINUTES / ROUNDS) {
+        let before = stored(folder.path());
+        let running = Running::start(&broker.bootstrap_servers(), folder.path(), &paged.uri());
+        let (first, second) = round.split_at(round.len() / 2);
+        send(&broker, first.to_vec());
+        until("some of it is stored", async || stored(folder.path()) > before).await;
+        // Killed with these on their way, or stored and not paged, or paged and not settled.
+        send(&broker, second.to_vec());
         drop(running);
     }
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
-    until("all of it is stored", async || app.get("/transactions/summary").await == undisturbed.0).await;
-    let alerts = substance(&app.alerts().await);
-    assert_eq!(alerts, undisturbed.1);
-    assert_eq!(alerts.iter().map(|alert| alert.id).collect::<BTreeSet<_>>().len(), alerts.len());
-    app.stop().await.expect("a clean stop");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_process_on_the_same_database_is_refused_with_a_reason() {
-    let (broker, folder) = (broker().await, folder());
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
-    command.env_clear().env("DATABASE_PATH", database(folder.path())).env("HTTP_ADDR", "127.0.0.1:0");
-    let output = command.output().expect("started");
-    assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("another monitoring-service uses this database"), "{said}");
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
+    until("all of it is stored", async || app.get("/transactions/summary").await == summary).await;
+    assert_eq!(substance(&app.alerts().await), alerts);
+    let ids: BTreeSet<_> = alerts.iter().filter(|alert| alert.is_paged()).map(|alert| alert.id.to_string()).collect();
+    assert!(ids.len() > 5, "{} pages", ids.len());
+    until("all are paged", async || paged_ids(&paged).await == ids).await;
     app.stop().await.expect("a clean stop");
 }

@@ -1,9 +1,13 @@
 //! What becomes of messages: totals, verdicts, dead letters, traces.
 
-use detection::Severity;
+use std::collections::BTreeMap;
+
+use detection::{Severity, TransactionBatch};
 use serde_json::Value;
 
-use crate::harness::{Message, Setup, TestApp, broker, folder, minute, sample, send, substance, until};
+use crate::harness::{
+    Message, Setup, TestApp, broker, folder, minute, producer, sample, send, send_with, substance, until,
+};
 
 /// Minutes of the sample file that these tests send: the first incident is in them.
 const MINUTES: usize = 320;
@@ -11,6 +15,18 @@ const MINUTES: usize = 320;
 fn total(summary: &Value, status: &str) -> u64 {
     let statuses = summary["statuses"].as_array().expect("a list");
     statuses.iter().find(|s| s["status"] == status).map_or(0, |s| s["count"].as_u64().expect("a count"))
+}
+
+/// What the messages say, per status.
+fn totals(messages: &[Message]) -> BTreeMap<String, u64> {
+    let mut totals = BTreeMap::new();
+    for message in messages {
+        let batch = TransactionBatch::from_json(message.payload.as_ref().expect("there")).expect("a batch");
+        for transaction in batch.transactions() {
+            *totals.entry(transaction.status.name().to_owned()).or_default() += u64::from(transaction.count);
+        }
+    }
+    totals
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,14 +37,11 @@ async fn a_file_sent_twice_counts_once_and_alerts_once() {
     app.until_consumed(MINUTES as u64).await;
     let (first, alerts) = (app.get("/transactions/summary").await, app.alerts().await);
     assert_eq!(first["minutes_known"], MINUTES);
-    let expected: u64 = sample(MINUTES)
-        .iter()
-        .map(|message| {
-            let message: Value = serde_json::from_slice(message.payload.as_ref().expect("there")).expect("JSON");
-            message["transactions"][1]["count"].as_u64().expect("a count")
-        })
-        .sum();
-    assert_eq!(total(&first, "denied"), expected);
+    let expected = totals(&sample(MINUTES));
+    assert_eq!(expected.len(), 6, "five monitored statuses and refunds");
+    for (status, count) in expected {
+        assert_eq!(total(&first, &status), count, "{status}");
+    }
     assert!(alerts.iter().any(|alert| alert.severity == Severity::Critical && alert.is_dispatched()));
     send(&broker, sample(MINUTES));
     app.until_consumed(2 * MINUTES as u64).await;
@@ -46,18 +59,13 @@ async fn one_by_one_at_full_speed_and_as_one_backlog_give_the_same_alerts() {
             send(&broker, sample(MINUTES));
         }
         let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        let producer = producer(&broker);
         match way {
             "one by one" => {
-                // Few enough to be quick: up to the incident in its own commits, the rest together.
-                let (apart, together) = (255..285, 285..MINUTES);
-                let messages = sample(MINUTES);
-                send(&broker, messages[..255].to_vec());
-                app.until_consumed(255).await;
-                for at in apart {
-                    send(&broker, [messages[at].clone()]);
-                    app.until_consumed(at as u64 + 1).await;
+                for (before, message) in (0..).zip(sample(MINUTES)) {
+                    send_with(&producer, [message]);
+                    app.until_consumed(before + 1).await;
                 }
-                send(&broker, messages[together].to_vec());
             }
             "at full speed" => send(&broker, sample(MINUTES)),
             _ => {}

@@ -1,0 +1,89 @@
+//! The real program from its start to its end: what it refuses, and how it stops.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use monitoring_service::clock::Stopwatch;
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
+
+use crate::harness::{Setup, TestApp, broker, database, evaluate, folder, until};
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
+    command.env_clear().env("DATABASE_PATH", database(folder)).env("HTTP_ADDR", "127.0.0.1:0");
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Where the program serves, from its log, which is read on so that it never waits for a reader.
+fn address(child: &mut Child) -> String {
+    let mut log = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    while log.read_line(&mut line).expect("text") > 0 {
+        let record: Value = serde_json::from_str(&line).expect("JSON");
+        if let Some(address) = record["address"].as_str() {
+            let address = format!("http://{address}");
+            std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+            return address;
+        }
+        line.clear();
+    }
+    panic!("it ended before it served")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_database_is_refused_with_a_reason() {
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let output = program(folder.path()).output().expect("started");
+    assert!(!output.status.success());
+    assert!(said(&output).contains("another monitoring-service uses this database"), "{}", said(&output));
+    app.stop().await.expect("a clean stop");
+}
+
+#[test]
+fn a_database_that_is_not_its_own_is_refused_with_a_reason_and_left_as_it_was() {
+    let folder = folder();
+    let path = database(folder.path());
+    Connection::open(&path).and_then(|sql| sql.execute_batch("CREATE TABLE theirs (x)")).expect("made");
+    let before = std::fs::read(&path).expect("readable");
+    let output = program(folder.path()).output().expect("started");
+    assert!(!output.status.success());
+    assert!(said(&output).contains("another program"), "{}", said(&output));
+    assert_eq!(std::fs::read(&path).expect("readable"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_by_signal_is_clean_and_bounded_while_kafka_receiver_and_collector_hang() {
+    common::install_tls_provider();
+    let (broker, folder, receiver) = (broker().await, folder(), MockServer::start().await);
+    let hang = ResponseTemplate::new(200).set_delay(Duration::from_mins(1));
+    Mock::given(method("POST")).respond_with(hang).mount(&receiver).await;
+    // Takes connections, by its backlog, and answers none.
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let collector_url = format!("http://{}", collector.local_addr().expect("bound"));
+    let mut command = program(folder.path());
+    command.env("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers()).env("ALERT_WEBHOOK_URL", receiver.uri());
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector_url);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("started");
+    let url = address(&mut child);
+    broker.go_silent();
+    let answer = evaluate(&url, r#"{"status":"failed","count":100}"#).await;
+    assert_eq!(answer["alert_dispatched"], true);
+    until("the receiver hangs", async || receiver.received_requests().await.is_some_and(|r| !r.is_empty())).await;
+    let stopping = Stopwatch::start();
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("told to stop");
+    let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("joined").expect("waited for");
+    assert!(status.success(), "{status}");
+    assert!(stopping.elapsed() <= Duration::from_secs(10), "took {:?}", stopping.elapsed());
+}

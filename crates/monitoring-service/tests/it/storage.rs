@@ -1,0 +1,63 @@
+//! A database that fails under the service: nothing is skipped, and it goes on where it was.
+
+use monitoring_service::store::AlertRecord;
+use rusqlite::Connection;
+
+use crate::harness::{Setup, TestApp, broker, database, folder, sample, send, substance, until};
+
+const MINUTES: usize = 300;
+
+/// The alerts of a service that nothing happened to.
+async fn undisturbed() -> Vec<AlertRecord> {
+    let (broker, folder) = (broker().await, folder());
+    send(&broker, sample(MINUTES));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    app.until_consumed(MINUTES as u64).await;
+    let alerts = substance(&app.alerts().await);
+    app.stop().await.expect("a clean stop");
+    alerts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_written_for_a_while_costs_no_message_and_no_alert() {
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let (before, during) = sample(MINUTES).into_iter().enumerate().partition::<Vec<_>, _>(|(at, _)| *at < 200);
+    send(&broker, before.into_iter().map(|(_, message)| message));
+    app.until_consumed(200).await;
+    // Another program that writes to the file: the writer gives up its transaction after five seconds.
+    let other = Connection::open(database(folder.path())).expect("a second connection");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    send(&broker, during.into_iter().map(|(_, message)| message));
+    let failed = [("operation", "ingest")];
+    until("a commit fails", async || app.counted("monitoring_store_errors_total", &failed) > 0).await;
+    assert_eq!(app.consumed(), 200, "nothing counts as consumed that is not stored");
+    assert_eq!(app.get("/health").await["status"], "degraded");
+    other.execute_batch("ROLLBACK").expect("unlocked");
+    app.until_consumed(MINUTES as u64).await;
+    assert_eq!(app.get("/transactions/summary").await["minutes_known"], MINUTES);
+    assert_eq!(substance(&app.alerts().await), undisturbed().await);
+    until("health is back", async || app.get("/health").await["status"] == "ok").await;
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_refuses_a_batch_for_good_ends_the_service_which_then_goes_on_where_it_was() {
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    send(&broker, sample(100));
+    app.until_consumed(100).await;
+    // Rolls the transaction back by itself, as a full disk can: a statement after it would commit alone.
+    let other = Connection::open(database(folder.path())).expect("a second connection");
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON minute_counts BEGIN SELECT RAISE(ROLLBACK, 'on purpose'); END";
+    other.execute_batch(refuse).expect("refusing");
+    send(&broker, sample(MINUTES).split_off(100));
+    let error = app.ended().await.expect_err("it cannot go on");
+    assert!(format!("{error:#}").contains("on purpose"), "{error:#}");
+    other.execute_batch("DROP TRIGGER refuse").expect("dropped");
+    drop(other);
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    app.until_consumed(MINUTES as u64 - 100).await;
+    assert_eq!(substance(&app.alerts().await), undisturbed().await);
+    app.stop().await.expect("a clean stop");
+}
