@@ -2,7 +2,7 @@
 //! submissions it answers, how soon a message is on disk, how soon a start is ready. Figures are medians; each stands beside
 //! a floor measured in the same run, because a rate says more of the machine than of the program.
 //!
-//! `cargo bench -p monitoring-service --bench whole_process -- [--brokers localhost:9092] [backlog evaluate live start]`
+//! `cargo bench -p monitoring-service --bench whole_process -- [--brokers localhost:9092] [backlog streams evaluate live start]`
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -19,7 +19,6 @@ use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
-    error::KafkaError,
     producer::{BaseProducer, BaseRecord, Producer as _},
     types::RDKafkaErrorCode,
 };
@@ -44,7 +43,7 @@ struct Args {
     runs: usize,
 
     /// Which parts
-    #[arg(default_values = ["backlog", "evaluate", "live", "start"])]
+    #[arg(default_values = ["backlog", "streams", "evaluate", "live", "start"])]
     parts: Vec<String>,
 
     /// Passed by cargo
@@ -57,10 +56,10 @@ fn main() -> anyhow::Result<()> {
     for part in &args.parts {
         match part.as_str() {
             "backlog" => backlog(&args, "one stream, one partition", 1, 1)?,
+            "streams" => backlog(&args, "200 streams, 8 partitions", 200, 8)?,
             "evaluate" => evaluate(&args)?,
             "live" => live(&args)?,
             "start" => start(&args)?,
-            "streams" => backlog(&args, "200 streams, 8 partitions", 200, 8)?,
             other => bail!("{other} is not a part: there are backlog, streams, evaluate, live and start"),
         }
     }
@@ -76,6 +75,7 @@ struct Service {
 
 impl Service {
     fn start(brokers: &str, topic: &str) -> anyhow::Result<Self> {
+        anyhow::ensure!(TcpStream::connect(ADDRESS).is_err(), "{ADDRESS} is taken: stop what listens there");
         let folder = tempfile::tempdir()?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
         command.env_clear().env("DATABASE_PATH", folder.path().join("bench.db")).env("HTTP_ADDR", ADDRESS);
@@ -95,12 +95,15 @@ impl Service {
         bail!("the service is not ready after 30 s")
     }
 
-    /// Messages that were committed since the start.
-    fn stored() -> anyhow::Result<u64> {
-        let (_, metrics) = Connection::open()?.get("/metrics")?;
-        let value =
-            metrics.lines().find_map(|l| l.strip_prefix("monitoring_messages_consumed_total{result=\"stored\"} "));
-        Ok(value.unwrap_or("0").parse()?)
+    /// Waits until this many messages are on disk. Looks past the service, so that the answer costs it nothing.
+    fn until_stored(&mut self, messages: u64) -> anyhow::Result<Duration> {
+        let database = self.database()?;
+        let mut stored = database.prepare("SELECT coalesce(sum(last_offset + 1), 0) FROM offsets")?;
+        while stored.query_row([], |row| row.get::<_, u64>(0))? < messages {
+            anyhow::ensure!(self.child.try_wait()?.is_none(), "the service has ended");
+            wait(Duration::from_millis(5));
+        }
+        Ok(self.started.elapsed())
     }
 
     fn peak_resident_mib(&self) -> anyhow::Result<u64> {
@@ -110,8 +113,9 @@ impl Service {
         Ok(kib / 1024)
     }
 
-    fn database(&self) -> std::path::PathBuf {
-        self.folder.path().join("bench.db")
+    fn database(&self) -> rusqlite::Result<rusqlite::Connection> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        rusqlite::Connection::open_with_flags(self.folder.path().join("bench.db"), flags)
     }
 }
 
@@ -161,14 +165,14 @@ fn post(body: &str) -> Vec<u8> {
     format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// Usual traffic: minute `number` of a stream.
+/// Minute `number` of a stream: usual traffic, and an anomaly in each hundredth, since alerts cost too.
 fn batch(stream: u64, streams: u64, number: u64) -> TransactionBatch {
     let noise = |mean: u64| {
         u32::try_from(mean + (number.wrapping_mul(6_364_136_223_846_793_005) >> 60) % (mean / 4 + 1)).unwrap_or(0)
     };
     let counts = [
         (Monitored::Approved, 120),
-        (Monitored::Denied, 6),
+        (Monitored::Denied, if number % 100 == 99 { 40 } else { 6 }),
         (Monitored::Failed, 0),
         (Monitored::Reversed, 1),
         (Monitored::BackendReversed, 0),
@@ -207,7 +211,8 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
         .collect();
     for (key, payload) in &payloads {
         let mut record = BaseRecord::to(&topic).key(key).payload(payload);
-        while let Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) = producer.send(record) {
+        while let Err((error, back)) = producer.send(record) {
+            anyhow::ensure!(error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull), error);
             record = back;
             producer.poll(Duration::from_millis(10));
         }
@@ -223,12 +228,9 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
     drop(payloads);
     let (mut rates, mut peaks) = (Vec::new(), Vec::new());
     for _ in 0..args.runs {
-        let service = Service::start(&args.brokers, &topic)?;
+        let mut service = Service::start(&args.brokers, &topic)?;
         service.until_ready()?;
-        while Service::stored()? < args.messages {
-            wait(Duration::from_millis(10));
-        }
-        rates.push(rate(args.messages * ROWS_A_MESSAGE, service.started.elapsed()));
+        rates.push(rate(args.messages * ROWS_A_MESSAGE, service.until_stored(args.messages)?));
         peaks.push(service.peak_resident_mib()?);
     }
     say(&format!(
@@ -252,11 +254,9 @@ fn evaluate(args: &Args) -> anyhow::Result<()> {
         producer.send(BaseRecord::<(), _>::to(&topic).payload(&payload)).map_err(|(error, _)| error)?;
     }
     producer.flush(Duration::from_secs(30))?;
-    let service = Service::start(&args.brokers, &topic)?;
+    let mut service = Service::start(&args.brokers, &topic)?;
     service.until_ready()?;
-    while Service::stored()? < 120 {
-        std::thread::yield_now();
-    }
+    service.until_stored(120)?;
     let floor = load("GET /health/live", args.runs, b"GET /health/live HTTP/1.1\r\nhost: bench\r\n\r\n", None)?;
     let usual = post(r#"{"status":"approved","count":121}"#);
     load("POST /alerts/evaluate, NORMAL", args.runs, &usual, Some(floor))?;
@@ -309,8 +309,7 @@ fn live(args: &Args) -> anyhow::Result<()> {
     let producer = producer(&args.brokers, "0")?;
     let service = Service::start(&args.brokers, &topic)?;
     service.until_ready()?;
-    let database =
-        rusqlite::Connection::open_with_flags(service.database(), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let database = service.database()?;
     let version = || database.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
     let mut latencies = Vec::new();
     for number in 0..600 {

@@ -1,5 +1,8 @@
 //! The store alone: what it refuses, what it replaces, what it keeps.
 
+mod failures;
+mod upkeep;
+
 use std::{path::Path, sync::Arc};
 
 use detection::{Alert, Judged, Minute, Monitor, Monitored, Policy, Severity, StatusCount, Stream, TransactionBatch};

@@ -36,6 +36,8 @@ async fn records_that_retention_took_are_a_gap_and_the_rest_is_read() {
     app.until_consumed(20).await;
     assert_eq!(app.counted("monitoring_offset_gaps_total", &[("reason", "retention")]), 1);
     assert_eq!(app.get("/health").await["status"], "degraded");
+    let gap = &app.get("/gaps").await["gaps"][0];
+    assert_eq!((&gap["from_offset"], &gap["to_offset"], &gap["reason"]), (&50.into(), &60.into(), &"retention".into()));
     app.stop().await.expect("a clean stop");
 }
 
@@ -89,5 +91,18 @@ async fn an_outage_of_the_broker_heals_and_nothing_is_lost() {
     }
     assert_eq!(known(&app).await, 70);
     until("health is back", async || app.get("/health").await["status"] == "ok").await;
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_lost_while_it_reads_cost_nothing_and_double_nothing() {
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    for part in sample(200).chunks(50) {
+        broker.fail_fetches(1);
+        send(&broker, part.to_vec());
+    }
+    app.until_consumed(200).await;
+    assert_eq!(known(&app).await, 200);
     app.stop().await.expect("a clean stop");
 }

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use embedded_kafka::EmbeddedKafka;
 use monitoring_service::clock::Clock;
 
-use crate::harness::{Message, NOW_MS, Setup, TestApp, broker, folder, minute, receiver, sample, send, until, usual};
+use crate::harness::{
+    Message, NOW_MS, Setup, TOPIC, TestApp, broker, folder, minute, receiver, sample, send, until, usual,
+};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -68,7 +69,7 @@ async fn a_replay_of_an_old_file_never_goes_quiet() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_monitor_that_cannot_see_says_so_once_even_across_a_restart() {
-    let (broker, folder, clock) = (EmbeddedKafka::start().await.expect("a broker"), folder(), Clock::fixed(NOW_MS));
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
     // The page stays on its way, so that its age tells that a pass has looked at the clock.
     let away = receiver(503).await;
     let setup = || Setup { webhook: Some(away.uri()), ..often(&clock) };
@@ -85,13 +86,23 @@ async fn a_monitor_that_cannot_see_says_so_once_even_across_a_restart() {
     until("a pass has looked", async || age_s(&app) == 8 * 60).await;
     assert_eq!(types(&app).await, ["monitor.blind"]);
     broker.come_back();
-    until("sight is noticed", async || {
-        let t = types(&app).await;
-        if t.len() > 1 {
-            eprintln!("{t:?} {}", app.get("/health").await);
-        }
-        t == ["monitor.blind", "monitor.resumed"]
-    })
-    .await;
+    until("sight is noticed", async || types(&app).await == ["monitor.blind", "monitor.resumed"]).await;
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_gone_blinds_a_monitor_that_had_streams_although_the_broker_answers() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
+    send(&broker, sample(10));
+    app.until_consumed(10).await;
+    app.stop().await.expect("a clean stop");
+    assert!(broker.delete_topic(TOPIC));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
+    until("it is connected", async || app.get("/health").await["parts"]["kafka"]["connected"] == true).await;
+    clock.set_ms(NOW_MS + 4 * MINUTE_MS);
+    until("blindness is noticed", async || types(&app).await == ["monitor.blind"]).await;
+    broker.create_topic(TOPIC, 1).expect("made again");
+    until("sight is noticed", async || types(&app).await == ["monitor.blind", "monitor.resumed"]).await;
     app.stop().await.expect("a clean stop");
 }
