@@ -2,7 +2,7 @@
 //! program.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SdkTracerProvider, SpanData};
@@ -39,7 +39,7 @@ pub fn record_thread() -> (Recorded, DefaultGuard) {
 /// # Panics
 /// If another subscriber is installed for the process.
 pub fn record_process() -> Recorded {
-    static PROCESS: std::sync::OnceLock<Recorded> = std::sync::OnceLock::new();
+    static PROCESS: OnceLock<Recorded> = OnceLock::new();
     let install = || {
         let (recorded, dispatch) = recorder();
         opentelemetry::global::set_tracer_provider(recorded.provider.clone());
@@ -50,6 +50,10 @@ pub fn record_process() -> Recorded {
 }
 
 fn recorder() -> (Recorded, Dispatch) {
+    // `tracing` remembers of each place in the code whether anybody wants it, and while it knows at most one subscriber a
+    // place first met on another thread can miss a new one and stay silent for good. So two that want all are always known.
+    static KNOWN: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    KNOWN.get_or_init(|| [Registry::default().into(), Registry::default().into()]);
     let spans = InMemorySpanExporter::default();
     let log = LogBuffer::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
