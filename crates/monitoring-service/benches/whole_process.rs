@@ -30,7 +30,7 @@ const ROWS_A_MESSAGE: u64 = 6;
 /// Whole-process benchmarks of the monitoring service
 #[derive(clap::Parser)]
 struct Args {
-    /// A real Kafka broker; topics named bench-* are made on it
+    /// A real Kafka broker; topics named bench-* are made on it, and deleted
     #[arg(long, default_value = "localhost:9092")]
     brokers: String,
 
@@ -191,26 +191,44 @@ fn producer(brokers: &str, linger_ms: &str) -> anyhow::Result<BaseProducer> {
     Ok(config.create()?)
 }
 
-fn new_topic(brokers: &str, partitions: i32) -> anyhow::Result<String> {
-    let name = format!("bench-{}-{partitions}", std::process::id()) + &format!("-{:x}", now_ms());
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
-    let made = runtime.block_on(admin.create_topics(&[topic], &AdminOptions::new())).context("is the broker there?")?;
-    made.into_iter().next().context("an answer")?.map_err(|(_, code)| anyhow::anyhow!("topic not made: {code}"))?;
-    Ok(name)
+/// A topic of its own. Deleted when dropped.
+struct Topic {
+    name: String,
+    admin: AdminClient<DefaultClientContext>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Topic {
+    fn make(brokers: &str, partitions: i32) -> anyhow::Result<Self> {
+        let name = format!("bench-{}-{partitions}-{:x}", std::process::id(), now_ms());
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let made = runtime.block_on(admin.create_topics(&[topic], &AdminOptions::new()));
+        let made = made.context("is the broker there?")?.into_iter().next().context("an answer")?;
+        made.map_err(|(_, code)| anyhow::anyhow!("topic not made: {code}"))?;
+        Ok(Self { name, admin, runtime })
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // What cannot be deleted stays, under a name that tells where it is from.
+        drop(self.runtime.block_on(self.admin.delete_topics(&[&self.name], &AdminOptions::new())));
+    }
 }
 
 /// Fills a topic, then times the service from its start until all of it is stored; beside it, parsing and judging alone.
 fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Result<()> {
-    let topic = new_topic(&args.brokers, partitions)?;
+    let topic = Topic::make(&args.brokers, partitions)?;
     let producer = producer(&args.brokers, "5")?;
     let payloads: Vec<_> = (0..args.messages)
         .map(|at| batch(at % streams, streams, at / streams))
         .map(|b| (b.stream().to_string(), b.to_json()))
         .collect();
     for (key, payload) in &payloads {
-        let mut record = BaseRecord::to(&topic).key(key).payload(payload);
+        let mut record = BaseRecord::to(&topic.name).key(key).payload(payload);
         while let Err((error, back)) = producer.send(record) {
             anyhow::ensure!(error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull), error);
             record = back;
@@ -228,7 +246,7 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
     drop(payloads);
     let (mut rates, mut peaks) = (Vec::new(), Vec::new());
     for _ in 0..args.runs {
-        let mut service = Service::start(&args.brokers, &topic)?;
+        let mut service = Service::start(&args.brokers, &topic.name)?;
         service.until_ready()?;
         rates.push(rate(args.messages * ROWS_A_MESSAGE, service.until_stored(args.messages)?));
         peaks.push(service.peak_resident_mib()?);
@@ -247,14 +265,14 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
 
 /// Submissions over 16 connections: a usual count, an anomalous one, and the cheapest route of the same server as the floor.
 fn evaluate(args: &Args) -> anyhow::Result<()> {
-    let topic = new_topic(&args.brokers, 1)?;
+    let topic = Topic::make(&args.brokers, 1)?;
     let producer = producer(&args.brokers, "0")?;
     for number in 0..120 {
         let payload = batch(0, 1, number).to_json();
-        producer.send(BaseRecord::<(), _>::to(&topic).payload(&payload)).map_err(|(error, _)| error)?;
+        producer.send(BaseRecord::<(), _>::to(&topic.name).payload(&payload)).map_err(|(error, _)| error)?;
     }
     producer.flush(Duration::from_secs(30))?;
-    let mut service = Service::start(&args.brokers, &topic)?;
+    let mut service = Service::start(&args.brokers, &topic.name)?;
     service.until_ready()?;
     service.until_stored(120)?;
     let floor = load("GET /health/live", args.runs, b"GET /health/live HTTP/1.1\r\nhost: bench\r\n\r\n", None)?;
@@ -305,9 +323,9 @@ fn load(name: &str, runs: usize, request: &[u8], floor: Option<f64>) -> anyhow::
 
 /// From the call that produces a message to the commit that stores it, one message at a time.
 fn live(args: &Args) -> anyhow::Result<()> {
-    let topic = new_topic(&args.brokers, 1)?;
+    let topic = Topic::make(&args.brokers, 1)?;
     let producer = producer(&args.brokers, "0")?;
-    let service = Service::start(&args.brokers, &topic)?;
+    let service = Service::start(&args.brokers, &topic.name)?;
     service.until_ready()?;
     let database = service.database()?;
     let version = || database.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
@@ -315,7 +333,7 @@ fn live(args: &Args) -> anyhow::Result<()> {
     for number in 0..600 {
         let (payload, before) = (batch(0, 1, number).to_json(), version()?);
         let watch = now();
-        producer.send(BaseRecord::<(), _>::to(&topic).payload(&payload)).map_err(|(error, _)| error)?;
+        producer.send(BaseRecord::<(), _>::to(&topic.name).payload(&payload)).map_err(|(error, _)| error)?;
         producer.poll(Duration::ZERO);
         while version()? == before {
             anyhow::ensure!(watch.elapsed() < Duration::from_secs(10), "message {number} is not stored after 10 s");
