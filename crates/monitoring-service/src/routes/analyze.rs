@@ -8,13 +8,15 @@ use detection::{
     StreamState, Thresholds, TransactionBatch, ZScore,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     AppState,
     error::Problem,
     extract::{Fields, QueryParams, missing},
-    params,
+    openapi, params,
     queries::stream_of,
+    schema,
     views::BaselineView,
 };
 use crate::store::{AlertRecord, RangeVerdicts};
@@ -32,13 +34,26 @@ const THRESHOLD_FIX: &str = "give 0 < warning < critical; the one not given is t
 const WINDOW_FIX: &str = "use a whole number of minutes from 2 to 1440";
 
 /// Which minutes, [from, to), and what to try.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AnalyzeQuery {
+    /// Which stream; without it the only one there is, else `default`.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
+    /// From this minute on.
+    #[param(value_type = schema::Timestamp, required = true)]
     from: Option<Minute>,
+    /// Before this minute, at most 31 days later.
+    #[param(value_type = schema::Timestamp, required = true)]
     to: Option<Minute>,
+    /// Try this WARNING threshold; below the critical one.
+    #[param(value_type = f64, exclusive_minimum = 0.0, required = false)]
     warning: Option<f64>,
+    /// Try this CRITICAL threshold.
+    #[param(value_type = f64, exclusive_minimum = 0.0, required = false)]
     critical: Option<f64>,
+    /// Try this many known minutes as the baseline.
+    #[param(value_type = u32, minimum = 2, maximum = 1440, required = false)]
     window: Option<usize>,
 }
 
@@ -53,12 +68,15 @@ impl Fields for AnalyzeQuery {
     ];
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AnalysisView {
     stream: String,
+    #[schema(value_type = schema::Minute)]
     from: Minute,
+    #[schema(value_type = schema::Minute)]
     to: Minute,
     /// `stored`: what was said when the minutes came. `recomputed`: what the settings below would have said.
+    #[schema(value_type = schema::AnalysisMode)]
     mode: &'static str,
     warning: f64,
     critical: f64,
@@ -71,11 +89,15 @@ struct AnalysisView {
     alerts: Vec<AnalyzedAlertView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AnalyzedAlertView {
+    #[schema(value_type = schema::Minute)]
     minute: Minute,
+    #[schema(value_type = schema::MonitoredStatus)]
     status: &'static str,
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
+    #[schema(value_type = schema::DirectionName)]
     direction: &'static str,
     count: u32,
     z_score: Option<f64>,
@@ -84,6 +106,15 @@ struct AnalyzedAlertView {
     message: String,
 }
 
+/// What the policy said of a range or, with other thresholds or another window, would have said.
+#[utoipa::path(
+    get,
+    path = "/alerts/analyze",
+    operation_id = "analyze_alerts",
+    tag = "alerts",
+    params(AnalyzeQuery),
+    responses((status = 200, description = "Verdicts and alerts of the range", body = AnalysisView), openapi::OfOne)
+)]
 pub(super) async fn analyze(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<AnalyzeQuery>,

@@ -28,6 +28,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What codes are made of to compare tokens by.
 const MESSAGE: &[u8] = b"api token";
 
+/// What to do about a fault of ours.
+pub(super) const REPORT: &str = "report the request id to the operators of this service";
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The bound on requests at a time. A clone shares it.
@@ -114,13 +117,13 @@ fn is_token(id: &[u8]) -> bool {
     (1..=64).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
 
-fn unauthorized() -> Problem {
+pub(super) fn unauthorized() -> Problem {
     Problem::new(Kind::Unauthorized, "the token is missing or not the one of this service")
         .field("Authorization")
         .fix("send the header Authorization: Bearer TOKEN, with the value of API_TOKEN")
 }
 
-fn overloaded() -> Problem {
+pub(super) fn overloaded() -> Problem {
     Problem::new(Kind::Overloaded, "the service is answering as many requests as it may").fix("try again in a second")
 }
 
@@ -134,6 +137,6 @@ fn panicked(panic: &(dyn Any + Send)) -> Problem {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
     Problem::new(Kind::Internal, "the service failed while answering")
-        .fix("report the request id to the operators of this service")
+        .fix(REPORT)
         .cause(format!("a handler panicked: {text}"))
 }
