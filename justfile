@@ -22,3 +22,10 @@ sample-data:
 # Whole-process benchmarks against a real Kafka broker.
 bench *ARGS:
     cargo bench -p monitoring-service --bench whole_process -- {{ARGS}}
+
+# Take over what the API answers into docs/ and into the examples of the contract (which are compiled in: twice).
+contract:
+    -cargo test -p monitoring-service --test it contract
+    cp -r target/tmp/contract/. .
+    -cargo test -p monitoring-service --test it contract
+    cp -r target/tmp/contract/. .

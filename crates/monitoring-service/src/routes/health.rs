@@ -170,7 +170,7 @@ fn kafka_view(feed: Feed) -> KafkaView {
 
 #[derive(Serialize, ToSchema)]
 struct ProbeView {
-    #[schema(value_type = schema::MonitoredStatus)]
+    #[schema(value_type = schema::ProbeStatus)]
     status: &'static str,
 }
 

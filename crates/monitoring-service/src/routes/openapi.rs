@@ -19,7 +19,7 @@ use utoipa::{
 
 use super::{
     error::{Document, Kind, Problem},
-    extract, guard, no_such_method, params, recovery,
+    extract, guard, no_such_method, params, recovery, schema,
 };
 use crate::store::StoreError;
 
@@ -42,6 +42,8 @@ const TOKEN: &str = "token";
     ),
     servers((url = "/", description = "this service")),
     security(("token" = [])),
+    // Those that only parameters name; the handlers bring the others.
+    components(schemas(schema::AlertSeverity, schema::CursorText, schema::StatusName, schema::StepText)),
     tags(
         (name = "alerts", description = "What was found, what was sent, and judging on demand"),
         (name = "transactions", description = "Stored minutes"),

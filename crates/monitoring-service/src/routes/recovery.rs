@@ -144,7 +144,7 @@ struct ListedView {
     operation_id = "list_deliveries",
     tag = "faults",
     params(DeliveriesQuery),
-    responses((status = 200, description = "A page, newest first", body = DeliveriesView), openapi::Query)
+    responses((status = 200, description = "A page, newest first", body = DeliveriesView, links(("replay" = (operation_id = "replay_delivery", parameters(("id" = "$response.body#/deliveries/0/id")))))), openapi::Query)
 )]
 pub(super) async fn deliveries(
     State(state): State<Arc<AppState>>,

@@ -9,6 +9,9 @@ use utoipa::{
 
 use crate::store::{AlertType, NotPaged, Origin};
 
+/// The forms that are promised; a few more of ISO 8601 are understood.
+const TIMESTAMP: &str = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?$";
+
 /// Defines a schema without a value: an empty enum that is only ever named.
 macro_rules! schema {
     ($name:ident, $object:expr) => {
@@ -44,8 +47,7 @@ schema!(
         "A date and time, with `T` or a space between, seconds or none, a zone or none (then it is UTC). Where a minute is meant, \
          it is the one that holds the instant. In a query `+` is written `%2B`."
     )
-    // What RFC 3339 and its relaxed forms have in common: the hour and minute must be there.
-    .pattern(Some(r"^[+-]?\d{4,6}-?\d{2}-?\d{2}[Tt ]\d{2}:?\d{2}.*$"))
+    .pattern(Some(TIMESTAMP))
     .examples(["2025-07-12T13:45:00Z"])
 );
 
@@ -118,6 +120,8 @@ schema!(
     .enum_values(Some([NotPaged::TooOld, NotPaged::NoWebhook, NotPaged::Warning].map(NotPaged::name)))
     .examples([NotPaged::TooOld.name()])
 );
+
+schema!(ProbeStatus, text("What was asked.").enum_values(Some(["alive", "ready"])).examples(["ready"]));
 
 schema!(
     DeliveryState,

@@ -98,7 +98,7 @@ impl From<SilenceRecord> for SilenceView {
     operation_id = "add_silence",
     tag = "steering",
     request_body = SilenceBody,
-    responses((status = 201, description = "The silence, in force from now on", body = SilenceView), openapi::WithBody)
+    responses((status = 201, description = "The silence, in force from now on", body = SilenceView, links(("end" = (operation_id = "end_silence", parameters(("id" = "$response.body#/id")))))), openapi::WithBody)
 )]
 pub(super) async fn add(
     State(state): State<Arc<AppState>>,
