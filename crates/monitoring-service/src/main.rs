@@ -2,11 +2,24 @@
 
 use std::process::ExitCode;
 
-use common::metrics::Metrics;
-use monitoring_service::{app, clock::Clock, config::Config, lifecycle};
+use common::{metrics::Metrics, probe};
+use monitoring_service::{
+    app,
+    clock::Clock,
+    config::{Config, Order},
+    lifecycle,
+};
 
 fn main() -> anyhow::Result<ExitCode> {
-    let config = Config::load();
+    match Order::load() {
+        Order::Serve(config) => run(*config),
+        Order::CheckHealth(address) => {
+            probe::probe(address, "/health/ready", probe::TIMEOUT).map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<ExitCode> {
     let telemetry = common::init(config.observability())?;
     let outcome = lifecycle::run(serve(config));
     if let Err(error) = &outcome {

@@ -2,7 +2,11 @@ use super::*;
 
 fn parse(args: &[&str]) -> Result<Config, String> {
     let args = ["monitoring-service"].iter().chain(args).map(OsString::from);
-    Config::from_command(blind_command(), args).map_err(|error| error.to_string())
+    match Order::from_command(blind_command(), args) {
+        Ok(Order::Serve(config)) => Ok(*config),
+        Ok(Order::CheckHealth(address)) => panic!("asks {address}"),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn refused(args: &[&str]) -> String {
@@ -45,6 +49,14 @@ fn every_setting_is_a_variable_and_the_flag_of_the_same_name() {
     }
     let without_variable = command().get_arguments().filter(|arg| arg.get_env().is_none()).count();
     assert_eq!(without_variable, 0);
+}
+
+#[test]
+fn a_health_check_asks_the_address_that_the_service_listens_on() {
+    let args = ["monitoring-service", "--http-addr=0.0.0.0:8001", "healthcheck"].map(OsString::from);
+    let order = Order::from_command(blind_command(), args).expect("allowed");
+    assert!(matches!(order, Order::CheckHealth(address) if address.to_string() == "0.0.0.0:8001"), "{order:?}");
+    assert!(command().render_help().to_string().contains("/health/ready"));
 }
 
 #[test]
