@@ -20,6 +20,7 @@ use crate::{
     webhook::{WebhookClient, WebhookError},
 };
 
+pub mod heartbeat;
 mod payload;
 mod retry;
 

@@ -86,6 +86,10 @@ pub struct Config {
     #[arg(long, env, value_parser = duration("1m", "365d"))]
     pub page_max_age: Option<Duration>,
 
+    /// Called with GET each minute while all tasks show signs of life, for somebody outside (healthchecks.io and the like) who tells when it stays away
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
+    pub heartbeat_url: Option<SecretUrl>,
+
     /// Receiver of log records, one POST each; never the receiver of alerts
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
     pub log_webhook_url: Option<SecretUrl>,
