@@ -155,6 +155,7 @@ impl App {
             telemetry: self.telemetry.clone(),
             heartbeats: self.heartbeats.clone(),
             give_up_after: self.config.webhook_give_up_after,
+            format: self.config.webhook_format,
             public_url: self.config.public_url.clone(),
         })
     }

@@ -20,7 +20,7 @@ use crate::store::Paging;
 
 mod values;
 
-pub use values::{ApiToken, KafkaProperties, SecretUrl, WebhookKeys};
+pub use values::{ApiToken, KafkaProperties, SecretUrl, WebhookFormat, WebhookKeys};
 
 use values::{SecretParser, choice, duration, http_url, whole_minutes};
 
@@ -73,6 +73,10 @@ pub struct Config {
     /// Receiver of CRITICAL alerts; without it they are only logged and listed
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
     pub alert_webhook_url: Option<SecretUrl>,
+
+    /// What the receiver of alerts gets: JSON for programs, or a message for a Slack incoming webhook
+    #[arg(long, env, value_parser = choice(&WEBHOOK_FORMATS), default_value = "json")]
+    pub webhook_format: WebhookFormat,
 
     /// Key that signs webhooks (Standard Webhooks): `whsec_BASE64`, or two while receivers change from one to the other; without it they are not signed
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(WebhookKeys::parse))]
@@ -146,6 +150,8 @@ pub struct Config {
     #[arg(long, env, value_parser = choice(&FORMATS))]
     pub log_format: Option<LogFormat>,
 }
+
+const WEBHOOK_FORMATS: [(&str, WebhookFormat); 2] = [("json", WebhookFormat::Json), ("slack", WebhookFormat::Slack)];
 
 const LEVELS: [(&str, Level); 5] = [
     ("error", Level::ERROR),

@@ -94,7 +94,7 @@ fn settings_reach_the_policy_and_the_paging() {
 
 #[test]
 fn a_bad_value_is_refused_with_the_variable_the_value_and_what_is_allowed() {
-    let cases: [(&str, [&str; 3]); 17] = [
+    let cases: [(&str, [&str; 3]); 18] = [
         ("--http-addr=8000", ["HTTP_ADDR", "'8000'", "address"]),
         ("--alert-check-interval=30", ["ALERT_CHECK_INTERVAL", "'30'", "from 1s to 10m"]),
         ("--alert-check-interval=11m", ["ALERT_CHECK_INTERVAL", "'11m'", "from 1s to 10m"]),
@@ -110,6 +110,7 @@ fn a_bad_value_is_refused_with_the_variable_the_value_and_what_is_allowed() {
         ("--max-streams=0", ["MAX_STREAMS", "'0'", "1..=10000"]),
         ("--warning-threshold=4", ["WARNING_THRESHOLD", "4", "0 < warning < critical"]),
         ("--approved-direction=left", ["APPROVED_DIRECTION", "'left'", "both, down, up"]),
+        ("--webhook-format=teams", ["WEBHOOK_FORMAT", "'teams'", "json, slack"]),
         ("--log-webhook-level=fatal", ["LOG_WEBHOOK_LEVEL", "'fatal'", "error, warn, info, debug, trace"]),
         ("--public-url=ftp://example.org", ["PUBLIC_URL", "'ftp://example.org'", "http:// or https://"]),
     ];
