@@ -244,6 +244,6 @@ pub(crate) fn usual(minutes: i64, end_ms: i64) -> Vec<Message> {
 
 /// What of an alert does not depend on when and in which trace it was found.
 pub(crate) fn substance(alerts: &[AlertRecord]) -> Vec<AlertRecord> {
-    let bare = |alert: &AlertRecord| AlertRecord { recorded_at_ms: 0, trace_id: None, ..alert.clone() };
+    let bare = |alert: &AlertRecord| AlertRecord { recorded_at_ms: 0, trace_id: None, span_id: None, ..alert.clone() };
     alerts.iter().map(bare).collect()
 }
