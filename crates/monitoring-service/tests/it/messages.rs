@@ -190,3 +190,52 @@ fn a_message_its_judging_its_alert_and_its_storing_are_one_trace_and_the_deliver
         app.stop().await.expect("a clean stop");
     });
 }
+
+#[test]
+fn an_alert_of_a_message_that_is_not_sampled_keeps_its_trace_and_has_no_span_to_link_to() {
+    let recorded = common::testing::record_process();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let (broker, folder) = (broker().await, folder());
+        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        send(&broker, sample(40));
+        app.until_consumed(40).await;
+        let trace_id = "1bf7651916cd43dd8448eb211c80319d";
+        let traceparent = Some(format!("00-{trace_id}-b7ad6b7169203331-00"));
+        let payload = minute("2025-07-12T14:40:00Z", &[("approved", 120), ("failed", 7)]);
+        send(&broker, [Message { traceparent, ..Message::new(payload) }]);
+        app.until_consumed(41).await;
+        until("the alert is there", async || !app.alerts().await.is_empty()).await;
+        let failed = app.alerts().await.into_iter().next_back().expect("an alert");
+        assert_eq!((failed.trace_id.as_deref(), failed.span_id), (Some(trace_id), None));
+        app.stop().await.expect("a clean stop");
+        let exported =
+            recorded.spans().into_iter().filter(|s| s.span_context.trace_id().to_string() == trace_id).count();
+        assert_eq!(exported, 0);
+    });
+}
+
+#[test]
+fn each_alert_of_a_backlog_has_a_span_in_the_trace_of_its_message() {
+    let recorded = common::testing::record_process();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let alerts = runtime.block_on(async {
+        let (broker, folder) = (broker().await, folder());
+        send(&broker, sample(MINUTES));
+        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        app.until_consumed(MINUTES as u64).await;
+        let alerts = app.alerts().await;
+        app.stop().await.expect("a clean stop");
+        alerts
+    });
+    assert!(!alerts.is_empty());
+    let spans = recorded.spans();
+    let with_id = |id: &str| spans.iter().find(|span| span.span_context.span_id().to_string() == id).expect("exported");
+    for alert in alerts {
+        let span = with_id(&alert.span_id.expect("sampled"));
+        assert_eq!(Some(span.span_context.trace_id().to_string()), alert.trace_id);
+        let parent = with_id(&span.parent_span_id.to_string());
+        assert!(["process transactions", "judge"].contains(&&*parent.name), "{}", parent.name);
+        assert_eq!(parent.span_context.trace_id(), span.span_context.trace_id());
+    }
+}
