@@ -126,7 +126,12 @@ impl TestApp {
 
 /// Submits a count to the service at `url`.
 pub(crate) async fn evaluate(url: &str, body: &str) -> Value {
-    let request = client().post(format!("{url}/alerts/evaluate")).header("content-type", "application/json");
+    post(&format!("{url}/alerts/evaluate"), body).await
+}
+
+/// POSTs JSON.
+pub(crate) async fn post(url: &str, body: &str) -> Value {
+    let request = client().post(url).header("content-type", "application/json");
     let answer = request.body(body.to_owned()).send().await.expect("an answer");
     serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON")
 }
