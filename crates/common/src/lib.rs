@@ -20,6 +20,7 @@ use crate::logging::{LogFormat, LogWebhook, WebhookThread};
 pub mod logging;
 pub mod metrics;
 pub mod middleware;
+pub mod probe;
 pub mod propagation;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -20,7 +20,7 @@ use crate::store::Paging;
 
 mod values;
 
-pub use values::{ApiToken, KafkaProperties, SecretUrl, WebhookKeys};
+pub use values::{ApiToken, KafkaProperties, SecretUrl, WebhookFormat, WebhookKeys};
 
 use values::{SecretParser, choice, duration, http_url, whole_minutes};
 
@@ -74,6 +74,10 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
     pub alert_webhook_url: Option<SecretUrl>,
 
+    /// What the receiver of alerts gets: JSON for programs, or a message for a Slack incoming webhook
+    #[arg(long, env, value_parser = choice(&WEBHOOK_FORMATS), default_value = "json")]
+    pub webhook_format: WebhookFormat,
+
     /// Key that signs webhooks (Standard Webhooks): `whsec_BASE64`, or two while receivers change from one to the other; without it they are not signed
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(WebhookKeys::parse))]
     pub webhook_secret: Option<WebhookKeys>,
@@ -85,6 +89,10 @@ pub struct Config {
     /// An alert whose minute is older than this when recorded is not paged (1m to 365d); 30m is advised in production
     #[arg(long, env, value_parser = duration("1m", "365d"))]
     pub page_max_age: Option<Duration>,
+
+    /// Called with GET each minute while all tasks show signs of life, for somebody outside (healthchecks.io and the like) who tells when it stays away
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
+    pub heartbeat_url: Option<SecretUrl>,
 
     /// Receiver of log records, one POST each; never the receiver of alerts
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
@@ -143,6 +151,8 @@ pub struct Config {
     pub log_format: Option<LogFormat>,
 }
 
+const WEBHOOK_FORMATS: [(&str, WebhookFormat); 2] = [("json", WebhookFormat::Json), ("slack", WebhookFormat::Slack)];
+
 const LEVELS: [(&str, Level); 5] = [
     ("error", Level::ERROR),
     ("warn", Level::WARN),
@@ -156,25 +166,38 @@ const DIRECTIONS: [(&str, ApprovedDirection); 3] =
 
 const FORMATS: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("text", LogFormat::Text)];
 
-impl Config {
-    /// The settings of this process: its flags, then its environment, then the defaults. Ends the process with a
-    /// message if one is refused, and after `--help` and `--version`.
-    pub fn load() -> Self {
-        Self::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit())
-    }
+/// The subcommand that only asks.
+const HEALTHCHECK: &str = "healthcheck";
 
-    /// The settings that these arguments (the program's name first) and the environment give.
-    pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::from_command(command().mut_args(|arg| without_empty_variable(arg, |name| std::env::var_os(name))), args)
+/// What this process is started for.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Be the service.
+    Serve(Box<Config>),
+    /// Ask the service that listens on this address whether it is ready.
+    CheckHealth(SocketAddr),
+}
+
+impl Order {
+    /// What the flags of this process, then its environment, then the defaults say. Ends the process with a message if
+    /// a setting is refused, and after `--help` and `--version`.
+    pub fn load() -> Self {
+        let command = command().mut_args(|arg| without_empty_variable(arg, |name| std::env::var_os(name)));
+        Self::from_command(command, std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
     fn from_command(mut command: Command, args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let matches = command.try_get_matches_from_mut(args)?;
-        let config = Self::from_arg_matches(&matches)?;
+        let config = Config::from_arg_matches(&matches)?;
+        if matches.subcommand_name() == Some(HEALTHCHECK) {
+            return Ok(Self::CheckHealth(config.http_addr));
+        }
         config.check().map_err(|reason| command.error(ErrorKind::ValueValidation, reason))?;
-        Ok(config)
+        Ok(Self::Serve(Box::new(config)))
     }
+}
 
+impl Config {
     /// What no single value shows.
     fn check(&self) -> Result<(), String> {
         let Self { warning_threshold: warning, critical_threshold: critical, min_history, baseline_window, .. } = self;
@@ -198,10 +221,10 @@ impl Config {
     /// The settings of the fold.
     ///
     /// # Panics
-    /// If the thresholds were set past the check of [`Config::from_args`] and are out of order.
+    /// If the thresholds were set past the check of [`Order::load`] and are out of order.
     pub fn policy(&self) -> Policy {
         let thresholds = Thresholds::try_new(self.warning_threshold, self.critical_threshold)
-            .expect("thresholds are in order, `from_args` checks them");
+            .expect("thresholds are in order, `load` checks them");
         Policy {
             detector: PolicyAnomalyDetector {
                 thresholds,
@@ -243,7 +266,8 @@ impl Config {
 impl Default for Config {
     /// Every variable at its default, whatever the environment says.
     fn default() -> Self {
-        Self::from_command(blind_command(), [OsString::from(env!("CARGO_PKG_NAME"))]).expect("the defaults are allowed")
+        let matches = blind_command().get_matches_from([env!("CARGO_PKG_NAME")]);
+        Self::from_arg_matches(&matches).expect("the defaults are allowed")
     }
 }
 
@@ -255,6 +279,10 @@ fn command() -> Command {
     Config::augment_args(Command::new(env!("CARGO_PKG_NAME")))
         .version(env!("CARGO_PKG_VERSION"))
         .about("Consumes transaction minutes from Kafka, judges them, alerts, and serves the HTTP API")
+        .disable_help_subcommand(true)
+        .subcommand(Command::new(HEALTHCHECK).about(
+            "Asks the service on HTTP_ADDR for /health/ready: exit code 0 if it is ready, else 1 and the reason, within 3 s",
+        ))
         .after_help("Durations carry a unit: 30s, 5m, 24h, 90d. A variable that is set to nothing counts as not set.")
 }
 

@@ -38,8 +38,9 @@ pub struct Telemetry {
     severity: IntGaugeVec,
     /// `monitoring_watermark_seconds{stream}`: start of the newest known minute, seconds since 1970.
     watermark: GaugeVec,
-    /// `monitoring_alerts_total{origin,status,severity,disposition}`: recorded alerts: dispatched, or held back by cooldown or silence.
-    pub alerts: IntCounterVec,
+    /// `monitoring_alerts_total{origin,status,severity,disposition,page}`: recorded alerts: dispatched, or held back by cooldown or
+    /// silence; and whether a page was queued, or why not: too_old, no_webhook, warning, held_back.
+    alerts: IntCounterVec,
     /// `monitoring_evaluations_total{severity}`: counts judged for `POST /alerts/evaluate`.
     pub evaluations: IntCounterVec,
     /// `monitoring_late_minutes_total{result}`: minutes that came late: judged, corrected, too_late.
@@ -68,6 +69,8 @@ pub struct Telemetry {
     pub delivery_attempts: IntCounterVec,
     /// `monitoring_delivery_duration_seconds`: one try, until the receiver's answer or its timeout.
     pub delivery_duration: Histogram,
+    /// `monitoring_heartbeat_calls_total{outcome}`: calls of `HEARTBEAT_URL`: answered, failed, withheld (a task hangs).
+    pub heartbeat_calls: IntCounterVec,
     /// `monitoring_store_errors_total{operation}`: the database could not be used.
     pub store_errors: IntCounterVec,
     labels: Arc<Mutex<Labels>>,
@@ -146,8 +149,8 @@ impl Telemetry {
             ),
             alerts: counters(
                 "monitoring_alerts_total",
-                "Alerts recorded: dispatched, or held back by cooldown or silence",
-                &["origin", "status", "severity", "disposition"],
+                "Alerts recorded: dispatched, or held back by cooldown or silence; page: queued, or why not",
+                &["origin", "status", "severity", "disposition", "page"],
             ),
             evaluations: counters(
                 "monitoring_evaluations_total",
@@ -178,6 +181,11 @@ impl Telemetry {
                 "monitoring_delivery_duration_seconds",
                 "One try to deliver an alert",
                 &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+            ),
+            heartbeat_calls: counters(
+                "monitoring_heartbeat_calls_total",
+                "Calls of HEARTBEAT_URL: answered, failed, or withheld because a task hangs",
+                &["outcome"],
             ),
             store_errors: counters("monitoring_store_errors_total", "The database could not be used", &["operation"]),
             labels: Arc::new(Mutex::new(Labels { streams: BTreeSet::new(), statuses })),
@@ -246,6 +254,11 @@ impl Telemetry {
     pub fn alert(&self, alert: &AlertRecord) {
         let status = alert.anomaly.as_ref().map_or("none", |anomaly| anomaly.status.name());
         let disposition = alert.suppressed_by.map_or("dispatched", SuppressedBy::reason);
-        self.alerts.with_label_values(&[alert.origin.name(), status, alert.severity.name(), disposition]).inc();
+        let page = match alert.not_paged {
+            _ if !alert.is_dispatched() => "held_back",
+            Some(why) => why.name(),
+            None => "queued",
+        };
+        self.alerts.with_label_values(&[alert.origin.name(), status, alert.severity.name(), disposition, page]).inc();
     }
 }

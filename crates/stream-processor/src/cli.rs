@@ -1,13 +1,14 @@
 //! The command line: every variable is also a flag, and a bad value is refused before anything starts. Does nothing with the values.
 
 use std::{
+    ffi::{OsStr, OsString},
     io::{IsTerminal, stderr},
     net::SocketAddr,
     path::PathBuf,
 };
 
-use anyhow::ensure;
-use clap::{Parser, ValueEnum};
+use anyhow::{Context, ensure};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use common::{Settings, logging::LogFormat};
 use detection::{Minute, Stream};
 
@@ -20,6 +21,7 @@ use crate::{
 };
 
 const AFTER_HELP: &str = "\
+A variable that is set to nothing counts as not set.
 Keys on a terminal: space pause, + faster, - slower, q stop. Ctrl-C and SIGTERM stop too: what is in flight is flushed, for 10 s at most.
 Exit code: 0 all acknowledged; 130 stopped before the end, all that was sent acknowledged (0 with --loop); 2 bad usage; 1 anything else.";
 
@@ -28,8 +30,12 @@ Exit code: 0 all acknowledged; 130 stopped before the end, all that was sent ack
 /// The file has the columns timestamp, status, count and maybe stream, in any order and not necessarily sorted by time. Each stream and minute becomes one
 /// message. Nothing depends on which side starts first: while Kafka is away, messages wait for it (message.timeout.ms, 10 minutes).
 #[derive(Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(version, after_help = AFTER_HELP, disable_help_subcommand = true)]
 pub struct Cli {
+    /// What to do instead of a replay.
+    #[command(subcommand)]
+    pub instead: Option<Instead>,
+
     /// The CSV file.
     #[arg(long, env = "CSV_PATH", value_name = "CSV_PATH", default_value = "sample_data/transactions.csv")]
     pub file: PathBuf,
@@ -112,6 +118,13 @@ pub struct Cli {
     otlp_endpoint: Option<String>,
 }
 
+/// What the program does instead of a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Instead {
+    /// Ask the replay that serves METRICS_ADDR for /health/live: exit code 0 if it is alive, else 1 and the reason, within 3 s
+    Healthcheck,
+}
+
 /// Where rebased time ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RebaseTime {
@@ -120,6 +133,19 @@ pub enum RebaseTime {
 }
 
 impl Cli {
+    /// What the flags of this process, then its environment, then the defaults say. Ends the process with a message if a
+    /// value is refused, and after `--help` and `--version`.
+    pub fn load() -> Self {
+        let command = Self::command().mut_args(|arg| without_empty_variable(arg, |name| std::env::var_os(name)));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Where a health check asks.
+    pub fn health_address(&self) -> anyhow::Result<SocketAddr> {
+        self.metrics_addr
+            .context("METRICS_ADDR is not set: set it as for the replay that is to be asked, such as 127.0.0.1:9101")
+    }
+
     /// What the telemetry is told.
     pub fn telemetry(&self) -> Settings {
         let default_format = if stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
@@ -129,7 +155,7 @@ impl Cli {
             log_filter: self.log_filter.clone(),
             log_format: self.log_format.unwrap_or(default_format),
             log_webhook: None,
-            otlp_endpoint: self.otlp_endpoint.clone().filter(|endpoint| !endpoint.is_empty()),
+            otlp_endpoint: self.otlp_endpoint.clone(),
         }
     }
 
@@ -157,10 +183,14 @@ impl Cli {
     }
 }
 
+/// `VAR=` in a compose file or an `.env` file means "not set"; to clap it is a value.
+fn without_empty_variable(arg: Arg, value_of: impl Fn(&OsStr) -> Option<OsString>) -> Arg {
+    let empty = arg.get_env().and_then(value_of).is_some_and(|value| value.is_empty());
+    if empty { arg.env(None::<&'static str>) } else { arg }
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Cli, String> {

@@ -5,17 +5,20 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
-use stream_processor::{Cli, execute};
+use common::probe;
+use stream_processor::{Cli, cli::Instead, execute};
 
 fn main() -> ExitCode {
-    start(&Cli::parse()).unwrap_or_else(|error| {
+    start(&Cli::load()).unwrap_or_else(|error| {
         let _ = writeln!(stderr(), "error: {error:#}");
         ExitCode::FAILURE
     })
 }
 
 fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if cli.instead == Some(Instead::Healthcheck) {
+        return probe::probe(cli.health_address()?, "/health/live", probe::TIMEOUT).map(|()| ExitCode::SUCCESS);
+    }
     let telemetry = common::init(cli.telemetry())?;
     let outcome = tokio::runtime::Runtime::new()?.block_on(execute(cli));
     telemetry.shutdown();

@@ -63,6 +63,30 @@ fn a_database_that_is_not_its_own_is_refused_with_a_reason_and_left_as_it_was() 
     assert_eq!(std::fs::read(&path).expect("readable"), before);
 }
 
+/// What `healthcheck` says of the service at this address: an environment as the service has it, with a token too.
+fn healthcheck(folder: &Path, address: &str) -> Output {
+    let mut command = program(folder);
+    command.env("HTTP_ADDR", address).env("API_TOKEN", "a-token-of-16-characters").env("LOG_FORMAT", "");
+    command.arg("healthcheck").output().expect("started")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_asks_the_running_service_and_opens_no_database() {
+    let (broker, folder, elsewhere) = (broker().await, folder(), folder());
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let address = app.url.strip_prefix("http://").expect("an address").to_owned();
+    let port = address.rsplit(':').next().expect("a port");
+    for asked in [address.clone(), format!("0.0.0.0:{port}")] {
+        let output = healthcheck(elsewhere.path(), &asked);
+        assert!(output.status.success() && said(&output).is_empty(), "{asked}: {}", said(&output));
+    }
+    app.stop().await.expect("a clean stop");
+    let output = healthcheck(elsewhere.path(), &address);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    assert!(said(&output).contains(&format!("http://{address}/health/ready cannot be asked")), "{}", said(&output));
+    assert!(!database(elsewhere.path()).exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_by_signal_is_clean_and_bounded_while_kafka_receiver_and_collector_hang() {
     common::install_tls_provider();

@@ -1,8 +1,8 @@
 //! The binary itself: exit codes and what is said where.
 
 use std::{
-    io::Write,
-    process::{Command, Output},
+    io::{BufRead, BufReader, Write},
+    process::{Command, Output, Stdio},
 };
 
 use embedded_kafka::EmbeddedKafka;
@@ -82,4 +82,56 @@ fn bad_usage_is_exit_code_2() {
     let (output, _, stderr) = run(&csv(TWO_STREAMS), &[], &[("STREAM_SPEED", "warp")]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr.contains("'warp'") && stderr.contains("STREAM_SPEED"), "{stderr}");
+}
+
+#[test]
+fn variables_that_are_set_to_nothing_count_as_not_set() {
+    let empty = [
+        "CSV_PATH",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "KAFKA_TOPIC",
+        "KAFKA_PROPERTIES",
+        "STREAM_SPEED",
+        "METRICS_ADDR",
+        "RUST_LOG",
+        "LOG_FORMAT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ]
+    .map(|name| (name, ""));
+    let (output, stdout, stderr) = run(&csv(TWO_STREAMS), &["--dry-run"], &empty);
+    assert!(output.status.success() && stdout.contains("Dry run"), "{stderr}");
+}
+
+/// Runs `healthcheck` with the address of the metrics, if any.
+fn healthcheck(metrics_addr: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stream-processor"));
+    let output = command.env_clear().env("METRICS_ADDR", metrics_addr).arg("healthcheck").output().expect("it runs");
+    assert!(output.stdout.is_empty());
+    (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+}
+
+#[test]
+fn a_health_check_asks_the_running_replay() {
+    let (code, said) = healthcheck("");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("METRICS_ADDR is not set"), "{said}");
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").to_string();
+    let file = csv(TWO_STREAMS);
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_stream-processor"))
+        .env_clear()
+        .env("METRICS_ADDR", &free)
+        // No broker there: the replay lives on, and waits.
+        .args(["--brokers", "127.0.0.1:9", "--file"])
+        .arg(file.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut log = BufReader::new(replay.stdout.take().expect("piped"));
+    log.read_line(&mut String::new()).expect("it says that Kafka cannot be reached");
+    assert_eq!(healthcheck(&free), (Some(0), String::new()));
+    replay.kill().and_then(|()| replay.wait()).expect("killed");
+    let (code, said) = healthcheck(&free);
+    assert_eq!(code, Some(1));
+    assert!(said.contains(&format!("http://{free}/health/live cannot be asked")), "{said}");
 }
