@@ -16,7 +16,8 @@ const APPLICATION_ID: i32 = 0x7478_6d6e;
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// The schema, step by step; `user_version` counts the steps taken. Steps are only ever added.
-const MIGRATIONS: &[&str] = &[r"
+const MIGRATIONS: &[&str] = &[
+    r"
 CREATE TABLE streams (
     id             INTEGER PRIMARY KEY,
     name           TEXT NOT NULL UNIQUE,
@@ -155,7 +156,17 @@ CREATE TABLE offsets (
     last_timestamp_ms INTEGER,
     PRIMARY KEY (cluster_id, topic, partition)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    r"
+-- Each filter of a list of alerts or deliveries finds what it asks for in the order of recording, however rare it is.
+CREATE INDEX alerts_by_severity ON alerts (severity, seq);
+CREATE INDEX alerts_by_status ON alerts (status_id, seq);
+CREATE INDEX alerts_suppressed ON alerts (seq) WHERE suppressed_by IS NOT NULL;
+CREATE INDEX alerts_from_evaluate ON alerts (seq) WHERE origin = 'evaluate';
+CREATE INDEX alerts_from_monitor ON alerts (seq) WHERE origin = 'monitor';
+CREATE INDEX deliveries_pending_by_id ON deliveries (id) WHERE state = 'pending';
+",
+];
 
 /// The database's path, and the lock that makes this process its only user for as long as it lives.
 pub(super) struct LockedPath {
