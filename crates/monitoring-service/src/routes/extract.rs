@@ -1,7 +1,7 @@
 //! What handlers take out of requests: JSON bodies, queries and ids, each refusal a problem that names the field, the
 //! value and the fix. Which fields there are is up to the routes.
 
-use std::{str::FromStr, time::Duration};
+use std::{convert::Infallible, str::FromStr, time::Duration};
 
 use axum::{
     RequestPartsExt as _,
@@ -108,6 +108,8 @@ fn explain_json<T: Fields>(body: &[u8]) -> Problem {
             Ok(()) => return Problem::new(Kind::Unparsable, "the body cannot be read twice alike").field("body"),
         },
     };
+    // A name that is only the client's says nothing about what is understood here.
+    let (field, value) = if fix_of::<T>(&field).is_some() { (field, value) } else { ("body".to_owned(), None) };
     let (kind, detail) = match error.classify() {
         Category::Data => (Kind::InvalidValue, format!("{field}: {error}")),
         Category::Syntax | Category::Eof | Category::Io => (Kind::Unparsable, format!("the body is not JSON: {error}")),
@@ -151,7 +153,10 @@ impl<T: Fields, S: Sync> FromRequestParts<S> for QueryParams<T> {
 fn parse_query<T: Fields>(query: &str) -> Result<T, Problem> {
     let deserializer = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let field = field_name(error.path());
+        let field = match field_name(error.path()) {
+            whole if whole == "body" => return given_twice::<T>(query),
+            field => field,
+        };
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
         let value = pairs.find(|(name, _)| *name == field).map(|(_, value)| value);
         Problem::new(Kind::InvalidValue, format!("{field}: {}", error.inner()))
@@ -161,6 +166,24 @@ fn parse_query<T: Fields>(query: &str) -> Result<T, Problem> {
     })
 }
 
+/// Why a query is wrong in none of its values: it has one of them twice.
+fn given_twice<T: Fields>(query: &str) -> Problem {
+    let times = |field: &str| url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == field).count();
+    let twice = T::FIELDS.iter().map(|(field, _)| *field).find(|field| times(field) > 1).unwrap_or("query");
+    Problem::new(Kind::InvalidValue, format!("{twice}: it is given more than once")).field(twice).fix("give it once")
+}
+
+/// The one parameter of a path, whatever it is; empty where it is not UTF-8.
+pub(super) struct PathText(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extract::<Path<String>>().await.map_or_else(|_| String::new(), |Path(text)| text)))
+    }
+}
+
 /// The `id` of a path such as `/alerts/{id}`.
 pub(super) struct PathId(pub(super) Uuid);
 
@@ -168,7 +191,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let text = parts.extract::<Path<String>>().await.map_or_else(|_| String::new(), |Path(text)| text);
+        let Ok(PathText(text)) = parts.extract::<PathText>().await;
         let id = Uuid::from_str(&text).map(Self);
         id.map_err(|_| Problem::invalid("id", &text, "id is not a UUID").fix("take the id from GET /alerts"))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::IntoResponse,
 };
@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use super::{
     AppState,
     error::{Kind, Problem},
-    extract::{Fields, QueryParams},
+    extract::{Fields, PathText, QueryParams},
     params::{self, Cursor, Limit, page},
     views::{AlertView, At, DeliveryView},
 };
@@ -140,7 +140,7 @@ struct ReplayView {
 /// Asks for a delivery again: 202, since it is sent by and by.
 pub(super) async fn replay(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
+    PathText(id): PathText,
 ) -> Result<impl IntoResponse, Problem> {
     let known = match id.parse::<i64>() {
         Ok(number) => state.store.replay_delivery(number, state.clock.now_ms()).await.map(|replay| (number, replay))?,
