@@ -114,6 +114,8 @@ fn explain_json<T: Fields>(body: &[u8]) -> Problem {
             Ok(()) => return Problem::new(Kind::Unparsable, "the body cannot be read twice alike").field("body"),
         },
     };
+    // A name that is only the client's says nothing about what is understood here.
+    let (field, value) = if fix_of::<T>(&field).is_some() { (field, value) } else { ("body".to_owned(), None) };
     let (kind, detail) = match error.classify() {
         Category::Data => (Kind::InvalidValue, format!("{field}: {error}")),
         Category::Syntax | Category::Eof | Category::Io => (Kind::Unparsable, format!("the body is not JSON: {error}")),
@@ -157,7 +159,10 @@ impl<T: Fields, S: Sync> FromRequestParts<S> for QueryParams<T> {
 fn parse_query<T: Fields>(query: &str) -> Result<T, Problem> {
     let deserializer = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let field = field_name(error.path());
+        let field = match field_name(error.path()) {
+            whole if whole == "body" => return given_twice::<T>(query),
+            field => field,
+        };
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
         let value = pairs.find(|(name, _)| *name == field).map(|(_, value)| value);
         Problem::new(Kind::InvalidValue, format!("{field}: {}", error.inner()))
@@ -165,6 +170,13 @@ fn parse_query<T: Fields>(query: &str) -> Result<T, Problem> {
             .field(field)
             .value(value.as_deref())
     })
+}
+
+/// Why a query is wrong in none of its values: it has one of them twice.
+fn given_twice<T: Fields>(query: &str) -> Problem {
+    let times = |field: &str| url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == field).count();
+    let twice = T::FIELDS.iter().map(|(field, _)| *field).find(|field| times(field) > 1).unwrap_or("query");
+    Problem::new(Kind::InvalidValue, format!("{twice}: it is given more than once")).field(twice).fix("give it once")
 }
 
 /// The `id` of a path such as `/alerts/{id}`.

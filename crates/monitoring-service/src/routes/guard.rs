@@ -1,4 +1,5 @@
-//! What every request passes: its id, the bound on requests at a time, the time limit, and the writing of problems.
+//! What every request passes: its token and id, the bound on requests at a time, the time limit, the writing of problems, and
+//! the headers that keep an answer what it is.
 //!
 //! One middleware instead of a stack of layers, so that the common path pays for one boxed future. It decides nothing
 //! about routes.
@@ -7,7 +8,10 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION},
+    http::{
+        HeaderMap, HeaderName, HeaderValue,
+        header::{AUTHORIZATION, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS},
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -61,9 +65,7 @@ impl Guard {
     /// Compares in constant time: what is compared are codes under the token itself, which nobody else can make.
     fn admits(&self, request: &Request) -> bool {
         let Some(expected) = &self.token else { return true };
-        let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        let shown = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, shown.trim().as_bytes()), MESSAGE);
+        let shown = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, shown_token(request.headers()).as_bytes()), MESSAGE);
         is_open(request.uri().path()) || hmac::verify(expected, MESSAGE, shown.as_ref()).is_ok()
     }
 
@@ -87,8 +89,19 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         problem.write(&mut response, &request_id);
     }
-    response.headers_mut().insert(REQUEST_ID, request_id);
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, request_id);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // How things stand is soon wrong, and nobody else's business. What does not change may say so itself.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// The token that is shown; empty where none is.
+fn shown_token(headers: &HeaderMap) -> &str {
+    let shown =
+        headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
+    shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token.trim())
 }
 
 /// Probes and scrapes must be answered above all when the service is busy; they are few and cheap.

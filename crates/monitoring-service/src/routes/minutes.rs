@@ -1,9 +1,9 @@
 //! Stored minutes: row by row, the newest ones, the share of each status, and series for charts with the band of what is usual.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, response::IntoResponse};
-use detection::{Minute, Severity, Status, Stream};
+use detection::{Minute, Severity, Status, Stream, ZScore};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::{IntoParams, ToSchema};
 
@@ -17,20 +17,20 @@ use super::{
     schema,
     views::{BaselineView, RowView},
 };
-use crate::store::{RowFilter, RowRecord};
+use crate::store::{RowFilter, RowRecord, SeriesFilter, SeriesPoint};
 
 /// Minutes of `/transactions/recent` where nobody says how many.
 const RECENT_MINUTES: u32 = 10;
 
-/// Rows that one series may be made of: three days of every status and some more.
-const MOST_ROWS: u32 = 50_000;
+/// Points that the series of one answer may have: three days of every status by the minute, and some more.
+const MOST_POINTS: usize = 50_000;
 
 /// What a series shows where no range is given: the day before the newest minute.
 const SERIES_MINUTES: i64 = 1440;
 
 const STATUS_FIX: &str = "use a status name: a-z, 0-9 and _, starting with a letter";
 const STEP_FIX: &str = "use whole minutes up to a day, such as 1m, 5m or 1h";
-const RANGE_FIX: &str = "give a shorter range, or one status";
+const RANGE_FIX: &str = "give a longer step, a shorter range, or one status";
 
 /// Which rows to list.
 #[derive(Deserialize, IntoParams)]
@@ -153,7 +153,7 @@ pub(super) async fn recent(
     let minutes = query.limit.map_or(RECENT_MINUTES, |Limit(minutes)| minutes);
     let known = state.store.known_minutes(&stream, None, minutes as usize).await?;
     let from = known.last().map(|oldest| oldest.minute);
-    let filter = RowFilter { stream: stream.clone(), from, limit: MOST_ROWS, ..RowFilter::default() };
+    let filter = RowFilter { stream: stream.clone(), from, limit: u32::MAX, ..RowFilter::default() };
     let rows = if from.is_some() { state.store.rows(filter).await? } else { Vec::new() };
     let mut minutes: Vec<MinuteView> = Vec::new();
     for row in rows {
@@ -335,46 +335,36 @@ pub(super) async fn series(
     let to = query.to.or(newest.map(|newest| newest.plus(1)));
     let to = to.unwrap_or_else(|| Minute::containing(state.clock.now()));
     let from = query.from.unwrap_or_else(|| to.plus(-SERIES_MINUTES));
-    let status = query.status.map(|status| status.to_string());
-    let filter = RowFilter {
-        stream: stream.clone(),
-        status,
-        from: Some(from),
-        to: Some(to),
-        before: None,
-        limit: MOST_ROWS + 1,
-    };
-    let rows = state.store.rows(filter).await?;
-    if rows.len() > MOST_ROWS as usize {
-        let detail = format!("the range from {from} to {to} holds more than {MOST_ROWS} rows");
-        return Err(Problem::invalid("from", &from.to_string(), detail).fix(RANGE_FIX));
-    }
     let Step(step_minutes) = query.step;
-    Ok(Json(SeriesView { stream, from, to, step_minutes, series: points(rows, step_minutes) }))
+    let filter = SeriesFilter {
+        stream: stream.clone(),
+        status: query.status.map(|status| status.to_string()),
+        from,
+        to,
+        step_minutes,
+        most_points: MOST_POINTS,
+    };
+    let Some(series) = state.store.series(filter).await? else {
+        let detail = format!("the range from {from} to {to} has more than {MOST_POINTS} points");
+        return Err(Problem::invalid("from", &from.to_string(), detail).fix(RANGE_FIX));
+    };
+    let series = series
+        .into_iter()
+        .map(|(status, points)| StatusSeriesView { status, points: points.into_iter().map(PointView::from).collect() });
+    Ok(Json(SeriesView { stream, from, to, step_minutes, series: series.collect() }))
 }
 
-/// Rows, newest first, as points, oldest first, of each status.
-fn points(rows: Vec<RowRecord>, step_minutes: i64) -> Vec<StatusSeriesView> {
-    let mut series: BTreeMap<String, Vec<PointView>> = BTreeMap::new();
-    for row in rows.into_iter().rev() {
-        let minute = Minute::from_epoch_minutes(row.minute.epoch_minutes().div_euclid(step_minutes) * step_minutes);
-        let points = series.entry(row.status).or_default();
-        match points.last_mut().filter(|last| last.minute == minute) {
-            Some(last) => {
-                last.count += u64::from(row.count);
-                last.minutes_known += 1;
-                last.severity = last.severity.max(row.verdict.severity);
-                (last.z_score, last.baseline) = (None, None);
-            }
-            None => points.push(PointView {
-                minute,
-                count: u64::from(row.count),
-                minutes_known: 1,
-                severity: row.verdict.severity,
-                z_score: row.verdict.z_score.filter(|_| step_minutes == 1).map(detection::ZScore::get),
-                baseline: (step_minutes == 1).then(|| row.verdict.baseline.into()),
-            }),
+impl From<SeriesPoint> for PointView {
+    fn from(point: SeriesPoint) -> Self {
+        let SeriesPoint { minute, count, minutes_known, severity, judged } = point;
+        let (baseline, z_score) = judged.unzip();
+        Self {
+            minute,
+            count,
+            minutes_known,
+            severity,
+            z_score: z_score.flatten().map(ZScore::get),
+            baseline: baseline.map(BaselineView::from),
         }
     }
-    series.into_iter().map(|(status, points)| StatusSeriesView { status, points }).collect()
 }

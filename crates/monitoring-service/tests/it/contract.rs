@@ -10,7 +10,6 @@ use std::{
 
 use detection::Minute;
 use monitoring_service::clock::Clock;
-use rdkafka::producer::Producer as _;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 

@@ -1,6 +1,7 @@
 //! The service from outside: an in-process broker before it, a receiver of alerts behind it, its HTTP API in between.
 
 mod alerts;
+mod clients;
 mod contract;
 mod doors;
 mod feed;
