@@ -13,6 +13,7 @@ mod minutes;
 mod params;
 mod queries;
 mod recovery;
+mod sending;
 mod silences;
 mod status;
 #[cfg(test)]
