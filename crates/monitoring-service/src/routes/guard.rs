@@ -20,7 +20,10 @@ use ring::hmac;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::error::{Kind, Problem};
+use super::{
+    error::{Kind, Problem},
+    sending::Sending,
+};
 use crate::config::ApiToken;
 
 /// Requests that are worked on at a time; more are refused at once.
@@ -28,6 +31,9 @@ const MAX_REQUESTS: usize = 256;
 
 /// Longest time from head to answer. Reading the body has its own, shorter limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of answers on their way to slow clients; an answer beyond that is refused.
+const MAX_ANSWERS_BYTES: usize = 64 << 20;
 
 /// What codes are made of to compare tokens by.
 const MESSAGE: &[u8] = b"api token";
@@ -41,6 +47,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Clone)]
 pub(super) struct Guard {
     permits: Arc<Semaphore>,
+    sending: Sending,
     timeout: Duration,
     token: Option<hmac::Key>,
 }
@@ -53,7 +60,8 @@ impl Default for Guard {
 
 impl Guard {
     pub(super) fn new(max_requests: usize, timeout: Duration) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max_requests)), timeout, token: None }
+        let sending = Sending::new(MAX_ANSWERS_BYTES);
+        Self { permits: Arc::new(Semaphore::new(max_requests)), sending, timeout, token: None }
     }
 
     /// The same, but callers must show this token.
@@ -78,7 +86,8 @@ impl Guard {
         let _permit = bounded.then(|| self.permits.try_acquire()).transpose().map_err(|_| overloaded())?;
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
         let answer = tokio::time::timeout(self.timeout, answer).await.map_err(|_| too_slow(self.timeout))?;
-        answer.map_err(|panic| panicked(&*panic))
+        let answer = answer.map_err(|panic| panicked(&*panic))?;
+        self.sending.bounded(answer).ok_or_else(overloaded)
     }
 }
 

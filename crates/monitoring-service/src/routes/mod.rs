@@ -16,6 +16,7 @@ mod params;
 mod queries;
 mod recovery;
 mod schema;
+mod sending;
 mod silences;
 mod status;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{Shutdown, TcpStream},
     process::{Child, Command, Stdio},
+    rc::Rc,
     time::Duration,
 };
 
@@ -23,23 +24,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SECRETS: [&str; 4] = ["correct-horse-battery", "hunter2", "hook-path-secret", "a-guess-at-the-token"];
 
 /// The program on a database of its own. Killed when dropped.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     address: String,
-    folder: TempDir,
+    folder: Rc<TempDir>,
 }
 
 impl Program {
     /// Starts it with a receiver of alerts whose address is secret, and with these variables.
     fn start(more: &[(&str, &str)]) -> Self {
-        let folder = folder();
+        Self::start_on(Rc::new(folder()), "http://user:hunter2@127.0.0.1:9/hook-path-secret", more)
+    }
+
+    /// Starts it on the database in this folder, with this receiver of alerts.
+    pub(crate) fn start_on(folder: Rc<TempDir>, receiver: &str, more: &[(&str, &str)]) -> Self {
         let log = File::create(folder.path().join("log")).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
         command.env_clear().env("DATABASE_PATH", database(folder.path())).env("HTTP_ADDR", "127.0.0.1:0");
         command.env("RUST_LOG", "debug,librdkafka=off").env("LOG_FORMAT", "json");
         // Nothing listens on port 9 of this machine.
-        command.env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9");
-        command.env("ALERT_WEBHOOK_URL", "http://user:hunter2@127.0.0.1:9/hook-path-secret").envs(more.iter().copied());
+        command.env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9").env("ALERT_WEBHOOK_URL", receiver);
+        command.envs(more.iter().copied());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log).stdin(Stdio::null());
         let mut program = Self { child: command.spawn().expect("started"), address: String::new(), folder };
         while program.address.is_empty() {
@@ -87,12 +92,12 @@ impl Program {
         (!answer.is_empty()).then(|| Answer::parse(&answer))
     }
 
-    fn get(&self, target: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn get(&self, target: impl AsRef<[u8]>) -> Answer {
         self.send(&[b"GET ", target.as_ref(), b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"].concat())
             .expect("an answer")
     }
 
-    fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
         let body = body.as_ref();
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{JSON}content-length: {}\r\n\r\n",
@@ -102,7 +107,7 @@ impl Program {
     }
 
     /// Asks it to stop, and looks at what it said and counted all the while.
-    fn finish(mut self, token: &str) {
+    pub(crate) fn finish(mut self, token: &str) {
         let authorization = format!("authorization: Bearer {token}\r\n");
         let request = format!("GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{authorization}\r\n");
         let metrics = self.send(request.as_bytes()).expect("it still serves");
@@ -134,10 +139,10 @@ fn served_at(line: &str) -> Option<String> {
 
 const JSON: &str = "content-type: application/json\r\n";
 
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: HashMap<String, String>,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
@@ -316,14 +321,7 @@ fn every_instant_is_understood_or_refused_with_the_fix() {
         program.post("/alerts/evaluate", format!(r#"{{"status":"failed","count":0,"timestamp":"{timestamp}"}}"#))
     };
     for route in TIMED {
-        for known in [
-            "0000-01-01T00:00Z",
-            "-000001-06-01T00:00Z",
-            "-009999-01-03T00:00Z",
-            "1970-01-01T00:00Z",
-            "9999-12-30T21:59Z",
-            "2025-06-30T23:59:60Z",
-        ] {
+        for known in ["0000-01-01T00:00Z", "1970-01-01T00:00Z", "9999-12-30T21:59Z", "2025-06-30T23:59:60Z"] {
             let (target, year) = (route.replace('@', known), known);
             let answer = program.get(&target);
             // Understood; a range may all the same be empty, too long or the wrong way round.
@@ -341,7 +339,7 @@ fn every_instant_is_understood_or_refused_with_the_fix() {
             "10000-01-01T00:00Z",
             "%2B010000-01-01T00:00Z",
             "-1-01-01T00:00Z",
-            "-010000-01-01T00:00Z",
+            "-000001-12-31T23:59Z",
             "2025-02-30T00:00Z",
             "2025-07-12T24:00Z",
             "2025-07-12T13:45%2B99:00",
@@ -362,7 +360,7 @@ fn every_instant_is_understood_or_refused_with_the_fix() {
             program.get(route.replace('@', unknown)).is_about(422, field, &route.replace('@', unknown));
         }
     }
-    for known in ["0000-01-01T00:00Z", "-009999-01-03T00:00Z"] {
+    for known in ["0000-01-01T00:00Z", "1969-12-31T23:59Z"] {
         assert_eq!(store(known).status, 200, "{known}");
     }
     for unknown in ["9999-12-30T21:59Z", "10000-01-01T00:00Z", "-1-01-01T00:00Z", "", "2025-02-30T00:00Z"] {
@@ -414,7 +412,7 @@ fn every_bad_parameter_names_the_field_and_the_fix() {
     ] {
         program.get(target).is_about(422, field, target);
     }
-    for (id, status) in [("%ff", 404), ("-1", 404), ("99999999999999999999999", 404), ("%00", 404), ("%3Cb%3E", 404)] {
+    for (id, status) in [("%ff", 422), ("-1", 404), ("99999999999999999999999", 422), ("%00", 422), ("%3Cb%3E", 422)] {
         program.post(&format!("/deliveries/{id}/replay"), "").is_about(status, "id", id);
     }
     for cursor in ["p0", "p7fffffffffffffff"] {

@@ -9,6 +9,7 @@ mod harness;
 mod kill;
 mod lifecycle;
 mod messages;
+mod receivers;
 mod refresh;
 mod silence;
 mod storage;
