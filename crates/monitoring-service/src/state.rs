@@ -144,8 +144,8 @@ impl Task {
     }
 }
 
-/// A task without a sign of life for this long is hung.
-const HUNG_AFTER_MS: i64 = 60_000;
+/// A task without a sign of life for this long is hung, milliseconds.
+pub const HUNG_AFTER_MS: i64 = 60_000;
 
 /// When each task last showed a sign of life.
 #[derive(Clone, Debug)]

@@ -18,12 +18,9 @@ use super::{
     views::At,
 };
 use crate::{
-    state::{Feed, Task},
+    state::{Feed, HUNG_AFTER_MS, Task},
     store::{OutboxState, StoreError},
 };
-
-/// A task without a sign of life for this long is hung.
-const HUNG_AFTER_MS: i64 = 60_000;
 
 /// A loss of offsets is a worry for this long.
 const GAP_FRESH_MS: i64 = 3_600_000;
@@ -184,10 +181,9 @@ struct ProbeView {
     responses((status = 200, description = "Its tasks show signs of life", body = ProbeView), openapi::Probe)
 )]
 pub(super) async fn live(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
-    let (task, still_ms) = state.heartbeats.stillest(state.clock.now_ms());
-    if still_ms < HUNG_AFTER_MS {
+    let Some((task, still_ms)) = state.heartbeats.hung(state.clock.now_ms()) else {
         return Ok(Json(ProbeView { status: "alive" }));
-    }
+    };
     let detail = format!("the task {} has shown no sign of life for {} s", task.name(), still_ms / 1000);
     Err(Problem::new(Kind::Unavailable, detail).fix("restart the service"))
 }
