@@ -20,7 +20,7 @@ use super::{Args, Connection, ROWS_A_MESSAGE, Service, Topic, now, produce, prod
 const MINUTES: u64 = 90 * 1440;
 
 /// Messages of the backlog that is consumed while queries run.
-const FLOOD: u64 = 3_000_000;
+const FLOOD: u64 = 1_000_000;
 
 /// A status of one minute in this many.
 const RARE: u64 = 20_000;
@@ -62,8 +62,9 @@ fn of(args: &Args, streams: u64) -> anyhow::Result<()> {
     fill(0, MINUTES)?;
     let folder = Rc::new(tempfile::tempdir()?);
     let receiver = receiver()?;
-    let start = |folder, more| Service::start_on(folder, &args.brokers, &topic.name, more);
-    let mut service = start(Rc::clone(&folder), &[("ALERT_WEBHOOK_URL", &*receiver), ("RETENTION", "36500d")])?;
+    let start = |folder, more: &[(&str, &str)]| Service::start_on(folder, &args.brokers, &topic.name, more);
+    let paged = [("ALERT_WEBHOOK_URL", &*receiver), ("RETENTION", "36500d")];
+    let mut service = start(Rc::clone(&folder), &paged)?;
     service.until_ready()?;
     service.until_stored(MINUTES)?;
     say(&format!("queries: 90 days, {} rows in {streams} stream(s); load {}", MINUTES * ROWS_A_MESSAGE, load()?))?;

@@ -1,6 +1,6 @@
 //! Reading stored minutes row by row: lists, and what one row says.
 
-use detection::{Baseline, Minute, Severity, Verdict, ZScore};
+use detection::{Baseline, Minute, Monitored, Severity, Verdict, ZScore};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -86,6 +86,16 @@ impl Store {
         self.read(move |sql| rows(sql, &filter)).await
     }
 
+    /// Rows, newest first, and the place from which to look on where not all minutes were looked at: a page of a status that is
+    /// not monitored is looked for in 30 days of minutes.
+    pub async fn rows_of_page(&self, filter: RowFilter) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
+        self.read(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            rows_of_a_stretch(&sql, &filter)
+        })
+        .await
+    }
+
     /// What is stored about one minute and status of a stream; none of an unknown stream.
     pub async fn explained(&self, stream: &str, minute: Minute, status: &str) -> Result<Option<Explained>, StoreError> {
         let (stream, status) = (stream.to_owned(), status.to_owned());
@@ -115,16 +125,14 @@ fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreErr
             known => known,
         },
     };
-    let to = filter.to.map_or(i64::MAX, Minute::epoch_minutes);
-    let (before_minute, before_status) = filter.before.map_or((i64::MAX, i64::MAX), of_place);
+    let (_, before_status) = filter.before.map_or((i64::MAX, i64::MAX), of_place);
     let mut statement = sql.prepare_cached(ROWS[usize::from(status_id.is_some())])?;
     let rows = statement.query_map(
         params![
             stream_id,
             filter.from.map_or(i64::MIN, Minute::epoch_minutes),
-            // The index leads to one bound of the minute only: the lower one of the two.
-            to.min(before_minute.saturating_add(1)),
-            before_minute,
+            filter.end(status_id),
+            filter.before.map_or(i64::MAX, |before| of_place(before).0),
             before_status,
             status_id,
             filter.limit
@@ -134,13 +142,48 @@ fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreErr
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Rows as [`rows`], of a status that is not monitored from a stretch of minutes only; and where that leaves minutes that were
+/// not looked at, the place from which to go on.
+fn rows_of_a_stretch(sql: &Connection, filter: &RowFilter) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
+    let rare = filter.status.as_ref().is_some_and(|status| Monitored::from_name(status).is_none());
+    let mut newest = sql.prepare_cached("SELECT newest_minute FROM streams WHERE name = ?1")?;
+    let newest: Option<i64> = newest.query_row([&filter.stream], |row| row.get(0)).optional()?;
+    let Some(newest) = newest.filter(|_| rare) else { return Ok((rows(sql, filter)?, None)) };
+    let stretch = Minute::from_epoch_minutes(filter.end(None).min(newest + 1).saturating_sub(STRETCH_MINUTES));
+    let from = filter.from.unwrap_or(Minute::from_epoch_minutes(i64::MIN));
+    let found = rows(sql, &RowFilter { from: Some(from.max(stretch)), ..filter.clone() })?;
+    if found.len() >= filter.limit as usize || from >= stretch {
+        return Ok((found, None));
+    }
+    let older =
+        sql.prepare_cached(OLDER)?.exists(params![filter.stream, from.epoch_minutes(), stretch.epoch_minutes()])?;
+    Ok((found, older.then(|| place(stretch, 0))))
+}
+
+/// Minutes that one page of a status is looked for in: rows of one that is not monitored may be few and far between.
+const STRETCH_MINUTES: i64 = 30 * 1440;
+
+pub(super) const OLDER: &str = "SELECT 1 FROM minute_counts WHERE stream_id = (SELECT id FROM streams WHERE name = ?1)
+     AND minute >= ?2 AND minute < ?3";
+
+impl RowFilter {
+    /// Before this minute all rows are. The index leads to one bound of the minute only, so it is the lower one of the two;
+    /// of one status, that is all that a cursor says.
+    fn end(&self, status_id: Option<i64>) -> i64 {
+        let (before_minute, before_status) = self.before.map_or((i64::MAX, i64::MAX), of_place);
+        let with_its_minute = status_id.is_none_or(|status_id| status_id < before_status);
+        let to = self.to.map_or(i64::MAX, Minute::epoch_minutes);
+        to.min(before_minute.saturating_add(i64::from(with_its_minute)))
+    }
+}
+
 /// A macro because statements are constants, so that a test can ask for their plans.
 macro_rules! rows_of {
     ($status:literal) => {
         concat!(
             "SELECT minute, status_id, name, count, implied, severity, direction, window_minutes, mean, std_dev, judged_count
              FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id
-             WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND (minute, status_id) < (?4, ?5)",
+             WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3",
             $status,
             " ORDER BY minute DESC, status_id DESC LIMIT ?7"
         )
@@ -149,7 +192,8 @@ macro_rules! rows_of {
 
 /// Of every status, and of one. Every minute has a row of each monitored status, so that a page of one is near; another
 /// status may be anywhere, and is looked for by its number alone.
-pub(super) const ROWS: [&str; 2] = [rows_of!(" AND ?6 IS NULL"), rows_of!(" AND status_id = ?6")];
+pub(super) const ROWS: [&str; 2] =
+    [rows_of!(" AND (minute, status_id) < (?4, ?5) AND ?6 IS NULL"), rows_of!(" AND status_id = ?6")];
 
 fn read(row: &Row<'_>) -> rusqlite::Result<RowRecord> {
     let (baseline, z_score) = judged(row)?;

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    AlertFilter, AlertRecord, DeliveryFilter, IngestCommit, OffsetAdvance, Origin, Paging, Retention, Store,
+    AlertFilter, AlertRecord, DeliveryFilter, IngestCommit, OffsetAdvance, Origin, Paging, Retention, RowFilter, Store,
     StoreError, StoredOffset, alerts, minutes, outbox, queries, ranges,
 };
 
@@ -200,6 +200,33 @@ fn pruning_keeps_what_is_younger_than_the_retention_of_its_stream() {
     assert_eq!(wait(store.alerts(AlertFilter { limit: 10, ..AlertFilter::default() })).len(), 1);
 }
 
+#[test]
+fn a_page_of_a_rare_status_looks_at_a_month_and_says_where_to_go_on() {
+    let (store, _folder) = open();
+    let mut monitor = Monitor::new(Policy::default());
+    let rare = StatusCount { status: detection::Status::parse("chargeback").expect("a name"), count: 3 };
+    for (minute, counts) in [(0, vec![rare.clone()]), (70_000, vec![]), (100_000, vec![rare])] {
+        let minute = Minute::from_epoch_minutes(minute);
+        let batch = TransactionBatch::try_new(Stream::default(), minute, counts).expect("no status twice");
+        commit(&store, vec![monitor.observe(batch, &[])], 0);
+    }
+    let (mut filter, mut pages) =
+        (RowFilter { stream: "default".into(), limit: 10, ..RowFilter::default() }, Vec::new());
+    filter.status = Some("chargeback".into());
+    loop {
+        let (rows, next) = wait(store.rows_of_page(filter.clone()));
+        pages.push(rows.iter().map(|row| row.minute.epoch_minutes()).collect::<Vec<_>>());
+        let Some(next) = next else { break };
+        filter.before = Some(next);
+    }
+    assert_eq!(pages, [vec![100_000], vec![], vec![0]]);
+    let of_monitored = RowFilter { status: Some("denied".into()), before: None, ..filter.clone() };
+    assert_eq!(wait(store.rows_of_page(of_monitored)).0.len(), 3, "they are in every minute");
+    let bounded = RowFilter { from: Some(Minute::from_epoch_minutes(90_000)), before: None, ..filter };
+    let (rows, next) = wait(store.rows_of_page(bounded));
+    assert_eq!((rows.len(), next), (1, None), "nothing older was asked for");
+}
+
 fn plan(connection: &Connection, sql: &str) -> String {
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
     // What is not bound is NULL, and does not matter to a plan.
@@ -219,7 +246,8 @@ fn the_queries_that_matter_use_indexes() {
          AND suppressed_by IS NULL ORDER BY seq DESC LIMIT 1",
         "SELECT * FROM deliveries WHERE state = 'pending' AND next_attempt_at_ms <= 5 ORDER BY next_attempt_at_ms, id LIMIT 4",
     ];
-    let ranges = [ranges::TOTALS, ranges::VERDICTS].into_iter().chain(ranges::SERIES).chain(minutes::ROWS);
+    let ranges =
+        [ranges::TOTALS, ranges::VERDICTS, minutes::OLDER].into_iter().chain(ranges::SERIES).chain(minutes::ROWS);
     for sql in known.into_iter().chain(ranges) {
         let plan = plan(sql);
         assert!(plan.contains("SEARCH") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");

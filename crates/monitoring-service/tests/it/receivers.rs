@@ -29,8 +29,16 @@ fn say_for_ever(mut stream: TcpStream, start: &str, again: &str) {
     }
 }
 
+/// Closes without a farewell.
+fn reset(stream: TcpStream) {
+    stream.set_nonblocking(true).expect("set");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let _entered = runtime.enter();
+    tokio::net::TcpStream::from_std(stream).and_then(|stream| stream.set_zero_linger()).expect("set");
+}
+
 /// Each behaviour, and how the delivery then stands: its state, the status of the answer, and a part of what went wrong.
-const RECEIVERS: [(&str, Behaviour, &str, Option<u16>, &str); 12] = [
+const RECEIVERS: [(&str, Behaviour, &str, Option<u16>, &str); 13] = [
     ("takes it", |s| say(s, "HTTP/1.1 204 No Content\r\n\r\n"), "delivered", Some(204), ""),
     ("fails", |s| say(s, "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"), "pending", Some(500), "answered 500"),
     (
@@ -48,6 +56,7 @@ const RECEIVERS: [(&str, Behaviour, &str, Option<u16>, &str); 12] = [
         "answered 301",
     ),
     ("is gone for good", |s| say(s, "HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"), "dead", Some(410), "410"),
+    ("resets", reset, "pending", None, "cannot be reached"),
     ("hangs up", drop, "pending", None, "cannot be reached"),
     ("hangs up within its head", |s| say(s, "HTTP/1.1 200 OK\r\ncontent-le"), "pending", None, "cannot be reached"),
     ("speaks something else", |s| say(s, "220 mail.example ESMTP\r\n"), "pending", None, "cannot be reached"),
