@@ -22,8 +22,8 @@ use tokio::{
 /// Answers up to this length are not counted: the number of connections bounds them.
 const SMALL_BYTES: u64 = 64 * 1024;
 
-/// What is handed to the socket at a time. When the last of it is, the rest of the answer is not held any more.
-const PIECE_BYTES: usize = 16 * 1024;
+/// What is handed to the connection at a time, as a copy: a piece on its way must not hold the whole.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// The longest that a client may take over an answer that is counted.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -82,7 +82,8 @@ impl HttpBody for Counted {
             }
         }
         let bytes = self.piece.len().min(PIECE_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(self.piece.split_to(bytes)))))
+        let piece = Bytes::copy_from_slice(&self.piece.split_to(bytes));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
