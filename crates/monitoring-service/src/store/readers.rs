@@ -1,10 +1,9 @@
-//! The read-only connections: how many queries run at a time, how one ends that nobody waits for any more, and how they make
-//! way while the write-ahead log is emptied. Otherwise no query waits for the writer, nor the writer for a query.
+//! The read-only connections: how many queries run at a time, and how one ends that nobody waits for any more. No query waits
+//! for the writer, nor the writer for a query, but to start the write-ahead log anew (see `writer`).
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rusqlite::{Connection, InterruptHandle};
@@ -17,12 +16,6 @@ const READERS: usize = 4;
 
 /// Of them, those over ranges of any length: the rest is left to pages, probes and deliveries, which are quick.
 const LONG_READERS: usize = 2;
-
-/// The longest that a query waits for the write-ahead log to be emptied. The writer may have nothing to do, and never do it.
-const LONGEST_WAIT: Duration = Duration::from_millis(100);
-
-/// The longest that the writer waits for interrupted queries to end.
-const LONGEST_STOP: Duration = Duration::from_secs(1);
 
 /// How much a query may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,15 +32,7 @@ pub(super) struct Readers {
     places: Arc<Semaphore>,
     long_places: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
-    turnstile: Mutex<Turnstile>,
-    turned: Condvar,
-}
-
-/// The queries that run, and whether more may begin.
-#[derive(Default)]
-struct Turnstile {
-    running: Vec<Arc<InterruptHandle>>,
-    closed: bool,
+    running: Mutex<Vec<Arc<InterruptHandle>>>,
 }
 
 /// A query that runs, on its way out also where it panics.
@@ -59,10 +44,9 @@ struct Inside<'a> {
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        // First: from here on its connection may be another query's.
+        // From here on its connection may be another query's.
         self.waiting.end();
-        lock(&self.readers.turnstile).running.retain(|running| !Arc::ptr_eq(running, &self.interrupt));
-        self.readers.turned.notify_all();
+        lock(&self.readers.running).retain(|running| !Arc::ptr_eq(running, &self.interrupt));
     }
 }
 
@@ -79,8 +63,7 @@ impl Readers {
             places: Arc::new(Semaphore::new(READERS)),
             long_places: Arc::new(Semaphore::new(LONG_READERS)),
             idle: Mutex::default(),
-            turnstile: Mutex::default(),
-            turned: Condvar::new(),
+            running: Mutex::default(),
         }
     }
 
@@ -108,42 +91,22 @@ impl Readers {
             let inside = self.enter(connection.get_interrupt_handle(), waiting);
             if waiting.begin(&inside.interrupt) { query(&connection) } else { Err(StoreError::Closed) }
         };
-        lock(&self.idle).push(connection);
+        // An interrupt can hit the end of a transaction too: one that is still open must not be the next query's.
+        if connection.is_autocommit() {
+            lock(&self.idle).push(connection);
+        }
         result
     }
 
     fn enter<'a>(&'a self, interrupt: InterruptHandle, waiting: &'a Waiting) -> Inside<'a> {
         let interrupt = Arc::new(interrupt);
-        let turnstile = lock(&self.turnstile);
-        let opened = self.turned.wait_timeout_while(turnstile, LONGEST_WAIT, |turnstile| turnstile.closed);
-        let (mut turnstile, _) = opened.unwrap_or_else(PoisonError::into_inner);
-        turnstile.closed = false;
-        turnstile.running.push(Arc::clone(&interrupt));
+        lock(&self.running).push(Arc::clone(&interrupt));
         Inside { readers: self, interrupt, waiting }
     }
 
-    /// Lets no more queries begin for a while, and does `work` if none runs; with `at_once`, those that run are interrupted
-    /// first. Gives what came of it; none: some still run, so that it must be asked for again.
-    pub(super) fn when_quiet<T>(&self, at_once: bool, work: impl FnOnce() -> T) -> Option<T> {
-        let mut turnstile = lock(&self.turnstile);
-        turnstile.closed = true;
-        if at_once {
-            turnstile.running.iter().for_each(|running| running.interrupt());
-            let ended = self.turned.wait_timeout_while(turnstile, LONGEST_STOP, |turnstile| {
-                // Again and again: one that was between two statements was not troubled.
-                turnstile.running.iter().for_each(|running| running.interrupt());
-                !turnstile.running.is_empty()
-            });
-            turnstile = ended.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if !turnstile.running.is_empty() {
-            return None;
-        }
-        let done = work();
-        turnstile.closed = false;
-        drop(turnstile);
-        self.turned.notify_all();
-        Some(done)
+    /// Interrupts the queries that run. One that is just between two statements is not troubled.
+    pub(super) fn interrupt(&self) {
+        lock(&self.running).iter().for_each(|running| running.interrupt());
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Jobs that wait together are committed together; if that fails, each is tried alone, so that one job's fault is not another's.
 //!
-//! SQLite starts the write-ahead log anew only at a moment without a query. Where queries leave none, the log grows, so from
-//! a limit on the writer makes such a moment.
+//! SQLite starts the write-ahead log anew by itself, but only at a moment without a query. Where queries leave none the log would
+//! grow, so from a size on the writer waits for such a moment, and in the end interrupts them.
 
 use std::{
     collections::HashMap,
@@ -16,6 +16,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{StoreError, readers::Readers};
+use crate::clock::Stopwatch;
 
 /// Jobs that may wait; more make their senders wait.
 const QUEUE: usize = 1024;
@@ -26,18 +27,23 @@ const MOST_GROUPED: usize = 64;
 /// How long a statement waits for another program that holds the database: the default of rusqlite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sizes of the write-ahead log, in bytes.
+/// When the writer starts the write-ahead log anew.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WalLimits {
-    /// From here on no query begins until those that run have ended and the log is empty.
-    pub(super) make_way: u64,
-    /// From here on those that run are interrupted.
-    pub(super) interrupt: u64,
+    /// From this many bytes on it waits for the queries that run. Others may begin: they need the log no more.
+    pub(super) restart_bytes: u64,
+    /// From this many bytes on it interrupts those that run.
+    pub(super) interrupt_bytes: u64,
+    /// The longest that it waits.
+    pub(super) wait: Duration,
+    /// The time between two tries: another program may read, and never end.
+    pub(super) retry: Duration,
 }
 
 impl Default for WalLimits {
     fn default() -> Self {
-        Self { make_way: 64 << 20, interrupt: 256 << 20 }
+        let (wait, retry) = (Duration::from_millis(100), Duration::from_secs(1));
+        Self { restart_bytes: 64 << 20, interrupt_bytes: 256 << 20, wait, retry }
     }
 }
 
@@ -131,8 +137,8 @@ pub struct Writer {
     readers: Arc<Readers>,
     wal: PathBuf,
     limits: WalLimits,
-    /// By how much the limits are exceeded because another program reads the database: there is nothing to be done about it.
-    excess: u64,
+    /// Since the last try to start the log anew.
+    tried: Option<Stopwatch>,
 }
 
 impl Writer {
@@ -141,7 +147,7 @@ impl Writer {
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
         let (ids, limits) = (Ids::default(), WalLimits::default());
-        (Self { connection, ids, jobs, readers, wal: wal.into(), limits, excess: 0 }, WriterHandle(sender))
+        (Self { connection, ids, jobs, readers, wal: wal.into(), limits, tried: None }, WriterHandle(sender))
     }
 
     /// The same with other limits of the write-ahead log.
@@ -160,20 +166,27 @@ impl Writer {
         }
     }
 
-    /// Empties the write-ahead log where it has become too long. Failing is no fault: the next commit tries again.
+    /// Starts the write-ahead log anew where it has become too long. Failing is no fault: it is tried again.
     fn bound_wal(&mut self) {
-        let length = self.wal.metadata().map_or(0, |file| file.len()).saturating_sub(self.excess);
-        if length < self.limits.make_way {
+        let bytes = self.wal.metadata().map_or(0, |file| file.len());
+        let just_tried = self.tried.as_ref().is_some_and(|tried| tried.elapsed() < self.limits.retry);
+        if bytes < self.limits.restart_bytes || just_tried {
             return;
         }
-        let connection = &self.connection;
-        let emptied = self.readers.when_quiet(length >= self.limits.interrupt, || empty_wal(connection));
-        match emptied {
-            // Another program reads: it must not be waited for again and again.
-            Some(Ok(false) | Err(_)) => self.excess += length,
-            Some(Ok(true)) => self.excess = 0,
-            None => {}
+        if bytes >= self.limits.interrupt_bytes {
+            self.readers.interrupt();
         }
+        if let Err(error) = self.empty_wal() {
+            tracing::warn!(%error, bytes, "the write-ahead log cannot be emptied now");
+        }
+        self.tried = Some(Stopwatch::start());
+    }
+
+    fn empty_wal(&self) -> rusqlite::Result<()> {
+        self.connection.busy_timeout(self.limits.wait)?;
+        let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.connection.busy_timeout(BUSY_TIMEOUT)?;
+        emptied
     }
 
     fn commit_all(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
@@ -209,12 +222,4 @@ impl Writer {
         }
         Ok(sql.commit()?)
     }
-}
-
-/// True if the write-ahead log is empty now; false if another program stands in the way.
-fn empty_wal(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.busy_timeout(Duration::ZERO)?;
-    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(!busy?)
 }

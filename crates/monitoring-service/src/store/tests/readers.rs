@@ -8,6 +8,7 @@ use std::{
     },
     task::{Context, Poll, Waker},
     thread,
+    time::Duration,
 };
 
 use super::*;
@@ -84,8 +85,9 @@ async fn long_looks_hold_up_neither_commits_nor_pages_and_end_with_those_who_wai
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn queries_make_way_before_the_write_ahead_log_grows_without_bound() {
-    let limits = WalLimits { make_way: 64 << 10, interrupt: 512 << 10 };
+async fn a_query_is_interrupted_before_the_write_ahead_log_grows_without_bound() {
+    let (wait, retry) = (Duration::from_millis(1), Duration::ZERO);
+    let limits = WalLimits { restart_bytes: 64 << 10, interrupt_bytes: 512 << 10, wait, retry };
     let (store, _folder) = open_with(limits);
     let (begun, has_begun) = mpsc::channel();
     let mut look = pin!(store.read(move |sql| {
@@ -104,16 +106,16 @@ async fn queries_make_way_before_the_write_ahead_log_grows_without_bound() {
         };
         (0..500).map(write).max().expect("some")
     });
-    let one_commit = 64 << 10;
-    assert!((limits.interrupt..limits.interrupt + one_commit).contains(&largest), "{largest}");
-    assert!(wal_bytes(&store) < limits.make_way + one_commit, "it was emptied");
+    assert!(largest < 2 * limits.interrupt_bytes, "{largest}");
+    assert!(wal_bytes(&store) < 2 * limits.restart_bytes, "it was emptied");
     let Err(StoreError::Unavailable(why)) = look.await else { panic!("interrupted") };
     assert!(why.contains("interrupted"), "{why}");
 }
 
 #[test]
-fn queries_that_leave_no_moment_between_them_are_made_to() {
-    let limits = WalLimits { make_way: 256 << 10, interrupt: 1 << 30 };
+fn queries_that_leave_no_moment_between_them_are_waited_for() {
+    let (wait, retry) = (Duration::from_secs(1), Duration::ZERO);
+    let limits = WalLimits { restart_bytes: 256 << 10, interrupt_bytes: 1 << 30, wait, retry };
     let (store, _folder) = open_with(limits);
     let (mut monitor, stop) = (Monitor::new(Policy::default()), AtomicBool::new(false));
     let largest = thread::scope(|scope| {
@@ -137,17 +139,16 @@ fn queries_that_leave_no_moment_between_them_are_made_to() {
 }
 
 #[test]
-fn another_program_that_reads_holds_up_nothing() {
-    let limits = WalLimits { make_way: 64 << 10, interrupt: 128 << 10 };
+fn another_program_that_reads_only_lets_the_log_grow() {
+    let (wait, retry) = (Duration::from_millis(1), Duration::ZERO);
+    let limits = WalLimits { restart_bytes: 64 << 10, interrupt_bytes: 128 << 10, wait, retry };
     let (store, _folder) = open_with(limits);
     let mut monitor = fill(&store, 100);
     let other = raw(&store);
     other.execute_batch("BEGIN; SELECT count(*) FROM minute_counts").expect("its snapshot is taken");
-    let watch = crate::clock::Stopwatch::start();
     (100..300).for_each(|minute| write_minute(&store, &mut monitor, minute));
-    assert!(wal_bytes(&store) > limits.interrupt, "it can only grow");
-    assert!(watch.elapsed() < std::time::Duration::from_secs(4), "no commit waited for it: {:?}", watch.elapsed());
+    assert!(wal_bytes(&store) > limits.interrupt_bytes, "it can only grow");
     drop(other);
-    (300..600).for_each(|minute| write_minute(&store, &mut monitor, minute));
-    assert!(wal_bytes(&store) < 1 << 20, "{}", wal_bytes(&store));
+    (300..310).for_each(|minute| write_minute(&store, &mut monitor, minute));
+    assert!(wal_bytes(&store) < 2 * limits.restart_bytes, "{}", wal_bytes(&store));
 }
