@@ -63,14 +63,19 @@ impl FromStr for Minute {
     /// RFC 3339 with a zone, or a date and time without one, which is UTC; `T` or a space between, seconds optional. No
     /// year before 0000.
     fn from_str(text: &str) -> Result<Self, MinuteError> {
-        // Shorter than "2025-07-12 13:45" is a date or an hour, which names no minute.
-        let parsed = match text.len() {
-            ..16 => None,
-            _ => Timestamp::from_str(text).or_else(|_| TimeZone::UTC.to_timestamp(DateTime::from_str(text)?)).ok(),
-        };
-        let minute = parsed.map(Self::containing).filter(|minute| *minute >= YEAR_ZERO);
-        minute.ok_or_else(|| MinuteError(text.chars().take(80).collect()))
+        instant(text).map(Self::containing)
     }
+}
+
+/// The instant that a timestamp names, in any of the forms of [`Minute`].
+pub fn instant(text: &str) -> Result<Timestamp, MinuteError> {
+    // Shorter than "2025-07-12 13:45" is a date or an hour, which names no minute.
+    let parsed = match text.len() {
+        ..16 => None,
+        _ => Timestamp::from_str(text).or_else(|_| TimeZone::UTC.to_timestamp(DateTime::from_str(text)?)).ok(),
+    };
+    let known = parsed.filter(|instant| Minute::containing(*instant) >= YEAR_ZERO);
+    known.ok_or_else(|| MinuteError(text.chars().take(80).collect()))
 }
 
 impl fmt::Display for Minute {

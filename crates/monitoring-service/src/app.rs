@@ -82,7 +82,7 @@ impl App {
             Ok(())
         })?;
         telemetry.know_streams(&store.stream_names().await?);
-        silences.publish(store.silences(clock.now_ms()).await?);
+        silences.refresh(&store, clock.now_ms()).await?;
         drop(store);
         let token = stop.clone();
         supervisor.thread("ingest", move || ingest::run(settings, ingest, &token))?;

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -35,12 +36,20 @@ const EXIT_HUNG: i32 = 70;
 
 /// Runs the service on a runtime of its own. Whatever still runs when it ends is left behind after a second.
 pub fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    raise_file_limit();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")?;
     let outcome = runtime.block_on(service);
     // Dropping the runtime would wait without limit for a blocking call that hangs.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Lets this process open as many files as it may: each connection is one, and the usual limit is that of the connections
+/// alone. Where it cannot be raised things are as they were.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// A socket that listens on this address.

@@ -83,7 +83,7 @@ impl Deps {
     pub(crate) async fn pass(&self) -> Result<(), StoreError> {
         let now_ms = self.clock.now_ms();
         // Requests that change silences publish them too, but may be cut off between the two.
-        self.silences.publish(self.store.silences(now_ms).await?);
+        self.silences.refresh(&self.store, now_ms).await?;
         for alert in self.watch_feed(now_ms).await? {
             self.telemetry.alert(&alert);
             log_alert(&alert);

@@ -14,7 +14,8 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, http::Request, response::Response};
+use axum::{Router, body::Body, http::Request, response::Response};
+use http_body_util::BodyExt as _;
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -98,7 +99,7 @@ struct Crowd {
 /// One connection.
 struct Member {
     turn: Arc<AtomicU64>,
-    /// When it became idle, in turns of all connections; while a request is handled, never.
+    /// When it became idle, in turns of all connections; while a request is answered, never.
     idle_since: AtomicU64,
     /// All that came was read and answered.
     at_rest: Arc<AtomicBool>,
@@ -130,6 +131,15 @@ impl Crowd {
     }
 }
 
+/// A request of a connection, from its head until its answer is sent.
+struct Busy(Arc<Member>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.rest();
+    }
+}
+
 impl Member {
     fn rest(&self) {
         self.idle_since.store(self.turn.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
@@ -143,12 +153,17 @@ impl Member {
     ) -> Result<Response, Infallible> {
         self.idle_since.store(NEVER, Ordering::Relaxed);
         self.at_rest.store(false, Ordering::Relaxed);
-        let answer = router.call(request).await;
+        // Idle again when the answer has been sent, or given up: with its body goes this.
+        let busy = Busy(Arc::clone(&self));
+        let Ok(answer) = router.call(request).await;
         // A refusal may come before all of the request was read.
-        let at_rest = answer.as_ref().is_ok_and(|answer| answer.status().as_u16() < 400);
-        self.at_rest.store(at_rest, Ordering::Relaxed);
-        self.rest();
-        answer
+        self.at_rest.store(answer.status().as_u16() < 400, Ordering::Relaxed);
+        Ok(answer.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _until_sent = &busy;
+                frame
+            }))
+        }))
     }
 }
 
@@ -296,6 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn more_silent_connections_than_there_is_room_for_do_not_shut_anybody_out() {
+        crate::lifecycle::raise_file_limit();
         let server = server().await;
         let mut silent = Vec::new();
         for _ in 0..MAX_CONNECTIONS {

@@ -10,7 +10,7 @@ use std::{
 
 use detection::{History, Minute, Silence, Stream};
 
-use crate::store::SilenceRecord;
+use crate::store::{SilenceRecord, Store, StoreError};
 
 /// One stream as of its last commit.
 #[derive(Clone, Debug)]
@@ -46,18 +46,24 @@ impl Snapshots {
 
 /// The silences that people asked for, for those who decide about alerts.
 #[derive(Clone, Debug, Default)]
-pub struct Silences(Arc<RwLock<Arc<[SilenceRecord]>>>);
+pub struct Silences {
+    known: Arc<RwLock<Arc<[SilenceRecord]>>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
 
 impl Silences {
     /// Those in force at `now_ms`.
     pub fn in_force(&self, now_ms: i64) -> Vec<Silence> {
-        let known = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
         known.iter().filter(|record| record.until_ms > now_ms).map(|record| record.silence.clone()).collect()
     }
 
-    /// Takes over what is stored.
-    pub(crate) fn publish(&self, stored: Vec<SilenceRecord>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = stored.into();
+    /// Takes over what is stored, one at a time: what was read first must not be published last.
+    pub(crate) async fn refresh(&self, store: &Store, now_ms: i64) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        let stored = store.silences(now_ms).await?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = stored.into();
+        Ok(())
     }
 }
 

@@ -136,7 +136,7 @@ pub(super) async fn analyze(
         let recompute = move |known| recompute(policy, &judged, known, from);
         ("recomputed", state.store.look_at_known_minutes(stream.as_str(), to.plus(-1), minutes, recompute).await?)
     } else {
-        ("stored", stored(state.store.verdicts(stream.as_str(), from, to).await?))
+        ("stored", stored(state.store.verdicts(stream.as_str(), from, to, MOST_ALERTS).await?))
     };
     let thresholds = policy.detector.thresholds;
     Ok(Json(AnalysisView {
@@ -169,6 +169,8 @@ fn policy(of_service: &Policy, query: &AnalyzeQuery) -> Result<Policy, Problem> 
         let detail = "the window is not one that can be set";
         return Err(Problem::invalid("window", &policy.window.to_string(), detail).fix(WINDOW_FIX));
     }
+    // A window of fewer minutes than it needs would judge nothing, and look as if nothing were wrong.
+    policy.detector.min_history = policy.detector.min_history.min(u32::try_from(policy.window).unwrap_or(u32::MAX));
     Ok(policy)
 }
 
@@ -195,14 +197,14 @@ impl Found {
 }
 
 fn stored(range: RangeVerdicts) -> Found {
-    let mut found = Found::default();
+    let mut found = Found { dispatched: range.dispatched, suppressed: range.suppressed, ..Found::default() };
     for (status, severity, rows) in range.counts {
         found.count(status, severity, rows);
     }
     for alert in range.alerts {
         let dispatched = alert.is_dispatched();
         let Some(anomaly) = alert.anomaly else { continue };
-        found.add(dispatched, || AnalyzedAlertView {
+        found.alerts.push(AnalyzedAlertView {
             minute: anomaly.minute,
             status: anomaly.status.name(),
             severity: alert.severity,

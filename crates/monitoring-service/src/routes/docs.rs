@@ -3,12 +3,14 @@
 use axum::{
     Router,
     body::Bytes,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware,
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::get,
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::error::Problem;
 
 /// Nothing from elsewhere, nothing inline but the styles and pictures that the page brings, no frame around it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
@@ -28,6 +30,9 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: Bytes) -> Route
 }
 
 async fn secure(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND {
+        response = Problem::not_found("the page has no such part").fix("open /docs/").into_response();
+    }
     response.headers_mut().extend(SECURITY_HEADERS);
     response
 }

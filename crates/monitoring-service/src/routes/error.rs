@@ -250,7 +250,7 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::new(Kind::Unavailable, "the database cannot be used now; nothing was recorded")
+        Self::new(Kind::Unavailable, "the database cannot be used now")
             .fix("try again; GET /health says what is wrong")
             .cause(error.to_string())
     }

@@ -36,7 +36,7 @@ impl<'de> Deserialize<'de> for Limit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         match text.parse() {
-            Ok(limit) if (1..=Self::MAX).contains(&limit) => Ok(Self(limit)),
+            Ok(limit) if (1..=Self::MAX).contains(&limit) && !text.starts_with('+') => Ok(Self(limit)),
             _ => Err(D::Error::custom(format_args!("is not a whole number from 1 to {}", Self::MAX))),
         }
     }
@@ -55,11 +55,10 @@ impl Cursor {
 impl<'de> Deserialize<'de> for Cursor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let position = text.strip_prefix('p').and_then(|digits| i64::from_str_radix(digits, 16).ok());
-        match position {
-            Some(position) if position >= 0 => Ok(Self(position)),
-            _ => Err(D::Error::custom("is not a cursor of this service")),
-        }
+        let digits =
+            text.strip_prefix('p').filter(|digits| digits.len() < 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let position = digits.and_then(|digits| i64::from_str_radix(digits, 16).ok());
+        position.map(Self).ok_or_else(|| D::Error::custom("is not a cursor of this service"))
     }
 }
 
@@ -77,8 +76,9 @@ pub(super) fn named<'de, D: Deserializer<'de>, T>(
     what: &str,
     from_name: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    from_name(&name).map(Some).ok_or_else(|| D::Error::custom(format_args!("is not {what}")))
+    let name = Option::<String>::deserialize(deserializer)?;
+    let value = name.map(|name| from_name(&name).ok_or_else(|| D::Error::custom(format_args!("is not {what}"))));
+    value.transpose()
 }
 
 /// A range holds something only if it ends after its start.

@@ -173,7 +173,7 @@ schema!(
 schema!(
     CursorText,
     text("Where the next page starts: `next_cursor` of the page before.")
-        .pattern(Some(r"^p[0-9a-fA-F]{1,16}$"))
+        .pattern(Some(r"^p[0-9a-fA-F]{1,15}$"))
         .examples(["p1f4"])
 );
 

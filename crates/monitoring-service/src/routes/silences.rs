@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use detection::{Monitored, Silence, Stream};
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -41,6 +41,7 @@ pub(super) struct SilenceBody {
     #[serde(default, deserialize_with = "status")]
     status: Option<Monitored>,
     /// Until then: in the next 24 hours.
+    #[serde(default, deserialize_with = "instant")]
     #[schema(value_type = schema::Timestamp)]
     until: Option<Timestamp>,
     /// Why, for those who ask later.
@@ -56,6 +57,11 @@ impl Fields for SilenceBody {
         ("until", UNTIL_FIX),
         ("reason", REASON_FIX),
     ];
+}
+
+fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| detection::batch::instant(&text).map_err(D::Error::custom)).transpose()
 }
 
 fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Monitored>, D::Error> {
@@ -118,9 +124,17 @@ pub(super) async fn add(
     let silence = Silence { id: Uuid::new_v4(), stream: body.stream, status: body.status };
     let record = SilenceRecord { silence, created_at_ms: now_ms, until_ms, reason };
     state.store.add_silence(record.clone()).await?;
-    state.silences.publish(state.store.silences(now_ms).await?);
+    publish(&state).await;
     tracing::info!(silence_id = %record.silence.id, reason = record.reason, until = %until, "silenced");
     Ok((StatusCode::CREATED, Json(SilenceView::from(record))))
+}
+
+/// Has those who decide about alerts see what was stored. If that fails the silence is there all the same: the scheduler
+/// sees to it.
+async fn publish(state: &AppState) {
+    if let Err(error) = state.silences.refresh(&state.store, state.clock.now_ms()).await {
+        tracing::warn!(%error, "a silence is stored, and is heeded from the next pass of the scheduler on");
+    }
 }
 
 /// Which silences in force.
@@ -182,7 +196,7 @@ pub(super) async fn end(
             .value(&*id.to_string())
             .fix("GET /silences lists those in force"));
     }
-    state.silences.publish(state.store.silences(now_ms).await?);
+    publish(&state).await;
     tracing::info!(silence_id = %id, "silence ended");
     Ok(StatusCode::NO_CONTENT)
 }

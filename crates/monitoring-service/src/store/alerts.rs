@@ -270,21 +270,34 @@ pub(super) fn of_minute(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The alerts about a stream's minutes in [from, to), by minute.
+/// Alerts of a stream about minutes in a range. The statuses are named so that the index by stream, status and minute serves.
+pub(super) const IN_RANGE: &str =
+    "FROM alerts WHERE stream = ?1 AND status_id IN (0, 1, 2, 3, 4) AND minute >= ?2 AND minute < ?3
+     AND origin = 'stream'";
+
+/// The first alerts of a stream about minutes in [from, to), by minute.
 pub(super) fn of_range(
     sql: &Connection,
     stream: &str,
     from: Minute,
     to: Minute,
+    most: usize,
 ) -> Result<Vec<AlertRecord>, StoreError> {
-    // The statuses are named so that the index by stream, status and minute serves.
-    let text = format!(
-        "SELECT {COLUMNS} FROM alerts WHERE stream = ?1 AND status_id IN (0, 1, 2, 3, 4) AND minute >= ?2 AND minute < ?3
-         AND origin = 'stream' ORDER BY minute, seq"
-    );
-    let mut statement = sql.prepare_cached(&text)?;
-    let rows = statement.query_map(params![stream, from.epoch_minutes(), to.epoch_minutes()], read)?;
+    let mut statement = sql.prepare_cached(&format!("SELECT {COLUMNS} {IN_RANGE} ORDER BY minute, seq LIMIT ?4"))?;
+    let rows = statement.query_map(params![stream, from.epoch_minutes(), to.epoch_minutes(), most], read)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How many of them were dispatched, and how many held back.
+pub(super) fn count_range(
+    sql: &Connection,
+    stream: &str,
+    from: Minute,
+    to: Minute,
+) -> Result<(usize, usize), StoreError> {
+    let text = format!("SELECT count(*) - count(suppressed_by), count(suppressed_by) {IN_RANGE}");
+    let range = params![stream, from.epoch_minutes(), to.epoch_minutes()];
+    Ok(sql.prepare_cached(&text)?.query_row(range, |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
 /// An alert from a row with [`COLUMNS`].

@@ -41,7 +41,11 @@ pub struct StatusTotal {
 pub struct RangeVerdicts {
     /// How many rows of each monitored status had each severity.
     pub counts: Vec<(Monitored, Severity, u64)>,
-    /// The alerts about minutes of the range, by minute.
+    /// Alerts about minutes of the range that went out.
+    pub dispatched: usize,
+    /// Those that were held back.
+    pub suppressed: usize,
+    /// The first of them, by minute.
     pub alerts: Vec<AlertRecord>,
 }
 
@@ -93,15 +97,24 @@ impl Store {
         .await
     }
 
-    /// What was said of a stream's minutes in [from, to); nothing of an unknown stream.
-    pub async fn verdicts(&self, stream: &str, from: Minute, to: Minute) -> Result<RangeVerdicts, StoreError> {
+    /// What was said of a stream's minutes in [from, to), with the first of its alerts; nothing of an unknown stream.
+    pub async fn verdicts(
+        &self,
+        stream: &str,
+        from: Minute,
+        to: Minute,
+        most_alerts: usize,
+    ) -> Result<RangeVerdicts, StoreError> {
         let stream = stream.to_owned();
         self.read_long(move |sql| {
             let sql = sql.unchecked_transaction()?;
             let Some(stream_id) = stream_id(&sql, &stream)? else { return Ok(RangeVerdicts::default()) };
+            let (dispatched, suppressed) = alerts::count_range(&sql, &stream, from, to)?;
             Ok(RangeVerdicts {
                 counts: verdicts(&sql, stream_id, from, to)?,
-                alerts: alerts::of_range(&sql, &stream, from, to)?,
+                dispatched,
+                suppressed,
+                alerts: alerts::of_range(&sql, &stream, from, to, most_alerts)?,
             })
         })
         .await

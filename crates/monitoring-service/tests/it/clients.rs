@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use monitoring_service::clock::Stopwatch;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 use crate::harness::{database, folder};
 
 /// A request that is not answered within this has hung.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const SECRETS: [&str; 4] = ["correct-horse-battery", "hunter2", "hook-path-secret", "a-guess-at-the-token"];
 
@@ -47,7 +48,9 @@ impl Program {
         command.envs(more.iter().copied());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log).stdin(Stdio::null());
         let mut program = Self { child: command.spawn().expect("started"), address: String::new(), folder };
+        let since = Stopwatch::start();
         while program.address.is_empty() {
+            assert!(since.elapsed() < PATIENCE, "it does not serve: {}", program.log());
             assert_eq!(program.child.try_wait().expect("known"), None, "it ended before it served: {}", program.log());
             program.address = program.log().lines().find_map(served_at).unwrap_or_default();
             std::thread::yield_now();
@@ -415,7 +418,7 @@ fn every_bad_parameter_names_the_field_and_the_fix() {
     for (id, status) in [("%ff", 422), ("-1", 404), ("99999999999999999999999", 422), ("%00", 422), ("%3Cb%3E", 422)] {
         program.post(&format!("/deliveries/{id}/replay"), "").is_about(status, "id", id);
     }
-    for cursor in ["p0", "p7fffffffffffffff"] {
+    for cursor in ["p0", "p7ffffffffffffff"] {
         for route in ["/alerts", "/transactions", "/deliveries", "/gaps", "/dead-letters"] {
             assert_eq!(program.get(format!("{route}?cursor={cursor}")).status, 200, "{route} {cursor}");
         }

@@ -9,9 +9,13 @@ use std::{
     thread,
 };
 
+use monitoring_service::clock::Stopwatch;
 use serde_json::Value;
 
-use crate::{clients::Program, harness::folder};
+use crate::{
+    clients::{PATIENCE, Program},
+    harness::folder,
+};
 
 /// What a receiver does once it has read an alert.
 type Behaviour = fn(TcpStream);
@@ -142,7 +146,8 @@ fn json(text: &str) -> Value {
 
 /// The delivery of an alert once it was tried.
 fn tried(program: &Program, id: &str) -> Value {
-    loop {
+    let since = Stopwatch::start();
+    while since.elapsed() < PATIENCE {
         let alert = json(&program.get(format!("/alerts/{id}")).body);
         let delivery = &alert["deliveries"][0];
         if delivery["attempts"] != 0 {
@@ -150,6 +155,7 @@ fn tried(program: &Program, id: &str) -> Value {
         }
         thread::yield_now();
     }
+    panic!("the alert {id} is not tried");
 }
 
 #[test]

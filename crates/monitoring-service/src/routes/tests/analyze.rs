@@ -39,6 +39,13 @@ async fn the_settings_of_the_service_recomputed_say_what_is_stored() {
 }
 
 #[tokio::test]
+async fn a_window_shorter_than_the_usual_history_judges_all_the_same() {
+    let short = api().ok(&format!("/alerts/analyze?{RANGE}&window=10")).await;
+    assert_eq!(short["verdicts"]["denied"].get("LEARNING"), None, "{short}");
+    assert_eq!(short["verdicts"]["denied"]["CRITICAL"], 1, "{short}");
+}
+
+#[tokio::test]
 async fn other_thresholds_are_tried_without_a_trace() {
     let api = api();
     let milder = api.ok(&format!("/alerts/analyze?{RANGE}&warning=0.5&critical=100")).await;

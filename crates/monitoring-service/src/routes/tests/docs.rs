@@ -75,5 +75,6 @@ async fn the_page_brings_all_it_needs_and_lets_nothing_else_in() {
         assert_eq!(api.get(&format!("/docs/{asset}")).await.status, StatusCode::OK, "{asset}");
     }
     assert_eq!(api.get("/docs").await.status, StatusCode::SEE_OTHER);
-    assert_eq!(api.get("/docs/%3Cscript%3Ealert(1)%3C%2Fscript%3E").await.status, StatusCode::NOT_FOUND);
+    let unknown = api.get("/docs/%3Cscript%3Ealert(1)%3C%2Fscript%3E").await;
+    assert_eq!((unknown.status, &unknown.json["type"]), (StatusCode::NOT_FOUND, &"/problems/not-found".into()));
 }

@@ -46,6 +46,13 @@ async fn a_silence_is_over_when_its_time_is() {
 }
 
 #[tokio::test]
+async fn an_end_without_a_zone_is_utc_and_null_leaves_a_field_out() {
+    let asked = json!({"status": null, "stream": null, "until": "2025-07-12 16:00", "reason": "deploy"});
+    let answer = silence(&Api::new(), asked).await;
+    assert_eq!((answer.status, &answer.json["until"]), (StatusCode::CREATED, &json!("2025-07-12T16:00:00.000Z")));
+}
+
+#[tokio::test]
 async fn a_silence_that_is_refused_says_which_field_and_why() {
     let api = Api::new();
     let until = "2025-07-12T16:00:00Z";
