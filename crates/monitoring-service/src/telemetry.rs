@@ -6,7 +6,7 @@ use std::{
 };
 
 use common::metrics::Metrics;
-use detection::{Judged, Monitored, RowChange, Timeliness};
+use detection::{Baseline, Judged, Minute, Monitored, RowChange, Severity, Thresholds, Timeliness};
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::store::{AlertRecord, SuppressedBy};
@@ -36,14 +36,21 @@ pub struct Telemetry {
     score_max: GaugeVec,
     /// `monitoring_severity{stream,status}`: 0 not judged, 1 learning, 2 normal, 3 warning, 5 critical.
     severity: IntGaugeVec,
-    /// `monitoring_watermark_seconds{stream}`: start of the newest known minute, seconds since 1970.
+    /// `monitoring_baseline_mean{stream,status}`: what was usual for the newest minute; 0 where no baseline is established.
+    baseline_mean: GaugeVec,
+    /// `monitoring_baseline_deviation{stream,status}`: what its distance from the mean was measured in: the standard deviation, 1 where
+    /// every count is the same, 0 where no baseline is established and any occurrence counts.
+    baseline_deviation: GaugeVec,
+    /// `monitoring_threshold_deviations{severity}`: how many deviations from the mean are a warning, and how many critical.
+    thresholds: GaugeVec,
+    /// `monitoring_watermark_timestamp_seconds{stream}`: start of the newest known minute, seconds since 1970.
     watermark: GaugeVec,
     /// `monitoring_alerts_total{origin,status,severity,disposition}`: recorded alerts: dispatched, or held back by cooldown or silence.
     pub alerts: IntCounterVec,
     /// `monitoring_evaluations_total{severity}`: counts judged for `POST /alerts/evaluate`.
     pub evaluations: IntCounterVec,
-    /// `monitoring_late_minutes_total{result}`: minutes that came late: judged, corrected, too_late.
-    pub late_minutes: IntCounterVec,
+    /// `monitoring_late_batches_total{result}`: minutes that came late: judged, corrected, too_late.
+    late_batches: IntCounterVec,
     /// `monitoring_dead_letters_total{reason}`: messages that could not be used.
     pub dead_letters: IntCounterVec,
     /// `monitoring_offset_gaps_total{reason}`: losses of Kafka offsets: retention, recreated.
@@ -98,7 +105,7 @@ impl Telemetry {
         let build = metrics.int_gauge_vec("monitoring_build_info", "1, with the version that runs", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let statuses = Monitored::ALL.map(|status| status.name().to_owned()).into();
-        Self {
+        let telemetry = Self {
             messages_consumed: counters(
                 "monitoring_messages_consumed_total",
                 "Messages consumed from Kafka",
@@ -139,8 +146,23 @@ impl Telemetry {
                 "Verdict of the newest minute: 1 learning, 2 normal, 3 warning, 5 critical",
                 &["stream", "status"],
             ),
+            baseline_mean: metrics.gauge_vec(
+                "monitoring_baseline_mean",
+                "Mean count of the window that the newest minute was judged against, 0 without a baseline",
+                &["stream", "status"],
+            ),
+            baseline_deviation: metrics.gauge_vec(
+                "monitoring_baseline_deviation",
+                "Deviation that the newest minute was judged with: 1 for a flat baseline, 0 without one",
+                &["stream", "status"],
+            ),
+            thresholds: metrics.gauge_vec(
+                "monitoring_threshold_deviations",
+                "Deviations from the mean beyond which a count is a warning or critical",
+                &["severity"],
+            ),
             watermark: metrics.gauge_vec(
-                "monitoring_watermark_seconds",
+                "monitoring_watermark_timestamp_seconds",
                 "Start of the newest known minute, seconds since 1970",
                 &["stream"],
             ),
@@ -154,7 +176,7 @@ impl Telemetry {
                 "Counts judged for POST /alerts/evaluate",
                 &["severity"],
             ),
-            late_minutes: counters("monitoring_late_minutes_total", "Minutes that came late", &["result"]),
+            late_batches: counters("monitoring_late_batches_total", "Minutes that came late", &["result"]),
             dead_letters: counters("monitoring_dead_letters_total", "Messages that could not be used", &["reason"]),
             offset_gaps: counters("monitoring_offset_gaps_total", "Losses of Kafka offsets", &["reason"]),
             offsets_missing: metrics.counter(
@@ -181,6 +203,49 @@ impl Telemetry {
             ),
             store_errors: counters("monitoring_store_errors_total", "The database could not be used", &["operation"]),
             labels: Arc::new(Mutex::new(Labels { streams: BTreeSet::new(), statuses })),
+        };
+        telemetry.start_at_zero();
+        telemetry
+    }
+
+    /// Makes the series whose labels are known, so that the first event is a rise: a series that begins at 1 shows none.
+    fn start_at_zero(&self) {
+        let known: [(&IntCounterVec, &[&str]); 6] = [
+            (&self.messages_consumed, &["stored", "dead_letter"]),
+            (&self.evaluations, &["NORMAL", "WARNING", "CRITICAL"]),
+            (&self.late_batches, &["judged", "corrected", "too_late"]),
+            (&self.offset_gaps, &["retention", "recreated"]),
+            (&self.delivery_attempts, &["delivered", "retry", "dead"]),
+            (&self.store_errors, &["ingest", "scheduler", "delivery", "evaluate"]),
+        ];
+        for (counter, values) in known {
+            for value in values {
+                counter.with_label_values(&[value]);
+            }
+        }
+        for status in Monitored::ALL {
+            for severity in [Severity::Warning, Severity::Critical] {
+                for disposition in ["dispatched", "cooldown", "silence"] {
+                    self.alerts.with_label_values(&["stream", status.name(), severity.name(), disposition]);
+                }
+            }
+        }
+    }
+
+    /// Shows the limits that counts are judged by.
+    pub fn judges_by(&self, thresholds: &Thresholds) {
+        for (name, severity) in [("warning", Severity::Warning), ("critical", Severity::Critical)] {
+            self.thresholds.with_label_values(&[name]).set(thresholds.limit(severity));
+        }
+    }
+
+    /// Shows how far streams are known, those too that nothing has come for since the start.
+    pub fn watermarks<'a>(&self, streams: impl IntoIterator<Item = (&'a str, Minute)>) {
+        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        for (stream, minute) in streams {
+            if own_label(&mut labels.streams, stream) {
+                self.watermark(stream, minute);
+            }
         }
     }
 
@@ -209,9 +274,9 @@ impl Telemetry {
                 Timeliness::Fresh => drop(newest.insert(stream, judged)),
                 // A repeated minute changes nothing.
                 _ if judged.rows.is_empty() => {}
-                Timeliness::Late if judged.is_new => self.late_minutes.with_label_values(&["judged"]).inc(),
-                Timeliness::Late => self.late_minutes.with_label_values(&["corrected"]).inc(),
-                Timeliness::TooLate => self.late_minutes.with_label_values(&["too_late"]).inc(),
+                Timeliness::Late if judged.is_new => self.late_batches.with_label_values(&["judged"]).inc(),
+                Timeliness::Late => self.late_batches.with_label_values(&["corrected"]).inc(),
+                Timeliness::TooLate => self.late_batches.with_label_values(&["too_late"]).inc(),
             }
         }
         for ((stream, status), count) in totals {
@@ -227,6 +292,10 @@ impl Telemetry {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact in a double for ages to come")]
+    fn watermark(&self, stream: &str, minute: Minute) {
+        self.watermark.with_label_values(&[stream]).set((minute.epoch_minutes() * 60) as f64);
+    }
+
     fn newest(&self, stream: &str, judged: &Judged) {
         let mut score_max: f64 = 0.0;
         for row in &judged.rows {
@@ -237,9 +306,16 @@ impl Telemetry {
             self.score.with_label_values(&labels).set(score);
             self.per_minute.with_label_values(&labels).set(i64::from(row.count));
             self.severity.with_label_values(&labels).set(i64::from(verdict.severity.code()));
+            let (mean, deviation) = match verdict.baseline {
+                Baseline::Missing { .. } => (0.0, 0.0),
+                Baseline::Flat { mean, .. } => (mean, 1.0),
+                Baseline::Spread { mean, std_dev, .. } => (mean, std_dev),
+            };
+            self.baseline_mean.with_label_values(&labels).set(mean);
+            self.baseline_deviation.with_label_values(&labels).set(deviation);
         }
         self.score_max.with_label_values(&[stream]).set(score_max);
-        self.watermark.with_label_values(&[stream]).set((judged.batch.minute().epoch_minutes() * 60) as f64);
+        self.watermark(stream, judged.batch.minute());
     }
 
     /// Counts an alert that was recorded.
