@@ -14,14 +14,17 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::{
     clock::Clock,
+    config::WebhookFormat,
     state::{Heartbeats, Task},
     store::{AlertRecord, Attempt, DeliveryOutcome, DueDelivery, Store, StoreError},
     telemetry::Telemetry,
     webhook::{WebhookClient, WebhookError},
 };
 
+pub mod heartbeat;
 mod payload;
 mod retry;
+mod slack;
 
 /// Tries at a time.
 const PARALLEL: u32 = 4;
@@ -91,6 +94,8 @@ pub struct Delivery {
     pub heartbeats: Heartbeats,
     /// A delivery that failed for this long is given up.
     pub give_up_after: Duration,
+    /// What a receiver gets.
+    pub format: WebhookFormat,
     /// Base of the links in alerts.
     pub public_url: Option<String>,
 }
@@ -178,7 +183,7 @@ impl Delivery {
     async fn post(&self, client: &WebhookClient, due: &DueDelivery) -> Result<u16, WebhookError> {
         let span = delivery_span(client, due);
         let timer = self.telemetry.delivery_duration.start_timer();
-        let body = payload::json(&due.alert, self.public_url.as_deref());
+        let body = self.body(&due.alert);
         let answer =
             client.post(due.alert.id, self.clock.now_ms().div_euclid(1000), body).instrument(span.clone()).await;
         timer.observe_duration();
@@ -188,6 +193,13 @@ impl Delivery {
             span.set_status(Status::error(error.to_string()));
         }
         answer
+    }
+
+    fn body(&self, alert: &AlertRecord) -> Vec<u8> {
+        match self.format {
+            WebhookFormat::Json => payload::json(alert, self.public_url.as_deref()),
+            WebhookFormat::Slack => slack::json(alert, self.public_url.as_deref()),
+        }
     }
 
     /// Stores how a try ended, however long the database cannot be used: going on without it would send the alert

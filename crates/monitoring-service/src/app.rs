@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    alerting::{self, Delivery},
+    alerting::{self, Delivery, heartbeat::Heartbeat},
     clock::Clock,
     config::Config,
     evaluate::Evaluator,
@@ -75,6 +75,7 @@ impl App {
         let supervisor = Supervisor::new(stop.clone());
         let (ingest, settings) = (self.ingest(), self.ingest_settings());
         let (scheduler, delivery, state) = (self.scheduler(), self.delivery()?, self.state(stop.clone()));
+        let heartbeat = self.heartbeat()?;
         let Self { writer, store, telemetry, heartbeats, config, clock, silences, .. } = self;
         // The writer ends when the last user of the store is gone, and not before: what was taken is written.
         supervisor.thread("store", move || {
@@ -88,6 +89,9 @@ impl App {
         supervisor.thread("ingest", move || ingest::run(settings, ingest, &token))?;
         supervisor.spawn("scheduler", scheduler::run(scheduler, stop.clone()));
         supervisor.spawn("delivery", alerting::deliver(delivery, stop.clone()));
+        if let Some(heartbeat) = heartbeat {
+            supervisor.spawn("heartbeat", alerting::heartbeat::run(heartbeat, stop.clone()));
+        }
         let token = stop.clone();
         supervisor.spawn("server", async move {
             server::serve(listener, routes::router(state), token).await;
@@ -152,8 +156,19 @@ impl App {
             telemetry: self.telemetry.clone(),
             heartbeats: self.heartbeats.clone(),
             give_up_after: self.config.webhook_give_up_after,
+            format: self.config.webhook_format,
             public_url: self.config.public_url.clone(),
         })
+    }
+
+    fn heartbeat(&self) -> anyhow::Result<Option<Heartbeat>> {
+        let Some(url) = &self.config.heartbeat_url else { return Ok(None) };
+        Ok(Some(Heartbeat {
+            client: WebhookClient::new(url.expose().clone())?,
+            clock: self.clock.clone(),
+            telemetry: self.telemetry.clone(),
+            heartbeats: self.heartbeats.clone(),
+        }))
     }
 
     fn state(&self, draining: CancellationToken) -> AppState {

@@ -20,7 +20,7 @@ use crate::store::Paging;
 
 mod values;
 
-pub use values::{ApiToken, KafkaProperties, SecretUrl, WebhookKeys};
+pub use values::{ApiToken, KafkaProperties, SecretUrl, WebhookFormat, WebhookKeys};
 
 use values::{SecretParser, choice, duration, http_url, whole_minutes};
 
@@ -74,6 +74,10 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
     pub alert_webhook_url: Option<SecretUrl>,
 
+    /// What the receiver of alerts gets: JSON for programs, or a message for a Slack incoming webhook
+    #[arg(long, env, value_parser = choice(&WEBHOOK_FORMATS), default_value = "json")]
+    pub webhook_format: WebhookFormat,
+
     /// Key that signs webhooks (Standard Webhooks): `whsec_BASE64`, or two while receivers change from one to the other; without it they are not signed
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(WebhookKeys::parse))]
     pub webhook_secret: Option<WebhookKeys>,
@@ -85,6 +89,10 @@ pub struct Config {
     /// An alert whose minute is older than this when recorded is not paged (1m to 365d); 30m is advised in production
     #[arg(long, env, value_parser = duration("1m", "365d"))]
     pub page_max_age: Option<Duration>,
+
+    /// Called with GET each minute while all tasks show signs of life, for somebody outside (healthchecks.io and the like) who tells when it stays away
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
+    pub heartbeat_url: Option<SecretUrl>,
 
     /// Receiver of log records, one POST each; never the receiver of alerts
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
@@ -142,6 +150,8 @@ pub struct Config {
     #[arg(long, env, value_parser = choice(&FORMATS))]
     pub log_format: Option<LogFormat>,
 }
+
+const WEBHOOK_FORMATS: [(&str, WebhookFormat); 2] = [("json", WebhookFormat::Json), ("slack", WebhookFormat::Slack)];
 
 const LEVELS: [(&str, Level); 5] = [
     ("error", Level::ERROR),

@@ -1,6 +1,10 @@
 //! The monitoring service as a program: settings, telemetry, a socket, and the service until it is asked to stop.
 
-use std::process::ExitCode;
+use std::{
+    io::{Write as _, stderr},
+    net::SocketAddr,
+    process::ExitCode,
+};
 
 use common::{metrics::Metrics, probe};
 use monitoring_service::{
@@ -13,8 +17,17 @@ use monitoring_service::{
 fn main() -> anyhow::Result<ExitCode> {
     match Order::load() {
         Order::Serve(config) => run(*config),
-        Order::CheckHealth(address) => {
-            probe::probe(address, "/health/ready", probe::TIMEOUT).map(|()| ExitCode::SUCCESS)
+        Order::CheckHealth(address) => Ok(check_health(address)),
+    }
+}
+
+/// The reason is one line, which the container's runtime keeps.
+fn check_health(address: SocketAddr) -> ExitCode {
+    match probe::probe(address, "/health/ready", probe::TIMEOUT) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(stderr(), "error: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -144,6 +144,9 @@ impl Task {
     }
 }
 
+/// A task without a sign of life for this long is hung.
+const HUNG_AFTER_MS: i64 = 60_000;
+
 /// When each task last showed a sign of life.
 #[derive(Clone, Debug)]
 pub struct Heartbeats(Arc<[AtomicI64; Task::ALL.len()]>);
@@ -162,6 +165,12 @@ impl Heartbeats {
     /// When each task last showed one, milliseconds since 1970: for the watchdog.
     pub fn beats(&self) -> [(&'static str, i64); Task::ALL.len()] {
         Task::ALL.map(|task| (task.name(), self.0[task as usize].load(Ordering::Relaxed)))
+    }
+
+    /// The task that hangs, if one does, and for how many milliseconds it has been still.
+    pub fn hung(&self, now_ms: i64) -> Option<(Task, i64)> {
+        let (task, still_ms) = self.stillest(now_ms);
+        (still_ms >= HUNG_AFTER_MS).then_some((task, still_ms))
     }
 
     /// The task that has been still for longest, and for how many milliseconds.

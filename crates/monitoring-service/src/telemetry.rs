@@ -75,6 +75,8 @@ pub struct Telemetry {
     pub delivery_attempts: IntCounterVec,
     /// `monitoring_delivery_duration_seconds`: one try, until the receiver's answer or its timeout.
     pub delivery_duration: Histogram,
+    /// `monitoring_heartbeat_calls_total{outcome}`: calls of `HEARTBEAT_URL`: answered, failed, withheld (a task hangs).
+    pub heartbeat_calls: IntCounterVec,
     /// `monitoring_store_errors_total{operation}`: the database could not be used.
     pub store_errors: IntCounterVec,
     labels: Arc<Mutex<Labels>>,
@@ -200,6 +202,11 @@ impl Telemetry {
                 "monitoring_delivery_duration_seconds",
                 "One try to deliver an alert",
                 &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+            ),
+            heartbeat_calls: counters(
+                "monitoring_heartbeat_calls_total",
+                "Calls of HEARTBEAT_URL: answered, failed, or withheld because a task hangs",
+                &["outcome"],
             ),
             store_errors: counters("monitoring_store_errors_total", "The database could not be used", &["operation"]),
             labels: Arc::new(Mutex::new(Labels { streams: BTreeSet::new(), statuses })),

@@ -1,5 +1,5 @@
-//! The HTTP client of the alert receiver: one POST, one classified answer. It neither retries nor logs, and it alone
-//! knows the receiver's address, which never leaves it.
+//! The HTTP client of those who hear from us: one request, one classified answer. It neither retries nor logs, and it
+//! alone knows the address, which never leaves it.
 
 use std::{
     error::Error,
@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::{
-    StatusCode, Url,
+    RequestBuilder, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
     redirect,
 };
@@ -23,10 +23,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait that a receiver can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// Why a receiver did not take an alert. No text here holds its address.
+/// Why a receiver did not take a request. No text here holds its address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookError {
-    /// It wants no more alerts, ever (410).
+    /// It wants no more, ever (410).
     #[error("the receiver is gone for good (410)")]
     Gone,
     /// It answered with anything else but success. Redirects are refusals: following one could hand the alert to
@@ -80,7 +80,7 @@ impl RetryAfter {
     }
 }
 
-/// Posts alerts to one receiver. Cheap to clone.
+/// Calls one receiver. Cheap to clone.
 #[derive(Clone)]
 pub struct WebhookClient {
     http: reqwest::Client,
@@ -105,7 +105,7 @@ impl WebhookClient {
             .no_proxy()
             .user_agent(concat!("transaction-monitor/", env!("CARGO_PKG_VERSION")))
             .build()
-            .context("the HTTP client of the alert receiver cannot be made")?;
+            .context("the HTTP client cannot be made")?;
         Ok(Self { http, url, keys: Vec::new() })
     }
 
@@ -132,24 +132,28 @@ impl WebhookClient {
         if !self.keys.is_empty() {
             request = request.header("webhook-signature", self.signatures(id, sent_at_s, &body));
         }
-        let request = request.body(body);
-        let answer = request.send().await.map_err(unreachable)?;
-        match answer.status() {
-            status if status.is_success() => Ok(status.as_u16()),
-            StatusCode::GONE => Err(WebhookError::Gone),
-            status => {
-                Err(WebhookError::Refused { status: status.as_u16(), retry_after: RetryAfter::of(answer.headers()) })
-            }
-        }
+        classify(request.body(body)).await
     }
-}
 
-impl WebhookClient {
+    /// Calls the receiver, once: that it is called is all it is told. Gives the status of success.
+    pub async fn get(&self) -> Result<u16, WebhookError> {
+        classify(self.http.get(self.url.clone())).await
+    }
+
     /// `v1,BASE64` of HMAC-SHA256 over `id.timestamp.body`, one for each key (<https://www.standardwebhooks.com>).
     fn signatures(&self, id: Uuid, sent_at_s: i64, body: &[u8]) -> String {
         let signed = [format!("{id}.{sent_at_s}.").as_bytes(), body].concat();
         let sign = |key| format!("v1,{}", BASE64_STANDARD.encode(hmac::sign(key, &signed)));
         self.keys.iter().map(sign).collect::<Vec<_>>().join(" ")
+    }
+}
+
+async fn classify(request: RequestBuilder) -> Result<u16, WebhookError> {
+    let answer = request.send().await.map_err(unreachable)?;
+    match answer.status() {
+        status if status.is_success() => Ok(status.as_u16()),
+        StatusCode::GONE => Err(WebhookError::Gone),
+        status => Err(WebhookError::Refused { status: status.as_u16(), retry_after: RetryAfter::of(answer.headers()) }),
     }
 }
 

@@ -114,12 +114,13 @@ impl<'a> AnomalyPart<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use detection::{Baseline, Direction, Monitored, Severity};
 
     use super::*;
 
-    fn anomaly() -> AlertRecord {
+    /// An alert as an incident makes it.
+    pub(in crate::alerting) fn anomaly() -> AlertRecord {
         AlertRecord {
             id: Uuid::from_u128(0x6f1d_7ed0_1111_5222_8333_4444_5555_6666),
             alert_type: AlertType::Anomaly,

@@ -44,6 +44,7 @@ impl Bench {
             telemetry: Telemetry::new(&metrics),
             heartbeats: Heartbeats::new(0),
             give_up_after: Duration::from_hours(24),
+            format: WebhookFormat::Json,
             public_url: None,
         };
         Self { delivery, metrics, clock, store, _directory: directory }
@@ -146,6 +147,21 @@ async fn a_failing_receiver_is_tried_with_the_same_id_and_body_until_it_takes_th
     }
     assert_eq!((bench.attempts("retry"), bench.attempts("delivered"), bench.attempts("dead")), (4.0, 1.0, 0.0));
     assert!((testing::value(&bench.metrics, "monitoring_delivery_duration_seconds", &[]) - 5.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
+async fn slack_gets_its_own_layout_with_the_same_headers() {
+    let server = receiver([answer(200)]).await;
+    let mut bench = Bench::new(&server.uri());
+    bench.delivery.format = WebhookFormat::Slack;
+    bench.delivery.client = bench.delivery.client.map(|client| client.signing_with(&[vec![7; 32]]));
+    bench.record(7).await;
+    bench.pass().await;
+    let request = server.received_requests().await.expect("recorded").remove(0);
+    let body: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+    assert_eq!(body["blocks"][0]["text"]["text"], "CRITICAL: denied above usual in default");
+    assert_eq!(request.headers.get("webhook-id").expect("there"), &*Uuid::from_u128(7).to_string());
+    assert!(request.headers.contains_key("webhook-timestamp") && request.headers.contains_key("webhook-signature"));
 }
 
 #[tokio::test]

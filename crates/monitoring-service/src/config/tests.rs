@@ -94,7 +94,7 @@ fn settings_reach_the_policy_and_the_paging() {
 
 #[test]
 fn a_bad_value_is_refused_with_the_variable_the_value_and_what_is_allowed() {
-    let cases: [(&str, [&str; 3]); 17] = [
+    let cases: [(&str, [&str; 3]); 18] = [
         ("--http-addr=8000", ["HTTP_ADDR", "'8000'", "address"]),
         ("--alert-check-interval=30", ["ALERT_CHECK_INTERVAL", "'30'", "from 1s to 10m"]),
         ("--alert-check-interval=11m", ["ALERT_CHECK_INTERVAL", "'11m'", "from 1s to 10m"]),
@@ -110,6 +110,7 @@ fn a_bad_value_is_refused_with_the_variable_the_value_and_what_is_allowed() {
         ("--max-streams=0", ["MAX_STREAMS", "'0'", "1..=10000"]),
         ("--warning-threshold=4", ["WARNING_THRESHOLD", "4", "0 < warning < critical"]),
         ("--approved-direction=left", ["APPROVED_DIRECTION", "'left'", "both, down, up"]),
+        ("--webhook-format=teams", ["WEBHOOK_FORMAT", "'teams'", "json, slack"]),
         ("--log-webhook-level=fatal", ["LOG_WEBHOOK_LEVEL", "'fatal'", "error, warn, info, debug, trace"]),
         ("--public-url=ftp://example.org", ["PUBLIC_URL", "'ftp://example.org'", "http:// or https://"]),
     ];
@@ -141,10 +142,16 @@ fn secrets_are_in_no_message_and_no_debug_output() {
         "--kafka-properties=sasl.password=hunter2",
         "--alert-webhook-url=https://me:hunter2@example.org/hunter2",
         "--log-webhook-url=https://example.org/logs?token=hunter2",
+        "--heartbeat-url=https://example.org/hunter2",
     ];
     let config = parse(&secrets).expect("allowed");
     assert!(!format!("{config:?} {:?}", config.observability()).contains("hunter2"));
-    for bad in ["--kafka-properties=hunter2", "--alert-webhook-url=hunter2://x", "--log-webhook-url=hunter2"] {
+    for bad in [
+        "--kafka-properties=hunter2",
+        "--alert-webhook-url=hunter2://x",
+        "--log-webhook-url=hunter2",
+        "--heartbeat-url=hunter2",
+    ] {
         let message = refused(&[bad]);
         let variable = bad[2..].split('=').next().expect("a flag").to_uppercase().replace('-', "_");
         assert!(message.contains(&variable) && !message.contains("hunter2"), "{message}");
@@ -158,7 +165,9 @@ fn help_never_shows_the_value_of_a_secret_variable() {
         let arg = command.get_arguments().find(|arg| arg.get_env().is_some_and(|name| name == variable));
         arg.expect("there is one").is_hide_env_values_set()
     };
-    for variable in ["KAFKA_PROPERTIES", "ALERT_WEBHOOK_URL", "LOG_WEBHOOK_URL"] {
+    for variable in
+        ["KAFKA_PROPERTIES", "ALERT_WEBHOOK_URL", "HEARTBEAT_URL", "LOG_WEBHOOK_URL", "WEBHOOK_SECRET", "API_TOKEN"]
+    {
         assert!(hidden(variable), "{variable}");
     }
 }

@@ -70,6 +70,15 @@ impl fmt::Debug for ApiToken {
     }
 }
 
+/// What the receiver of alerts gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookFormat {
+    /// Our own JSON, for programs.
+    Json,
+    /// A message for a Slack incoming webhook, for people.
+    Slack,
+}
+
 /// One or two keys that sign webhooks: with two the receiver can change from the old to the new at its leisure. Never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct WebhookKeys(Vec<Vec<u8>>);
