@@ -11,7 +11,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY crates crates
 RUN find . \( -name 'Cargo.*' -o -path '*/src/lib.rs' -o -path '*/src/main.rs' -o -path '*/src/bin/*.rs' -o -path '*/benches/*.rs' \) \
         -exec install -D {} /skeleton/{} \; \
-    && find /skeleton -name '*.rs' -exec sh -c 'for file; do echo "fn main() {}" >"$file"; done' sh {} +
+    && find /skeleton -name '*.rs' -exec sh -c 'for file; do echo "fn main() { }" >"$file"; done' sh {} +
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS build
 RUN apt-get update -q \
