@@ -19,6 +19,9 @@ use crate::propagation;
 const DURATION_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// The longest path that a span shows, in bytes.
+const MOST_PATH: usize = 256;
+
 /// `route` of a request that no route matched.
 const UNMATCHED: &str = "unmatched";
 
@@ -58,7 +61,7 @@ pub async fn track(State(metrics): State<HttpMetrics>, request: Request, next: N
     let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
     let method = known_method(request.method());
     let timer = metrics.duration.with_label_values(&[method, route]).start_timer();
-    let span = server_span(method, route, &request);
+    let span = server_span(method, route, path(matched.as_ref(), &request), &request);
     let response = next.run(request).instrument(span.clone()).await;
     timer.observe_duration();
     record_status(&span, response.status());
@@ -66,7 +69,13 @@ pub async fn track(State(metrics): State<HttpMetrics>, request: Request, next: N
     response
 }
 
-fn server_span(method: &'static str, route: &str, request: &Request) -> Span {
+/// The path of a request that a route matched, for its span; the query is left out, which may hold anything. What a
+/// client invents goes nowhere.
+fn path<'a>(matched: Option<&MatchedPath>, request: &'a Request) -> Option<&'a str> {
+    matched.map(|_| request.uri().path()).filter(|path| path.len() <= MOST_PATH)
+}
+
+fn server_span(method: &'static str, route: &str, path: Option<&str>, request: &Request) -> Span {
     let span = tracing::info_span!(
         parent: None,
         "http request",
@@ -76,6 +85,9 @@ fn server_span(method: &'static str, route: &str, request: &Request) -> Span {
         http.request.method = method,
         http.route = route,
         http.response.status_code = Empty,
+        "error.type" = Empty,
+        url.scheme = "http",
+        url.path = path,
     );
     // Without a tracing layer there is no parent to set, and nothing to say about it.
     let _ = span.set_parent(propagation::extract_http(request.headers()));
@@ -85,7 +97,7 @@ fn server_span(method: &'static str, route: &str, request: &Request) -> Span {
 fn record_status(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
-        span.record("otel.status_code", "ERROR");
+        span.record("otel.status_code", "ERROR").record("error.type", status.as_str());
     }
 }
 
@@ -131,7 +143,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::testing::{assert_value, record_thread};
+    use crate::testing::{assert_value, attribute, record_thread};
 
     fn server() -> (Router, Metrics) {
         let metrics = Metrics::new();
@@ -186,9 +198,28 @@ mod tests {
         assert_eq!(span.span_context.trace_id(), TraceId::from(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736));
         assert_eq!(span.parent_span_id, SpanId::from(0x00f0_67aa_0ba9_02b7));
         assert_eq!(span.span_kind, SpanKind::Server);
-        let attribute = |key: &str| span.attributes.iter().find(|attribute| attribute.key.as_str() == key);
-        assert_eq!(attribute("http.response.status_code").unwrap().value.as_str(), "200");
-        assert_eq!(attribute("http.route").unwrap().value.as_str(), "/items/{id}");
+        for (name, value) in [
+            ("http.request.method", "GET"),
+            ("http.response.status_code", "200"),
+            ("http.route", "/items/{id}"),
+            ("url.path", "/items/1"),
+            ("url.scheme", "http"),
+        ] {
+            assert_eq!(attribute(&span, name).as_deref(), Some(value), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn neither_a_query_nor_an_invented_or_endless_path_is_in_a_span() {
+        let (server, _) = server();
+        let (recorded, _guard) = record_thread();
+        for path in ["/items/1?token=hunter2".to_owned(), "/hunter2".to_owned(), format!("/items/{}", "x".repeat(300))]
+        {
+            server.clone().oneshot(request("GET", &path)).await.unwrap();
+        }
+        let paths: Vec<_> = recorded.spans().iter().map(|span| attribute(span, "url.path")).collect();
+        assert_eq!(paths, [Some("/items/1".to_owned()), None, None]);
+        assert!(!format!("{:?}", recorded.spans()).contains("hunter2"));
     }
 
     #[tokio::test]
@@ -199,6 +230,7 @@ mod tests {
         let span = recorded.span("GET /broken");
         assert_eq!(span.parent_span_id, SpanId::INVALID);
         assert!(matches!(span.status, Status::Error { .. }));
+        assert_eq!(attribute(&span, "error.type").as_deref(), Some("503"));
     }
 
     #[tokio::test]

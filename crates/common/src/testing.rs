@@ -5,7 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SdkTracerProvider, SpanData};
+pub use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SdkTracerProvider};
 use prometheus::proto::{Metric, MetricType};
 use serde_json::Value;
 use tracing::Dispatch;
@@ -97,6 +98,11 @@ impl Recorded {
             .map(|record| record.expect("each record is JSON"))
             .collect()
     }
+}
+
+/// An attribute of a span as text; none where the span does not have it.
+pub fn attribute(span: &SpanData, name: &str) -> Option<String> {
+    span.attributes.iter().find(|attribute| attribute.key.as_str() == name).map(|attribute| attribute.value.to_string())
 }
 
 /// The value of a metric: a counter or a gauge as it is; of a histogram the number of observations. The order of the

@@ -43,9 +43,22 @@ async fn a_program_logs_json_and_exports_its_spans_as_its_environment_says() -> 
     assert!(holds(b"name-from-environment") && !holds(b"lesser-name"));
     assert!(holds(b"attribute-from-environment") && holds(b"1.2.3"));
 
-    let unsampled = run(200, &[("OTEL_TRACES_SAMPLER", "parentbased_always_off")]).await?;
-    assert_eq!(unsampled.exports.len(), 0);
-    assert_eq!(unsampled.records[0]["trace_id"].as_str().map(str::len), Some(32));
+    // Whatever is exported, what is logged can be found by its ids.
+    for (sampler, argument, exports) in [
+        ("always_on", "", 1),
+        ("always_off", "", 0),
+        ("parentbased_always_off", "", 0),
+        ("traceidratio", "0", 0),
+        ("traceidratio", "1", 1),
+        ("parentbased_traceidratio", "0.0", 0),
+        // As a compose file gives a variable that is not set.
+        ("", "", 1),
+    ] {
+        let told = run(200, &[("OTEL_TRACES_SAMPLER", sampler), ("OTEL_TRACES_SAMPLER_ARG", argument)]).await?;
+        assert_eq!(told.exports.len(), exports, "{sampler} {argument}");
+        let length = |name: &str| told.records[0][name].as_str().map(str::len);
+        assert_eq!((length("trace_id"), length("span_id")), (Some(32), Some(16)), "{sampler} {argument}");
+    }
 
     let refused = run(400, &[]).await?;
     let said = refused.records.iter().filter(|record| record["target"] == "common::trace").count();

@@ -190,6 +190,7 @@ impl Delivery {
         let status = answer.as_ref().map_or_else(WebhookError::status, |status| Some(*status));
         span.record("http.response.status_code", status);
         if let Err(error) = &answer {
+            span.record("error.type", error.class());
             span.set_status(Status::error(error.to_string()));
         }
         answer
@@ -267,7 +268,8 @@ const fn outcome_name(outcome: &DeliveryOutcome) -> &'static str {
     }
 }
 
-/// The span of one try: a trace of its own, since tries go on long after the message's trace ended, with a link there.
+/// The span of one try: a trace of its own, since tries go on long after the message's trace ended, with a link to the
+/// span that recorded the alert.
 fn delivery_span(client: &WebhookClient, due: &DueDelivery) -> Span {
     let span = tracing::info_span!(
         parent: None,
@@ -275,22 +277,23 @@ fn delivery_span(client: &WebhookClient, due: &DueDelivery) -> Span {
         otel.kind = "client",
         http.request.method = "POST",
         http.response.status_code = Empty,
+        http.request.resend_count = (due.attempts > 0).then_some(due.attempts),
         server.address = client.host(),
-        alert_id = %due.alert.id,
-        attempt = due.attempts + 1,
+        server.port = client.port(),
+        "error.type" = Empty,
+        monitoring.alert.id = %due.alert.id,
     );
-    if let Some(cause) = due.alert.trace_id.as_deref().and_then(trace_link) {
+    if let Some(cause) = cause(&due.alert) {
         span.add_link(cause);
     }
     span
 }
 
-/// A link to a trace of which only the id is kept. A link needs a span as well: half of the trace's id stands for it,
-/// and leads nowhere but to the trace.
-fn trace_link(trace_id: &str) -> Option<SpanContext> {
-    let trace_id = TraceId::from_hex(trace_id).ok()?;
-    let [half @ .., _, _, _, _, _, _, _, _] = trace_id.to_bytes();
-    Some(SpanContext::new(trace_id, SpanId::from_bytes(half), TraceFlags::SAMPLED, true, TraceState::NONE))
+/// The span that recorded the alert, where it was sampled.
+fn cause(alert: &AlertRecord) -> Option<SpanContext> {
+    let trace_id = TraceId::from_hex(alert.trace_id.as_deref()?).ok()?;
+    let span_id = SpanId::from_hex(alert.span_id.as_deref()?).ok()?;
+    Some(SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, true, TraceState::NONE))
 }
 
 #[cfg(test)]

@@ -48,6 +48,12 @@ impl Clock {
     }
 }
 
+/// The time as spans tell it: always the system's, and finer than a [`Clock`]'s.
+#[expect(clippy::disallowed_methods, reason = "the edge where time comes in")]
+pub fn span_time() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
 /// Measures how long something takes, on the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(std::time::Instant);

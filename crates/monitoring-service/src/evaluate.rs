@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use detection::{AlertKey, Baseline, Minute, Monitored, Policy, Stream, Verdict, ZScore};
-use opentelemetry::trace::{TraceContextExt as _, TraceId};
-use tracing::{Instrument as _, Span, info_span};
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use uuid::Uuid;
 
@@ -107,8 +107,12 @@ impl Evaluator {
         {
             return Err(EvaluateError::Future { minute, now });
         }
-        let trace_id = trace_id();
-        let (minute, baseline) = self.baseline(question, now).instrument(info_span!("history fetch")).await?;
+        let span = current_span();
+        let (minute, baseline) = {
+            // The database is only asked where memory does not know.
+            let span = info_span!("history fetch", db.system.name = Empty, db.operation.name = Empty);
+            self.baseline(question, now).instrument(span).await?
+        };
         let verdict = info_span!("evaluate")
             .in_scope(|| self.policy.detector.judge_now(question.status, question.count, baseline));
         self.telemetry.evaluations.with_label_values(&[verdict.severity.name()]).inc();
@@ -118,9 +122,10 @@ impl Evaluator {
             message: verdict.reason(question.status.name(), question.count),
             threshold: self.policy.detector.thresholds.limit(verdict.severity),
             record: None,
-            trace_id,
+            trace_id: span.is_valid().then(|| span.trace_id().to_string()),
         };
-        if let Some(record) = self.record_of(question, &evaluation) {
+        let span_id = span.is_sampled().then(|| span.span_id().to_string());
+        if let Some(record) = self.record_of(question, &evaluation, span_id) {
             evaluation.record = Some(self.record(record).await?);
         }
         Ok(evaluation)
@@ -144,6 +149,8 @@ impl Evaluator {
             return Ok((minute, snapshot.history.baseline(minute, question.status)));
         }
         let before = Some(minute.plus(-1));
+        let span = Span::current();
+        span.record("db.system.name", "sqlite").record("db.operation.name", "SELECT");
         let known = self.store.known_minutes(stream, before, self.policy.history_capacity()).await?;
         Ok((minute, self.policy.history(known).baseline(minute, question.status)))
     }
@@ -153,7 +160,7 @@ impl Evaluator {
     }
 
     /// The record of an anomalous submission.
-    fn record_of(&self, question: &Question, evaluation: &Evaluation) -> Option<AlertRecord> {
+    fn record_of(&self, question: &Question, evaluation: &Evaluation, span_id: Option<String>) -> Option<AlertRecord> {
         let Evaluation { minute, verdict, message, threshold, trace_id, .. } = evaluation;
         let now_ms = self.clock.now_ms();
         let direction = verdict.direction?;
@@ -185,6 +192,7 @@ impl Evaluator {
             // Asked now, about whatever minute: it is never too old to page.
             not_paged: if suppressed_by.is_some() { None } else { self.paging.refuses(severity, None, now_ms) },
             trace_id: trace_id.clone(),
+            span_id,
         })
     }
 
@@ -195,8 +203,8 @@ impl Evaluator {
         let evaluator = self.clone();
         let job = async move {
             let cooldown_ms = i64::try_from(evaluator.cooldown.as_millis()).unwrap_or(i64::MAX);
-            let recorded =
-                evaluator.store.record_submission(record, cooldown_ms).instrument(info_span!("insert")).await;
+            let insert = info_span!("insert", db.system.name = "sqlite", db.operation.name = "INSERT");
+            let recorded = evaluator.store.record_submission(record, cooldown_ms).instrument(insert).await;
             match &recorded {
                 Ok(record) => info_span!("dispatch").in_scope(|| evaluator.tell(record)),
                 Err(_) => evaluator.telemetry.store_errors.with_label_values(&["evaluate"]).inc(),
@@ -216,8 +224,7 @@ impl Evaluator {
     }
 }
 
-/// The trace that this code runs in, 32 hex digits; none where nothing is traced.
-fn trace_id() -> Option<String> {
-    let id = Span::current().context().span().span_context().trace_id();
-    (id != TraceId::INVALID).then(|| id.to_string())
+/// The span that this code runs in; not valid where nothing is traced.
+fn current_span() -> SpanContext {
+    Span::current().context().span().span_context().clone()
 }

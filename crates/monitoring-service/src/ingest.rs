@@ -10,6 +10,7 @@ mod kafka;
 mod plan;
 mod publish;
 mod reader;
+mod spans;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -19,7 +20,6 @@ use std::{
 
 use anyhow::anyhow;
 use detection::{Policy, Stream};
-use opentelemetry::{global::BoxedSpan, trace::Span as _};
 use rdkafka::{
     Message as _,
     consumer::Consumer as _,
@@ -30,9 +30,10 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    batch::{Batch, commit_span},
+    batch::Batch,
     kafka::{KafkaConsumer, Topic},
     reader::Reader,
+    spans::Spans,
 };
 use crate::{
     clock::{Clock, Stopwatch},
@@ -190,7 +191,7 @@ struct HandedOver {
     commit: Arc<IngestCommit>,
     snapshots: Vec<(Stream, Snapshot)>,
     messages: usize,
-    span: BoxedSpan,
+    spans: Spans,
     /// Since its first message was read.
     watch: Stopwatch,
     /// Since it was handed over.
@@ -329,31 +330,32 @@ impl Ingest {
         if !first {
             self.deps.telemetry.offsets_missing.inc_by((here.last_offset - next).unsigned_abs());
         }
-        let (reading, span) = self.reader.read(message, &batch.silences, batch.commit.now_ms)?;
+        let read = self.reader.read(message, &batch.silences, batch.commit.now_ms, batch.messages == 0)?;
         position.read = Some(here);
-        batch.push(reading, span, &self.settings.paging);
+        batch.push(read, &self.settings.paging);
         Ok(())
     }
 
     /// Hands the batch to the store. From here on the positions count as stored: if they will not be, all starts over.
-    fn hand_over(&mut self, topic: &Topic, batch: Batch, watch: Stopwatch) {
-        let Batch { mut commit, messages, spans, silences: _ } = batch;
+    fn hand_over(&mut self, topic: &Topic, mut batch: Batch, watch: Stopwatch) {
+        let spans = Spans::begin(&mut batch);
+        let Batch { mut commit, messages, .. } = batch;
         let moved = self.positions.iter().filter(|(_, position)| position.read != position.stored);
         let offsets = moved
             .filter_map(|(partition, position)| Some(self.advance(topic, *partition, position.stored, position.read?)));
         commit.offsets = offsets.collect();
         self.positions.values_mut().for_each(|position| position.stored = position.read);
         let (snapshots, commit) = (self.snapshots_of(&commit), Arc::new(commit));
-        let (span, inserting) = (commit_span(messages, &spans), Stopwatch::start());
+        let inserting = Stopwatch::start();
         let job = self.deps.store.begin_ingest(&commit);
-        self.under_way = Some(HandedOver { job, commit, snapshots, messages, span, watch, inserting });
+        self.under_way = Some(HandedOver { job, commit, snapshots, messages, spans, watch, inserting });
     }
 
     /// Waits for the batch that was handed over; then, and only then, tells of it.
     fn settle(&mut self) -> Result<(), Interrupted> {
-        let Some(mut batch) = self.under_way.take() else { return Ok(()) };
+        let Some(batch) = self.under_way.take() else { return Ok(()) };
         let stored = batch.job.wait();
-        batch.span.end();
+        batch.spans.end(&stored);
         if let Err(error) = stored {
             self.deps.telemetry.store_errors.with_label_values(&["ingest"]).inc();
             return Err(error.into());

@@ -45,8 +45,9 @@ pub struct Telemetry {
     thresholds: GaugeVec,
     /// `monitoring_watermark_timestamp_seconds{stream}`: start of the newest known minute, seconds since 1970.
     watermark: GaugeVec,
-    /// `monitoring_alerts_total{origin,status,severity,disposition}`: recorded alerts: dispatched, or held back by cooldown or silence.
-    pub alerts: IntCounterVec,
+    /// `monitoring_alerts_total{origin,status,severity,disposition,page}`: recorded alerts: dispatched, or held back by cooldown or
+    /// silence; and whether a page was queued, or why not: too_old, no_webhook, warning, held_back.
+    alerts: IntCounterVec,
     /// `monitoring_evaluations_total{severity}`: counts judged for `POST /alerts/evaluate`.
     pub evaluations: IntCounterVec,
     /// `monitoring_late_batches_total{result}`: minutes that came late: judged, corrected, too_late.
@@ -170,8 +171,8 @@ impl Telemetry {
             ),
             alerts: counters(
                 "monitoring_alerts_total",
-                "Alerts recorded: dispatched, or held back by cooldown or silence",
-                &["origin", "status", "severity", "disposition"],
+                "Alerts recorded: dispatched, or held back by cooldown or silence; page: queued, or why not",
+                &["origin", "status", "severity", "disposition", "page"],
             ),
             evaluations: counters(
                 "monitoring_evaluations_total",
@@ -329,6 +330,11 @@ impl Telemetry {
     pub fn alert(&self, alert: &AlertRecord) {
         let status = alert.anomaly.as_ref().map_or("none", |anomaly| anomaly.status.name());
         let disposition = alert.suppressed_by.map_or("dispatched", SuppressedBy::reason);
-        self.alerts.with_label_values(&[alert.origin.name(), status, alert.severity.name(), disposition]).inc();
+        let page = match alert.not_paged {
+            _ if !alert.is_dispatched() => "held_back",
+            Some(why) => why.name(),
+            None => "queued",
+        };
+        self.alerts.with_label_values(&[alert.origin.name(), status, alert.severity.name(), disposition, page]).inc();
     }
 }

@@ -52,6 +52,11 @@ impl WebhookError {
             Self::Unreachable(_) => None,
         }
     }
+
+    /// The status of the answer, or `unreachable`: for figures and traces.
+    pub fn class(&self) -> String {
+        self.status().map_or_else(|| "unreachable".to_owned(), |status| status.to_string())
+    }
 }
 
 /// A `Retry-After` header (RFC 9110, 10.2.3).
@@ -118,6 +123,11 @@ impl WebhookClient {
     /// The receiver's host: all of its address that may be shown.
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
+    }
+
+    /// The receiver's port.
+    pub fn port(&self) -> Option<u16> {
+        self.url.port_or_known_default()
     }
 
     /// Posts one alert, once. `id` goes along as `webhook-id` (Standard Webhooks), so that a receiver can drop what

@@ -101,7 +101,7 @@ impl Publisher {
         let producer = config(kafka, speed).create_with_context(deliveries).map_err(refused)?;
         let attributes = [
             KeyValue::new("messaging.system", "kafka"),
-            KeyValue::new("messaging.operation.name", "publish"),
+            KeyValue::new("messaging.operation.name", "send"),
             KeyValue::new("messaging.operation.type", "send"),
             KeyValue::new("messaging.destination.name", kafka.topic.clone()),
         ];
@@ -168,7 +168,7 @@ impl Publisher {
     fn root_span(&self, topic: &str, key: &str) -> Context {
         let [system, name, kind, destination] = self.attributes.clone();
         let key = KeyValue::new("messaging.kafka.message.key", key.to_owned());
-        let span = SpanBuilder::from_name(format!("{topic} publish")).with_kind(SpanKind::Producer).with_attributes([
+        let span = SpanBuilder::from_name(format!("send {topic}")).with_kind(SpanKind::Producer).with_attributes([
             system,
             name,
             kind,

@@ -144,6 +144,7 @@ pub(super) mod tests {
             suppressed_before: 2,
             not_paged: None,
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
+            span_id: Some("00f067aa0ba902b7".to_owned()),
         }
     }
 

@@ -84,6 +84,7 @@ mod tests {
             suppressed_before: 0,
             not_paged: None,
             trace_id: None,
+            span_id: None,
         };
         DueDelivery { id: 1, attempts, created_at_ms, alert }
     }

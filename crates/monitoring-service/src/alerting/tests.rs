@@ -16,6 +16,7 @@ use crate::store::{AlertType, Anomaly, DeliveryRecord, Origin, OutboxState};
 const START_MS: i64 = 1_752_328_800_000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const SPAN: &str = "00f067aa0ba902b7";
 
 /// A store on a file of its own, a clock that stands still, and a delivery to one address.
 struct Bench {
@@ -106,6 +107,7 @@ fn alert(number: u128) -> AlertRecord {
         suppressed_before: 0,
         not_paged: None,
         trace_id: Some(TRACE.to_owned()),
+        span_id: Some(SPAN.to_owned()),
     }
 }
 
@@ -225,23 +227,43 @@ async fn a_receiver_that_hangs_is_tried_again_and_its_address_is_kept_secret() {
 }
 
 #[tokio::test]
-async fn each_try_is_a_client_span_linked_to_the_trace_of_the_alert() {
-    let server = receiver([answer(503)]).await;
+async fn each_try_is_a_client_span_linked_to_the_span_of_the_alert() {
+    let server = receiver([answer(503), answer(200)]).await;
     let bench = Bench::new(&server.uri());
     let (recorded, _guard) = testing::record_thread();
     bench.record(1).await;
     bench.pass().await;
     let span = recorded.span("webhook delivery");
     assert_eq!(span.span_kind, opentelemetry::trace::SpanKind::Client);
-    assert_eq!(span.links.links[0].span_context.trace_id().to_string(), TRACE);
+    let link = &span.links.links[0].span_context;
+    assert_eq!((link.trace_id().to_string(), link.span_id().to_string()), (TRACE.to_owned(), SPAN.to_owned()));
     assert_ne!(span.span_context.trace_id().to_string(), TRACE);
     let attribute =
         |name| span.attributes.iter().find(|pair| pair.key.as_str() == name).map(|pair| pair.value.to_string());
     assert_eq!(attribute("http.request.method").as_deref(), Some("POST"));
     assert_eq!(attribute("http.response.status_code").as_deref(), Some("503"));
     assert_eq!(attribute("server.address").as_deref(), Some("127.0.0.1"));
-    assert_eq!(attribute("attempt").as_deref(), Some("1"));
+    assert_eq!(attribute("server.port"), server.uri().rsplit(':').next().map(ToOwned::to_owned));
+    assert_eq!(attribute("error.type").as_deref(), Some("503"));
+    assert_eq!(attribute("http.request.resend_count"), None);
+    assert_eq!(attribute("monitoring.alert.id"), Some(Uuid::from_u128(1).to_string()));
     assert_eq!(span.status, Status::error("the receiver answered 503"));
+
+    bench.clock.set_ms(bench.delivered(1).await.next_attempt_at_ms.expect("tried again"));
+    bench.pass().await;
+    let again = recorded.spans().into_iter().rfind(|span| span.name == "webhook delivery").expect("a second try");
+    let resent = again.attributes.iter().find(|pair| pair.key.as_str() == "http.request.resend_count");
+    assert_eq!(resent.map(|pair| pair.value.to_string()).as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn an_alert_whose_span_is_not_known_is_delivered_without_a_link() {
+    let server = receiver([answer(200)]).await;
+    let bench = Bench::new(&server.uri());
+    let (recorded, _guard) = testing::record_thread();
+    bench.store.record_alert(AlertRecord { span_id: None, ..alert(1) }).await.expect("recorded");
+    bench.pass().await;
+    assert!(recorded.span("webhook delivery").links.links.is_empty());
 }
 
 #[tokio::test]

@@ -1,17 +1,13 @@
-//! What was read for one transaction, and its span.
+//! What was read for one transaction.
 
 use detection::Silence;
-use opentelemetry::{
-    Context, KeyValue,
-    global::BoxedSpan,
-    trace::{Link, SpanContext, TraceContextExt as _, Tracer as _},
+use opentelemetry::trace::SpanContext;
+
+use super::{
+    reader::{Read, Reading},
+    spans::{Judging, MOST_LINKS},
 };
-
-use super::reader::Reading;
 use crate::store::{AlertRecord, IngestCommit, Paging};
-
-/// Links from the transaction of a backlog to the messages in it.
-const MOST_LINKS: usize = 32;
 
 /// What was read for one transaction.
 pub(super) struct Batch {
@@ -19,8 +15,14 @@ pub(super) struct Batch {
     pub(super) messages: usize,
     /// Those in force when its first message was read.
     pub(super) silences: Vec<Silence>,
-    /// The spans of the first messages.
-    pub(super) spans: Vec<SpanContext>,
+    /// The span of the first message.
+    pub(super) first: Option<SpanContext>,
+    /// When the first message was judged, if it was.
+    pub(super) judging: Option<Judging>,
+    /// The spans of the first messages that are sampled.
+    pub(super) sampled: Vec<SpanContext>,
+    /// Of each alert of the commit, the span of its message.
+    pub(super) causes: Vec<SpanContext>,
 }
 
 impl Batch {
@@ -29,42 +31,32 @@ impl Batch {
             commit: IngestCommit { now_ms, ..IngestCommit::default() },
             messages: 0,
             silences: Vec::new(),
-            spans: Vec::new(),
+            first: None,
+            judging: None,
+            sampled: Vec::new(),
+            causes: Vec::new(),
         }
     }
 
-    pub(super) fn push(&mut self, reading: Reading, span: SpanContext, paging: &Paging) {
-        self.messages += 1;
+    pub(super) fn push(&mut self, read: Read, paging: &Paging) {
+        let Read { reading, span, judging } = read;
         match reading {
             Reading::DeadLetter(letter) => self.commit.dead_letters.push(letter),
             Reading::Judged(mut judged) => {
                 for alert in judged.alerts.drain(..) {
                     self.commit.cooldowns.push((alert.key.clone(), alert.cooldown));
-                    let trace_id = Some(span.trace_id().to_string());
-                    self.commit.alerts.push(AlertRecord::of_stream(alert, paging, self.commit.now_ms, trace_id));
+                    self.commit.alerts.push(AlertRecord::of_stream(alert, paging, self.commit.now_ms));
+                    self.causes.push(span.clone());
                 }
                 self.commit.judged.push(judged);
             }
         }
-        if self.spans.len() < MOST_LINKS && span.is_sampled() {
-            self.spans.push(span);
+        if self.sampled.len() < MOST_LINKS && span.is_sampled() {
+            self.sampled.push(span.clone());
         }
-    }
-}
-
-/// The span of a transaction: a child of its one message's span, or one of its own with links to the first of many.
-pub(super) fn commit_span(messages: usize, spans: &[SpanContext]) -> BoxedSpan {
-    let tracer = common::trace::tracer();
-    let links = spans.iter().map(|span| Link::with_context(span.clone())).collect();
-    let count = i64::try_from(messages).unwrap_or(i64::MAX);
-    let builder = tracer.span_builder("store batch").with_attributes([
-        KeyValue::new("db.system.name", "sqlite"),
-        KeyValue::new("messaging.batch.message_count", count),
-    ]);
-    match spans {
-        [only] if messages == 1 => {
-            builder.start_with_context(&tracer, &Context::new().with_remote_span_context(only.clone()))
+        if self.messages == 0 {
+            (self.first, self.judging) = (Some(span), judging);
         }
-        _ => builder.with_links(links).start_with_context(&tracer, &Context::new()),
+        self.messages += 1;
     }
 }

@@ -14,8 +14,11 @@ use rdkafka::{
     message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 
-use super::Settings;
-use crate::store::{DeadLetter, Store, StoreError};
+use super::{Settings, spans::Judging};
+use crate::{
+    clock,
+    store::{DeadLetter, Store, StoreError},
+};
 
 /// A minute further ahead of the clock than this is refused: one bad clock must not move a watermark.
 const MOST_AHEAD_MS: i64 = 5 * 60_000;
@@ -26,6 +29,15 @@ pub(super) enum Reading {
     Judged(Judged),
     /// A message that could not be used.
     DeadLetter(DeadLetter),
+}
+
+/// A message that was read.
+pub(super) struct Read {
+    pub(super) reading: Reading,
+    /// Its span, which has ended.
+    pub(super) span: SpanContext,
+    /// When it was judged, where that was asked for.
+    pub(super) judging: Option<Judging>,
 }
 
 /// Why a message cannot be used.
@@ -89,24 +101,30 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads one message. Its span is a child of the producer's. The error is the store's: the message was not read.
+    /// Reads one message. Its span is a child of the producer's. `timed`: it may be the only one of its transaction, so that
+    /// its judging is to be seen. The error is the store's: the message was not read.
     pub(super) fn read(
         &mut self,
         message: &BorrowedMessage<'_>,
         silences: &[Silence],
         now_ms: i64,
-    ) -> Result<(Reading, SpanContext), StoreError> {
+        timed: bool,
+    ) -> Result<Read, StoreError> {
         let parent = propagation::extract(message.headers());
         let mut span = self.span(message, &parent);
-        let context = span.span_context().clone();
-        match self.judge(message.payload(), silences, now_ms) {
-            Ok(judged) => Ok((Reading::Judged(judged), context)),
-            Err(Refusal::Store(error)) => Err(error),
+        let start = timed.then(clock::span_time);
+        let judged = self.judge(message.payload(), silences, now_ms);
+        let judging = start.map(|start| start..clock::span_time());
+        let reading = match judged {
+            Ok(judged) => Reading::Judged(judged),
+            Err(Refusal::Store(error)) => return Err(error),
             Err(refusal) => {
                 span.set_status(Status::error(refusal.to_string()));
-                Ok((Reading::DeadLetter(dead_letter(message, &refusal, now_ms)), context))
+                span.set_attribute(KeyValue::new("error.type", refusal.code()));
+                Reading::DeadLetter(dead_letter(message, &refusal, now_ms))
             }
-        }
+        };
+        Ok(Read { reading, span: span.span_context().clone(), judging })
     }
 
     fn span(&self, message: &BorrowedMessage<'_>, parent: &Context) -> opentelemetry::global::BoxedSpan {

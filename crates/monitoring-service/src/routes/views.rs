@@ -364,6 +364,7 @@ mod tests {
             suppressed_before: 2,
             not_paged: Some(NotPaged::NoWebhook),
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
+            span_id: None,
         };
         let expected = json!({
             "id": "00000000-0000-0000-0000-000000000001", "type": "transaction.anomaly", "origin": "stream",
@@ -392,6 +393,7 @@ mod tests {
             suppressed_before: 0,
             not_paged: None,
             trace_id: None,
+            span_id: None,
         };
         let view = json(AlertView::from(alert));
         assert_eq!((&view["key"], &view["count"], &view["baseline"]), (&Value::Null, &Value::Null, &Value::Null));

@@ -93,7 +93,7 @@ impl Store {
 }
 
 pub(super) const COLUMNS: &str = "alerts.seq, alerts.id, type, origin, recorded_at_ms, severity, message, stream, status_id, direction, minute, \
-     count, z_score, window_minutes, mean, std_dev, threshold, late, streams, suppressed_by, silenced, suppressed_before, not_paged, trace_id";
+     count, z_score, window_minutes, mean, std_dev, threshold, late, streams, suppressed_by, silenced, suppressed_before, not_paged, trace_id, span_id";
 
 /// Writes an alert and, if it is paged, its delivery. An id already there is the same alert: nothing is written twice.
 pub(super) fn insert(sql: &Connection, alert: &AlertRecord) -> Result<(), StoreError> {
@@ -102,9 +102,9 @@ pub(super) fn insert(sql: &Connection, alert: &AlertRecord) -> Result<(), StoreE
     let written = sql
         .prepare_cached(
             "INSERT INTO alerts (id, type, origin, recorded_at_ms, severity, message, stream, status_id, direction, minute, count, z_score,
-                 window_minutes, mean, std_dev, threshold, late, streams, suppressed_by, silenced, suppressed_before, not_paged, trace_id)
+                 window_minutes, mean, std_dev, threshold, late, streams, suppressed_by, silenced, suppressed_before, not_paged, trace_id, span_id)
              VALUES (:id, :type, :origin, :recorded_at_ms, :severity, :message, :stream, :status_id, :direction, :minute, :count, :z_score,
-                 :window_minutes, :mean, :std_dev, :threshold, :late, :streams, :suppressed_by, :silenced, :suppressed_before, :not_paged, :trace_id)
+                 :window_minutes, :mean, :std_dev, :threshold, :late, :streams, :suppressed_by, :silenced, :suppressed_before, :not_paged, :trace_id, :span_id)
              ON CONFLICT (id) DO NOTHING",
         )?
         .execute(named_params! {
@@ -131,6 +131,7 @@ pub(super) fn insert(sql: &Connection, alert: &AlertRecord) -> Result<(), StoreE
             ":suppressed_before": alert.suppressed_before,
             ":not_paged": alert.not_paged.map(NotPaged::name),
             ":trace_id": alert.trace_id,
+            ":span_id": alert.span_id,
         })?;
     if written == 1 && alert.is_paged() {
         sql.prepare_cached(
@@ -295,6 +296,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<AlertRecord> {
         suppressed_before: row.get("suppressed_before")?,
         not_paged: row.get::<_, Option<String>>("not_paged")?.and_then(|name| NotPaged::from_name(&name)),
         trace_id: row.get("trace_id")?,
+        span_id: row.get("span_id")?,
     })
 }
 

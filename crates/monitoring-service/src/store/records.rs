@@ -105,6 +105,9 @@ pub struct AlertRecord {
     pub not_paged: Option<NotPaged>,
     /// The trace of the message or request that caused it, 32 hex digits.
     pub trace_id: Option<String>,
+    /// The span within it that recorded the alert, 16 hex digits; none where the trace is not sampled, so that there is nothing
+    /// to link to.
+    pub span_id: Option<String>,
 }
 
 /// The count that left its range, and what it was judged by.
@@ -226,8 +229,8 @@ impl Paging {
 }
 
 impl AlertRecord {
-    /// The record of an alert of the fold.
-    pub fn of_stream(alert: Alert, paging: &Paging, now_ms: i64, trace_id: Option<String>) -> Self {
+    /// The record of an alert of the fold, not traced yet.
+    pub fn of_stream(alert: Alert, paging: &Paging, now_ms: i64) -> Self {
         let Alert { id, key, minute, count, verdict, threshold, late, disposition, cooldown: _ } = alert;
         let (suppressed_by, suppressed_before) = match disposition {
             Disposition::Dispatched { suppressed_before } => (None, suppressed_before),
@@ -256,7 +259,8 @@ impl AlertRecord {
             streams: Vec::new(),
             suppressed_by,
             suppressed_before,
-            trace_id,
+            trace_id: None,
+            span_id: None,
         }
     }
 

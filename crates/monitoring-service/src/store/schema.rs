@@ -10,13 +10,14 @@ use rusqlite::{Connection, OpenFlags};
 use super::StoreError;
 
 /// Marks a database as ours ("txmn"), so that another program's file is never touched.
-const APPLICATION_ID: i32 = 0x7478_6d6e;
+pub(super) const APPLICATION_ID: i32 = 0x7478_6d6e;
 
 /// Older versions can corrupt a database when the write-ahead log is reset (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// The schema, step by step; `user_version` counts the steps taken. Steps are only ever added.
-const MIGRATIONS: &[&str] = &[r"
+pub(super) const MIGRATIONS: &[&str] = &[
+    r"
 CREATE TABLE streams (
     id             INTEGER PRIMARY KEY,
     name           TEXT NOT NULL UNIQUE,
@@ -155,7 +156,12 @@ CREATE TABLE offsets (
     last_timestamp_ms INTEGER,
     PRIMARY KEY (cluster_id, topic, partition)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    r"
+-- The span that recorded the alert: where the link of its delivery leads. None in older alerts and where nothing was sampled.
+ALTER TABLE alerts ADD COLUMN span_id TEXT;
+",
+];
 
 /// The database's path, and the lock that makes this process its only user for as long as it lives.
 pub(super) struct LockedPath {

@@ -1,6 +1,7 @@
 //! The store alone: what it refuses, what it replaces, what it keeps.
 
 mod failures;
+mod migration;
 mod upkeep;
 
 use std::{path::Path, sync::Arc};
@@ -34,8 +35,8 @@ fn batch(minute: i64, counts: &[(Monitored, u32)]) -> TransactionBatch {
 
 fn commit(store: &Store, judged: Vec<Judged>, now_ms: i64) {
     let alerts = judged.iter().flat_map(|judged| judged.alerts.clone());
-    let record =
-        |alert: Alert| AlertRecord::of_stream(alert, &Paging { webhook: true, max_age_ms: None }, now_ms, None);
+    let paging = Paging { webhook: true, max_age_ms: None };
+    let record = |alert: Alert| AlertRecord::of_stream(alert, &paging, now_ms);
     let commit = IngestCommit { alerts: alerts.map(record).collect(), judged, now_ms, ..IngestCommit::default() };
     store.begin_ingest(&Arc::new(commit)).wait().expect("committed");
 }

@@ -183,6 +183,7 @@ fn of_monitor(
         suppressed_before: 0,
         not_paged: paging.refuses(Severity::Critical, None, now_ms),
         trace_id: None,
+        span_id: None,
     }
 }
 

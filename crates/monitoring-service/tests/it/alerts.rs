@@ -7,7 +7,9 @@ use monitoring_service::{clock::Clock, store::NotPaged};
 use serde_json::Value;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
-use crate::harness::{Message, NOW_MS, Setup, TestApp, broker, folder, minute, received, receiver, send, until, usual};
+use crate::harness::{
+    Message, NOW_MS, Setup, TestApp, broker, folder, minute, post, received, receiver, send, until, usual,
+};
 
 fn setup(server: &MockServer, clock: &Clock) -> Setup {
     Setup { clock: clock.clone(), webhook: Some(server.uri()), ..Setup::default() }
@@ -16,6 +18,12 @@ fn setup(server: &MockServer, clock: &Clock) -> Setup {
 /// The minute before [`NOW_MS`] with failures.
 fn failures() -> Message {
     Message::new(minute("2025-12-31T23:59:00Z", &[("approved", 101), ("failed", 9)]))
+}
+
+/// The labels that such an alert is counted under.
+fn of_failures(disposition: &'static str, page: &'static str) -> [(&'static str, &'static str); 5] {
+    let [origin, status] = [("origin", "stream"), ("status", "failed")];
+    [origin, status, ("severity", "CRITICAL"), ("disposition", disposition), ("page", page)]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,6 +39,7 @@ async fn a_critical_alert_reaches_the_receiver_once_and_a_warning_does_not() {
     let names: Vec<_> = alerts.iter().map(|a| (a.severity.name(), a.not_paged.map(NotPaged::name))).collect();
     assert_eq!(names, [("WARNING", Some("warning")), ("CRITICAL", None)]);
     let id = alerts[1].id.to_string();
+    assert_eq!(app.counted("monitoring_alerts_total", &of_failures("dispatched", "queued")), 1);
     until("it is settled", async || app.get(&format!("/alerts/{id}")).await["deliveries"][0]["state"] == "delivered")
         .await;
     let pages = received(&server).await;
@@ -89,6 +98,30 @@ async fn catching_up_does_not_page_the_past() {
     let alerts = app.alerts().await;
     assert_eq!(alerts[0].not_paged.map(NotPaged::name), Some("too_old"));
     assert_eq!(app.get("/health").await["parts"]["deliveries"]["pending"], 0);
+    assert_eq!(app.counted("monitoring_alerts_total", &of_failures("dispatched", "too_old")), 1);
+    let explained = app.get("/explain?minute=2025-12-31T23:59:00Z&status=failed").await.to_string();
+    assert!(explained.contains("no page was sent") && explained.contains("PAGE_MAX_AGE"), "{explained}");
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_a_silence_holds_back_is_seen_in_the_alert_in_explain_and_in_the_metric() {
+    let (broker, folder, server, clock) = (broker().await, folder(), receiver(200).await, Clock::fixed(NOW_MS));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&server, &clock)).await;
+    let silence = r#"{"status":"failed","until":"2026-01-01T01:00:00Z","reason":"maintenance"}"#;
+    let silence = post(&format!("{}/silences", app.url), silence).await["id"].as_str().expect("an id").to_owned();
+    send(&broker, usual(60, NOW_MS - 60_000));
+    send(&broker, [failures()]);
+    app.until_consumed(61).await;
+    let alerts = app.get("/alerts?status=failed").await;
+    assert_eq!(
+        (&alerts["alerts"][0]["disposition"], &alerts["alerts"][0]["suppressed_by"]),
+        (&"suppressed".into(), &Value::from(&*silence))
+    );
+    let explained = app.get("/explain?minute=2025-12-31T23:59:00Z&status=failed").await.to_string();
+    assert!(explained.contains(&format!("held back by silence {silence}")), "{explained}");
+    assert_eq!(app.counted("monitoring_alerts_total", &of_failures("silence", "held_back")), 1);
+    assert!(received(&server).await.is_empty());
     app.stop().await.expect("a clean stop");
 }
 

@@ -126,7 +126,12 @@ impl TestApp {
 
 /// Submits a count to the service at `url`.
 pub(crate) async fn evaluate(url: &str, body: &str) -> Value {
-    let request = client().post(format!("{url}/alerts/evaluate")).header("content-type", "application/json");
+    post(&format!("{url}/alerts/evaluate"), body).await
+}
+
+/// POSTs JSON.
+pub(crate) async fn post(url: &str, body: &str) -> Value {
+    let request = client().post(url).header("content-type", "application/json");
     let answer = request.body(body.to_owned()).send().await.expect("an answer");
     serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON")
 }
@@ -244,6 +249,6 @@ pub(crate) fn usual(minutes: i64, end_ms: i64) -> Vec<Message> {
 
 /// What of an alert does not depend on when and in which trace it was found.
 pub(crate) fn substance(alerts: &[AlertRecord]) -> Vec<AlertRecord> {
-    let bare = |alert: &AlertRecord| AlertRecord { recorded_at_ms: 0, trace_id: None, ..alert.clone() };
+    let bare = |alert: &AlertRecord| AlertRecord { recorded_at_ms: 0, trace_id: None, span_id: None, ..alert.clone() };
     alerts.iter().map(bare).collect()
 }

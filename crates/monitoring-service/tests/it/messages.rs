@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use common::testing::{Recorded, SpanData, attribute};
 use detection::{Severity, TransactionBatch};
 use monitoring_service::store::AlertRecord;
 use serde_json::Value;
 
 use crate::harness::{
-    Message, Setup, TestApp, broker, folder, minute, producer, sample, send, send_with, substance, until,
+    Message, Setup, TestApp, broker, folder, minute, producer, receiver, sample, send, send_with, substance, until,
 };
 
 /// Minutes of the sample file that these tests send: the first incident is in them.
@@ -139,13 +140,21 @@ async fn each_bad_message_is_a_dead_letter_with_its_reason_and_its_neighbours_ar
     app.stop().await.expect("a clean stop");
 }
 
+/// The span of the first delivery of this alert.
+fn delivery(recorded: &Recorded, id: &str) -> Option<SpanData> {
+    let mut spans = recorded.spans().into_iter().filter(|span| span.name == "webhook delivery");
+    spans.find(|span| attribute(span, "monitoring.alert.id").as_deref() == Some(id))
+}
+
 #[test]
-fn the_span_of_the_consumer_is_a_child_of_the_producer_and_the_alert_has_their_trace() {
+fn a_message_its_judging_its_alert_and_its_storing_are_one_trace_and_the_delivery_links_to_it() {
     let recorded = common::testing::record_process();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let (broker, folder) = (broker().await, folder());
-        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        let receiver = receiver(200).await;
+        let setup = Setup { webhook: Some(receiver.uri()), ..Setup::default() };
+        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await;
         send(&broker, sample(40));
         app.until_consumed(40).await;
         let trace_id = "0af7651916cd43dd8448eb211c80319c";
@@ -159,9 +168,74 @@ fn the_span_of_the_consumer_is_a_child_of_the_producer_and_the_alert_has_their_t
         assert_eq!(consumer.parent_span_id.to_string(), "b7ad6b7169203331");
         let store = of_trace.iter().find(|span| span.name == "store batch").expect("the span of the transaction");
         assert_eq!(store.parent_span_id, consumer.span_context.span_id());
+        let judge = of_trace.iter().find(|span| span.name == "judge").expect("the span of the judging");
+        assert_eq!(judge.parent_span_id, consumer.span_context.span_id());
+        assert!(consumer.start_time <= judge.start_time && judge.end_time <= consumer.end_time);
+        assert_eq!(of_trace.iter().filter(|span| span.name == "alert").count(), 1);
+        let alert = of_trace.iter().find(|span| span.name == "alert").expect("counted");
+        assert_eq!(alert.parent_span_id, judge.span_context.span_id());
         until("the alert is there", async || !app.alerts().await.is_empty()).await;
         let failed = app.alerts().await.into_iter().next_back().expect("an alert");
         assert_eq!(failed.trace_id.as_deref(), Some(trace_id));
+        assert_eq!(failed.span_id, Some(alert.span_context.span_id().to_string()));
+        assert_eq!(attribute(alert, "monitoring.alert.id"), Some(failed.id.to_string()));
+        assert_eq!(attribute(alert, "monitoring.severity").as_deref(), Some("CRITICAL"));
+        assert_eq!(attribute(alert, "monitoring.status").as_deref(), Some("failed"));
+        assert_eq!(attribute(alert, "monitoring.stream").as_deref(), Some("default"));
+        assert_eq!(attribute(store, "db.system.name").as_deref(), Some("sqlite"));
+        until("the delivery's span has ended", async || delivery(&recorded, &failed.id.to_string()).is_some()).await;
+        let delivery = delivery(&recorded, &failed.id.to_string()).expect("there");
+        assert_eq!(delivery.links.links[0].span_context.span_id(), alert.span_context.span_id());
+        assert_eq!(delivery.links.links[0].span_context.trace_id().to_string(), trace_id);
         app.stop().await.expect("a clean stop");
     });
+}
+
+#[test]
+fn an_alert_of_a_message_that_is_not_sampled_keeps_its_trace_and_has_no_span_to_link_to() {
+    let recorded = common::testing::record_process();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let (broker, folder) = (broker().await, folder());
+        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        send(&broker, sample(40));
+        app.until_consumed(40).await;
+        let trace_id = "1bf7651916cd43dd8448eb211c80319d";
+        let traceparent = Some(format!("00-{trace_id}-b7ad6b7169203331-00"));
+        let payload = minute("2025-07-12T14:40:00Z", &[("approved", 120), ("failed", 7)]);
+        send(&broker, [Message { traceparent, ..Message::new(payload) }]);
+        app.until_consumed(41).await;
+        until("the alert is there", async || !app.alerts().await.is_empty()).await;
+        let failed = app.alerts().await.into_iter().next_back().expect("an alert");
+        assert_eq!((failed.trace_id.as_deref(), failed.span_id), (Some(trace_id), None));
+        app.stop().await.expect("a clean stop");
+        let exported =
+            recorded.spans().into_iter().filter(|s| s.span_context.trace_id().to_string() == trace_id).count();
+        assert_eq!(exported, 0);
+    });
+}
+
+#[test]
+fn each_alert_of_a_backlog_has_a_span_in_the_trace_of_its_message() {
+    let recorded = common::testing::record_process();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let alerts = runtime.block_on(async {
+        let (broker, folder) = (broker().await, folder());
+        send(&broker, sample(MINUTES));
+        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        app.until_consumed(MINUTES as u64).await;
+        let alerts = app.alerts().await;
+        app.stop().await.expect("a clean stop");
+        alerts
+    });
+    assert!(!alerts.is_empty());
+    let spans = recorded.spans();
+    let with_id = |id: &str| spans.iter().find(|span| span.span_context.span_id().to_string() == id).expect("exported");
+    for alert in alerts {
+        let span = with_id(&alert.span_id.expect("sampled"));
+        assert_eq!(Some(span.span_context.trace_id().to_string()), alert.trace_id);
+        let parent = with_id(&span.parent_span_id.to_string());
+        assert!(["process transactions", "judge"].contains(&&*parent.name), "{}", parent.name);
+        assert_eq!(parent.span_context.trace_id(), span.span_context.trace_id());
+    }
 }

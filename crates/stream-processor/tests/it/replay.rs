@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use common::testing::{record_process, value};
+use common::testing::{attribute, record_process, value};
 use embedded_kafka::{ApiKey, EmbeddedKafka, ErrorCode};
 use opentelemetry::trace::{SpanId, SpanKind};
 use stream_processor::{Clock, Command, Timeline};
@@ -76,11 +76,16 @@ async fn each_message_carries_the_root_span_of_a_trace_of_its_own() {
         assert!(message.parent.is_valid() && message.parent.is_sampled());
         let span = spans.iter().find(|span| span.span_context.span_id() == message.parent.span_id()).expect("exported");
         assert_eq!((span.span_context.trace_id(), span.parent_span_id), (message.parent.trace_id(), SpanId::INVALID));
-        assert_eq!((&*span.name, &span.span_kind), ("transactions publish", &SpanKind::Producer));
-        let attribute = |key: &str| span.attributes.iter().find(|a| a.key.as_str() == key).map(|a| a.value.to_string());
-        assert_eq!(attribute("messaging.system").as_deref(), Some("kafka"));
-        assert_eq!(attribute("messaging.destination.name").as_deref(), Some("transactions"));
-        assert_eq!(attribute("messaging.kafka.message.key"), Some(message.key.clone()));
+        assert_eq!((&*span.name, &span.span_kind), ("send transactions", &SpanKind::Producer));
+        for (name, value) in [
+            ("messaging.system", "kafka"),
+            ("messaging.operation.name", "send"),
+            ("messaging.operation.type", "send"),
+            ("messaging.destination.name", "transactions"),
+            ("messaging.kafka.message.key", &*message.key),
+        ] {
+            assert_eq!(attribute(span, name).as_deref(), Some(value), "{name}");
+        }
     }
 }
 

@@ -99,7 +99,7 @@ impl Api {
         let paging = self.state.evaluator.paging;
         let alerts: Vec<_> = std::mem::take(&mut judged.alerts)
             .into_iter()
-            .map(|alert| AlertRecord::of_stream(alert, &paging, arrived_at_ms, None))
+            .map(|alert| AlertRecord::of_stream(alert, &paging, arrived_at_ms))
             .collect();
         let commit = IngestCommit { judged: vec![judged], alerts, now_ms: arrived_at_ms, ..IngestCommit::default() };
         self.commit(commit).alerts.clone()

@@ -39,6 +39,7 @@ fn submission(status: Monitored, at_ms: i64) -> AlertRecord {
         suppressed_before: 0,
         not_paged: None,
         trace_id: None,
+        span_id: None,
     }
 }
 
