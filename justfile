@@ -22,3 +22,7 @@ sample-data:
 # Whole-process benchmarks against a real Kafka broker.
 bench *ARGS:
     cargo bench -p monitoring-service --bench whole_process -- {{ARGS}}
+
+# What of the running stack (`docker compose up -d --build --wait`) is lit.
+check-stack *ARGS:
+    scripts/check-stack {{ARGS}}

@@ -9,7 +9,7 @@ use common::metrics::Metrics;
 use detection::{Baseline, Judged, Minute, Monitored, RowChange, Severity, Thresholds, Timeliness};
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use crate::store::{AlertRecord, SuppressedBy};
+use crate::store::{AlertRecord, NotPaged, SuppressedBy};
 
 /// Streams and statuses with label values of their own; the rest is `other`.
 const MOST_LABELS: usize = 32;
@@ -233,8 +233,9 @@ impl Telemetry {
         }
         for status in Monitored::ALL {
             for severity in [Severity::Warning, Severity::Critical] {
-                for disposition in ["dispatched", "cooldown", "silence"] {
-                    self.alerts.with_label_values(&["stream", status.name(), severity.name(), disposition]);
+                let page = if severity == Severity::Critical { "queued" } else { NotPaged::Warning.name() };
+                for (disposition, page) in [("dispatched", page), ("cooldown", "held_back"), ("silence", "held_back")] {
+                    self.alerts.with_label_values(&["stream", status.name(), severity.name(), disposition, page]);
                 }
             }
         }
