@@ -23,6 +23,13 @@ sample-data:
 bench *ARGS:
     cargo bench -p monitoring-service --bench whole_process -- {{ARGS}}
 
+# Take over what the API answers into docs/ and into the examples of the contract (which are compiled in: twice).
+contract:
+    -cargo test -p monitoring-service --test it contract
+    cp -r target/tmp/contract/. .
+    -cargo test -p monitoring-service --test it contract
+    cp -r target/tmp/contract/. .
+
 # What of the running stack (`docker compose up -d --build --wait`) is lit.
 check-stack *ARGS:
     scripts/check-stack {{ARGS}}

@@ -22,6 +22,9 @@ pub struct Minute(i64);
 #[error("timestamp {0:?} is not a date and time such as 2025-07-12T13:45:00Z or \"2025-07-12 13:45\"")]
 pub struct MinuteError(pub String);
 
+/// 0000-01-01T00:00Z.
+const YEAR_ZERO: Minute = Minute(-719_528 * 1440);
+
 impl Minute {
     /// The minute that starts this many minutes after 1970-01-01T00:00Z.
     pub const fn from_epoch_minutes(minutes: i64) -> Self {
@@ -38,10 +41,9 @@ impl Minute {
         Self(instant.as_second().div_euclid(60))
     }
 
-    /// The first instant of the minute; saturates at the ends of the calendar (years -9999 to 9999).
+    /// The first instant of the minute; saturates at the ends of what RFC 3339 can write (years 0000 to 9999).
     pub fn start(self) -> Timestamp {
-        let limit = if self.0 < 0 { Timestamp::MIN } else { Timestamp::MAX };
-        Timestamp::from_second(self.0.saturating_mul(60)).unwrap_or(limit)
+        Timestamp::from_second(self.0.max(YEAR_ZERO.0).saturating_mul(60)).unwrap_or(Timestamp::MAX)
     }
 
     /// The minute this many minutes later (earlier if negative).
@@ -58,14 +60,16 @@ impl Minute {
 impl FromStr for Minute {
     type Err = MinuteError;
 
-    /// RFC 3339 with a zone, or a date and time without one, which is UTC; `T` or a space between, seconds optional.
+    /// RFC 3339 with a zone, or a date and time without one, which is UTC; `T` or a space between, seconds optional. No
+    /// year before 0000.
     fn from_str(text: &str) -> Result<Self, MinuteError> {
         // Shorter than "2025-07-12 13:45" is a date or an hour, which names no minute.
         let parsed = match text.len() {
             ..16 => None,
             _ => Timestamp::from_str(text).or_else(|_| TimeZone::UTC.to_timestamp(DateTime::from_str(text)?)).ok(),
         };
-        parsed.map(Self::containing).ok_or_else(|| MinuteError(text.chars().take(80).collect()))
+        let minute = parsed.map(Self::containing).filter(|minute| *minute >= YEAR_ZERO);
+        minute.ok_or_else(|| MinuteError(text.chars().take(80).collect()))
     }
 }
 
@@ -310,6 +314,16 @@ mod tests {
             r#"{"v":2,"timestamp":"2025-07-12 13:45","transactions":[{"status":"denied","count":3,"unit":"tx"}]}"#;
         let batch = TransactionBatch::from_json(grown.as_bytes()).expect("valid");
         assert_eq!((batch.stream().as_str(), batch.transactions().len()), ("default", 1));
+    }
+
+    #[test]
+    fn no_year_before_zero_is_read_or_written() {
+        for text in ["-000001-12-31T23:59:00Z", "-9999-01-02T00:00:00Z"] {
+            assert!(text.parse::<Minute>().is_err(), "{text}");
+        }
+        let first: Minute = "0000-01-01T00:00:00Z".parse().expect("the first minute");
+        assert_eq!(first.plus(-1).to_string(), "0000-01-01T00:00:00Z");
+        assert_eq!(Minute::from_epoch_minutes(i64::MIN).to_string(), "0000-01-01T00:00:00Z");
     }
 
     #[test]

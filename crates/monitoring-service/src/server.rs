@@ -2,24 +2,40 @@
 //!
 //! `axum::serve` has no limit on the time a head may take, so hyper is used directly. Knows no route.
 
-use std::{io, sync::Arc, time::Duration};
+mod linger;
 
-use axum::Router;
-use hyper::server::conn::http1;
+use std::{
+    convert::Infallible,
+    io,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, http::Request, response::Response};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulConnection, GracefulShutdown},
     service::TowerToHyperService,
 };
+use linger::Lingering;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, Semaphore},
     task::JoinSet,
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
-/// Connections at a time; more wait in the backlog of the kernel.
+/// Connections at a time. One more takes the place of the one that has been idle for longest; if none is, it waits, and all
+/// after it wait in the backlog of the kernel.
 const MAX_CONNECTIONS: usize = 1024;
 
 /// Longest time for a head to arrive, and for a kept connection to be idle.
@@ -41,16 +57,27 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let (mut connections, mut crowd) = (JoinSet::new(), Crowd::default());
     loop {
+        let next = async {
+            let stream = accept(&listener).await;
+            if permits.available_permits() == 0 {
+                crowd.make_room();
+            }
+            (stream, Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed"))
+        };
         let (stream, permit) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &permits) => accepted,
+            next = next => next,
         };
-        let connection = graceful.watch(connection(stream, router.clone()));
+        let member = crowd.join();
+        let connection = graceful.watch(connection(stream, router.clone(), Arc::clone(&member)));
         connections.spawn(async move {
-            // An error is the client's: it went away, was too slow or did not speak HTTP.
-            let _ = connection.await;
+            tokio::select! {
+                // An error is the client's: it went away, was too slow or did not speak HTTP.
+                _ = connection => {}
+                () = member.leave.notified() => {}
+            }
             drop(permit);
         });
         while connections.try_join_next().is_some() {}
@@ -61,12 +88,75 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     }
 }
 
+/// All connections, so that idle ones can make room: kept ones and silent ones must not shut out a probe.
+#[derive(Default)]
+struct Crowd {
+    members: Vec<Weak<Member>>,
+    turn: Arc<AtomicU64>,
+}
+
+/// One connection.
+struct Member {
+    turn: Arc<AtomicU64>,
+    /// When it became idle, in turns of all connections; while a request is handled, never.
+    idle_since: AtomicU64,
+    /// All that came was read and answered.
+    at_rest: Arc<AtomicBool>,
+    leave: Notify,
+}
+
+/// No turn comes after this one.
+const NEVER: u64 = u64::MAX;
+
+impl Crowd {
+    fn join(&mut self) -> Arc<Member> {
+        if self.members.len() >= 2 * MAX_CONNECTIONS {
+            self.members.retain(|member| member.strong_count() > 0);
+        }
+        let (turn, at_rest) = (Arc::clone(&self.turn), Arc::new(AtomicBool::new(false)));
+        let member = Arc::new(Member { turn, idle_since: AtomicU64::new(NEVER), at_rest, leave: Notify::new() });
+        member.rest();
+        self.members.push(Arc::downgrade(&member));
+        member
+    }
+
+    /// Has the connection leave that has been idle for longest, if one is.
+    fn make_room(&self) {
+        let members = self.members.iter().filter_map(Weak::upgrade);
+        let oldest = members.min_by_key(|member| member.idle_since.load(Ordering::Relaxed));
+        if let Some(oldest) = oldest.filter(|oldest| oldest.idle_since.swap(NEVER, Ordering::Relaxed) != NEVER) {
+            oldest.leave.notify_one();
+        }
+    }
+}
+
+impl Member {
+    fn rest(&self) {
+        self.idle_since.store(self.turn.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Answers one request.
+    async fn answer(
+        self: Arc<Self>,
+        router: TowerToHyperService<Router>,
+        request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        self.idle_since.store(NEVER, Ordering::Relaxed);
+        self.at_rest.store(false, Ordering::Relaxed);
+        let answer = router.call(request).await;
+        // A refusal may come before all of the request was read.
+        let at_rest = answer.as_ref().is_ok_and(|answer| answer.status().as_u16() < 400);
+        self.at_rest.store(at_rest, Ordering::Relaxed);
+        self.rest();
+        answer
+    }
+}
+
 /// The next connection. Safe to be dropped half-way: nothing is lost.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore is never closed");
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, _)) => return stream,
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 tracing::warn!(error = %error, "no connection can be accepted now");
@@ -82,16 +172,25 @@ fn is_of_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-fn connection(stream: TcpStream, router: Router) -> impl GracefulConnection<Output = hyper::Result<()>> {
+fn connection(
+    stream: TcpStream,
+    router: Router,
+    member: Arc<Member>,
+) -> impl GracefulConnection<Output = hyper::Result<()>> {
     // Answers are small and whole: waiting to fill a packet would only delay them. Failing means that the client is gone.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let router = TowerToHyperService::new(router);
+    let socket = Lingering::new(Box::pin(stream), Arc::clone(&member.at_rest));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router))
+        .serve_connection(
+            TokioIo::new(socket),
+            service_fn(move |request| Arc::clone(&member).answer(router.clone(), request)),
+        )
 }
 
 #[cfg(test)]
@@ -99,6 +198,7 @@ mod tests {
     use std::{future::pending, net::SocketAddr};
 
     use axum::routing::get;
+    use futures_util::FutureExt as _;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         sync::Notify,
@@ -171,11 +271,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_that_is_too_large_is_refused() {
+    async fn a_head_that_is_too_large_is_refused_and_the_answer_arrives() {
         let server = server().await;
-        let request = format!("GET /quick HTTP/1.1\r\nx-large: {}\r\n\r\n", "a".repeat(2 * MAX_HEAD_BYTES));
+        let request = format!("GET /quick HTTP/1.1\r\nx-large: {}\r\n\r\n", "a".repeat(8 * MAX_HEAD_BYTES));
         let answer = exchange(server.address, request.as_bytes()).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+
+    #[test]
+    fn who_has_been_idle_for_longest_makes_room_and_who_is_answered_does_not() {
+        let mut crowd = Crowd::default();
+        let members: Vec<_> = (0..3).map(|_| crowd.join()).collect();
+        members[0].rest();
+        members[1].idle_since.store(NEVER, Ordering::Relaxed);
+        let left = |member: &Arc<Member>| member.leave.notified().now_or_never().is_some();
+        for leaves in [Some(2), Some(0), None] {
+            crowd.make_room();
+            let gone: Vec<_> = (0..3).filter(|&at| left(&members[at])).collect();
+            assert_eq!(gone, leaves.into_iter().collect::<Vec<_>>());
+        }
+        drop(members);
+        crowd.make_room();
+    }
+
+    #[tokio::test]
+    async fn more_silent_connections_than_there_is_room_for_do_not_shut_anybody_out() {
+        let server = server().await;
+        let mut silent = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            silent.push(TcpStream::connect(server.address).await.unwrap());
+        }
+        let close = b"GET /quick HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let answer = tokio::time::timeout(HEADER_TIMEOUT / 2, exchange(server.address, close)).await;
+        assert!(answer.expect("at once").ends_with("done"));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 use detection::{Baseline, Direction};
 use serde::Serialize;
 
-use crate::store::{AlertRecord, AlertType, Anomaly};
+use crate::store::{AlertRecord, AlertType, Anomaly, Origin};
 
 /// Characters of a header.
 const MOST_HEADER: usize = 150;
@@ -85,6 +85,10 @@ fn usual(anomaly: &Anomaly) -> String {
 
 fn context(alert: &AlertRecord, public_url: Option<&str>) -> Vec<Text> {
     let mut elements = vec![Text::mrkdwn(format!("alert {}", alert.id))];
+    // Nobody's transactions: somebody asked.
+    if alert.origin == Origin::Evaluate {
+        elements.push(Text::mrkdwn("submitted to /alerts/evaluate".to_owned()));
+    }
     if alert.suppressed_before > 0 {
         elements.push(Text::mrkdwn(format!("{} held back since the last one", alert.suppressed_before)));
     }
@@ -170,7 +174,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{alerting::payload::tests::anomaly as example, store::Origin};
+    use crate::alerting::payload::tests::anomaly as example;
 
     fn message(alert: &AlertRecord, public_url: Option<&str>) -> Value {
         serde_json::from_slice(&super::json(alert, public_url)).expect("JSON")
@@ -231,6 +235,12 @@ mod tests {
             assert_eq!(message["blocks"][2]["elements"].as_array().map(Vec::len), Some(1));
             assert_eq!(message["blocks"].as_array().map(Vec::len), Some(3));
         }
+    }
+
+    #[test]
+    fn a_submission_says_that_it_is_one() {
+        let message = message(&AlertRecord { origin: Origin::Evaluate, ..example() }, None);
+        assert_eq!(message["blocks"][3]["elements"][1]["text"], "submitted to /alerts/evaluate");
     }
 
     #[test]

@@ -5,30 +5,49 @@ use std::sync::Arc;
 use axum::{Json, extract::State, response::IntoResponse};
 use detection::{Monitored, Severity, Stream};
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use super::{
     AppState,
     error::Problem,
     extract::{Fields, PathId, QueryParams},
+    openapi,
     params::{self, Cursor, Limit, named, page},
+    schema,
     views::{AlertDetailView, AlertView, DeliveryView},
 };
 use crate::store::{AlertFilter, Origin};
 
 /// Which alerts to list.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AlertsQuery {
+    /// Only of this stream.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
+    /// Only this status.
+    #[param(value_type = schema::MonitoredStatus, required = false)]
     #[serde(default, deserialize_with = "status")]
     status: Option<Monitored>,
+    /// Only this severity.
+    #[param(value_type = schema::AlertSeverity, required = false)]
     #[serde(default, deserialize_with = "severity")]
     severity: Option<Severity>,
+    /// Only from there.
+    #[param(value_type = schema::OriginName, required = false)]
     #[serde(default, deserialize_with = "origin")]
     origin: Option<Origin>,
+    /// Only those that went out, or only those held back.
+    #[param(value_type = schema::Disposition, required = false)]
     #[serde(default, deserialize_with = "dispatched")]
     disposition: Option<bool>,
+    /// Entries of a page.
+    #[param(value_type = u32, minimum = 1, maximum = 500, default = 50, required = false)]
     #[serde(default)]
     limit: Limit,
+    /// `next_cursor` of the page before.
+    #[param(value_type = schema::CursorText, required = false)]
     cursor: Option<Cursor>,
 }
 
@@ -67,12 +86,21 @@ fn dispatched<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>
 }
 
 /// A page of alerts, newest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AlertsView {
     alerts: Vec<AlertView>,
     next_cursor: Option<String>,
 }
 
+/// The alerts that were recorded, dispatched or held back.
+#[utoipa::path(
+    get,
+    path = "/alerts",
+    operation_id = "list_alerts",
+    tag = "alerts",
+    params(AlertsQuery),
+    responses((status = 200, description = "A page of alerts, newest first", body = AlertsView), openapi::Query)
+)]
 pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<AlertsQuery>,
@@ -90,7 +118,19 @@ pub(super) async fn list(
     Ok(Json(AlertsView { alerts: alerts.into_iter().map(|(_, alert)| alert.into()).collect(), next_cursor }))
 }
 
-pub(super) async fn one(State(state): State<Arc<AppState>>, PathId(id): PathId) -> Result<impl IntoResponse, Problem> {
+/// One alert with its evidence, and how its pages are on their way.
+#[utoipa::path(
+    get,
+    path = "/alerts/{id}",
+    operation_id = "get_alert",
+    tag = "alerts",
+    params(("id" = schema::Id, Path, description = "From a list of them")),
+    responses((status = 200, description = "The alert", body = AlertDetailView), openapi::OfOne)
+)]
+pub(super) async fn one(
+    State(state): State<Arc<AppState>>,
+    PathId(id): PathId<Uuid>,
+) -> Result<impl IntoResponse, Problem> {
     let Some((alert, deliveries)) = state.store.alert(id).await? else {
         return Err(Problem::not_found(format!("there is no alert {id}"))
             .field("id")

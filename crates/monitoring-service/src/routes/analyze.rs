@@ -8,16 +8,18 @@ use detection::{
     StreamState, Thresholds, TransactionBatch, ZScore,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     AppState,
     error::Problem,
     extract::{Fields, QueryParams, missing},
-    params,
+    openapi, params,
     queries::stream_of,
+    schema,
     views::BaselineView,
 };
-use crate::store::{AlertRecord, RangeVerdicts};
+use crate::store::RangeVerdicts;
 
 /// The longest range: a month of minutes.
 const LONGEST_MINUTES: i64 = 31 * 1440;
@@ -32,13 +34,26 @@ const THRESHOLD_FIX: &str = "give 0 < warning < critical; the one not given is t
 const WINDOW_FIX: &str = "use a whole number of minutes from 2 to 1440";
 
 /// Which minutes, [from, to), and what to try.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AnalyzeQuery {
+    /// Which stream; without it the only one there is, else `default`.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
+    /// From this minute on.
+    #[param(value_type = schema::Timestamp, required = true)]
     from: Option<Minute>,
+    /// Before this minute, at most 31 days later.
+    #[param(value_type = schema::Timestamp, required = true)]
     to: Option<Minute>,
+    /// Try this WARNING threshold; below the critical one.
+    #[param(value_type = f64, exclusive_minimum = 0.0, required = false)]
     warning: Option<f64>,
+    /// Try this CRITICAL threshold.
+    #[param(value_type = f64, exclusive_minimum = 0.0, required = false)]
     critical: Option<f64>,
+    /// Try this many known minutes as the baseline.
+    #[param(value_type = u32, minimum = 2, maximum = 1440, required = false)]
     window: Option<usize>,
 }
 
@@ -53,12 +68,15 @@ impl Fields for AnalyzeQuery {
     ];
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AnalysisView {
     stream: String,
+    #[schema(value_type = schema::Minute)]
     from: Minute,
+    #[schema(value_type = schema::Minute)]
     to: Minute,
     /// `stored`: what was said when the minutes came. `recomputed`: what the settings below would have said.
+    #[schema(value_type = schema::AnalysisMode)]
     mode: &'static str,
     warning: f64,
     critical: f64,
@@ -71,11 +89,15 @@ struct AnalysisView {
     alerts: Vec<AnalyzedAlertView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AnalyzedAlertView {
+    #[schema(value_type = schema::Minute)]
     minute: Minute,
+    #[schema(value_type = schema::MonitoredStatus)]
     status: &'static str,
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
+    #[schema(value_type = schema::DirectionName)]
     direction: &'static str,
     count: u32,
     z_score: Option<f64>,
@@ -84,6 +106,15 @@ struct AnalyzedAlertView {
     message: String,
 }
 
+/// What the policy said of a range or, with other thresholds or another window, would have said.
+#[utoipa::path(
+    get,
+    path = "/alerts/analyze",
+    operation_id = "analyze_alerts",
+    tag = "alerts",
+    params(AnalyzeQuery),
+    responses((status = 200, description = "Verdicts and alerts of the range", body = AnalysisView), openapi::OfOne)
+)]
 pub(super) async fn analyze(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<AnalyzeQuery>,
@@ -98,17 +129,15 @@ pub(super) async fn analyze(
     let recomputed = query.warning.is_some() || query.critical.is_some() || query.window.is_some();
     let policy = policy(&state.evaluator.policy, &query)?;
     let stream = stream_of(&state.store, query.stream).await?;
-    let (mode, verdicts, alerts) = if recomputed {
+    let (mode, found) = if recomputed {
         // Fed from before the range, so that its first minutes have their windows.
         let minutes = usize::try_from(to.since(from)).unwrap_or_default() + policy.history_capacity();
-        let known = state.store.known_minutes(stream.as_str(), Some(to.plus(-1)), minutes).await?;
-        let (verdicts, alerts) = recompute(policy, &stream, known, from);
-        ("recomputed", verdicts, alerts)
+        let judged = stream.clone();
+        let recompute = move |known| recompute(policy, &judged, known, from);
+        ("recomputed", state.store.look_at_known_minutes(stream.as_str(), to.plus(-1), minutes, recompute).await?)
     } else {
-        let (verdicts, alerts) = stored(state.store.verdicts(stream.as_str(), from, to).await?);
-        ("stored", verdicts, alerts)
+        ("stored", stored(state.store.verdicts(stream.as_str(), from, to).await?))
     };
-    let dispatched = alerts.iter().filter(|alert| alert.dispatched).count();
     let thresholds = policy.detector.thresholds;
     Ok(Json(AnalysisView {
         stream: stream.to_string(),
@@ -118,10 +147,10 @@ pub(super) async fn analyze(
         warning: thresholds.limit(Severity::Warning),
         critical: thresholds.limit(Severity::Critical),
         window: policy.window,
-        verdicts,
-        alerts_dispatched: dispatched,
-        alerts_suppressed: alerts.len() - dispatched,
-        alerts: alerts.into_iter().take(MOST_ALERTS).collect(),
+        verdicts: found.verdicts,
+        alerts_dispatched: found.dispatched,
+        alerts_suppressed: found.suppressed,
+        alerts: found.alerts,
     }))
 }
 
@@ -143,17 +172,37 @@ fn policy(of_service: &Policy, query: &AnalyzeQuery) -> Result<Policy, Problem> 
     Ok(policy)
 }
 
-type Verdicts = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
+/// What is found in a range. However many alerts it has, no more are held than are shown.
+#[derive(Default)]
+struct Found {
+    verdicts: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    dispatched: usize,
+    suppressed: usize,
+    alerts: Vec<AnalyzedAlertView>,
+}
 
-fn stored(range: RangeVerdicts) -> (Verdicts, Vec<AnalyzedAlertView>) {
-    let mut verdicts = Verdicts::new();
-    for (status, severity, count) in range.counts {
-        verdicts.entry(status.name()).or_default().insert(severity.name(), count);
+impl Found {
+    fn count(&mut self, status: Monitored, severity: Severity, rows: u64) {
+        *self.verdicts.entry(status.name()).or_default().entry(severity.name()).or_default() += rows;
     }
-    let view = |alert: AlertRecord| {
+
+    fn add(&mut self, dispatched: bool, alert: impl FnOnce() -> AnalyzedAlertView) {
+        *(if dispatched { &mut self.dispatched } else { &mut self.suppressed }) += 1;
+        if self.alerts.len() < MOST_ALERTS {
+            self.alerts.push(alert());
+        }
+    }
+}
+
+fn stored(range: RangeVerdicts) -> Found {
+    let mut found = Found::default();
+    for (status, severity, rows) in range.counts {
+        found.count(status, severity, rows);
+    }
+    for alert in range.alerts {
         let dispatched = alert.is_dispatched();
-        let anomaly = alert.anomaly?;
-        Some(AnalyzedAlertView {
+        let Some(anomaly) = alert.anomaly else { continue };
+        found.add(dispatched, || AnalyzedAlertView {
             minute: anomaly.minute,
             status: anomaly.status.name(),
             severity: alert.severity,
@@ -163,43 +212,40 @@ fn stored(range: RangeVerdicts) -> (Verdicts, Vec<AnalyzedAlertView>) {
             baseline: anomaly.baseline.into(),
             dispatched,
             message: alert.message,
-        })
-    };
-    (verdicts, range.alerts.into_iter().filter_map(view).collect())
+        });
+    }
+    found
 }
 
 /// The same fold as ever, over the known minutes (newest first) from the oldest on, with an empty cooldown.
-fn recompute(
-    policy: Policy,
-    stream: &Stream,
-    known: Vec<KnownMinute>,
-    from: Minute,
-) -> (Verdicts, Vec<AnalyzedAlertView>) {
+fn recompute(policy: Policy, stream: &Stream, known: Vec<KnownMinute>, from: Minute) -> Found {
     let (before, range): (Vec<_>, Vec<_>) = known.into_iter().rev().partition(|known| known.minute < from);
     let mut monitor = Monitor::new(policy);
     monitor.restore(stream.clone(), StreamState { known: before, cooldowns: Vec::new() });
-    let (mut verdicts, mut alerts) = (Verdicts::new(), Vec::new());
+    let mut found = Found::default();
     for known in range {
         let judged = monitor.observe(batch(stream, &known), &[]);
         for row in judged.rows {
             if let RowChange::Judged { verdict, .. } = row.change {
-                let of_status = verdicts.entry(row.status.name()).or_default();
-                *of_status.entry(verdict.severity.name()).or_default() += 1;
+                found.count(row.status, verdict.severity, 1);
             }
         }
-        alerts.extend(judged.alerts.into_iter().map(|alert| AnalyzedAlertView {
-            minute: alert.minute,
-            status: alert.key.status.name(),
-            severity: alert.key.severity,
-            direction: alert.key.direction.name(),
-            count: alert.count,
-            z_score: alert.verdict.z_score.map(ZScore::get),
-            baseline: alert.verdict.baseline.into(),
-            dispatched: matches!(alert.disposition, Disposition::Dispatched { .. }),
-            message: alert.verdict.reason(alert.key.status.name(), alert.count),
-        }));
+        for alert in judged.alerts {
+            let dispatched = matches!(alert.disposition, Disposition::Dispatched { .. });
+            found.add(dispatched, || AnalyzedAlertView {
+                minute: alert.minute,
+                status: alert.key.status.name(),
+                severity: alert.key.severity,
+                direction: alert.key.direction.name(),
+                count: alert.count,
+                z_score: alert.verdict.z_score.map(ZScore::get),
+                baseline: alert.verdict.baseline.into(),
+                dispatched,
+                message: alert.verdict.reason(alert.key.status.name(), alert.count),
+            });
+        }
     }
-    (verdicts, alerts)
+    found
 }
 
 /// A known minute as the batch that would say it.

@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::store::StoreError;
 
@@ -47,6 +48,35 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub(super) const ALL: [Self; 12] = [
+        Self::Unparsable,
+        Self::Unauthorized,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::RequestTimeout,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InvalidValue,
+        Self::Internal,
+        Self::Unavailable,
+        Self::Overloaded,
+    ];
+
+    pub(super) const fn status(self) -> StatusCode {
+        self.parts().0
+    }
+
+    /// The last part of `type`.
+    pub(super) const fn slug(self) -> &'static str {
+        self.parts().1
+    }
+
+    pub(super) const fn title(self) -> &'static str {
+        self.parts().2
+    }
+
     /// The status, the last part of `type`, and the title.
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
@@ -72,7 +102,7 @@ impl Kind {
     }
 
     /// Seconds after which another try makes sense.
-    const fn retry_after_s(self) -> Option<u16> {
+    pub(super) const fn retry_after_s(self) -> Option<u16> {
         match self {
             Self::Overloaded => Some(1),
             Self::Unavailable => Some(5),
@@ -159,7 +189,11 @@ impl Problem {
         *response.body_mut() = Body::from(body);
     }
 
-    fn document<'a>(&'a self, request_id: &'a str) -> Document<'a> {
+    pub(super) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    pub(super) fn document<'a>(&'a self, request_id: &'a str) -> Document<'a> {
         let Details { kind, detail, field, value, fix, cause: _ } = &*self.0;
         let (status, slug, title) = kind.parts();
         Document {
@@ -175,20 +209,32 @@ impl Problem {
     }
 }
 
-/// The body: the members of RFC 9457 and our own four.
-#[derive(Serialize)]
-struct Document<'a> {
+/// What went wrong: the members of RFC 9457 and our own four.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Document<'a> {
+    /// Stable: what kind of problem it is.
     #[serde(rename = "type")]
     kind: String,
+    /// The same in words.
     title: &'a str,
+    /// That of the answer.
     status: u16,
+    /// What is wrong this time.
     detail: &'a str,
+    /// The parameter, member or header that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<&'a str>,
+    /// Its value, cut after 80 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     value: Option<&'a str>,
+    /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     fix: Option<&'a str>,
+    /// That of the header `x-request-id`: ties the answer to the log of the service.
     request_id: &'a str,
 }
 

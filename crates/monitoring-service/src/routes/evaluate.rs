@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::{Json, extract::State, response::IntoResponse};
 use detection::{Direction, Minute, Severity, Status, Stream, ZScore};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     AppState,
     error::Problem,
     extract::{self, Fields, JsonBody},
-    params,
+    openapi, params, schema,
     views::BaselineView,
 };
 use crate::{
@@ -20,12 +21,21 @@ use crate::{
 };
 
 /// The body. Members it does not know are ignored.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(expecting = "a JSON object")]
+#[schema(example = json!({"status": "failed", "count": 100}))]
 pub(super) struct Submission {
+    /// Which status.
+    #[schema(value_type = schema::MonitoredStatus)]
     status: Option<Status>,
+    /// How many in a minute.
+    #[schema(value_type = u32, maximum = 4_294_967_295_u32)]
     count: Option<u32>,
+    /// Which minute's baseline; without it now for a live stream, else its newest minute. At most 5 minutes ahead of the clock.
+    #[schema(value_type = Option<schema::Timestamp>)]
     timestamp: Option<Minute>,
+    /// Whose baseline; without it that of `default`. A stream that is not known has none.
+    #[schema(value_type = Option<schema::StreamName>)]
     stream: Option<Stream>,
 }
 
@@ -67,26 +77,42 @@ impl From<EvaluateError> for Problem {
 }
 
 /// The answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct EvaluationView<'a> {
+    #[schema(value_type = schema::MonitoredStatus)]
     status: &'static str,
     count: u32,
+    #[schema(value_type = schema::Minute)]
     timestamp: Minute,
     stream: &'a str,
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
+    #[schema(value_type = Option<schema::DirectionName>)]
     direction: Option<Direction>,
     z_score: Option<f64>,
     threshold: f64,
     baseline: BaselineView,
     message: &'a str,
     alert_dispatched: bool,
+    #[schema(value_type = Option<schema::Id>)]
     suppressed_by: Option<Uuid>,
     suppressed_before: u32,
+    #[schema(value_type = Option<schema::NotPagedName>)]
     not_paged: Option<NotPaged>,
+    #[schema(value_type = Option<schema::Id>)]
     record_id: Option<Uuid>,
     trace_id: Option<&'a str>,
 }
 
+/// Judges one count now. An anomalous one is recorded, and sent if it is CRITICAL; none enters a baseline or a total.
+#[utoipa::path(
+    post,
+    path = "/alerts/evaluate",
+    operation_id = "evaluate",
+    tag = "alerts",
+    request_body = Submission,
+    responses((status = 200, description = "The verdict", body = EvaluationView<'_>), openapi::WithBody)
+)]
 pub(super) async fn post(
     State(state): State<Arc<AppState>>,
     JsonBody(submission): JsonBody<Submission>,

@@ -5,22 +5,31 @@ use std::sync::Arc;
 use axum::{Json, extract::State, response::IntoResponse};
 use detection::{Minute, Severity, Status, Stream};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     AppState,
     error::Problem,
     extract::{Fields, QueryParams, missing},
-    params,
+    openapi, params,
     queries::stream_of,
+    schema,
     views::{AlertView, RowView},
 };
 use crate::store::{AlertRecord, Explained, SuppressedBy};
 
 /// Which row.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ExplainQuery {
+    /// Which stream; without it the only one there is, else `default`.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
+    /// Which minute.
+    #[param(value_type = schema::Timestamp, required = true)]
     minute: Option<Minute>,
+    /// Which status.
+    #[param(value_type = schema::StatusName, required = true)]
     status: Option<Status>,
 }
 
@@ -32,12 +41,14 @@ impl Fields for ExplainQuery {
     ];
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ExplainView {
     stream: String,
+    #[schema(value_type = schema::Minute)]
     minute: Minute,
     status: String,
-    /// In a word: `fired`, `suppressed`, `normal`, `learning`, `not_judged` or `unknown`.
+    /// In a word.
+    #[schema(value_type = schema::Outcome)]
     outcome: &'static str,
     /// In words.
     explanation: String,
@@ -48,12 +59,22 @@ struct ExplainView {
     window: Vec<WindowMinuteView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct WindowMinuteView {
+    #[schema(value_type = schema::Minute)]
     minute: Minute,
     count: u32,
 }
 
+/// Why a minute fired or why it did not, in words and with the minutes it was judged against.
+#[utoipa::path(
+    get,
+    path = "/explain",
+    operation_id = "explain",
+    tag = "alerts",
+    params(ExplainQuery),
+    responses((status = 200, description = "What is known of the minute", body = ExplainView), openapi::OfOne)
+)]
 pub(super) async fn explain(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<ExplainQuery>,

@@ -67,18 +67,19 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     if essence.eq_ignore_ascii_case(b"application/json") {
         return Ok(());
     }
-    Err(Problem::new(Kind::UnsupportedMediaType, "the body is not declared to be JSON")
+    Err(not_json(&String::from_utf8_lossy(given)))
+}
+
+pub(super) fn not_json(content_type: &str) -> Problem {
+    Problem::new(Kind::UnsupportedMediaType, "the body is not declared to be JSON")
         .field("Content-Type")
-        .value(&*String::from_utf8_lossy(given))
-        .fix("send the header Content-Type: application/json"))
+        .value(content_type)
+        .fix("send the header Content-Type: application/json")
 }
 
 async fn read(body: Body) -> Result<Bytes, Problem> {
     let body = Limited::new(body, MAX_BODY_BYTES).collect();
-    let body = tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| {
-        let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-        Problem::new(Kind::RequestTimeout, detail).field("body").fix("send the request again")
-    })?;
+    let body = tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| too_late())?;
     body.map(Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
             return too_large();
@@ -87,7 +88,12 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
     })
 }
 
-fn too_large() -> Problem {
+pub(super) fn too_late() -> Problem {
+    let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+    Problem::new(Kind::RequestTimeout, detail).field("body").fix("send the request again")
+}
+
+pub(super) fn too_large() -> Problem {
     Problem::new(Kind::BodyTooLarge, format!("the body is longer than {MAX_BODY_BYTES} bytes"))
         .field("body")
         .fix("send less; no body that is understood here is that long")
@@ -108,6 +114,8 @@ fn explain_json<T: Fields>(body: &[u8]) -> Problem {
             Ok(()) => return Problem::new(Kind::Unparsable, "the body cannot be read twice alike").field("body"),
         },
     };
+    // A name that is only the client's says nothing about what is understood here.
+    let (field, value) = if fix_of::<T>(&field).is_some() { (field, value) } else { ("body".to_owned(), None) };
     let (kind, detail) = match error.classify() {
         Category::Data => (Kind::InvalidValue, format!("{field}: {error}")),
         Category::Syntax | Category::Eof | Category::Io => (Kind::Unparsable, format!("the body is not JSON: {error}")),
@@ -151,7 +159,10 @@ impl<T: Fields, S: Sync> FromRequestParts<S> for QueryParams<T> {
 fn parse_query<T: Fields>(query: &str) -> Result<T, Problem> {
     let deserializer = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let field = field_name(error.path());
+        let field = match field_name(error.path()) {
+            whole if whole == "body" => return given_twice::<T>(query),
+            field => field,
+        };
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
         let value = pairs.find(|(name, _)| *name == field).map(|(_, value)| value);
         Problem::new(Kind::InvalidValue, format!("{field}: {}", error.inner()))
@@ -161,15 +172,40 @@ fn parse_query<T: Fields>(query: &str) -> Result<T, Problem> {
     })
 }
 
-/// The `id` of a path such as `/alerts/{id}`.
-pub(super) struct PathId(pub(super) Uuid);
+/// Why a query is wrong in none of its values: it has one of them twice.
+fn given_twice<T: Fields>(query: &str) -> Problem {
+    let times = |field: &str| url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == field).count();
+    let twice = T::FIELDS.iter().map(|(field, _)| *field).find(|field| times(field) > 1).unwrap_or("query");
+    Problem::new(Kind::InvalidValue, format!("{twice}: it is given more than once")).field(twice).fix("give it once")
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for PathId {
+/// The `id` of a path such as `/alerts/{id}`.
+pub(super) struct PathId<T>(pub(super) T);
+
+/// What can be an id.
+pub(super) trait Id: FromStr {
+    /// What it is not, where it cannot be read.
+    const REFUSAL: &'static str;
+    /// Where to find one.
+    const FIX: &'static str;
+}
+
+impl Id for Uuid {
+    const REFUSAL: &'static str = "id is not a UUID";
+    const FIX: &'static str = "take the id from the list that this is one of";
+}
+
+/// The number of a delivery.
+impl Id for i64 {
+    const REFUSAL: &'static str = "id is not a whole number";
+    const FIX: &'static str = "take the id from GET /deliveries";
+}
+
+impl<T: Id, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let text = parts.extract::<Path<String>>().await.map_or_else(|_| String::new(), |Path(text)| text);
-        let id = Uuid::from_str(&text).map(Self);
-        id.map_err(|_| Problem::invalid("id", &text, "id is not a UUID").fix("take the id from GET /alerts"))
+        T::from_str(&text).map(Self).map_err(|_| Problem::invalid("id", &text, T::REFUSAL).fix(T::FIX))
     }
 }

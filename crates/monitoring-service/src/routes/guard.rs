@@ -1,4 +1,5 @@
-//! What every request passes: its id, the bound on requests at a time, the time limit, and the writing of problems.
+//! What every request passes: its token and id, the bound on requests at a time, the time limit, the writing of problems, and
+//! the headers that keep an answer what it is.
 //!
 //! One middleware instead of a stack of layers, so that the common path pays for one boxed future. It decides nothing
 //! about routes.
@@ -7,7 +8,10 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION},
+    http::{
+        HeaderMap, HeaderName, HeaderValue,
+        header::{AUTHORIZATION, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS},
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -16,7 +20,10 @@ use ring::hmac;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::error::{Kind, Problem};
+use super::{
+    error::{Kind, Problem},
+    sending::Sending,
+};
 use crate::config::ApiToken;
 
 /// Requests that are worked on at a time; more are refused at once.
@@ -25,8 +32,14 @@ const MAX_REQUESTS: usize = 256;
 /// Longest time from head to answer. Reading the body has its own, shorter limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes of answers on their way to slow clients; an answer beyond that is refused.
+const MAX_ANSWERS_BYTES: usize = 64 << 20;
+
 /// What codes are made of to compare tokens by.
 const MESSAGE: &[u8] = b"api token";
+
+/// What to do about a fault of ours.
+pub(super) const REPORT: &str = "report the request id to the operators of this service";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -34,6 +47,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Clone)]
 pub(super) struct Guard {
     permits: Arc<Semaphore>,
+    sending: Sending,
     timeout: Duration,
     token: Option<hmac::Key>,
 }
@@ -46,7 +60,8 @@ impl Default for Guard {
 
 impl Guard {
     pub(super) fn new(max_requests: usize, timeout: Duration) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max_requests)), timeout, token: None }
+        let sending = Sending::new(MAX_ANSWERS_BYTES);
+        Self { permits: Arc::new(Semaphore::new(max_requests)), sending, timeout, token: None }
     }
 
     /// The same, but callers must show this token.
@@ -58,9 +73,7 @@ impl Guard {
     /// Compares in constant time: what is compared are codes under the token itself, which nobody else can make.
     fn admits(&self, request: &Request) -> bool {
         let Some(expected) = &self.token else { return true };
-        let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        let shown = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, shown.trim().as_bytes()), MESSAGE);
+        let shown = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, shown_token(request.headers()).as_bytes()), MESSAGE);
         is_open(request.uri().path()) || hmac::verify(expected, MESSAGE, shown.as_ref()).is_ok()
     }
 
@@ -73,7 +86,8 @@ impl Guard {
         let _permit = bounded.then(|| self.permits.try_acquire()).transpose().map_err(|_| overloaded())?;
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
         let answer = tokio::time::timeout(self.timeout, answer).await.map_err(|_| too_slow(self.timeout))?;
-        answer.map_err(|panic| panicked(&*panic))
+        let answer = answer.map_err(|panic| panicked(&*panic))?;
+        self.sending.bounded(answer).ok_or_else(overloaded)
     }
 }
 
@@ -84,8 +98,19 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         problem.write(&mut response, &request_id);
     }
-    response.headers_mut().insert(REQUEST_ID, request_id);
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, request_id);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // How things stand is soon wrong, and nobody else's business. What does not change may say so itself.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// The token that is shown; empty where none is.
+fn shown_token(headers: &HeaderMap) -> &str {
+    let shown =
+        headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
+    shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token.trim())
 }
 
 /// Probes and scrapes must be answered above all when the service is busy; they are few and cheap.
@@ -114,13 +139,13 @@ fn is_token(id: &[u8]) -> bool {
     (1..=64).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
 
-fn unauthorized() -> Problem {
+pub(super) fn unauthorized() -> Problem {
     Problem::new(Kind::Unauthorized, "the token is missing or not the one of this service")
         .field("Authorization")
         .fix("send the header Authorization: Bearer TOKEN, with the value of API_TOKEN")
 }
 
-fn overloaded() -> Problem {
+pub(super) fn overloaded() -> Problem {
     Problem::new(Kind::Overloaded, "the service is answering as many requests as it may").fix("try again in a second")
 }
 
@@ -134,6 +159,6 @@ fn panicked(panic: &(dyn Any + Send)) -> Problem {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
     Problem::new(Kind::Internal, "the service failed while answering")
-        .fix("report the request id to the operators of this service")
+        .fix(REPORT)
         .cause(format!("a handler panicked: {text}"))
 }

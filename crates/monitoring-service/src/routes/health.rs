@@ -9,10 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     AppState,
     error::{Kind, Problem},
+    openapi, schema,
     views::At,
 };
 use crate::{
@@ -29,7 +31,8 @@ const GAP_FRESH_MS: i64 = 3_600_000;
 /// A database that answers later than this is not usable.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// `degraded`: something needs a look.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Condition {
     Ok,
@@ -42,32 +45,33 @@ impl Condition {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct HealthView {
     status: Condition,
     parts: PartsView,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PartsView {
     database: DatabaseView,
     kafka: KafkaView,
-    deliveries: DeliveriesView,
-    gaps: GapsView,
+    deliveries: OutboxView,
+    gaps: LossesView,
     tasks: TasksView,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DatabaseView {
     status: Condition,
     error: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct KafkaView {
     status: Condition,
     connected: bool,
     /// Since when `connected` is what it is.
+    #[schema(value_type = schema::Instant)]
     since: At,
     consuming: bool,
     caught_up: bool,
@@ -76,21 +80,23 @@ struct KafkaView {
     error: Option<String>,
 }
 
-#[derive(Serialize)]
-struct DeliveriesView {
+#[derive(Serialize, ToSchema)]
+struct OutboxView {
     status: Condition,
     pending: Option<u64>,
     dead: Option<u64>,
+    #[schema(value_type = Option<schema::Instant>)]
     oldest_pending_at: Option<At>,
 }
 
-#[derive(Serialize)]
-struct GapsView {
+#[derive(Serialize, ToSchema)]
+struct LossesView {
     status: Condition,
+    #[schema(value_type = Option<schema::Instant>)]
     newest_at: Option<At>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct TasksView {
     status: Condition,
     /// The task without a sign of life for longest.
@@ -106,7 +112,14 @@ struct Stored {
     error: Option<String>,
 }
 
-/// Always 200: for people and dashboards. Probes ask [`live`] and [`ready`].
+/// How everything stands, for people and dashboards: always 200.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    tag = "operations",
+    responses((status = 200, description = "How each part stands", body = HealthView), openapi::Any)
+)]
 pub(super) async fn health(State(state): State<Arc<AppState>>) -> impl IntoResponse {
     let stored = match in_time(read_stored(&state)).await {
         Ok(stored) => stored,
@@ -128,13 +141,13 @@ async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result
 fn view(stored: Stored, feed: Feed, (stillest, still_ms): (Task, i64), now_ms: i64) -> HealthView {
     let Stored { outbox, newest_gap_ms, error } = stored;
     let database = DatabaseView { status: Condition::degraded_if(error.is_some()), error };
-    let deliveries = DeliveriesView {
+    let deliveries = OutboxView {
         status: Condition::degraded_if(outbox.is_some_and(|outbox| outbox.dead > 0)),
         pending: outbox.map(|outbox| outbox.pending),
         dead: outbox.map(|outbox| outbox.dead),
         oldest_pending_at: outbox.and_then(|outbox| outbox.oldest_pending_created_at_ms).map(At),
     };
-    let gaps = GapsView {
+    let gaps = LossesView {
         status: Condition::degraded_if(newest_gap_ms.is_some_and(|at_ms| now_ms - at_ms < GAP_FRESH_MS)),
         newest_at: newest_gap_ms.map(At),
     };
@@ -155,12 +168,21 @@ fn kafka_view(feed: Feed) -> KafkaView {
     KafkaView { status, connected, since: At(since_ms), consuming, caught_up, partitions, lag, error }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ProbeView {
+    #[schema(value_type = schema::ProbeStatus)]
     status: &'static str,
 }
 
 /// Alive while its own tasks show signs of life; whatever else is down, a restart would not help.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    operation_id = "live",
+    tag = "operations",
+    security(()),
+    responses((status = 200, description = "Its tasks show signs of life", body = ProbeView), openapi::Probe)
+)]
 pub(super) async fn live(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
     let (task, still_ms) = state.heartbeats.stillest(state.clock.now_ms());
     if still_ms < HUNG_AFTER_MS {
@@ -170,7 +192,15 @@ pub(super) async fn live(State(state): State<Arc<AppState>>) -> Result<impl Into
     Err(Problem::new(Kind::Unavailable, detail).fix("restart the service"))
 }
 
-/// Ready while requests can be answered: the database is usable and no stop has begun. Kafka does not matter to it.
+/// Ready while the database is usable and no stop has begun. Kafka does not matter to it.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    operation_id = "ready",
+    tag = "operations",
+    security(()),
+    responses((status = 200, description = "Requests can be answered", body = ProbeView), openapi::Probe)
+)]
 pub(super) async fn ready(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
     if state.draining.is_cancelled() {
         return Err(Problem::new(Kind::Unavailable, "the service is stopping").fix("ask another instance"));
@@ -179,7 +209,14 @@ pub(super) async fn ready(State(state): State<Arc<AppState>>) -> Result<impl Int
     Ok(Json(ProbeView { status: "ready" }))
 }
 
-/// The Prometheus text.
+/// The metrics.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "operations",
+    responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain; version=0.0.4"), openapi::Any)
+)]
 pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
     ([(header::CONTENT_TYPE, common::metrics::CONTENT_TYPE)], state.metrics.render()).into_response()
 }

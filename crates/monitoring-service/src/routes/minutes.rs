@@ -1,43 +1,59 @@
 //! Stored minutes: row by row, the newest ones, the share of each status, and series for charts with the band of what is usual.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, response::IntoResponse};
-use detection::{Minute, Severity, Status, Stream};
+use detection::{Minute, Severity, Status, Stream, ZScore};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     AppState,
     error::Problem,
     extract::{Fields, QueryParams},
+    openapi,
     params::{self, Cursor, Limit, page},
     queries::stream_of,
+    schema,
     views::{BaselineView, RowView},
 };
-use crate::store::{RowFilter, RowRecord};
+use crate::store::{RowFilter, RowRecord, SeriesFilter, SeriesPoint};
 
 /// Minutes of `/transactions/recent` where nobody says how many.
 const RECENT_MINUTES: u32 = 10;
 
-/// Rows that one series may be made of: three days of every status and some more.
-const MOST_ROWS: u32 = 50_000;
+/// Points that the series of one answer may have: three days of every status by the minute, and some more.
+const MOST_POINTS: usize = 50_000;
 
 /// What a series shows where no range is given: the day before the newest minute.
 const SERIES_MINUTES: i64 = 1440;
 
 const STATUS_FIX: &str = "use a status name: a-z, 0-9 and _, starting with a letter";
 const STEP_FIX: &str = "use whole minutes up to a day, such as 1m, 5m or 1h";
-const RANGE_FIX: &str = "give a shorter range, or one status";
+const RANGE_FIX: &str = "give a longer step, a shorter range, or one status";
 
 /// Which rows to list.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RowsQuery {
+    /// Which stream; without it the only one there is, else `default`.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
+    /// Only this status.
+    #[param(value_type = schema::StatusName, required = false)]
     status: Option<Status>,
+    /// From this minute on.
+    #[param(value_type = schema::Timestamp, required = false)]
     from: Option<Minute>,
+    /// Before this minute.
+    #[param(value_type = schema::Timestamp, required = false)]
     to: Option<Minute>,
+    /// Entries of a page.
+    #[param(value_type = u32, minimum = 1, maximum = 500, default = 50, required = false)]
     #[serde(default)]
     limit: Limit,
+    /// `next_cursor` of the page before.
+    #[param(value_type = schema::CursorText, required = false)]
     cursor: Option<Cursor>,
 }
 
@@ -53,13 +69,22 @@ impl Fields for RowsQuery {
 }
 
 /// A page of rows, newest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct RowsView {
     stream: String,
     transactions: Vec<RowView>,
     next_cursor: Option<String>,
 }
 
+/// Stored counts with their verdicts, row by row.
+#[utoipa::path(
+    get,
+    path = "/transactions",
+    operation_id = "list_transactions",
+    tag = "transactions",
+    params(RowsQuery),
+    responses((status = 200, description = "A page of rows, newest first", body = RowsView), openapi::OfOne)
+)]
 pub(super) async fn rows(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<RowsQuery>,
@@ -79,9 +104,14 @@ pub(super) async fn rows(
 }
 
 /// How many of the newest minutes.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RecentQuery {
+    /// Which stream; without it the only one there is, else `default`.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
+    /// How many minutes.
+    #[param(value_type = u32, minimum = 1, maximum = 500, default = 10, required = false)]
     limit: Option<Limit>,
 }
 
@@ -90,20 +120,31 @@ impl Fields for RecentQuery {
         &[("stream", params::STREAM_FIX), ("limit", params::LIMIT_FIX)];
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct RecentView {
     stream: String,
     minutes: Vec<MinuteView>,
 }
 
 /// One minute with the counts of all its statuses.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MinuteView {
+    #[schema(value_type = schema::Minute)]
     minute: Minute,
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
     statuses: Vec<RowView>,
 }
 
+/// The newest minutes with all their statuses.
+#[utoipa::path(
+    get,
+    path = "/transactions/recent",
+    operation_id = "recent_transactions",
+    tag = "transactions",
+    params(RecentQuery),
+    responses((status = 200, description = "Minutes, newest first", body = RecentView), openapi::OfOne)
+)]
 pub(super) async fn recent(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<RecentQuery>,
@@ -112,7 +153,7 @@ pub(super) async fn recent(
     let minutes = query.limit.map_or(RECENT_MINUTES, |Limit(minutes)| minutes);
     let known = state.store.known_minutes(&stream, None, minutes as usize).await?;
     let from = known.last().map(|oldest| oldest.minute);
-    let filter = RowFilter { stream: stream.clone(), from, limit: MOST_ROWS, ..RowFilter::default() };
+    let filter = RowFilter { stream: stream.clone(), from, limit: u32::MAX, ..RowFilter::default() };
     let rows = if from.is_some() { state.store.rows(filter).await? } else { Vec::new() };
     let mut minutes: Vec<MinuteView> = Vec::new();
     for row in rows {
@@ -128,10 +169,17 @@ pub(super) async fn recent(
 }
 
 /// Which minutes: [from, to).
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DistributionQuery {
+    /// Which stream; without it the only one there is, else `default`.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
+    /// From this minute on.
+    #[param(value_type = schema::Timestamp, required = false)]
     from: Option<Minute>,
+    /// Before this minute.
+    #[param(value_type = schema::Timestamp, required = false)]
     to: Option<Minute>,
 }
 
@@ -140,14 +188,14 @@ impl Fields for DistributionQuery {
         &[("stream", params::STREAM_FIX), ("from", params::TIMESTAMP_FIX), ("to", params::TIMESTAMP_FIX)];
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DistributionView {
     stream: String,
     total: u64,
     statuses: Vec<ShareView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ShareView {
     status: String,
     count: u64,
@@ -156,6 +204,15 @@ struct ShareView {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share needs no more than a double has")]
+/// The share of each status over a range.
+#[utoipa::path(
+    get,
+    path = "/transactions/status-distribution",
+    operation_id = "status_distribution",
+    tag = "transactions",
+    params(DistributionQuery),
+    responses((status = 200, description = "The shares", body = DistributionView), openapi::OfOne)
+)]
 pub(super) async fn distribution(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<DistributionQuery>,
@@ -171,12 +228,23 @@ pub(super) async fn distribution(
 }
 
 /// Which series: minutes in [from, to), `step` of them to a point.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SeriesQuery {
+    /// Which stream; without it the only one there is, else `default`.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
+    /// Only this status.
+    #[param(value_type = schema::StatusName, required = false)]
     status: Option<Status>,
+    /// From this minute on; without it a day before `to`.
+    #[param(value_type = schema::Timestamp, required = false)]
     from: Option<Minute>,
+    /// Before this minute; without it the newest one is the last.
+    #[param(value_type = schema::Timestamp, required = false)]
     to: Option<Minute>,
+    /// Minutes of a point, such as `1m`, `5m` or `1h`: whole ones up to a day.
+    #[param(value_type = schema::StepText, default = "1m", required = false)]
     #[serde(default)]
     step: Step,
 }
@@ -213,16 +281,18 @@ impl<'de> Deserialize<'de> for Step {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SeriesView {
     stream: String,
+    #[schema(value_type = schema::Minute)]
     from: Minute,
+    #[schema(value_type = schema::Minute)]
     to: Minute,
     step_minutes: i64,
     series: Vec<StatusSeriesView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct StatusSeriesView {
     status: String,
     /// Oldest first. A minute that no batch came for has no point: it is silence, not zero.
@@ -230,20 +300,31 @@ struct StatusSeriesView {
 }
 
 /// One step of a series.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PointView {
     /// The first minute of the step.
+    #[schema(value_type = schema::Minute)]
     minute: Minute,
     /// Transactions in its known minutes.
     count: u64,
     minutes_known: u32,
     /// The worst verdict in it.
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
     z_score: Option<f64>,
     /// What its minute was judged against; null where a point has several minutes.
     baseline: Option<BaselineView>,
 }
 
+/// Series for charts: counts, verdicts, and the band of what is usual.
+#[utoipa::path(
+    get,
+    path = "/transactions/timeseries",
+    operation_id = "timeseries",
+    tag = "transactions",
+    params(SeriesQuery),
+    responses((status = 200, description = "A series for each status, oldest first", body = SeriesView), openapi::OfOne)
+)]
 pub(super) async fn series(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<SeriesQuery>,
@@ -254,46 +335,36 @@ pub(super) async fn series(
     let to = query.to.or(newest.map(|newest| newest.plus(1)));
     let to = to.unwrap_or_else(|| Minute::containing(state.clock.now()));
     let from = query.from.unwrap_or_else(|| to.plus(-SERIES_MINUTES));
-    let status = query.status.map(|status| status.to_string());
-    let filter = RowFilter {
-        stream: stream.clone(),
-        status,
-        from: Some(from),
-        to: Some(to),
-        before: None,
-        limit: MOST_ROWS + 1,
-    };
-    let rows = state.store.rows(filter).await?;
-    if rows.len() > MOST_ROWS as usize {
-        let detail = format!("the range from {from} to {to} holds more than {MOST_ROWS} rows");
-        return Err(Problem::invalid("from", &from.to_string(), detail).fix(RANGE_FIX));
-    }
     let Step(step_minutes) = query.step;
-    Ok(Json(SeriesView { stream, from, to, step_minutes, series: points(rows, step_minutes) }))
+    let filter = SeriesFilter {
+        stream: stream.clone(),
+        status: query.status.map(|status| status.to_string()),
+        from,
+        to,
+        step_minutes,
+        most_points: MOST_POINTS,
+    };
+    let Some(series) = state.store.series(filter).await? else {
+        let detail = format!("the range from {from} to {to} has more than {MOST_POINTS} points");
+        return Err(Problem::invalid("from", &from.to_string(), detail).fix(RANGE_FIX));
+    };
+    let series = series
+        .into_iter()
+        .map(|(status, points)| StatusSeriesView { status, points: points.into_iter().map(PointView::from).collect() });
+    Ok(Json(SeriesView { stream, from, to, step_minutes, series: series.collect() }))
 }
 
-/// Rows, newest first, as points, oldest first, of each status.
-fn points(rows: Vec<RowRecord>, step_minutes: i64) -> Vec<StatusSeriesView> {
-    let mut series: BTreeMap<String, Vec<PointView>> = BTreeMap::new();
-    for row in rows.into_iter().rev() {
-        let minute = Minute::from_epoch_minutes(row.minute.epoch_minutes().div_euclid(step_minutes) * step_minutes);
-        let points = series.entry(row.status).or_default();
-        match points.last_mut().filter(|last| last.minute == minute) {
-            Some(last) => {
-                last.count += u64::from(row.count);
-                last.minutes_known += 1;
-                last.severity = last.severity.max(row.verdict.severity);
-                (last.z_score, last.baseline) = (None, None);
-            }
-            None => points.push(PointView {
-                minute,
-                count: u64::from(row.count),
-                minutes_known: 1,
-                severity: row.verdict.severity,
-                z_score: row.verdict.z_score.filter(|_| step_minutes == 1).map(detection::ZScore::get),
-                baseline: (step_minutes == 1).then(|| row.verdict.baseline.into()),
-            }),
+impl From<SeriesPoint> for PointView {
+    fn from(point: SeriesPoint) -> Self {
+        let SeriesPoint { minute, count, minutes_known, severity, judged } = point;
+        let (baseline, z_score) = judged.unzip();
+        Self {
+            minute,
+            count,
+            minutes_known,
+            severity,
+            z_score: z_score.flatten().map(ZScore::get),
+            baseline: baseline.map(BaselineView::from),
         }
     }
-    series.into_iter().map(|(status, points)| StatusSeriesView { status, points }).collect()
 }

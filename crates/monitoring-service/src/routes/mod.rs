@@ -3,6 +3,7 @@
 
 mod alerts;
 mod analyze;
+mod docs;
 mod error;
 mod evaluate;
 mod explain;
@@ -10,9 +11,12 @@ mod extract;
 mod guard;
 mod health;
 mod minutes;
+mod openapi;
 mod params;
 mod queries;
 mod recovery;
+mod schema;
+mod sending;
 mod silences;
 mod status;
 #[cfg(test)]
@@ -21,15 +25,13 @@ mod views;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router, middleware,
-    routing::{get, post},
-};
+use axum::{Router, middleware};
 use common::{
     metrics::Metrics,
     middleware::{HttpMetrics, track},
 };
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     clock::Clock,
@@ -82,41 +84,44 @@ impl AppState {
 pub fn router(state: AppState) -> Router {
     let http_metrics = HttpMetrics::new(&state.metrics);
     let guard = Guard::default().asking_for(state.api_token.as_ref());
-    guarded(routes(), guard, http_metrics).with_state(Arc::new(state))
+    let (routes, document) = routes().split_for_parts();
+    let routes = routes.merge(docs::routes(openapi::complete(document)));
+    guarded(routes, guard, http_metrics).with_state(Arc::new(state))
 }
 
-fn routes() -> Router<Arc<AppState>> {
-    Router::new()
-        .route("/alerts", get(alerts::list))
-        .route("/alerts/analyze", get(analyze::analyze))
-        .route("/alerts/evaluate", post(evaluate::post))
-        .route("/alerts/test", post(silences::test_page))
-        .route("/silences", get(silences::list).post(silences::add))
-        .route("/silences/{id}", axum::routing::delete(silences::end))
-        .route("/alerts/status", get(status::status))
-        .route("/alerts/{id}", get(alerts::one))
-        .route("/dead-letters", get(queries::dead_letters))
-        .route("/deliveries", get(recovery::deliveries))
-        .route("/deliveries/{id}/replay", post(recovery::replay))
-        .route("/explain", get(explain::explain))
-        .route("/gaps", get(recovery::gaps))
-        .route("/health", get(health::health))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .route("/streams", get(status::streams))
-        .route("/transactions", get(minutes::rows))
-        .route("/transactions/recent", get(minutes::recent))
-        .route("/transactions/status-distribution", get(minutes::distribution))
-        .route("/transactions/timeseries", get(minutes::series))
-        .route("/transactions/summary", get(queries::summary))
+/// Every path but those of the contract itself; each stands at its handler.
+fn routes() -> OpenApiRouter<Arc<AppState>> {
+    OpenApiRouter::with_openapi(openapi::preamble())
+        .routes(routes!(evaluate::post))
+        .routes(routes!(status::status))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::one))
+        .routes(routes!(analyze::analyze))
+        .routes(routes!(explain::explain))
+        .routes(routes!(status::streams))
+        .routes(routes!(minutes::rows))
+        .routes(routes!(minutes::recent))
+        .routes(routes!(queries::summary))
+        .routes(routes!(minutes::distribution))
+        .routes(routes!(minutes::series))
+        .routes(routes!(silences::test_page))
+        .routes(routes!(silences::list, silences::add))
+        .routes(routes!(silences::end))
+        .routes(routes!(recovery::deliveries))
+        .routes(routes!(recovery::replay))
+        .routes(routes!(queries::dead_letters))
+        .routes(routes!(recovery::gaps))
+        .routes(routes!(health::health))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
 }
 
 /// Puts around routes what every answer goes through, the outermost last.
 fn guarded<S: Clone + Send + Sync + 'static>(routes: Router<S>, bounds: Guard, http_metrics: HttpMetrics) -> Router<S> {
     routes
         .fallback(no_such_path)
-        .method_not_allowed_fallback(no_such_method)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(bounds, guard))
         .layer(middleware::from_fn_with_state(http_metrics, track))
 }
@@ -125,7 +130,11 @@ async fn no_such_path() -> Problem {
     Problem::not_found("nothing is answered at this path").fix("check the path; it has no slash at its end")
 }
 
-async fn no_such_method() -> Problem {
+async fn method_not_allowed() -> Problem {
+    no_such_method()
+}
+
+fn no_such_method() -> Problem {
     Problem::new(Kind::MethodNotAllowed, "the path is there, but not with this method")
         .fix("use a method that the Allow header names")
 }

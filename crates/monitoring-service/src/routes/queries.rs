@@ -5,21 +5,31 @@ use std::sync::Arc;
 use axum::{Json, extract::State, response::IntoResponse};
 use detection::{Minute, Stream};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     AppState,
     error::Problem,
     extract::{Fields, QueryParams},
+    openapi,
     params::{self, Cursor, Limit, page},
+    schema,
     views::DeadLetterView,
 };
 use crate::store::{StatusTotal, Store};
 
 /// Which minutes: [from, to).
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SummaryQuery {
+    /// Which stream; without it the only one there is, else `default`.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
+    /// From this minute on.
+    #[param(value_type = schema::Timestamp, required = false)]
     from: Option<Minute>,
+    /// Before this minute.
+    #[param(value_type = schema::Timestamp, required = false)]
     to: Option<Minute>,
 }
 
@@ -28,16 +38,18 @@ impl Fields for SummaryQuery {
         &[("stream", params::STREAM_FIX), ("from", params::TIMESTAMP_FIX), ("to", params::TIMESTAMP_FIX)];
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SummaryView {
     stream: String,
     statuses: Vec<TotalView>,
+    #[schema(value_type = Option<schema::Minute>)]
     first_minute: Option<Minute>,
+    #[schema(value_type = Option<schema::Minute>)]
     last_minute: Option<Minute>,
     minutes_known: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct TotalView {
     status: String,
     count: u64,
@@ -45,6 +57,15 @@ struct TotalView {
     minutes: u64,
 }
 
+/// Totals per status over a range.
+#[utoipa::path(
+    get,
+    path = "/transactions/summary",
+    operation_id = "summarize_transactions",
+    tag = "transactions",
+    params(SummaryQuery),
+    responses((status = 200, description = "The totals", body = SummaryView), openapi::OfOne)
+)]
 pub(super) async fn summary(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<SummaryQuery>,
@@ -79,10 +100,15 @@ pub(super) async fn stream_of(store: &Store, asked: Option<Stream>) -> Result<St
 }
 
 /// Which dead letters.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DeadLettersQuery {
+    /// Entries of a page.
+    #[param(value_type = u32, minimum = 1, maximum = 500, default = 50, required = false)]
     #[serde(default)]
     limit: Limit,
+    /// `next_cursor` of the page before.
+    #[param(value_type = schema::CursorText, required = false)]
     cursor: Option<Cursor>,
 }
 
@@ -92,12 +118,21 @@ impl Fields for DeadLettersQuery {
 }
 
 /// A page of dead letters, newest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DeadLettersView {
     dead_letters: Vec<DeadLetterView>,
     next_cursor: Option<String>,
 }
 
+/// Messages that could not be used, and why.
+#[utoipa::path(
+    get,
+    path = "/dead-letters",
+    operation_id = "list_dead_letters",
+    tag = "faults",
+    params(DeadLettersQuery),
+    responses((status = 200, description = "A page, newest first", body = DeadLettersView), openapi::Query)
+)]
 pub(super) async fn dead_letters(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<DeadLettersQuery>,

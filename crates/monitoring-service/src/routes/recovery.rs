@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-    response::IntoResponse,
-};
+use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use detection::Stream;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     AppState,
     error::{Kind, Problem},
-    extract::{Fields, QueryParams},
+    extract::{Fields, PathId, QueryParams},
+    openapi,
     params::{self, Cursor, Limit, page},
+    schema,
     views::{AlertView, At, DeliveryView},
 };
 use crate::store::{DeliveryFilter, GapRecord, Replay};
@@ -23,10 +21,15 @@ use crate::store::{DeliveryFilter, GapRecord, Replay};
 const STATES: [&str; 3] = ["pending", "delivered", "dead"];
 
 /// Which losses.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct GapsQuery {
+    /// Entries of a page.
+    #[param(value_type = u32, minimum = 1, maximum = 500, default = 50, required = false)]
     #[serde(default)]
     limit: Limit,
+    /// `next_cursor` of the page before.
+    #[param(value_type = schema::CursorText, required = false)]
     cursor: Option<Cursor>,
 }
 
@@ -36,7 +39,7 @@ impl Fields for GapsQuery {
 }
 
 /// A page of losses, newest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct GapsView {
     gaps: Vec<GapView>,
     next_cursor: Option<String>,
@@ -44,16 +47,26 @@ struct GapsView {
 
 /// Kafka offsets from `from_offset` to before `to_offset` that were never read; of a topic that was made again, where reading
 /// stood and where it went on.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct GapView {
     topic: String,
     partition: i32,
     from_offset: i64,
     to_offset: i64,
     reason: String,
+    #[schema(value_type = schema::Instant)]
     detected_at: At,
 }
 
+/// Kafka offsets that were lost before they were read.
+#[utoipa::path(
+    get,
+    path = "/gaps",
+    operation_id = "list_gaps",
+    tag = "faults",
+    params(GapsQuery),
+    responses((status = 200, description = "A page, newest first", body = GapsView), openapi::Query)
+)]
 pub(super) async fn gaps(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<GapsQuery>,
@@ -72,12 +85,21 @@ pub(super) async fn gaps(
 }
 
 /// Which deliveries.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DeliveriesQuery {
+    /// Only of alerts of this stream.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
+    /// Only in this state.
+    #[param(value_type = schema::DeliveryState, required = false)]
     state: Option<StateName>,
+    /// Entries of a page.
+    #[param(value_type = u32, minimum = 1, maximum = 500, default = 50, required = false)]
     #[serde(default)]
     limit: Limit,
+    /// `next_cursor` of the page before.
+    #[param(value_type = schema::CursorText, required = false)]
     cursor: Option<Cursor>,
 }
 
@@ -102,19 +124,28 @@ impl<'de> Deserialize<'de> for StateName {
 }
 
 /// A page of deliveries, newest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DeliveriesView {
     deliveries: Vec<ListedView>,
     next_cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ListedView {
     #[serde(flatten)]
     delivery: DeliveryView,
     alert: AlertView,
 }
 
+/// Pages on their way, taken or given up.
+#[utoipa::path(
+    get,
+    path = "/deliveries",
+    operation_id = "list_deliveries",
+    tag = "faults",
+    params(DeliveriesQuery),
+    responses((status = 200, description = "A page, newest first", body = DeliveriesView, links(("replay" = (operation_id = "replay_delivery", parameters(("id" = "$response.body#/deliveries/0/id")))))), openapi::Query)
+)]
 pub(super) async fn deliveries(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<DeliveriesQuery>,
@@ -131,30 +162,39 @@ pub(super) async fn deliveries(
     Ok(Json(DeliveriesView { deliveries, next_cursor }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ReplayView {
     id: i64,
+    #[schema(value_type = schema::DeliveryState)]
     state: &'static str,
 }
 
-/// Asks for a delivery again: 202, since it is sent by and by.
+/// Sends a page again that was given up or taken: the same alert, with the same id.
+#[utoipa::path(
+    post,
+    path = "/deliveries/{id}/replay",
+    operation_id = "replay_delivery",
+    tag = "steering",
+    params(("id" = i64, Path, description = "From GET /deliveries")),
+    responses((status = 202, description = "It is on its way again", body = ReplayView), openapi::Again)
+)]
 pub(super) async fn replay(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
+    PathId(id): PathId<i64>,
 ) -> Result<impl IntoResponse, Problem> {
-    let known = match id.parse::<i64>() {
-        Ok(number) => state.store.replay_delivery(number, state.clock.now_ms()).await.map(|replay| (number, replay))?,
-        Err(_) => (0, Replay::Unknown),
-    };
-    match known {
-        (id, Replay::Begun) => Ok((StatusCode::ACCEPTED, Json(ReplayView { id, state: "pending" }))),
-        (_, Replay::Pending) => Err(Problem::new(Kind::Conflict, "the delivery is still on its way")
+    match state.store.replay_delivery(id, state.clock.now_ms()).await? {
+        Replay::Begun => Ok((StatusCode::ACCEPTED, Json(ReplayView { id, state: "pending" }))),
+        Replay::Pending => Err(still_pending(&id.to_string())),
+        Replay::Unknown => Err(Problem::not_found("there is no such delivery")
             .field("id")
-            .value(&*id)
-            .fix("wait until it is delivered or dead; GET /deliveries shows when it is tried next")),
-        (_, Replay::Unknown) => Err(Problem::not_found("there is no such delivery")
-            .field("id")
-            .value(&*id)
+            .value(&*id.to_string())
             .fix("GET /deliveries lists the deliveries that are kept")),
     }
+}
+
+pub(super) fn still_pending(id: &str) -> Problem {
+    Problem::new(Kind::Conflict, "the delivery is still on its way")
+        .field("id")
+        .value(id)
+        .fix("wait until it is delivered or dead; GET /deliveries shows when it is tried next")
 }

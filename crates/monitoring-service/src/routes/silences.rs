@@ -6,13 +6,16 @@ use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use detection::{Monitored, Silence, Stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
     AppState,
     error::Problem,
     extract::{Fields, JsonBody, PathId, QueryParams, missing},
+    openapi,
     params::{self, named},
+    schema,
     views::{AlertView, At},
 };
 use crate::{alerting::log_alert, store::SilenceRecord};
@@ -27,12 +30,21 @@ const UNTIL_FIX: &str = "use an instant in the next 24 hours such as 2025-07-12T
 const REASON_FIX: &str = "say in 1 to 500 characters why";
 
 /// What to silence.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"status": "denied", "until": "2025-07-12T18:00:00Z", "reason": "planned test of the acquirer"}))]
 pub(super) struct SilenceBody {
+    /// Only this stream; without it every stream.
+    #[schema(value_type = Option<schema::StreamName>)]
     stream: Option<Stream>,
+    /// Only this status; without it every status.
+    #[schema(value_type = Option<schema::MonitoredStatus>)]
     #[serde(default, deserialize_with = "status")]
     status: Option<Monitored>,
+    /// Until then: in the next 24 hours.
+    #[schema(value_type = schema::Timestamp)]
     until: Option<Timestamp>,
+    /// Why, for those who ask later.
+    #[schema(value_type = String, min_length = 1, max_length = 500)]
     reason: Option<String>,
 }
 
@@ -51,12 +63,16 @@ fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Monitored
 }
 
 /// A silence.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SilenceView {
+    #[schema(value_type = schema::Id)]
     id: Uuid,
     stream: Option<String>,
+    #[schema(value_type = Option<schema::MonitoredStatus>)]
     status: Option<&'static str>,
+    #[schema(value_type = schema::Instant)]
     created_at: At,
+    #[schema(value_type = schema::Instant)]
     until: At,
     reason: String,
 }
@@ -75,6 +91,15 @@ impl From<SilenceRecord> for SilenceView {
     }
 }
 
+/// Holds back alerts for a while; each one held back says so.
+#[utoipa::path(
+    post,
+    path = "/silences",
+    operation_id = "add_silence",
+    tag = "steering",
+    request_body = SilenceBody,
+    responses((status = 201, description = "The silence, in force from now on", body = SilenceView, links(("end" = (operation_id = "end_silence", parameters(("id" = "$response.body#/id")))))), openapi::WithBody)
+)]
 pub(super) async fn add(
     State(state): State<Arc<AppState>>,
     JsonBody(body): JsonBody<SilenceBody>,
@@ -99,8 +124,11 @@ pub(super) async fn add(
 }
 
 /// Which silences in force.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SilencesQuery {
+    /// Only those that cover this stream.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
 }
 
@@ -108,11 +136,20 @@ impl Fields for SilencesQuery {
     const FIELDS: &'static [(&'static str, &'static str)] = &[("stream", params::STREAM_FIX)];
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SilencesView {
     silences: Vec<SilenceView>,
 }
 
+/// The silences in force.
+#[utoipa::path(
+    get,
+    path = "/silences",
+    operation_id = "list_silences",
+    tag = "steering",
+    params(SilencesQuery),
+    responses((status = 200, description = "The silences in force", body = SilencesView), openapi::Query)
+)]
 pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<SilencesQuery>,
@@ -125,7 +162,19 @@ pub(super) async fn list(
     Ok(Json(SilencesView { silences: in_force.filter(meant).map(SilenceView::from).collect() }))
 }
 
-pub(super) async fn end(State(state): State<Arc<AppState>>, PathId(id): PathId) -> Result<impl IntoResponse, Problem> {
+/// Ends a silence before its time.
+#[utoipa::path(
+    delete,
+    path = "/silences/{id}",
+    operation_id = "end_silence",
+    tag = "steering",
+    params(("id" = schema::Id, Path, description = "From a list of them")),
+    responses((status = 204, description = "It is over"), openapi::OfOne)
+)]
+pub(super) async fn end(
+    State(state): State<Arc<AppState>>,
+    PathId(id): PathId<Uuid>,
+) -> Result<impl IntoResponse, Problem> {
     let now_ms = state.clock.now_ms();
     if !state.store.end_silence(id, now_ms).await? {
         return Err(Problem::not_found(format!("there is no silence {id} in force"))
@@ -138,7 +187,14 @@ pub(super) async fn end(State(state): State<Arc<AppState>>, PathId(id): PathId) 
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sends one page that is marked as a test: 202, with the alert to follow through `/alerts/{id}`.
+/// Sends one page that is marked as a test, to prove the way to the receiver.
+#[utoipa::path(
+    post,
+    path = "/alerts/test",
+    operation_id = "send_test_alert",
+    tag = "steering",
+    responses((status = 202, description = "The alert, to follow through /alerts/{id}", body = AlertView), openapi::Any)
+)]
 pub(super) async fn test_page(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
     let alert = state.store.record_test(state.clock.now_ms(), state.evaluator.paging).await?;
     state.evaluator.telemetry.alert(&alert);

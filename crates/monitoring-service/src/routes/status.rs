@@ -2,19 +2,16 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, response::IntoResponse};
 use detection::{Severity, Stream};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     AppState,
     error::Problem,
     extract::{Fields, QueryParams},
-    params,
+    openapi, params, schema,
     views::{FreshnessView, StatusView, StreamView, severity_of},
 };
 use crate::store::StreamRecord;
@@ -23,8 +20,11 @@ use crate::store::StreamRecord;
 const MOST_WORST: usize = 20;
 
 /// Whose status.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct StatusQuery {
+    /// Which stream; without it the only one there is, else all of them in short.
+    #[param(value_type = schema::StreamName, required = false)]
     stream: Option<Stream>,
 }
 
@@ -33,8 +33,9 @@ impl Fields for StatusQuery {
 }
 
 /// One stream.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct OneView {
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
     stream: Option<String>,
     freshness: Option<FreshnessView>,
@@ -42,8 +43,9 @@ struct OneView {
 }
 
 /// Several streams, none named.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AllView {
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
     streams: usize,
     /// Streams per severity; every severity is there.
@@ -52,31 +54,56 @@ struct AllView {
     worst: Vec<StreamView>,
 }
 
-#[derive(Serialize)]
+/// Whether one stream is meant or all of them.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum StatusAnswer {
+    One(OneView),
+    All(AllView),
+}
+
+#[derive(Serialize, ToSchema)]
 struct StreamsView {
     streams: Vec<StreamView>,
 }
 
+/// The streams: how fresh each is, its worst severity, its last alert.
+#[utoipa::path(
+    get,
+    path = "/streams",
+    operation_id = "list_streams",
+    tag = "transactions",
+    responses((status = 200, description = "Every stream, in the order in which they first came", body = StreamsView), openapi::Any)
+)]
 pub(super) async fn streams(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
     let streams = state.store.streams().await?;
     Ok(Json(StreamsView { streams: streams.into_iter().map(|stream| state.stream_view(stream)).collect() }))
 }
 
+/// How everything stands now: the newest verdicts, the last alerts, how fresh it is.
+#[utoipa::path(
+    get,
+    path = "/alerts/status",
+    operation_id = "alert_status",
+    tag = "alerts",
+    params(StatusQuery),
+    responses((status = 200, description = "One stream, or all of them in short", body = StatusAnswer), openapi::OfOne)
+)]
 pub(super) async fn status(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<StatusQuery>,
-) -> Result<Response, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     if let Some(name) = query.stream {
         let stream = state.store.stream(name.as_str()).await?.ok_or_else(|| params::unknown_stream(&name))?;
-        return Ok(Json(one(&state, stream).await?).into_response());
+        return Ok(Json(StatusAnswer::One(one(&state, stream).await?)));
     }
     let mut streams = state.store.streams().await?;
     match streams.pop() {
-        None => Ok(Json(nothing()).into_response()),
-        Some(only) if streams.is_empty() => Ok(Json(one(&state, only).await?).into_response()),
+        None => Ok(Json(StatusAnswer::One(nothing()))),
+        Some(only) if streams.is_empty() => Ok(Json(StatusAnswer::One(one(&state, only).await?))),
         Some(last) => {
             streams.push(last);
-            Ok(Json(all(&state, streams)).into_response())
+            Ok(Json(StatusAnswer::All(all(&state, streams))))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The routes as a client sees them: requests against the whole router over a database of its own.
 
 mod analyze;
+mod docs;
 mod evaluate;
 mod harness;
 mod minutes;

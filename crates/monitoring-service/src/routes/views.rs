@@ -7,8 +7,10 @@ use detection::{Baseline, Minute, Severity, ZScore};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::schema;
 use crate::store::{
     AlertRecord, AlertType, Anomaly, DeadLetterRecord, DeliveryRecord, NotPaged, Origin, RowRecord, StatusVerdict,
     StreamRecord, SuppressedBy,
@@ -29,8 +31,9 @@ impl Serialize for At {
 }
 
 /// What a count was judged against.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct BaselineView {
+    #[schema(value_type = schema::BaselineKind)]
     kind: &'static str,
     mean: Option<f64>,
     std_dev: Option<f64>,
@@ -44,18 +47,25 @@ impl From<Baseline> for BaselineView {
 }
 
 /// An alert.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AlertView {
+    #[schema(value_type = schema::Id)]
     id: Uuid,
     #[serde(rename = "type")]
+    #[schema(value_type = schema::AlertTypeName)]
     alert_type: AlertType,
+    #[schema(value_type = schema::OriginName)]
     origin: Origin,
     key: Option<String>,
     stream: Option<String>,
+    #[schema(value_type = Option<schema::MonitoredStatus>)]
     status: Option<&'static str>,
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
+    #[schema(value_type = Option<schema::DirectionName>)]
     direction: Option<&'static str>,
     count: Option<u32>,
+    #[schema(value_type = Option<schema::Minute>)]
     minute: Option<Minute>,
     z_score: Option<f64>,
     baseline: Option<BaselineView>,
@@ -64,13 +74,18 @@ pub(super) struct AlertView {
     message: String,
     /// The streams that an alert of the monitor itself names.
     streams: Vec<String>,
+    #[schema(value_type = schema::Disposition)]
     disposition: &'static str,
+    #[schema(value_type = Option<schema::Id>)]
     suppressed_by: Option<Uuid>,
     /// `cooldown` or `silence`.
+    #[schema(value_type = Option<schema::SuppressedBecause>)]
     suppressed_because: Option<&'static str>,
     suppressed_before: u32,
+    #[schema(value_type = Option<schema::NotPagedName>)]
     not_paged: Option<NotPaged>,
     trace_id: Option<String>,
+    #[schema(value_type = schema::Instant)]
     recorded_at: At,
 }
 
@@ -107,13 +122,16 @@ impl From<AlertRecord> for AlertView {
 }
 
 /// A stored count with its verdict.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct RowView {
+    #[schema(value_type = schema::Minute)]
     minute: Minute,
     status: String,
     count: u32,
     implied: bool,
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
+    #[schema(value_type = Option<schema::DirectionName>)]
     direction: Option<&'static str>,
     z_score: Option<f64>,
     baseline: BaselineView,
@@ -140,13 +158,17 @@ impl From<RowRecord> for RowView {
 }
 
 /// How a page is on its way.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct DeliveryView {
     id: i64,
+    #[schema(value_type = schema::DeliveryState)]
     state: String,
     attempts: u32,
+    #[schema(value_type = schema::Instant)]
     created_at: At,
+    #[schema(value_type = Option<schema::Instant>)]
     next_attempt_at: Option<At>,
+    #[schema(value_type = Option<schema::Instant>)]
     last_attempt_at: Option<At>,
     last_status: Option<u16>,
     last_error: Option<String>,
@@ -168,7 +190,7 @@ impl From<DeliveryRecord> for DeliveryView {
 }
 
 /// An alert with everything known about it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AlertDetailView {
     #[serde(flatten)]
     pub(super) alert: AlertView,
@@ -176,16 +198,20 @@ pub(super) struct AlertDetailView {
 }
 
 /// How fresh a stream is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct FreshnessView {
+    #[schema(value_type = schema::Minute)]
     newest_minute: Minute,
+    #[schema(value_type = schema::Instant)]
     arrived_at: At,
     /// From the start of the newest minute to now.
     age_seconds: i64,
     live: bool,
     quiet: bool,
+    #[schema(value_type = Option<schema::Instant>)]
     quiet_since: Option<At>,
     /// Since when only minutes come that are older than ALLOWED_LATENESS: an older file, sent into a newer stream.
+    #[schema(value_type = Option<schema::Instant>)]
     only_old_minutes_since: Option<At>,
 }
 
@@ -204,9 +230,10 @@ impl FreshnessView {
 }
 
 /// A stream and how it stands.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct StreamView {
     stream: String,
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
     #[serde(flatten)]
     freshness: FreshnessView,
@@ -230,13 +257,17 @@ pub(super) fn severity_of(stream: &StreamRecord) -> Severity {
 }
 
 /// A status of a stream: its newest verdict and its last alert.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct StatusView {
+    #[schema(value_type = schema::MonitoredStatus)]
     status: &'static str,
+    #[schema(value_type = schema::SeverityName)]
     severity: Severity,
+    #[schema(value_type = schema::Minute)]
     minute: Minute,
     count: u32,
     implied: bool,
+    #[schema(value_type = Option<schema::DirectionName>)]
     direction: Option<&'static str>,
     z_score: Option<f64>,
     baseline: BaselineView,
@@ -264,7 +295,7 @@ impl StatusView {
 }
 
 /// A message that could not be used.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct DeadLetterView {
     id: i64,
     topic: String,
@@ -274,10 +305,14 @@ pub(super) struct DeadLetterView {
     detail: String,
     /// The start of the payload; `payload_encoding` says how it is written.
     payload: Option<String>,
+    #[schema(value_type = Option<schema::PayloadEncoding>)]
     payload_encoding: Option<&'static str>,
     payload_bytes: u64,
     payload_truncated: bool,
+    /// The headers as text.
+    #[schema(value_type = Option<BTreeMap<String, Option<String>>>)]
     headers: Option<Box<RawValue>>,
+    #[schema(value_type = schema::Instant)]
     received_at: At,
 }
 

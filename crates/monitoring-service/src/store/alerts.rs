@@ -175,20 +175,30 @@ fn decide_submission(sql: &Connection, alert: &mut AlertRecord, cooldown_ms: i64
     Ok(())
 }
 
-fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, AlertRecord)>, StoreError> {
+/// The statement of a list. Each condition has an index in the order of recording; the first of those given leads, the others
+/// only filter, which `+` tells SQLite: it knows no figures to choose by.
+pub(super) fn list_statement(filter: &AlertFilter) -> String {
+    let given = [
+        (filter.stream.is_some(), "stream = :stream"),
+        // Literals, because they are those of partial indexes.
+        (filter.origin == Some(Origin::Evaluate), "origin = 'evaluate'"),
+        (filter.origin == Some(Origin::Monitor), "origin = 'monitor'"),
+        (filter.status.is_some(), "status_id = :status_id"),
+        (filter.dispatched == Some(false), "suppressed_by IS NOT NULL"),
+        (filter.severity.is_some(), "severity = :severity"),
+        (filter.dispatched == Some(true), "suppressed_by IS NULL"),
+        (filter.origin == Some(Origin::Stream), "origin = 'stream'"),
+    ];
     let mut conditions = String::from("seq < :before");
-    let mut limit = |given: bool, condition: &str| {
-        if given {
-            conditions.push_str(condition);
-        }
-    };
-    limit(filter.stream.is_some(), " AND stream = :stream");
-    limit(filter.status.is_some(), " AND status_id = :status_id");
-    limit(filter.severity.is_some(), " AND severity = :severity");
-    limit(filter.origin.is_some(), " AND origin = :origin");
-    limit(filter.dispatched == Some(true), " AND suppressed_by IS NULL");
-    limit(filter.dispatched == Some(false), " AND suppressed_by IS NOT NULL");
-    let text = format!("SELECT {COLUMNS} FROM alerts WHERE {conditions} ORDER BY seq DESC LIMIT :limit");
+    for (at, (_, condition)) in given.into_iter().filter(|(given, _)| *given).enumerate() {
+        let filters_only = if at > 0 { "+" } else { "" };
+        conditions.extend([" AND ", filters_only, condition]);
+    }
+    format!("SELECT {COLUMNS} FROM alerts WHERE {conditions} ORDER BY seq DESC LIMIT :limit")
+}
+
+fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, AlertRecord)>, StoreError> {
+    let text = list_statement(filter);
     let mut statement = sql.prepare_cached(&text)?;
     let mut bind = |name: &str, value: &dyn rusqlite::ToSql| match statement.parameter_index(name)? {
         Some(index) => statement.raw_bind_parameter(index, value),
@@ -198,7 +208,6 @@ fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, AlertRecord)
     bind(":stream", &filter.stream)?;
     bind(":status_id", &filter.status.map(Monitored::index))?;
     bind(":severity", &filter.severity.map(Severity::code))?;
-    bind(":origin", &filter.origin.map(Origin::name))?;
     bind(":limit", &filter.limit)?;
     let mut rows = statement.raw_query();
     let mut alerts = Vec::new();

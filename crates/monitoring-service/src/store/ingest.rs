@@ -120,6 +120,10 @@ pub(super) fn stream_id(sql: &Connection, stream: &str) -> rusqlite::Result<Opti
     sql.prepare_cached("SELECT id FROM streams WHERE name = ?1")?.query_row([stream], |row| row.get(0)).optional()
 }
 
+pub(super) fn status_id(sql: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    sql.prepare_cached("SELECT id FROM statuses WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()
+}
+
 fn cooldowns(sql: &Connection, stream_id: i64, stream: &str) -> Result<Vec<(AlertKey, Cooldown)>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT status_id, direction, severity, fired, suppressed FROM cooldowns WHERE stream_id = ?1",
@@ -375,7 +379,7 @@ fn status_id_or_new(sql: &Connection, ids: &mut Ids, name: &str) -> rusqlite::Re
         return Ok(*id);
     }
     sql.prepare_cached("INSERT INTO statuses (name) VALUES (?1) ON CONFLICT DO NOTHING")?.execute([name])?;
-    let id = sql.prepare_cached("SELECT id FROM statuses WHERE name = ?1")?.query_row([name], |row| row.get(0))?;
+    let id = status_id(sql, name)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     ids.statuses.insert(name.to_owned(), id);
     Ok(id)
 }

@@ -1,11 +1,11 @@
-//! Reading stored minutes row by row: lists, series, and what one row says.
+//! Reading stored minutes row by row: lists, and what one row says.
 
-use detection::{Baseline, Minute, Monitored, Severity, Verdict};
+use detection::{Baseline, Minute, Severity, Verdict, ZScore};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     AlertRecord, Store, StoreError, alerts,
-    ingest::{direction_from, severity_from, stream_id},
+    ingest::{direction_from, severity_from, status_id, stream_id},
 };
 
 /// A stored (minute, status) of a stream with its verdict.
@@ -106,55 +106,27 @@ impl Store {
     }
 }
 
-/// What was said of a range of minutes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RangeVerdicts {
-    /// How many rows of each monitored status had each severity.
-    pub counts: Vec<(Monitored, Severity, u64)>,
-    /// The alerts about minutes of the range, by minute.
-    pub alerts: Vec<AlertRecord>,
-}
-
-impl Store {
-    /// What was said of a stream's minutes in [from, to); nothing of an unknown stream.
-    pub async fn verdicts(&self, stream: &str, from: Minute, to: Minute) -> Result<RangeVerdicts, StoreError> {
-        let stream = stream.to_owned();
-        self.read(move |sql| {
-            let sql = sql.unchecked_transaction()?;
-            let Some(stream_id) = stream_id(&sql, &stream)? else { return Ok(RangeVerdicts::default()) };
-            let mut statement = sql.prepare_cached(
-                "SELECT status_id, severity, count(*) FROM minute_counts
-                 WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND status_id < 5 GROUP BY status_id, severity",
-            )?;
-            let range = params![stream_id, from.epoch_minutes(), to.epoch_minutes()];
-            let counts = statement.query_map(range, |row| {
-                Ok((Monitored::ALL[row.get::<_, usize>(0)?], severity_from(row.get(1)?), row.get(2)?))
-            })?;
-            let counts = counts.collect::<Result<_, _>>()?;
-            Ok(RangeVerdicts { counts, alerts: alerts::of_range(&sql, &stream, from, to)? })
-        })
-        .await
-    }
-}
-
 fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreError> {
     let Some(stream_id) = stream_id(sql, &filter.stream)? else { return Ok(Vec::new()) };
+    let status_id = match &filter.status {
+        None => None,
+        Some(name) => match status_id(sql, name)? {
+            None => return Ok(Vec::new()),
+            known => known,
+        },
+    };
+    let to = filter.to.map_or(i64::MAX, Minute::epoch_minutes);
     let (before_minute, before_status) = filter.before.map_or((i64::MAX, i64::MAX), of_place);
-    let status = if filter.status.is_some() { " AND name = ?6" } else { " AND ?6 IS NULL" };
-    let mut statement = sql.prepare_cached(&format!(
-        "SELECT minute, status_id, name, count, implied, severity, direction, window_minutes, mean, std_dev, judged_count
-         FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id
-         WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND (minute, status_id) < (?4, ?5){status}
-         ORDER BY minute DESC, status_id DESC LIMIT ?7"
-    ))?;
+    let mut statement = sql.prepare_cached(ROWS[usize::from(status_id.is_some())])?;
     let rows = statement.query_map(
         params![
             stream_id,
             filter.from.map_or(i64::MIN, Minute::epoch_minutes),
-            filter.to.map_or(i64::MAX, Minute::epoch_minutes),
+            // The index leads to one bound of the minute only: the lower one of the two.
+            to.min(before_minute.saturating_add(1)),
             before_minute,
             before_status,
-            filter.status,
+            status_id,
             filter.limit
         ],
         read,
@@ -162,23 +134,45 @@ fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreErr
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// A macro because statements are constants, so that a test can ask for their plans.
+macro_rules! rows_of {
+    ($status:literal) => {
+        concat!(
+            "SELECT minute, status_id, name, count, implied, severity, direction, window_minutes, mean, std_dev, judged_count
+             FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id
+             WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND (minute, status_id) < (?4, ?5)",
+            $status,
+            " ORDER BY minute DESC, status_id DESC LIMIT ?7"
+        )
+    };
+}
+
+/// Of every status, and of one. Every minute has a row of each monitored status, so that a page of one is near; another
+/// status may be anywhere, and is looked for by its number alone.
+pub(super) const ROWS: [&str; 2] = [rows_of!(" AND ?6 IS NULL"), rows_of!(" AND status_id = ?6")];
+
 fn read(row: &Row<'_>) -> rusqlite::Result<RowRecord> {
-    let baseline = Baseline::from_figures(row.get("mean")?, row.get("std_dev")?, row.get("window_minutes")?);
-    let (count, judged_count): (u32, Option<u32>) = (row.get("count")?, row.get("judged_count")?);
-    let severity = severity_from(row.get("severity")?);
-    let judged = severity != Severity::NotJudged;
+    let (baseline, z_score) = judged(row)?;
     Ok(RowRecord {
         minute: Minute::from_epoch_minutes(row.get("minute")?),
         status: row.get("name")?,
-        count,
+        count: row.get("count")?,
         implied: row.get("implied")?,
         verdict: Verdict {
-            severity,
+            severity: severity_from(row.get("severity")?),
             direction: row.get::<_, Option<u8>>("direction")?.map(direction_from),
-            z_score: baseline.z_score(judged_count.unwrap_or(count)).filter(|_| judged),
+            z_score,
             baseline,
         },
-        judged_count,
+        judged_count: row.get("judged_count")?,
         status_id: row.get("status_id")?,
     })
+}
+
+/// What a row was judged against, and how far it was from that.
+pub(super) fn judged(row: &Row<'_>) -> rusqlite::Result<(Baseline, Option<ZScore>)> {
+    let baseline = Baseline::from_figures(row.get("mean")?, row.get("std_dev")?, row.get("window_minutes")?);
+    let (count, judged_count): (u32, Option<u32>) = (row.get("count")?, row.get("judged_count")?);
+    let is_judged = severity_from(row.get("severity")?) != Severity::NotJudged;
+    Ok((baseline, baseline.z_score(judged_count.unwrap_or(count)).filter(|_| is_judged)))
 }

@@ -5,6 +5,8 @@ mod ingest;
 mod minutes;
 mod outbox;
 mod queries;
+mod ranges;
+mod readers;
 mod records;
 mod schema;
 mod silences;
@@ -15,24 +17,24 @@ mod writer;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 pub use alerts::{AlertFilter, DeliveryRecord};
 pub use ingest::{IngestCommit, IngestUnderWay, OffsetAdvance, StoredOffset};
-pub use minutes::{Explained, RangeVerdicts, RowFilter, RowRecord};
+pub use minutes::{Explained, RowFilter, RowRecord};
 pub use outbox::{DeliveryFilter, ListedDelivery, OutboxState, Replay};
-pub use queries::{DeadLetterRecord, GapRecord, StatusTotal, StatusVerdict, StreamRecord, Summary};
+pub use queries::{DeadLetterRecord, GapRecord, StatusVerdict, StreamRecord};
+pub use ranges::{RangeVerdicts, Series, SeriesFilter, SeriesPoint, StatusTotal, Summary};
 pub use records::*;
 pub use silences::SilenceRecord;
 pub use upkeep::Retention;
 pub use writer::Writer;
 
-/// Read-only connections at work at a time for the API; further queries wait.
-const READERS: usize = 4;
+use readers::{Reach, Readers, Waiter, Waiting};
 
 /// Why the store did not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -66,6 +68,8 @@ impl From<rusqlite::Error> for StoreError {
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::CannotOpen
                 | ErrorCode::OutOfMemory
+                // It took so long that the write-ahead log grew too large meanwhile, or that nobody waits for it.
+                | ErrorCode::OperationInterrupted
                 | ErrorCode::ReadOnly,
             ) => Self::Unavailable(error.to_string()),
             _ => Self::Broken(format!("the database refused a statement: {error}")),
@@ -82,8 +86,7 @@ pub struct Store {
 
 struct Shared {
     locked: schema::LockedPath,
-    idle_readers: Mutex<Vec<Connection>>,
-    reader_permits: Arc<Semaphore>,
+    readers: Arc<Readers>,
     outbox_changed: Notify,
 }
 
@@ -92,13 +95,9 @@ impl Store {
     /// The [`Writer`] must run on a thread of its own.
     pub fn open(path: &Path) -> Result<(Self, Writer), StoreError> {
         let locked = schema::lock(path)?;
-        let (writer, handle) = Writer::new(schema::open_writer(&locked)?);
-        let shared = Shared {
-            locked,
-            idle_readers: Mutex::new(Vec::new()),
-            reader_permits: Arc::new(Semaphore::new(READERS)),
-            outbox_changed: Notify::new(),
-        };
+        let readers = Arc::new(Readers::new(locked.path.clone()));
+        let (writer, handle) = Writer::new(schema::open_writer(&locked)?, &locked.path, Arc::clone(&readers));
+        let shared = Shared { locked, readers, outbox_changed: Notify::new() };
         Ok((Self { writer: handle, shared: Arc::new(shared) }, writer))
     }
 
@@ -112,33 +111,43 @@ impl Store {
         &self.shared.locked.path
     }
 
-    /// Runs a query on a read-only connection, on a thread where it may block.
+    /// Runs a query that reads a page, on a thread where it may block. It is interrupted when nobody waits for it any more.
     async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        let permits = Arc::clone(&self.shared.reader_permits);
-        let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
-        let store = self.clone();
+        self.read_within(Reach::Page, query).await
+    }
+
+    /// The same for one that reads a range of any length: a few run at a time, and leave room for pages.
+    async fn read_long<T, F>(&self, query: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.read_within(Reach::Long, query).await
+    }
+
+    async fn read_within<T, F>(&self, reach: Reach, query: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let readers = Arc::clone(&self.shared.readers);
+        let place = readers.place(reach).await?;
+        let waiter = Waiter(Waiting::default());
+        let waiting = waiter.0.clone();
         let query = tokio::task::spawn_blocking(move || {
             // Kept for as long as the query runs, whether or not anybody still waits for it.
-            let _permit = permit;
-            store.read_blocking(query)
+            let _place = place;
+            readers.run(&waiting, query)
         });
         query.await.unwrap_or_else(|_| Err(StoreError::Broken("a query panicked".into())))
     }
 
     /// Runs a query on a read-only connection, on this thread.
     fn read_blocking<T>(&self, query: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let idle = || self.shared.idle_readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let pooled = idle().pop();
-        let connection = match pooled {
-            Some(connection) => connection,
-            None => schema::open_reader(&self.shared.locked.path)?,
-        };
-        let result = query(&connection);
-        idle().push(connection);
-        result
+        self.shared.readers.run(&Waiting::default(), query)
     }
 }

@@ -54,16 +54,9 @@ impl Store {
     /// Deliveries with their alerts, newest first.
     pub async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<ListedDelivery>, StoreError> {
         self.read(move |sql| {
-            let text = format!(
-                "SELECT {}, {} FROM deliveries JOIN alerts ON alerts.seq = alert_seq
-                 WHERE deliveries.id < ?1 AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR stream = ?3)
-                 ORDER BY deliveries.id DESC LIMIT ?4",
-                alerts::DELIVERY_COLUMNS,
-                alerts::COLUMNS
-            );
-            let mut statement = sql.prepare_cached(&text)?;
+            let mut statement = sql.prepare_cached(&list_statement(&filter))?;
             let before = filter.before.unwrap_or(i64::MAX);
-            let rows = statement.query_map(params![before, filter.state, filter.stream, filter.limit], |row| {
+            let rows = statement.query_map(params![before, filter.stream, filter.limit], |row| {
                 Ok(ListedDelivery { delivery: alerts::read_delivery(row)?, alert: alerts::read(row)? })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -177,4 +170,16 @@ impl Store {
         })
         .await
     }
+}
+
+/// The statement of a list. Deliveries are in the order of their alerts, so that those of a stream are found by its alerts.
+pub(super) fn list_statement(filter: &DeliveryFilter) -> String {
+    let (from, order) = match filter.stream {
+        Some(_) => ("alerts CROSS JOIN deliveries ON alert_seq = alerts.seq WHERE stream = ?2", "alerts.seq"),
+        None => ("deliveries CROSS JOIN alerts ON alerts.seq = alert_seq WHERE ?2 IS NULL", "deliveries.id"),
+    };
+    // A literal, because it is that of a partial index.
+    let state = filter.state.map_or_else(String::new, |state| format!(" AND state = '{state}'"));
+    let (delivery, alert) = (alerts::DELIVERY_COLUMNS, alerts::COLUMNS);
+    format!("SELECT {delivery}, {alert} FROM {from} AND deliveries.id < ?1{state} ORDER BY {order} DESC LIMIT ?3")
 }

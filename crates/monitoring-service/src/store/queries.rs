@@ -1,6 +1,4 @@
-//! Reading what is stored: streams, verdicts, totals, dead letters, gaps.
-
-use std::collections::BTreeMap;
+//! Reading what is stored: streams, verdicts, dead letters, gaps.
 
 use detection::{Baseline, KnownMinute, Minute, Monitored, Severity, Verdict};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -44,30 +42,6 @@ pub struct StatusVerdict {
     pub verdict: Verdict,
     /// The last alert of the status.
     pub last_alert: Option<AlertRecord>,
-}
-
-/// Totals over a range of minutes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Totals per status, monitored ones first.
-    pub statuses: Vec<StatusTotal>,
-    /// The first known minute of the range.
-    pub first_minute: Option<Minute>,
-    /// The last one.
-    pub last_minute: Option<Minute>,
-    /// How many minutes of the range are known.
-    pub minutes_known: u64,
-}
-
-/// The total of a status.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusTotal {
-    /// Which status.
-    pub status: String,
-    /// Transactions.
-    pub count: u64,
-    /// Minutes with a row of the status.
-    pub minutes: u64,
 }
 
 /// A message that could not be used.
@@ -185,6 +159,23 @@ impl Store {
         .await
     }
 
+    /// The same, with a look at them on the thread that read them: for many of them, or for a look that takes long.
+    pub async fn look_at_known_minutes<T: Send + 'static>(
+        &self,
+        stream: &str,
+        before_or_at: Minute,
+        limit: usize,
+        look: impl FnOnce(Vec<KnownMinute>) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let stream = stream.to_owned();
+        self.read_long(move |sql| {
+            let id = stream_id(sql, &stream)?;
+            let known = id.map_or(Ok(Vec::new()), |id| known_minutes(sql, id, Some(before_or_at), limit))?;
+            Ok(look(known))
+        })
+        .await
+    }
+
     /// The verdicts of a stream's newest minute, and the last alert of each status.
     pub async fn newest_verdicts(&self, stream: &str) -> Result<Vec<StatusVerdict>, StoreError> {
         let stream = stream.to_owned();
@@ -201,18 +192,6 @@ impl Store {
                 Ok(verdict)
             };
             rows.into_iter().map(with_alert).collect()
-        })
-        .await
-    }
-
-    /// Totals per status of a stream's minutes in [from, to); empty for an unknown stream.
-    pub async fn summary(&self, stream: &str, from: Option<Minute>, to: Option<Minute>) -> Result<Summary, StoreError> {
-        let stream = stream.to_owned();
-        let from = from.map_or(i64::MIN, Minute::epoch_minutes);
-        let to = to.map_or(i64::MAX, Minute::epoch_minutes);
-        self.read(move |sql| match stream_id(sql, &stream)? {
-            Some(id) => summary(sql, id, from, to),
-            None => Ok(Summary::default()),
         })
         .await
     }
@@ -290,6 +269,9 @@ fn read_verdict(row: &Row<'_>) -> rusqlite::Result<StatusVerdict> {
     })
 }
 
+pub(super) const KNOWN_MINUTES: &str = "SELECT minute, status_id, count, implied, peak FROM minute_counts
+     WHERE stream_id = ?1 AND minute <= ?2 ORDER BY minute DESC, status_id DESC";
+
 /// The newest known minutes of a stream at or before a minute, newest first.
 pub(super) fn known_minutes(
     sql: &Connection,
@@ -297,10 +279,7 @@ pub(super) fn known_minutes(
     before_or_at: Option<Minute>,
     limit: usize,
 ) -> Result<Vec<KnownMinute>, StoreError> {
-    let mut statement = sql.prepare_cached(
-        "SELECT minute, status_id, count, implied, peak FROM minute_counts
-         WHERE stream_id = ?1 AND minute <= ?2 ORDER BY minute DESC, status_id",
-    )?;
+    let mut statement = sql.prepare_cached(KNOWN_MINUTES)?;
     let newest = before_or_at.map_or(i64::MAX, Minute::epoch_minutes);
     let mut rows = statement.query(params![stream_id, newest])?;
     let mut known: Vec<KnownMinute> = Vec::new();
@@ -321,28 +300,4 @@ pub(super) fn known_minutes(
         }
     }
     Ok(known)
-}
-
-fn summary(sql: &Connection, stream_id: i64, from: i64, to: i64) -> Result<Summary, StoreError> {
-    let sql = sql.unchecked_transaction()?;
-    let names: BTreeMap<i64, String> = sql
-        .prepare_cached("SELECT id, name FROM statuses")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
-    let mut statement = sql.prepare_cached(
-        "SELECT status_id, sum(count), count(*), min(minute), max(minute) FROM minute_counts
-         WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 GROUP BY status_id",
-    )?;
-    let mut rows = statement.query(params![stream_id, from, to])?;
-    let mut summary = Summary::default();
-    while let Some(row) = rows.next()? {
-        let status = names.get(&row.get(0)?).cloned().unwrap_or_default();
-        let total = StatusTotal { status, count: row.get(1)?, minutes: row.get(2)? };
-        // Every known minute has a row of every monitored status, so any of them tells which minutes are known.
-        summary.minutes_known = summary.minutes_known.max(total.minutes);
-        summary.first_minute = summary.first_minute.into_iter().chain(row.get(3).map(Minute::from_epoch_minutes)).min();
-        summary.last_minute = summary.last_minute.into_iter().chain(row.get(4).map(Minute::from_epoch_minutes)).max();
-        summary.statuses.push(total);
-    }
-    Ok(summary)
 }

@@ -161,6 +161,15 @@ CREATE TABLE offsets (
 -- The span that recorded the alert: where the link of its delivery leads. None in older alerts and where nothing was sampled.
 ALTER TABLE alerts ADD COLUMN span_id TEXT;
 ",
+    r"
+-- Each filter of a list of alerts or deliveries finds what it asks for in the order of recording, however rare it is.
+CREATE INDEX alerts_by_severity ON alerts (severity, seq);
+CREATE INDEX alerts_by_status ON alerts (status_id, seq);
+CREATE INDEX alerts_suppressed ON alerts (seq) WHERE suppressed_by IS NOT NULL;
+CREATE INDEX alerts_from_evaluate ON alerts (seq) WHERE origin = 'evaluate';
+CREATE INDEX alerts_from_monitor ON alerts (seq) WHERE origin = 'monitor';
+CREATE INDEX deliveries_pending_by_id ON deliveries (id) WHERE state = 'pending';
+",
 ];
 
 /// The database's path, and the lock that makes this process its only user for as long as it lives.

@@ -2,6 +2,7 @@
 
 mod failures;
 mod migration;
+mod readers;
 mod upkeep;
 
 use std::{path::Path, sync::Arc};
@@ -11,7 +12,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    AlertFilter, AlertRecord, IngestCommit, OffsetAdvance, Paging, Retention, Store, StoreError, StoredOffset,
+    AlertFilter, AlertRecord, DeliveryFilter, IngestCommit, OffsetAdvance, Origin, Paging, Retention, Store,
+    StoreError, StoredOffset, alerts, minutes, outbox, queries, ranges,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -198,24 +200,72 @@ fn pruning_keeps_what_is_younger_than_the_retention_of_its_stream() {
     assert_eq!(wait(store.alerts(AlertFilter { limit: 10, ..AlertFilter::default() })).len(), 1);
 }
 
+fn plan(connection: &Connection, sql: &str) -> String {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
+    // What is not bound is NULL, and does not matter to a plan.
+    let lines = statement.raw_query().mapped(|row| row.get::<_, String>(3)).collect::<Result<Vec<_>, _>>();
+    lines.expect(sql).join("; ")
+}
+
 #[test]
 fn the_queries_that_matter_use_indexes() {
     let (store, _folder) = open();
-    let plan = |sql: &str| -> String {
-        let connection = raw(&store);
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
-        let lines = statement.query_map([], |row| row.get::<_, String>(3)).expect(sql);
-        lines.collect::<Result<Vec<_>, _>>().expect(sql).join("; ")
-    };
-    for sql in [
-        "SELECT minute, count FROM minute_counts WHERE stream_id = 1 AND minute <= 5 ORDER BY minute DESC, status_id",
-        "SELECT status_id, sum(count) FROM minute_counts WHERE stream_id = 1 AND minute >= 1 AND minute < 9 GROUP BY status_id",
+    let connection = raw(&store);
+    let plan = |sql: &str| plan(&connection, sql);
+    let known = [
+        queries::KNOWN_MINUTES,
         "SELECT * FROM alerts WHERE stream = 'a' AND status_id = 1 ORDER BY seq DESC LIMIT 1",
         "SELECT seq FROM alerts WHERE origin = 'evaluate' AND stream = 'a' AND status_id = 1 AND direction = 0 AND severity = 5
          AND suppressed_by IS NULL ORDER BY seq DESC LIMIT 1",
         "SELECT * FROM deliveries WHERE state = 'pending' AND next_attempt_at_ms <= 5 ORDER BY next_attempt_at_ms, id LIMIT 4",
-    ] {
+    ];
+    let ranges = [ranges::TOTALS, ranges::VERDICTS].into_iter().chain(ranges::SERIES).chain(minutes::ROWS);
+    for sql in known.into_iter().chain(ranges) {
         let plan = plan(sql);
-        assert!(plan.contains("SEARCH") && !plan.contains("SCAN"), "{sql}: {plan}");
+        assert!(plan.contains("SEARCH") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
+    }
+}
+
+#[test]
+fn every_list_is_read_in_its_order_through_the_index_of_its_first_filter() {
+    let (store, _folder) = open();
+    let sql = raw(&store);
+    let alerts = |filter: AlertFilter| plan(&sql, &alerts::list_statement(&filter));
+    let all = AlertFilter {
+        stream: Some("a".into()),
+        status: Some(Monitored::Denied),
+        severity: Some(Severity::Warning),
+        origin: Some(Origin::Evaluate),
+        dispatched: Some(false),
+        ..AlertFilter::default()
+    };
+    let none = AlertFilter::default;
+    for (filter, index) in [
+        (none(), "INTEGER PRIMARY KEY"),
+        (AlertFilter { stream: all.stream.clone(), ..none() }, "alerts_of_stream"),
+        (AlertFilter { status: all.status, ..none() }, "alerts_by_status"),
+        (AlertFilter { severity: all.severity, ..none() }, "alerts_by_severity"),
+        (AlertFilter { origin: Some(Origin::Evaluate), ..none() }, "alerts_from_evaluate"),
+        (AlertFilter { origin: Some(Origin::Monitor), ..none() }, "alerts_from_monitor"),
+        (AlertFilter { origin: Some(Origin::Stream), ..none() }, "INTEGER PRIMARY KEY"),
+        (AlertFilter { dispatched: Some(true), ..none() }, "INTEGER PRIMARY KEY"),
+        (AlertFilter { dispatched: Some(false), ..none() }, "alerts_suppressed"),
+        (AlertFilter { stream: None, origin: None, ..all.clone() }, "alerts_by_status"),
+        (AlertFilter { stream: None, ..all.clone() }, "alerts_from_evaluate"),
+        (all.clone(), "alerts_of_stream"),
+    ] {
+        let plan = alerts(filter.clone());
+        assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"), "{filter:?}: {plan}");
+    }
+    for (stream, state, index) in [
+        (None, None, "deliveries USING INTEGER PRIMARY KEY"),
+        (None, Some("pending"), "deliveries_pending_by_id"),
+        (None, Some("dead"), "deliveries_dead"),
+        (Some("a".to_owned()), None, "alerts_of_stream"),
+        (Some("a".to_owned()), Some("dead"), "alerts_of_stream"),
+    ] {
+        let filter = DeliveryFilter { stream, state, ..DeliveryFilter::default() };
+        let plan = plan(&sql, &outbox::list_statement(&filter));
+        assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"), "{filter:?}: {plan}");
     }
 }

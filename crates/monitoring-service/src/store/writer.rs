@@ -1,19 +1,45 @@
 //! The one writer: a thread that owns the only read-write connection and runs jobs, each in a transaction.
 //!
 //! Jobs that wait together are committed together; if that fails, each is tried alone, so that one job's fault is not another's.
+//!
+//! SQLite starts the write-ahead log anew only at a moment without a query. Where queries leave none, the log grows, so from
+//! a limit on the writer makes such a moment.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::StoreError;
+use super::{StoreError, readers::Readers};
 
 /// Jobs that may wait; more make their senders wait.
 const QUEUE: usize = 1024;
 
 /// Most jobs of one commit.
 const MOST_GROUPED: usize = 64;
+
+/// How long a statement waits for another program that holds the database: the default of rusqlite.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sizes of the write-ahead log, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WalLimits {
+    /// From here on no query begins until those that run have ended and the log is empty.
+    pub(super) make_way: u64,
+    /// From here on those that run are interrupted.
+    pub(super) interrupt: u64,
+}
+
+impl Default for WalLimits {
+    fn default() -> Self {
+        Self { make_way: 64 << 20, interrupt: 256 << 20 }
+    }
+}
 
 /// What a job works with: the open transaction and the ids of names.
 pub(super) struct Transaction<'a> {
@@ -102,12 +128,27 @@ pub struct Writer {
     connection: Connection,
     ids: Ids,
     jobs: mpsc::Receiver<Box<dyn Job>>,
+    readers: Arc<Readers>,
+    wal: PathBuf,
+    limits: WalLimits,
+    /// By how much the limits are exceeded because another program reads the database: there is nothing to be done about it.
+    excess: u64,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection) -> (Self, WriterHandle) {
+    pub(super) fn new(connection: Connection, path: &Path, readers: Arc<Readers>) -> (Self, WriterHandle) {
         let (sender, jobs) = mpsc::channel(QUEUE);
-        (Self { connection, ids: Ids::default(), jobs }, WriterHandle(sender))
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        let (ids, limits) = (Ids::default(), WalLimits::default());
+        (Self { connection, ids, jobs, readers, wal: wal.into(), limits, excess: 0 }, WriterHandle(sender))
+    }
+
+    /// The same with other limits of the write-ahead log.
+    #[cfg(test)]
+    pub(super) const fn limiting_wal(mut self, limits: WalLimits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// Works until every [`super::Store`] is gone.
@@ -115,6 +156,23 @@ impl Writer {
         let mut jobs = Vec::with_capacity(MOST_GROUPED);
         while self.jobs.blocking_recv_many(&mut jobs, MOST_GROUPED) > 0 {
             self.commit_all(&mut jobs);
+            self.bound_wal();
+        }
+    }
+
+    /// Empties the write-ahead log where it has become too long. Failing is no fault: the next commit tries again.
+    fn bound_wal(&mut self) {
+        let length = self.wal.metadata().map_or(0, |file| file.len()).saturating_sub(self.excess);
+        if length < self.limits.make_way {
+            return;
+        }
+        let connection = &self.connection;
+        let emptied = self.readers.when_quiet(length >= self.limits.interrupt, || empty_wal(connection));
+        match emptied {
+            // Another program reads: it must not be waited for again and again.
+            Some(Ok(false) | Err(_)) => self.excess += length,
+            Some(Ok(true)) => self.excess = 0,
+            None => {}
         }
     }
 
@@ -151,4 +209,12 @@ impl Writer {
         }
         Ok(sql.commit()?)
     }
+}
+
+/// True if the write-ahead log is empty now; false if another program stands in the way.
+fn empty_wal(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(!busy?)
 }

@@ -149,7 +149,7 @@ pub(crate) async fn received(server: &MockServer) -> Vec<Value> {
     requests.iter().map(|request| serde_json::from_slice(&request.body).expect("JSON")).collect()
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().timeout(PATIENCE).build().expect("a client")
 }
 

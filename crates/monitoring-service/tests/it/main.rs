@@ -1,12 +1,15 @@
 //! The service from outside: an in-process broker before it, a receiver of alerts behind it, its HTTP API in between.
 
 mod alerts;
+mod clients;
+mod contract;
 mod doors;
 mod feed;
 mod harness;
 mod kill;
 mod lifecycle;
 mod messages;
+mod receivers;
 mod refresh;
 mod silence;
 mod storage;

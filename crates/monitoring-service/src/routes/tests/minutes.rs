@@ -139,9 +139,13 @@ async fn a_delivery_given_up_is_listed_and_can_be_asked_for_again() {
     assert_eq!(list(&api.ok("/deliveries?state=dead").await, "deliveries").len(), 0);
     let due = api.state.store.due_deliveries(i64::MAX, 9).await.unwrap();
     assert_eq!((due.len(), due[0].attempts), (1, 1), "the same delivery, and its tries stay counted");
-    for unknown in ["999", "x"] {
-        let answer = api.method(Method::POST, &format!("/deliveries/{unknown}/replay")).await;
-        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    for (id, status) in [
+        ("999", StatusCode::NOT_FOUND),
+        ("x", StatusCode::UNPROCESSABLE_ENTITY),
+        ("%ff", StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let answer = api.method(Method::POST, &format!("/deliveries/{id}/replay")).await;
+        assert_eq!((answer.status, &answer.json["field"]), (status, &json!("id")), "{id}");
     }
     assert_eq!(api.get("/deliveries?state=lost").await.status, StatusCode::UNPROCESSABLE_ENTITY);
 }

@@ -1,6 +1,6 @@
 //! Every refusal is a problem that names the field, the value and the fix.
 
-use std::{convert::Infallible, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, time::Duration};
 
 use axum::{
     Router,
@@ -261,6 +261,23 @@ async fn more_requests_than_may_run_are_refused_at_once_but_probes_are_not() {
     assert_eq!(ask(&router, "/store").await.json["type"], "/problems/unavailable", "the place is free again");
 }
 
+/// The paths of all routes, as they stand in the source: one that is added tomorrow is among them.
+fn paths() -> BTreeSet<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/routes");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let sources = files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap());
+    let mut paths = BTreeSet::new();
+    for source in sources {
+        let code = source.lines().map(str::trim_start).filter(|line| !line.starts_with("//")).collect::<String>();
+        for start in [".route(\"", "path = \""] {
+            let literals = code.split(start).skip(1).filter_map(|rest| rest.split_once('"'));
+            paths.extend(literals.map(|(path, _)| path.to_owned()).filter(|path| path.starts_with('/')));
+        }
+    }
+    assert!(paths.len() >= 22 && paths.contains("/deliveries/{id}/replay"), "{paths:?}");
+    paths
+}
+
 #[tokio::test]
 async fn with_a_token_everything_but_the_probes_asks_for_it() {
     let mut api = Api::new();
@@ -268,19 +285,49 @@ async fn with_a_token_everything_but_the_probes_asks_for_it() {
     api.state.api_token = Some(ApiToken::parse(token).unwrap());
     api.state.metrics = Metrics::new();
     api.router = router(api.state.clone());
-    let get = async |path: &str, authorization: &str| {
-        let request = Request::get(path).header("authorization", authorization);
+    let ask = async |method: &Method, path: &str, authorization: &[u8]| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", HeaderValue::from_bytes(authorization).unwrap());
         api.send(request.body(Body::empty()).unwrap()).await
     };
-    let good = format!("Bearer {token}");
-    assert_eq!(get("/alerts", &good).await.status, StatusCode::OK);
-    for wrong in ["", "Bearer ", "Bearer correct-horse-battery-stapl", "Basic Y29ycmVjdA==", token] {
-        let answer = get("/metrics", wrong).await;
-        assert_problem(&answer, 401, "unauthorized");
-        assert_eq!(answer.headers["www-authenticate"], "Bearer");
+    for good in [format!("Bearer {token}"), format!("bearer   {token} ")] {
+        assert_eq!(ask(&Method::GET, "/alerts", good.as_bytes()).await.status, StatusCode::OK);
     }
-    for open in ["/health/live", "/health/ready"] {
-        assert_eq!(get(open, "").await.status, StatusCode::OK, "{open}");
+    let mut wrong: Vec<Vec<u8>> = ["", "Bearer", "Bearer ", "Basic Y29ycmVjdA==", "Bearer correct-horse-battery-stapl"]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec();
+    wrong.extend([token.into(), format!("Bearer {token}x").into(), format!("Bearer Bearer {token}").into()]);
+    wrong.extend([format!("Bearer {}", token.to_uppercase()).into(), format!("Bearer\t{token}").into()]);
+    wrong.extend([b"Bearer \xff\xfe".to_vec(), [b"Bearer ".as_slice(), &[b'a'; 8192]].concat()]);
+    let open = ["/health/live", "/health/ready"];
+    let guarded = paths().into_iter().chain(["/".into(), "/nothing".into(), "/health/live/".into()]);
+    for path in guarded.filter(|path| !open.contains(&path.as_str())) {
+        let path = path.replace("{id}", "1");
+        for method in [Method::GET, Method::POST, Method::DELETE, Method::HEAD, Method::OPTIONS] {
+            for wrong in &wrong {
+                let answer = ask(&method, &path, wrong).await;
+                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} {wrong:?}");
+                assert_eq!(answer.headers["www-authenticate"], "Bearer", "{method} {path}");
+                if method != Method::HEAD {
+                    assert_problem(&answer, 401, "unauthorized");
+                }
+            }
+        }
     }
-    assert_eq!(get("/health", "").await.status, StatusCode::UNAUTHORIZED);
+    for path in open {
+        assert_eq!(ask(&Method::GET, path, b"").await.status, StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn no_answer_is_taken_for_another_type_or_kept_by_a_cache() {
+    let api = Api::new();
+    for path in paths() {
+        let answer = api.get(&path.replace("{id}", "1")).await;
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{path}");
+        assert!(answer.headers.contains_key("cache-control"), "{path}");
+    }
+    for path in ["/alerts", "/metrics", "/health/live", "/nothing", "/alerts?limit=0"] {
+        assert_eq!(api.get(path).await.headers["cache-control"], "no-store", "{path}");
+    }
 }

@@ -1,13 +1,17 @@
 //! The real program against a real Kafka broker, measured from outside: how fast a backlog is stored and judged, how many
-//! submissions it answers, how soon a message is on disk, how soon a start is ready. Figures are medians; each stands beside
-//! a floor measured in the same run, because a rate says more of the machine than of the program.
+//! submissions it answers, how soon a message is on disk, how soon a start is ready, what a query costs with 90 days stored.
+//! Figures are medians; each stands beside a floor measured in the same run, because a rate says more of the machine than of
+//! the program.
 //!
-//! `cargo bench -p monitoring-service --bench whole_process -- [--brokers localhost:9092] [backlog streams evaluate live start]`
+//! `cargo bench -p monitoring-service --bench whole_process -- [--brokers localhost:9092] [backlog streams evaluate live start queries]`
+
+mod queries;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Child, Command, Stdio},
+    rc::Rc,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -60,7 +64,8 @@ fn main() -> anyhow::Result<()> {
             "evaluate" => evaluate(&args)?,
             "live" => live(&args)?,
             "start" => start(&args)?,
-            other => bail!("{other} is not a part: there are backlog, streams, evaluate, live and start"),
+            "queries" => queries::queries(&args)?,
+            other => bail!("{other} is not a part: there are backlog, streams, evaluate, live, start and queries"),
         }
     }
     Ok(())
@@ -69,17 +74,27 @@ fn main() -> anyhow::Result<()> {
 /// The program, running on a database of its own. Killed when dropped.
 struct Service {
     child: Child,
-    folder: tempfile::TempDir,
+    folder: Rc<tempfile::TempDir>,
     started: Instant,
 }
 
 impl Service {
     fn start(brokers: &str, topic: &str) -> anyhow::Result<Self> {
+        Self::start_on(Rc::new(tempfile::tempdir()?), brokers, topic, &[])
+    }
+
+    /// On the database in this folder, with more variables.
+    fn start_on(
+        folder: Rc<tempfile::TempDir>,
+        brokers: &str,
+        topic: &str,
+        more: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         anyhow::ensure!(TcpStream::connect(ADDRESS).is_err(), "{ADDRESS} is taken: stop what listens there");
-        let folder = tempfile::tempdir()?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
         command.env_clear().env("DATABASE_PATH", folder.path().join("bench.db")).env("HTTP_ADDR", ADDRESS);
         command.env("KAFKA_BOOTSTRAP_SERVERS", brokers).env("KAFKA_TOPIC", topic).env("RUST_LOG", "error");
+        command.envs(more.iter().copied());
         let started = now();
         let child = command.stdout(Stdio::null()).spawn().context("the service cannot be started")?;
         Ok(Self { child, folder, started })
@@ -191,6 +206,17 @@ fn producer(brokers: &str, linger_ms: &str) -> anyhow::Result<BaseProducer> {
     Ok(config.create()?)
 }
 
+/// Hands a message over, however full the queue is.
+fn produce(producer: &BaseProducer, topic: &Topic, key: &str, payload: &[u8]) -> anyhow::Result<()> {
+    let mut record = BaseRecord::to(&topic.name).key(key).payload(payload);
+    while let Err((error, back)) = producer.send(record) {
+        anyhow::ensure!(error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull), error);
+        record = back;
+        producer.poll(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
 /// A topic of its own. Deleted when dropped.
 struct Topic {
     name: String,
@@ -228,12 +254,7 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
         .map(|b| (b.stream().to_string(), b.to_json()))
         .collect();
     for (key, payload) in &payloads {
-        let mut record = BaseRecord::to(&topic.name).key(key).payload(payload);
-        while let Err((error, back)) = producer.send(record) {
-            anyhow::ensure!(error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull), error);
-            record = back;
-            producer.poll(Duration::from_millis(10));
-        }
+        produce(&producer, &topic, key, payload)?;
     }
     producer.flush(Duration::from_mins(1))?;
     let watch = now();

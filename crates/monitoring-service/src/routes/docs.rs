@@ -1,0 +1,33 @@
+//! The pages that show the contract: `/openapi.json` for machines, `/docs` for people. All assets are in the binary.
+
+use axum::{
+    Router,
+    body::Bytes,
+    http::{HeaderName, HeaderValue, header},
+    middleware,
+    response::Response,
+    routing::get,
+};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+/// Nothing from elsewhere, nothing inline but the styles and pictures that the page brings, no frame around it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+];
+
+/// Serves this document, and the page over it.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: Bytes) -> Router<S> {
+    let page = SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none"));
+    let document = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
+    Router::from(page).layer(middleware::map_response(secure)).route("/openapi.json", get(document))
+}
+
+async fn secure(mut response: Response) -> Response {
+    response.headers_mut().extend(SECURITY_HEADERS);
+    response
+}

@@ -1,0 +1,230 @@
+//! Looks over ranges of minutes of any length: totals, verdicts, series. Each reads its rows once, in the order in which they
+//! are stored, and adds up here: a GROUP BY would first sort them all, which takes several times as long.
+
+use std::collections::BTreeMap;
+
+use detection::{Baseline, Minute, Monitored, Severity, ZScore};
+use rusqlite::{Connection, params};
+
+use super::{
+    AlertRecord, Store, StoreError, alerts,
+    ingest::{severity_from, status_id, stream_id},
+    minutes::judged,
+};
+
+/// Totals over a range of minutes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Totals per status, monitored ones first.
+    pub statuses: Vec<StatusTotal>,
+    /// The first known minute of the range.
+    pub first_minute: Option<Minute>,
+    /// The last one.
+    pub last_minute: Option<Minute>,
+    /// How many minutes of the range are known.
+    pub minutes_known: u64,
+}
+
+/// The total of a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusTotal {
+    /// Which status.
+    pub status: String,
+    /// Transactions.
+    pub count: u64,
+    /// Minutes with a row of the status.
+    pub minutes: u64,
+}
+
+/// What was said of a range of minutes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RangeVerdicts {
+    /// How many rows of each monitored status had each severity.
+    pub counts: Vec<(Monitored, Severity, u64)>,
+    /// The alerts about minutes of the range, by minute.
+    pub alerts: Vec<AlertRecord>,
+}
+
+/// Which series: a stream's minutes in [from, to).
+#[derive(Clone, Debug)]
+pub struct SeriesFilter {
+    /// Whose.
+    pub stream: String,
+    /// Of this status only.
+    pub status: Option<String>,
+    /// From this minute on.
+    pub from: Minute,
+    /// Before this minute.
+    pub to: Minute,
+    /// Minutes of a point.
+    pub step_minutes: i64,
+    /// More points than this are too many.
+    pub most_points: usize,
+}
+
+/// One step of one status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesPoint {
+    /// The first minute of the step.
+    pub minute: Minute,
+    /// Transactions in its known minutes.
+    pub count: u64,
+    /// How many of its minutes are known.
+    pub minutes_known: u32,
+    /// The worst verdict in it.
+    pub severity: Severity,
+    /// What its minute was judged against, and its z-score; none where a point may have several minutes.
+    pub judged: Option<(Baseline, Option<ZScore>)>,
+}
+
+/// The points of each status, oldest first.
+pub type Series = BTreeMap<String, Vec<SeriesPoint>>;
+
+impl Store {
+    /// Totals per status of a stream's minutes in [from, to); empty for an unknown stream.
+    pub async fn summary(&self, stream: &str, from: Option<Minute>, to: Option<Minute>) -> Result<Summary, StoreError> {
+        let stream = stream.to_owned();
+        let from = from.map_or(i64::MIN, Minute::epoch_minutes);
+        let to = to.map_or(i64::MAX, Minute::epoch_minutes);
+        self.read_long(move |sql| match stream_id(sql, &stream)? {
+            Some(id) => summary(sql, id, from, to),
+            None => Ok(Summary::default()),
+        })
+        .await
+    }
+
+    /// What was said of a stream's minutes in [from, to); nothing of an unknown stream.
+    pub async fn verdicts(&self, stream: &str, from: Minute, to: Minute) -> Result<RangeVerdicts, StoreError> {
+        let stream = stream.to_owned();
+        self.read_long(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            let Some(stream_id) = stream_id(&sql, &stream)? else { return Ok(RangeVerdicts::default()) };
+            Ok(RangeVerdicts {
+                counts: verdicts(&sql, stream_id, from, to)?,
+                alerts: alerts::of_range(&sql, &stream, from, to)?,
+            })
+        })
+        .await
+    }
+
+    /// Series of a stream, empty for an unknown one; none if they have too many points.
+    pub async fn series(&self, filter: SeriesFilter) -> Result<Option<Series>, StoreError> {
+        self.read_long(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            series(&sql, &filter)
+        })
+        .await
+    }
+}
+
+pub(super) const TOTALS: &str =
+    "SELECT minute, status_id, count FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3";
+
+fn summary(sql: &Connection, stream_id: i64, from: i64, to: i64) -> Result<Summary, StoreError> {
+    struct Total {
+        count: u64,
+        minutes: u64,
+        first: i64,
+        last: i64,
+    }
+    let sql = sql.unchecked_transaction()?;
+    let mut statement = sql.prepare_cached(TOTALS)?;
+    let mut rows = statement.query(params![stream_id, from, to])?;
+    let mut totals: BTreeMap<i64, Total> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let minute = row.get(0)?;
+        let total = totals.entry(row.get(1)?).or_insert(Total { count: 0, minutes: 0, first: minute, last: minute });
+        total.count += row.get::<_, u64>(2)?;
+        total.minutes += 1;
+        total.last = minute;
+    }
+    let mut summary = Summary::default();
+    let names = names(&sql)?;
+    for (status_id, Total { count, minutes, first, last }) in totals {
+        let status = names.get(&status_id).cloned().unwrap_or_default();
+        // Every known minute has a row of every monitored status, so any of them tells which minutes are known.
+        summary.minutes_known = summary.minutes_known.max(minutes);
+        summary.first_minute = summary.first_minute.into_iter().chain([Minute::from_epoch_minutes(first)]).min();
+        summary.last_minute = summary.last_minute.into_iter().chain([Minute::from_epoch_minutes(last)]).max();
+        summary.statuses.push(StatusTotal { status, count, minutes });
+    }
+    Ok(summary)
+}
+
+/// Names of statuses by their numbers.
+fn names(sql: &Connection) -> rusqlite::Result<BTreeMap<i64, String>> {
+    sql.prepare_cached("SELECT id, name FROM statuses")?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+pub(super) const VERDICTS: &str = "SELECT status_id, severity FROM minute_counts
+     WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND status_id < 5";
+
+fn verdicts(
+    sql: &Connection,
+    stream_id: i64,
+    from: Minute,
+    to: Minute,
+) -> rusqlite::Result<Vec<(Monitored, Severity, u64)>> {
+    let mut statement = sql.prepare_cached(VERDICTS)?;
+    let mut rows = statement.query(params![stream_id, from.epoch_minutes(), to.epoch_minutes()])?;
+    let mut counts: BTreeMap<(usize, u8), u64> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        *counts.entry((row.get(0)?, row.get(1)?)).or_default() += 1;
+    }
+    let counts = counts.into_iter();
+    Ok(counts.map(|((status, severity), count)| (Monitored::ALL[status], severity_from(severity), count)).collect())
+}
+
+/// A macro because statements are constants, so that a test can ask for their plans.
+macro_rules! series_of {
+    ($status:literal) => {
+        concat!(
+            "SELECT minute, status_id, count, severity, window_minutes, mean, std_dev, judged_count
+             FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3",
+            $status
+        )
+    };
+}
+
+/// Of every status, and of one.
+pub(super) const SERIES: [&str; 2] = [series_of!(" AND ?4 IS NULL"), series_of!(" AND status_id = ?4")];
+
+fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, StoreError> {
+    let Some(stream_id) = stream_id(sql, &filter.stream)? else { return Ok(Some(Series::new())) };
+    let status_id = match &filter.status {
+        None => None,
+        Some(name) => match status_id(sql, name)? {
+            None => return Ok(Some(Series::new())),
+            known => known,
+        },
+    };
+    let mut statement = sql.prepare_cached(SERIES[usize::from(status_id.is_some())])?;
+    let range = params![stream_id, filter.from.epoch_minutes(), filter.to.epoch_minutes(), status_id];
+    let mut rows = statement.query(range)?;
+    let mut series: BTreeMap<i64, Vec<SeriesPoint>> = BTreeMap::new();
+    let mut points = 0;
+    while let Some(row) = rows.next()? {
+        let minute = row.get::<_, i64>(0)?.div_euclid(filter.step_minutes) * filter.step_minutes;
+        let minute = Minute::from_epoch_minutes(minute);
+        let (count, severity) = (row.get(2)?, severity_from(row.get(3)?));
+        let of_status = series.entry(row.get(1)?).or_default();
+        match of_status.last_mut().filter(|last| last.minute == minute) {
+            Some(last) => {
+                last.count += count;
+                last.minutes_known += 1;
+                last.severity = last.severity.max(severity);
+            }
+            None => {
+                points += 1;
+                if points > filter.most_points {
+                    return Ok(None);
+                }
+                let judged = if filter.step_minutes == 1 { Some(judged(row)?) } else { None };
+                of_status.push(SeriesPoint { minute, count, minutes_known: 1, severity, judged });
+            }
+        }
+    }
+    let names = names(sql)?;
+    let named = series.into_iter().map(|(id, points)| (names.get(&id).cloned().unwrap_or_default(), points));
+    Ok(Some(named.collect()))
+}

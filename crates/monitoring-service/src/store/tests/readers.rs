@@ -1,0 +1,153 @@
+//! Queries beside the writer: neither waits for the other, and the write-ahead log stays bounded whatever they do.
+
+use std::{
+    pin::{Pin, pin},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    task::{Context, Poll, Waker},
+    thread,
+};
+
+use super::*;
+use crate::store::writer::WalLimits;
+
+/// Runs until it is interrupted.
+const ENDLESS: &str =
+    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n, minute_counts";
+
+fn endless(sql: &Connection) -> Result<i64, StoreError> {
+    Ok(sql.query_row(ENDLESS, [], |row| row.get(0))?)
+}
+
+/// Takes some milliseconds.
+const LOOK: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000)
+     SELECT max(i), (SELECT count(*) FROM minute_counts) FROM n";
+
+fn commit_minute(store: &Store, monitor: &mut Monitor, minute: i64) -> Result<(), StoreError> {
+    let judged = vec![monitor.observe(batch(minute, &[(Monitored::Approved, 100)]), &[])];
+    store.begin_ingest(&Arc::new(IngestCommit { judged, now_ms: minute * MINUTE_MS, ..IngestCommit::default() })).wait()
+}
+
+fn write_minute(store: &Store, monitor: &mut Monitor, minute: i64) {
+    commit_minute(store, monitor, minute).expect("committed");
+}
+
+/// A store whose write-ahead log may have these many bytes.
+fn open_with(limits: WalLimits) -> (Store, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, writer) = Store::open(&folder.path().join("test.db")).expect("a new database");
+    thread::spawn(move || writer.limiting_wal(limits).run());
+    (store, folder)
+}
+
+fn wal_bytes(store: &Store) -> u64 {
+    let mut path = store.path().as_os_str().to_owned();
+    path.push("-wal");
+    Path::new(&path).metadata().expect("there").len()
+}
+
+/// Lets a query begin.
+fn poll<F: Future>(query: Pin<&mut F>) -> Poll<F::Output> {
+    query.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_looks_hold_up_neither_commits_nor_pages_and_end_with_those_who_wait_for_them() {
+    let (store, _folder) = open();
+    let (begun, has_begun) = mpsc::channel();
+    let look = || {
+        let begun = begun.clone();
+        store.read_long(move |sql| {
+            begun.send(()).expect("heard");
+            endless(sql)
+        })
+    };
+    let mut looks: Vec<_> = (0..6).map(|_| Box::pin(look())).collect();
+    for look in &mut looks {
+        assert!(poll(look.as_mut()).is_pending());
+    }
+    tokio::task::block_in_place(|| {
+        has_begun.recv().expect("one");
+        has_begun.recv().expect("two");
+        let mut monitor = fill(&store, 100);
+        write_minute(&store, &mut monitor, 100);
+    });
+    assert!(has_begun.try_recv().is_err(), "two at a time");
+    assert_eq!(store.stream("default").await.expect("a page").expect("there").newest_minute.epoch_minutes(), 100);
+    // Nobody waits for any of them: those that run are interrupted, the others never begin.
+    drop(looks);
+    let found =
+        store.read_long(|sql| Ok(sql.query_row("SELECT count(*) FROM streams", [], |row| row.get::<_, i64>(0))?));
+    assert_eq!(found.await.expect("room for others"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_make_way_before_the_write_ahead_log_grows_without_bound() {
+    let limits = WalLimits { make_way: 64 << 10, interrupt: 512 << 10 };
+    let (store, _folder) = open_with(limits);
+    let (begun, has_begun) = mpsc::channel();
+    let mut look = pin!(store.read(move |sql| {
+        let sql = sql.unchecked_transaction()?;
+        sql.query_row("SELECT count(*) FROM streams", [], |_| Ok(()))?;
+        begun.send(()).expect("heard");
+        endless(&sql)
+    }));
+    assert!(poll(look.as_mut()).is_pending());
+    let largest = tokio::task::block_in_place(|| {
+        has_begun.recv().expect("its snapshot is taken");
+        let mut monitor = Monitor::new(Policy::default());
+        let write = |minute| {
+            write_minute(&store, &mut monitor, minute);
+            wal_bytes(&store)
+        };
+        (0..500).map(write).max().expect("some")
+    });
+    let one_commit = 64 << 10;
+    assert!((limits.interrupt..limits.interrupt + one_commit).contains(&largest), "{largest}");
+    assert!(wal_bytes(&store) < limits.make_way + one_commit, "it was emptied");
+    let Err(StoreError::Unavailable(why)) = look.await else { panic!("interrupted") };
+    assert!(why.contains("interrupted"), "{why}");
+}
+
+#[test]
+fn queries_that_leave_no_moment_between_them_are_made_to() {
+    let limits = WalLimits { make_way: 256 << 10, interrupt: 1 << 30 };
+    let (store, _folder) = open_with(limits);
+    let (mut monitor, stop) = (Monitor::new(Policy::default()), AtomicBool::new(false));
+    let largest = thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    store.read_blocking(|sql| Ok(sql.query_row(LOOK, [], |_| Ok(()))?)).expect("never interrupted");
+                }
+            });
+        }
+        let mut write = |largest: u64, minute| {
+            commit_minute(&store, &mut monitor, minute)?;
+            Ok::<_, StoreError>(largest.max(wal_bytes(&store)))
+        };
+        let largest = (0..400).try_fold(0, &mut write);
+        stop.store(true, Ordering::Relaxed);
+        largest
+    });
+    let largest = largest.expect("every commit went well");
+    assert!(largest < 2 << 20, "{largest}");
+}
+
+#[test]
+fn another_program_that_reads_holds_up_nothing() {
+    let limits = WalLimits { make_way: 64 << 10, interrupt: 128 << 10 };
+    let (store, _folder) = open_with(limits);
+    let mut monitor = fill(&store, 100);
+    let other = raw(&store);
+    other.execute_batch("BEGIN; SELECT count(*) FROM minute_counts").expect("its snapshot is taken");
+    let watch = crate::clock::Stopwatch::start();
+    (100..300).for_each(|minute| write_minute(&store, &mut monitor, minute));
+    assert!(wal_bytes(&store) > limits.interrupt, "it can only grow");
+    assert!(watch.elapsed() < std::time::Duration::from_secs(4), "no commit waited for it: {:?}", watch.elapsed());
+    drop(other);
+    (300..600).for_each(|minute| write_minute(&store, &mut monitor, minute));
+    assert!(wal_bytes(&store) < 1 << 20, "{}", wal_bytes(&store));
+}
