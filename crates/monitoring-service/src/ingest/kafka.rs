@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,8 @@ const QUESTION: Duration = Duration::from_secs(2);
 pub(super) struct Watcher {
     /// The end of each partition's log, as last heard.
     ends: Mutex<BTreeMap<i32, i64>>,
+    /// True once it was told that the brokers do not let us in.
+    refused: AtomicBool,
 }
 
 impl Watcher {
@@ -45,7 +50,14 @@ impl ClientContext for Watcher {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason);
+        // Wrong credentials and certificates look like a lost connection everywhere else.
+        let refused =
+            matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
+        if refused && !self.refused.swap(true, Ordering::Relaxed) {
+            tracing::error!(%error, reason, "the Kafka brokers do not let the service in; look at KAFKA_PROPERTIES");
+        } else {
+            tracing::debug!(target: "librdkafka", %error, reason);
+        }
     }
 
     fn stats(&self, statistics: Statistics) {
