@@ -28,23 +28,10 @@ pub struct Telemetry {
     pub insert_duration: Histogram,
     /// `monitoring_transactions_total{stream,status}`: each minute counts once, when it is first known; corrections are in the database.
     transactions: IntCounterVec,
-    /// `monitoring_transactions_per_minute{stream,status}`: the count of the newest minute.
-    per_minute: IntGaugeVec,
-    /// `monitoring_anomaly_score{stream,status}`: |z| of the newest minute; 0 where no z-score exists.
-    score: GaugeVec,
-    /// `monitoring_anomaly_score_max{stream}`: the largest of them.
-    score_max: GaugeVec,
-    /// `monitoring_severity{stream,status}`: 0 not judged, 1 learning, 2 normal, 3 warning, 5 critical.
-    severity: IntGaugeVec,
-    /// `monitoring_baseline_mean{stream,status}`: what was usual for the newest minute; 0 where no baseline is established.
-    baseline_mean: GaugeVec,
-    /// `monitoring_baseline_deviation{stream,status}`: what its distance from the mean was measured in: the standard deviation, 1 where
-    /// every count is the same, 0 where no baseline is established and any occurrence counts.
-    baseline_deviation: GaugeVec,
+    /// How the newest minute of each stream and status stands.
+    newest: Newest,
     /// `monitoring_threshold_deviations{severity}`: how many deviations from the mean are a warning, and how many critical.
     thresholds: GaugeVec,
-    /// `monitoring_watermark_timestamp_seconds{stream}`: start of the newest known minute, seconds since 1970.
-    watermark: GaugeVec,
     /// `monitoring_alerts_total{origin,status,severity,disposition,page}`: recorded alerts: dispatched, or held back by cooldown or
     /// silence; and whether a page was queued, or why not: too_old, no_webhook, warning, held_back.
     alerts: IntCounterVec,
@@ -81,6 +68,95 @@ pub struct Telemetry {
     /// `monitoring_store_errors_total{operation}`: the database could not be used.
     pub store_errors: IntCounterVec,
     labels: Arc<Mutex<Labels>>,
+}
+
+/// How the newest minute of each stream and status stands.
+#[derive(Clone)]
+struct Newest {
+    /// `monitoring_transactions_per_minute{stream,status}`: the count of the newest minute.
+    per_minute: IntGaugeVec,
+    /// `monitoring_anomaly_score{stream,status}`: |z| of the newest minute; 0 where no z-score exists.
+    score: GaugeVec,
+    /// `monitoring_anomaly_score_max{stream}`: the largest of them.
+    score_max: GaugeVec,
+    /// `monitoring_severity{stream,status}`: 0 not judged, 1 learning, 2 normal, 3 warning, 5 critical.
+    severity: IntGaugeVec,
+    /// `monitoring_baseline_mean{stream,status}`: what was usual for the newest minute; 0 where no baseline is established.
+    baseline_mean: GaugeVec,
+    /// `monitoring_baseline_deviation{stream,status}`: what its distance from the mean was measured in: the standard deviation, 1 where
+    /// every count is the same, 0 where no baseline is established and any occurrence counts.
+    baseline_deviation: GaugeVec,
+    /// `monitoring_watermark_timestamp_seconds{stream}`: start of the newest known minute, seconds since 1970.
+    watermark: GaugeVec,
+}
+
+impl Newest {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            per_minute: metrics.int_gauge_vec(
+                "monitoring_transactions_per_minute",
+                "Transactions of the newest minute",
+                &["stream", "status"],
+            ),
+            score: metrics.gauge_vec(
+                "monitoring_anomaly_score",
+                "|z| of the newest minute, 0 where none exists",
+                &["stream", "status"],
+            ),
+            score_max: metrics.gauge_vec(
+                "monitoring_anomaly_score_max",
+                "The largest |z| of the newest minute",
+                &["stream"],
+            ),
+            severity: metrics.int_gauge_vec(
+                "monitoring_severity",
+                "Verdict of the newest minute: 1 learning, 2 normal, 3 warning, 5 critical",
+                &["stream", "status"],
+            ),
+            baseline_mean: metrics.gauge_vec(
+                "monitoring_baseline_mean",
+                "Mean count of the window that the newest minute was judged against, 0 without a baseline",
+                &["stream", "status"],
+            ),
+            baseline_deviation: metrics.gauge_vec(
+                "monitoring_baseline_deviation",
+                "Deviation that the newest minute was judged with: 1 for a flat baseline, 0 without one",
+                &["stream", "status"],
+            ),
+            watermark: metrics.gauge_vec(
+                "monitoring_watermark_timestamp_seconds",
+                "Start of the newest known minute, seconds since 1970",
+                &["stream"],
+            ),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact in a double for ages to come")]
+    fn watermark(&self, stream: &str, minute: Minute) {
+        self.watermark.with_label_values(&[stream]).set((minute.epoch_minutes() * 60) as f64);
+    }
+
+    fn show(&self, stream: &str, judged: &Judged) {
+        let mut score_max: f64 = 0.0;
+        for row in &judged.rows {
+            let RowChange::Judged { verdict, .. } = row.change else { continue };
+            let labels = [stream, row.status.name()];
+            let score = verdict.z_score.map_or(0.0, |z| z.get().abs());
+            score_max = score_max.max(score);
+            self.score.with_label_values(&labels).set(score);
+            self.per_minute.with_label_values(&labels).set(i64::from(row.count));
+            self.severity.with_label_values(&labels).set(i64::from(verdict.severity.code()));
+            let (mean, deviation) = match verdict.baseline {
+                Baseline::Missing { .. } => (0.0, 0.0),
+                Baseline::Flat { mean, .. } => (mean, 1.0),
+                Baseline::Spread { mean, std_dev, .. } => (mean, std_dev),
+            };
+            self.baseline_mean.with_label_values(&labels).set(mean);
+            self.baseline_deviation.with_label_values(&labels).set(deviation);
+        }
+        self.score_max.with_label_values(&[stream]).set(score_max);
+        self.watermark(stream, judged.batch.minute());
+    }
 }
 
 /// Which names have label values of their own.
@@ -129,45 +205,11 @@ impl Telemetry {
                 "Transactions of minutes when first known",
                 &["stream", "status"],
             ),
-            per_minute: metrics.int_gauge_vec(
-                "monitoring_transactions_per_minute",
-                "Transactions of the newest minute",
-                &["stream", "status"],
-            ),
-            score: metrics.gauge_vec(
-                "monitoring_anomaly_score",
-                "|z| of the newest minute, 0 where none exists",
-                &["stream", "status"],
-            ),
-            score_max: metrics.gauge_vec(
-                "monitoring_anomaly_score_max",
-                "The largest |z| of the newest minute",
-                &["stream"],
-            ),
-            severity: metrics.int_gauge_vec(
-                "monitoring_severity",
-                "Verdict of the newest minute: 1 learning, 2 normal, 3 warning, 5 critical",
-                &["stream", "status"],
-            ),
-            baseline_mean: metrics.gauge_vec(
-                "monitoring_baseline_mean",
-                "Mean count of the window that the newest minute was judged against, 0 without a baseline",
-                &["stream", "status"],
-            ),
-            baseline_deviation: metrics.gauge_vec(
-                "monitoring_baseline_deviation",
-                "Deviation that the newest minute was judged with: 1 for a flat baseline, 0 without one",
-                &["stream", "status"],
-            ),
+            newest: Newest::new(metrics),
             thresholds: metrics.gauge_vec(
                 "monitoring_threshold_deviations",
                 "Deviations from the mean beyond which a count is a warning or critical",
                 &["severity"],
-            ),
-            watermark: metrics.gauge_vec(
-                "monitoring_watermark_timestamp_seconds",
-                "Start of the newest known minute, seconds since 1970",
-                &["stream"],
             ),
             alerts: counters(
                 "monitoring_alerts_total",
@@ -253,7 +295,7 @@ impl Telemetry {
         let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
         for (stream, minute) in streams {
             if own_label(&mut labels.streams, stream) {
-                self.watermark(stream, minute);
+                self.newest.watermark(stream, minute);
             }
         }
     }
@@ -295,36 +337,9 @@ impl Telemetry {
         }
         for (stream, judged) in newest {
             if own_label(&mut labels.streams, stream) {
-                self.newest(stream, judged);
+                self.newest.show(stream, judged);
             }
         }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact in a double for ages to come")]
-    fn watermark(&self, stream: &str, minute: Minute) {
-        self.watermark.with_label_values(&[stream]).set((minute.epoch_minutes() * 60) as f64);
-    }
-
-    fn newest(&self, stream: &str, judged: &Judged) {
-        let mut score_max: f64 = 0.0;
-        for row in &judged.rows {
-            let RowChange::Judged { verdict, .. } = row.change else { continue };
-            let labels = [stream, row.status.name()];
-            let score = verdict.z_score.map_or(0.0, |z| z.get().abs());
-            score_max = score_max.max(score);
-            self.score.with_label_values(&labels).set(score);
-            self.per_minute.with_label_values(&labels).set(i64::from(row.count));
-            self.severity.with_label_values(&labels).set(i64::from(verdict.severity.code()));
-            let (mean, deviation) = match verdict.baseline {
-                Baseline::Missing { .. } => (0.0, 0.0),
-                Baseline::Flat { mean, .. } => (mean, 1.0),
-                Baseline::Spread { mean, std_dev, .. } => (mean, std_dev),
-            };
-            self.baseline_mean.with_label_values(&labels).set(mean);
-            self.baseline_deviation.with_label_values(&labels).set(deviation);
-        }
-        self.score_max.with_label_values(&[stream]).set(score_max);
-        self.watermark(stream, judged.batch.minute());
     }
 
     /// Counts an alert that was recorded.
