@@ -29,3 +29,7 @@ contract:
     cp -r target/tmp/contract/. .
     -cargo test -p monitoring-service --test it contract
     cp -r target/tmp/contract/. .
+
+# What of the running stack (`docker compose up -d --build --wait`) is lit.
+check-stack *ARGS:
+    scripts/check-stack {{ARGS}}

@@ -31,6 +31,7 @@ pub struct HttpMetrics {
     requests: IntCounterVec,
     duration: HistogramVec,
     in_flight: IntGauge,
+    untraced: &'static [&'static str],
 }
 
 impl HttpMetrics {
@@ -49,7 +50,16 @@ impl HttpMetrics {
                 &["method", "route"],
             ),
             in_flight: metrics.int_gauge("http_requests_in_flight", "HTTP requests that are being answered."),
+            untraced: &[],
         }
+    }
+
+    /// The same, but requests for these routes are counted without a span: probes and scrapes come every few seconds for
+    /// ever, and would be nearly all that a trace store holds.
+    #[must_use]
+    pub fn without_spans_of(mut self, routes: &'static [&'static str]) -> Self {
+        self.untraced = routes;
+        self
     }
 }
 
@@ -61,7 +71,9 @@ pub async fn track(State(metrics): State<HttpMetrics>, request: Request, next: N
     let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
     let method = known_method(request.method());
     let timer = metrics.duration.with_label_values(&[method, route]).start_timer();
-    let span = server_span(method, route, path(matched.as_ref(), &request), &request);
+    let traced = !metrics.untraced.contains(&route);
+    let span =
+        if traced { server_span(method, route, path(matched.as_ref(), &request), &request) } else { Span::none() };
     let response = next.run(request).instrument(span.clone()).await;
     timer.observe_duration();
     record_status(&span, response.status());
@@ -151,12 +163,24 @@ mod tests {
             .route("/items/{id}", get(|| async { "one" }))
             .route("/broken", get(|| async { StatusCode::SERVICE_UNAVAILABLE }))
             .route("/slow", get(|| async { pending::<()>().await }))
-            .layer(middleware::from_fn_with_state(HttpMetrics::new(&metrics), track));
+            .route("/live", get(|| async { "yes" }))
+            .layer(middleware::from_fn_with_state(HttpMetrics::new(&metrics).without_spans_of(&["/live"]), track));
         (router, metrics)
     }
 
     fn request(method: &str, path: &str) -> Request {
         Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_counted_and_leaves_no_span() {
+        let (recorded, _guard) = record_thread();
+        let (server, metrics) = server();
+        server.clone().oneshot(request("GET", "/live")).await.unwrap();
+        server.oneshot(request("GET", "/items/1")).await.unwrap();
+        assert_value(&metrics, "http_requests_total", &[("method", "GET"), ("route", "/live"), ("status", "200")], 1.0);
+        let names: Vec<_> = recorded.spans().into_iter().map(|span| span.name).collect();
+        assert_eq!(names, ["GET /items/{id}"]);
     }
 
     #[tokio::test]

@@ -52,6 +52,7 @@ impl App {
     pub fn open(config: Config, clock: Clock, metrics: Metrics) -> anyhow::Result<Self> {
         let (store, writer) = Store::open(&config.database_path)?;
         let telemetry = Telemetry::new(&metrics);
+        telemetry.judges_by(&config.policy().detector.thresholds);
         let now_ms = clock.now_ms();
         let (snapshots, feed, heartbeats) = (Snapshots::default(), FeedState::new(now_ms), Heartbeats::new(now_ms));
         let silences = Silences::default();

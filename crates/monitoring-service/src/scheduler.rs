@@ -91,6 +91,7 @@ impl Deps {
         self.give_up(now_ms).await?;
         self.show_outbox(now_ms).await?;
         let streams = self.store.streams().await?;
+        self.telemetry.watermarks(streams.iter().map(|stream| (stream.name.as_str(), stream.newest_minute)));
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.telemetry.streams.set(count(streams.len()));
         self.telemetry.quiet_streams.set(count(streams.iter().filter(|s| s.quiet_since_ms.is_some()).count()));

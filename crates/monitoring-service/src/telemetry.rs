@@ -6,10 +6,10 @@ use std::{
 };
 
 use common::metrics::Metrics;
-use detection::{Judged, Monitored, RowChange, Timeliness};
+use detection::{Baseline, Judged, Minute, Monitored, RowChange, Severity, Thresholds, Timeliness};
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use crate::store::{AlertRecord, SuppressedBy};
+use crate::store::{AlertRecord, NotPaged, SuppressedBy};
 
 /// Streams and statuses with label values of their own; the rest is `other`.
 const MOST_LABELS: usize = 32;
@@ -28,23 +28,17 @@ pub struct Telemetry {
     pub insert_duration: Histogram,
     /// `monitoring_transactions_total{stream,status}`: each minute counts once, when it is first known; corrections are in the database.
     transactions: IntCounterVec,
-    /// `monitoring_transactions_per_minute{stream,status}`: the count of the newest minute.
-    per_minute: IntGaugeVec,
-    /// `monitoring_anomaly_score{stream,status}`: |z| of the newest minute; 0 where no z-score exists.
-    score: GaugeVec,
-    /// `monitoring_anomaly_score_max{stream}`: the largest of them.
-    score_max: GaugeVec,
-    /// `monitoring_severity{stream,status}`: 0 not judged, 1 learning, 2 normal, 3 warning, 5 critical.
-    severity: IntGaugeVec,
-    /// `monitoring_watermark_seconds{stream}`: start of the newest known minute, seconds since 1970.
-    watermark: GaugeVec,
+    /// How the newest minute of each stream and status stands.
+    newest: Newest,
+    /// `monitoring_threshold_deviations{severity}`: how many deviations from the mean are a warning, and how many critical.
+    thresholds: GaugeVec,
     /// `monitoring_alerts_total{origin,status,severity,disposition,page}`: recorded alerts: dispatched, or held back by cooldown or
     /// silence; and whether a page was queued, or why not: too_old, no_webhook, warning, held_back.
     alerts: IntCounterVec,
     /// `monitoring_evaluations_total{severity}`: counts judged for `POST /alerts/evaluate`.
     pub evaluations: IntCounterVec,
-    /// `monitoring_late_minutes_total{result}`: minutes that came late: judged, corrected, too_late.
-    pub late_minutes: IntCounterVec,
+    /// `monitoring_late_batches_total{result}`: minutes that came late: judged, corrected, too_late.
+    late_batches: IntCounterVec,
     /// `monitoring_dead_letters_total{reason}`: messages that could not be used.
     pub dead_letters: IntCounterVec,
     /// `monitoring_offset_gaps_total{reason}`: losses of Kafka offsets: retention, recreated.
@@ -76,6 +70,95 @@ pub struct Telemetry {
     labels: Arc<Mutex<Labels>>,
 }
 
+/// How the newest minute of each stream and status stands.
+#[derive(Clone)]
+struct Newest {
+    /// `monitoring_transactions_per_minute{stream,status}`: the count of the newest minute.
+    per_minute: IntGaugeVec,
+    /// `monitoring_anomaly_score{stream,status}`: |z| of the newest minute; 0 where no z-score exists.
+    score: GaugeVec,
+    /// `monitoring_anomaly_score_max{stream}`: the largest of them.
+    score_max: GaugeVec,
+    /// `monitoring_severity{stream,status}`: 0 not judged, 1 learning, 2 normal, 3 warning, 5 critical.
+    severity: IntGaugeVec,
+    /// `monitoring_baseline_mean{stream,status}`: what was usual for the newest minute; 0 where no baseline is established.
+    baseline_mean: GaugeVec,
+    /// `monitoring_baseline_deviation{stream,status}`: what its distance from the mean was measured in: the standard deviation, 1 where
+    /// every count is the same, 0 where no baseline is established and any occurrence counts.
+    baseline_deviation: GaugeVec,
+    /// `monitoring_watermark_timestamp_seconds{stream}`: start of the newest known minute, seconds since 1970.
+    watermark: GaugeVec,
+}
+
+impl Newest {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            per_minute: metrics.int_gauge_vec(
+                "monitoring_transactions_per_minute",
+                "Transactions of the newest minute",
+                &["stream", "status"],
+            ),
+            score: metrics.gauge_vec(
+                "monitoring_anomaly_score",
+                "|z| of the newest minute, 0 where none exists",
+                &["stream", "status"],
+            ),
+            score_max: metrics.gauge_vec(
+                "monitoring_anomaly_score_max",
+                "The largest |z| of the newest minute",
+                &["stream"],
+            ),
+            severity: metrics.int_gauge_vec(
+                "monitoring_severity",
+                "Verdict of the newest minute: 1 learning, 2 normal, 3 warning, 5 critical",
+                &["stream", "status"],
+            ),
+            baseline_mean: metrics.gauge_vec(
+                "monitoring_baseline_mean",
+                "Mean count of the window that the newest minute was judged against, 0 without a baseline",
+                &["stream", "status"],
+            ),
+            baseline_deviation: metrics.gauge_vec(
+                "monitoring_baseline_deviation",
+                "Deviation that the newest minute was judged with: 1 for a flat baseline, 0 without one",
+                &["stream", "status"],
+            ),
+            watermark: metrics.gauge_vec(
+                "monitoring_watermark_timestamp_seconds",
+                "Start of the newest known minute, seconds since 1970",
+                &["stream"],
+            ),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact in a double for ages to come")]
+    fn watermark(&self, stream: &str, minute: Minute) {
+        self.watermark.with_label_values(&[stream]).set((minute.epoch_minutes() * 60) as f64);
+    }
+
+    fn show(&self, stream: &str, judged: &Judged) {
+        let mut score_max: f64 = 0.0;
+        for row in &judged.rows {
+            let RowChange::Judged { verdict, .. } = row.change else { continue };
+            let labels = [stream, row.status.name()];
+            let score = verdict.z_score.map_or(0.0, |z| z.get().abs());
+            score_max = score_max.max(score);
+            self.score.with_label_values(&labels).set(score);
+            self.per_minute.with_label_values(&labels).set(i64::from(row.count));
+            self.severity.with_label_values(&labels).set(i64::from(verdict.severity.code()));
+            let (mean, deviation) = match verdict.baseline {
+                Baseline::Missing { .. } => (0.0, 0.0),
+                Baseline::Flat { mean, .. } => (mean, 1.0),
+                Baseline::Spread { mean, std_dev, .. } => (mean, std_dev),
+            };
+            self.baseline_mean.with_label_values(&labels).set(mean);
+            self.baseline_deviation.with_label_values(&labels).set(deviation);
+        }
+        self.score_max.with_label_values(&[stream]).set(score_max);
+        self.watermark(stream, judged.batch.minute());
+    }
+}
+
 /// Which names have label values of their own.
 #[derive(Default)]
 struct Labels {
@@ -101,7 +184,7 @@ impl Telemetry {
         let build = metrics.int_gauge_vec("monitoring_build_info", "1, with the version that runs", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let statuses = Monitored::ALL.map(|status| status.name().to_owned()).into();
-        Self {
+        let telemetry = Self {
             messages_consumed: counters(
                 "monitoring_messages_consumed_total",
                 "Messages consumed from Kafka",
@@ -122,30 +205,11 @@ impl Telemetry {
                 "Transactions of minutes when first known",
                 &["stream", "status"],
             ),
-            per_minute: metrics.int_gauge_vec(
-                "monitoring_transactions_per_minute",
-                "Transactions of the newest minute",
-                &["stream", "status"],
-            ),
-            score: metrics.gauge_vec(
-                "monitoring_anomaly_score",
-                "|z| of the newest minute, 0 where none exists",
-                &["stream", "status"],
-            ),
-            score_max: metrics.gauge_vec(
-                "monitoring_anomaly_score_max",
-                "The largest |z| of the newest minute",
-                &["stream"],
-            ),
-            severity: metrics.int_gauge_vec(
-                "monitoring_severity",
-                "Verdict of the newest minute: 1 learning, 2 normal, 3 warning, 5 critical",
-                &["stream", "status"],
-            ),
-            watermark: metrics.gauge_vec(
-                "monitoring_watermark_seconds",
-                "Start of the newest known minute, seconds since 1970",
-                &["stream"],
+            newest: Newest::new(metrics),
+            thresholds: metrics.gauge_vec(
+                "monitoring_threshold_deviations",
+                "Deviations from the mean beyond which a count is a warning or critical",
+                &["severity"],
             ),
             alerts: counters(
                 "monitoring_alerts_total",
@@ -157,7 +221,7 @@ impl Telemetry {
                 "Counts judged for POST /alerts/evaluate",
                 &["severity"],
             ),
-            late_minutes: counters("monitoring_late_minutes_total", "Minutes that came late", &["result"]),
+            late_batches: counters("monitoring_late_batches_total", "Minutes that came late", &["result"]),
             dead_letters: counters("monitoring_dead_letters_total", "Messages that could not be used", &["reason"]),
             offset_gaps: counters("monitoring_offset_gaps_total", "Losses of Kafka offsets", &["reason"]),
             offsets_missing: metrics.counter(
@@ -189,6 +253,50 @@ impl Telemetry {
             ),
             store_errors: counters("monitoring_store_errors_total", "The database could not be used", &["operation"]),
             labels: Arc::new(Mutex::new(Labels { streams: BTreeSet::new(), statuses })),
+        };
+        telemetry.start_at_zero();
+        telemetry
+    }
+
+    /// Makes the series whose labels are known, so that the first event is a rise: a series that begins at 1 shows none.
+    fn start_at_zero(&self) {
+        let known: [(&IntCounterVec, &[&str]); 6] = [
+            (&self.messages_consumed, &["stored", "dead_letter"]),
+            (&self.evaluations, &["NORMAL", "WARNING", "CRITICAL"]),
+            (&self.late_batches, &["judged", "corrected", "too_late"]),
+            (&self.offset_gaps, &["retention", "recreated"]),
+            (&self.delivery_attempts, &["delivered", "retry", "dead"]),
+            (&self.store_errors, &["ingest", "scheduler", "delivery", "evaluate"]),
+        ];
+        for (counter, values) in known {
+            for value in values {
+                counter.with_label_values(&[value]);
+            }
+        }
+        for status in Monitored::ALL {
+            for severity in [Severity::Warning, Severity::Critical] {
+                let page = if severity == Severity::Critical { "queued" } else { NotPaged::Warning.name() };
+                for (disposition, page) in [("dispatched", page), ("cooldown", "held_back"), ("silence", "held_back")] {
+                    self.alerts.with_label_values(&["stream", status.name(), severity.name(), disposition, page]);
+                }
+            }
+        }
+    }
+
+    /// Shows the limits that counts are judged by.
+    pub fn judges_by(&self, thresholds: &Thresholds) {
+        for (name, severity) in [("warning", Severity::Warning), ("critical", Severity::Critical)] {
+            self.thresholds.with_label_values(&[name]).set(thresholds.limit(severity));
+        }
+    }
+
+    /// Shows how far streams are known, those too that nothing has come for since the start.
+    pub fn watermarks<'a>(&self, streams: impl IntoIterator<Item = (&'a str, Minute)>) {
+        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        for (stream, minute) in streams {
+            if own_label(&mut labels.streams, stream) {
+                self.newest.watermark(stream, minute);
+            }
         }
     }
 
@@ -217,9 +325,9 @@ impl Telemetry {
                 Timeliness::Fresh => drop(newest.insert(stream, judged)),
                 // A repeated minute changes nothing.
                 _ if judged.rows.is_empty() => {}
-                Timeliness::Late if judged.is_new => self.late_minutes.with_label_values(&["judged"]).inc(),
-                Timeliness::Late => self.late_minutes.with_label_values(&["corrected"]).inc(),
-                Timeliness::TooLate => self.late_minutes.with_label_values(&["too_late"]).inc(),
+                Timeliness::Late if judged.is_new => self.late_batches.with_label_values(&["judged"]).inc(),
+                Timeliness::Late => self.late_batches.with_label_values(&["corrected"]).inc(),
+                Timeliness::TooLate => self.late_batches.with_label_values(&["too_late"]).inc(),
             }
         }
         for ((stream, status), count) in totals {
@@ -229,25 +337,9 @@ impl Telemetry {
         }
         for (stream, judged) in newest {
             if own_label(&mut labels.streams, stream) {
-                self.newest(stream, judged);
+                self.newest.show(stream, judged);
             }
         }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact in a double for ages to come")]
-    fn newest(&self, stream: &str, judged: &Judged) {
-        let mut score_max: f64 = 0.0;
-        for row in &judged.rows {
-            let RowChange::Judged { verdict, .. } = row.change else { continue };
-            let labels = [stream, row.status.name()];
-            let score = verdict.z_score.map_or(0.0, |z| z.get().abs());
-            score_max = score_max.max(score);
-            self.score.with_label_values(&labels).set(score);
-            self.per_minute.with_label_values(&labels).set(i64::from(row.count));
-            self.severity.with_label_values(&labels).set(i64::from(verdict.severity.code()));
-        }
-        self.score_max.with_label_values(&[stream]).set(score_max);
-        self.watermark.with_label_values(&[stream]).set((judged.batch.minute().epoch_minutes() * 60) as f64);
     }
 
     /// Counts an alert that was recorded.

@@ -33,6 +33,8 @@ impl ProcessorMetrics {
     /// Registers them; once per registry.
     pub fn new(metrics: &Metrics) -> Self {
         let name = |name: &str| format!("stream_processor_{name}");
+        let build = metrics.int_gauge_vec(&name("build_info"), "1, with the version that runs.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self {
             messages_produced: metrics.counter(&name("messages_produced_total"), "Messages acknowledged by Kafka."),
             rows_produced: metrics.counter(&name("rows_produced_total"), "Rows inside acknowledged messages."),
@@ -41,12 +43,12 @@ impl ProcessorMetrics {
             in_flight_messages: metrics
                 .int_gauge(&name("in_flight_messages"), "Messages sent and not acknowledged yet."),
             delivery_seconds: metrics.histogram(
-                &name("delivery_seconds"),
+                &name("delivery_duration_seconds"),
                 "Seconds from sending to acknowledgement.",
                 &DELIVERY_BUCKETS,
             ),
             event_time_seconds: metrics
-                .gauge(&name("event_time_seconds"), "The newest minute sent, in seconds since 1970-01-01T00:00Z."),
+                .gauge(&name("event_timestamp_seconds"), "The newest minute sent, in seconds since 1970-01-01T00:00Z."),
         }
     }
 }

@@ -113,6 +113,9 @@ fn shown_token(headers: &HeaderMap) -> &str {
     shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token.trim())
 }
 
+/// What machines ask every few seconds; none of it is worth a trace.
+pub(super) const PROBES: [&str; 3] = ["/metrics", "/health/live", "/health/ready"];
+
 /// Probes and scrapes must be answered above all when the service is busy; they are few and cheap.
 fn is_probe(path: &str) -> bool {
     path == "/metrics" || path.starts_with("/health")

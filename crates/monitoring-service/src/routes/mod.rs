@@ -82,7 +82,7 @@ impl AppState {
 
 /// The API as one service. Once per registry: it registers the HTTP metrics.
 pub fn router(state: AppState) -> Router {
-    let http_metrics = HttpMetrics::new(&state.metrics);
+    let http_metrics = HttpMetrics::new(&state.metrics).without_spans_of(&guard::PROBES);
     let guard = Guard::default().asking_for(state.api_token.as_ref());
     let (routes, document) = routes().split_for_parts();
     let routes = routes.merge(docs::routes(openapi::complete(document)));

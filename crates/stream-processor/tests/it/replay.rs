@@ -43,8 +43,8 @@ async fn two_unsorted_streams_arrive_complete_keyed_and_in_order_of_time() {
         ("rows_produced_total", 10.0),
         ("delivery_errors_total", 0.0),
         ("in_flight_messages", 0.0),
-        ("delivery_seconds", 5.0),
-        ("event_time_seconds", 1_752_328_020.0),
+        ("delivery_duration_seconds", 5.0),
+        ("event_timestamp_seconds", 1_752_328_020.0),
     ] {
         let found = value(&metrics, &format!("stream_processor_{name}"), &[]);
         assert!((found - expected).abs() < 0.5, "{name} is {found}");
