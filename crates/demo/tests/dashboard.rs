@@ -87,7 +87,7 @@ fn used(query: &str) -> BTreeMap<String, BTreeSet<String>> {
             (c, None) => {
                 outside.push(c);
                 let word = outside.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next();
-                last = word.unwrap_or_default().to_owned();
+                word.unwrap_or_default().clone_into(&mut last);
             }
         }
     }
@@ -164,7 +164,7 @@ impl Running {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), found).await.expect("an alert within a minute");
+        tokio::time::timeout(Duration::from_mins(1), found).await.expect("an alert within a minute");
         running
     }
 

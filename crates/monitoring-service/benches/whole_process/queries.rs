@@ -265,7 +265,9 @@ fn asked_until(stop: &AtomicBool, queries: &[Query], kind: Kind) -> anyhow::Resu
         }
         latencies.entry(at).or_default().push(timed(&mut connection, &query.path).context(query.name)?);
     }
-    latencies.values_mut().for_each(|latencies| latencies.sort_unstable());
+    for latencies in latencies.values_mut() {
+        latencies.sort_unstable();
+    }
     Ok(latencies)
 }
 

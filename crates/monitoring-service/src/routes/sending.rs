@@ -26,7 +26,7 @@ const SMALL_BYTES: u64 = 64 * 1024;
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// The longest that a client may take over an answer that is counted.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The room for answers, in KiB. A clone shares it.
 #[derive(Clone)]

@@ -221,23 +221,20 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
         let minute = Minute::from_epoch_minutes(minute);
         let (count, severity) = (row.get(2)?, severity_from(row.get(3)?));
         let of_status = series.entry(row.get(1)?).or_default();
-        match of_status.last_mut().filter(|last| last.minute == minute) {
-            Some(last) => {
-                last.count += count;
-                last.minutes_known += 1;
-                last.severity = last.severity.max(severity);
-            }
-            None => {
-                points += 1;
-                if points > filter.most_points {
-                    return Ok(None);
-                }
-                let judged = if filter.step_minutes == 1 { Some(judged(row)?) } else { None };
-                of_status.push(SeriesPoint { minute, count, minutes_known: 1, severity, judged });
-            }
+        if let Some(last) = of_status.last_mut().filter(|last| last.minute == minute) {
+            last.count += count;
+            last.minutes_known += 1;
+            last.severity = last.severity.max(severity);
+            continue;
         }
+        points += 1;
+        if points > filter.most_points {
+            return Ok(None);
+        }
+        let judged = if filter.step_minutes == 1 { Some(judged(row)?) } else { None };
+        of_status.push(SeriesPoint { minute, count, minutes_known: 1, severity, judged });
     }
     let names = names(sql)?;
-    let named = series.into_iter().map(|(id, points)| (names.get(&id).cloned().unwrap_or_default(), points));
-    Ok(Some(named.collect()))
+    let name = |id| names.get(&id).cloned().unwrap_or_default();
+    Ok(Some(series.into_iter().map(|(id, points)| (name(id), points)).collect()))
 }

@@ -249,7 +249,7 @@ fn bodies_that_are_too_large_or_broken_are_refused_before_they_are_read() {
     };
     let declared = format!("{JSON}content-length: 1000000000\r\n\r\n");
     send(&declared, b"").is_about(413, "body", "1 GB declared");
-    send(&declared, &[b' '; 200_000]).is_about(413, "body", "1 GB declared and begun");
+    send(&declared, &vec![b' '; 200_000]).is_about(413, "body", "1 GB declared and begun");
     let expecting = format!("{JSON}expect: 100-continue\r\ncontent-length: 1000000000\r\n\r\n");
     send(&expecting, b"").is_about(413, "body", "1 GB asked for");
     let chunked = format!("{JSON}transfer-encoding: chunked\r\n\r\n");
