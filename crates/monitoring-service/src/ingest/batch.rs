@@ -3,11 +3,11 @@
 use detection::Silence;
 use opentelemetry::trace::SpanContext;
 
-use super::{
-    reader::{Read, Reading},
-    spans::{Judging, MOST_LINKS},
-};
+use super::reader::{Judging, Read, Reading};
 use crate::store::{AlertRecord, IngestCommit, Paging};
+
+/// Links from the transaction of a backlog to the messages in it.
+pub(super) const MOST_LINKS: usize = 32;
 
 /// What was read for one transaction.
 pub(super) struct Batch {

@@ -1,6 +1,6 @@
 //! One message: parsed and judged, or a dead letter with its reason. Either way the next message goes on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range, time::SystemTime};
 
 use common::propagation;
 use detection::{Judged, Minute, Monitor, Silence, TransactionBatch, batch::BatchError, batch::MAX_PAYLOAD_BYTES};
@@ -14,7 +14,7 @@ use rdkafka::{
     message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 
-use super::{Settings, spans::Judging};
+use super::Settings;
 use crate::{
     clock,
     store::{DeadLetter, Store, StoreError},
@@ -22,6 +22,9 @@ use crate::{
 
 /// A minute further ahead of the clock than this is refused: one bad clock must not move a watermark.
 const MOST_AHEAD_MS: i64 = 5 * 60_000;
+
+/// From when to when a message was judged.
+pub(super) type Judging = Range<SystemTime>;
 
 /// What a message became.
 pub(super) enum Reading {

@@ -2,8 +2,6 @@
 //! batch is handed over, since only then is it known whether it is a live message or a piece of a backlog, which is not
 //! to pay for what nobody reads.
 
-use std::{ops::Range, time::SystemTime};
-
 use detection::{Judged, RowChange, Severity};
 use opentelemetry::{
     Context, KeyValue,
@@ -13,12 +11,6 @@ use opentelemetry::{
 
 use super::batch::Batch;
 use crate::store::{AlertRecord, StoreError, SuppressedBy};
-
-/// Links from the transaction of a backlog to the messages in it.
-pub(super) const MOST_LINKS: usize = 32;
-
-/// From when to when a message was judged.
-pub(super) type Judging = Range<SystemTime>;
 
 /// What ends when a batch is stored, or is not.
 pub(super) struct Spans {

@@ -19,7 +19,7 @@ use utoipa::{
 
 use super::{
     error::{Document, Kind, Problem},
-    extract, guard, no_such_method, params, recovery, schema,
+    extract, guard, no_such_method, params, schema,
 };
 use crate::store::StoreError;
 
@@ -167,7 +167,7 @@ fn example_problems() -> [Problem; Kind::ALL.len()] {
         guard::unauthorized(),
         params::unknown_stream(&"acquirer-7".parse().expect("a name")),
         no_such_method(),
-        recovery::still_pending("17"),
+        params::still_pending("17"),
         extract::too_late(),
         extract::too_large(),
         extract::not_json("text/plain"),

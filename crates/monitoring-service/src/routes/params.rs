@@ -3,7 +3,7 @@
 use detection::{Minute, Stream};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::error::Problem;
+use super::error::{Kind, Problem};
 
 pub(super) const STATUS_FIX: &str = "use approved, denied, failed, reversed or backend_reversed";
 pub(super) const STREAM_FIX: &str =
@@ -105,4 +105,12 @@ pub(super) fn ambiguous_stream(streams: usize) -> Problem {
     Problem::not_found(format!("there are {streams} streams and none is called {}", Stream::DEFAULT))
         .field("stream")
         .fix("name one: GET /streams lists them")
+}
+
+/// A delivery that need not be asked for again.
+pub(super) fn still_pending(id: &str) -> Problem {
+    Problem::new(Kind::Conflict, "the delivery is still on its way")
+        .field("id")
+        .value(id)
+        .fix("wait until it is delivered or dead; GET /deliveries shows when it is tried next")
 }

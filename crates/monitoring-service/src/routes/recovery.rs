@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     AppState,
-    error::{Kind, Problem},
+    error::Problem,
     extract::{Fields, PathId, QueryParams},
     openapi,
     params::{self, Cursor, Limit, page},
@@ -184,17 +184,10 @@ pub(super) async fn replay(
 ) -> Result<impl IntoResponse, Problem> {
     match state.store.replay_delivery(id, state.clock.now_ms()).await? {
         Replay::Begun => Ok((StatusCode::ACCEPTED, Json(ReplayView { id, state: "pending" }))),
-        Replay::Pending => Err(still_pending(&id.to_string())),
+        Replay::Pending => Err(params::still_pending(&id.to_string())),
         Replay::Unknown => Err(Problem::not_found("there is no such delivery")
             .field("id")
             .value(&*id.to_string())
             .fix("GET /deliveries lists the deliveries that are kept")),
     }
-}
-
-pub(super) fn still_pending(id: &str) -> Problem {
-    Problem::new(Kind::Conflict, "the delivery is still on its way")
-        .field("id")
-        .value(id)
-        .fix("wait until it is delivered or dead; GET /deliveries shows when it is tried next")
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     AlertRecord, AlertType, Anomaly, NotPaged, Origin, Store, StoreError, SuppressedBy,
-    ingest::{direction_code, direction_from, severity_from},
+    codes::{direction_code, direction_from, severity_from},
 };
 
 /// Which alerts to list; every field that is none does not limit.

@@ -6,13 +6,13 @@ use std::{
 };
 
 use detection::{
-    AlertKey, Cooldown, Direction, Judged, Minute, Monitored, Row, RowChange, Severity, StreamState, Timeliness,
-    Verdict,
+    AlertKey, Cooldown, Judged, Minute, Monitored, Row, RowChange, Severity, StreamState, Timeliness, Verdict,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql, params};
 
 use super::{
     AlertRecord, DeadLetter, Gap, Store, StoreError, alerts,
+    codes::{direction_code, direction_from, severity_from, status_id, stream_id},
     queries::known_minutes,
     writer::{Ids, Transaction, UnderWay},
 };
@@ -116,14 +116,6 @@ impl Store {
     }
 }
 
-pub(super) fn stream_id(sql: &Connection, stream: &str) -> rusqlite::Result<Option<i64>> {
-    sql.prepare_cached("SELECT id FROM streams WHERE name = ?1")?.query_row([stream], |row| row.get(0)).optional()
-}
-
-pub(super) fn status_id(sql: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
-    sql.prepare_cached("SELECT id FROM statuses WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()
-}
-
 fn cooldowns(sql: &Connection, stream_id: i64, stream: &str) -> Result<Vec<(AlertKey, Cooldown)>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT status_id, direction, severity, fired, suppressed FROM cooldowns WHERE stream_id = ?1",
@@ -140,25 +132,6 @@ fn cooldowns(sql: &Connection, stream_id: i64, stream: &str) -> Result<Vec<(Aler
         Ok((key, Cooldown { fired, suppressed: row.get(4)? }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-pub(super) const fn direction_code(direction: Direction) -> u8 {
-    match direction {
-        Direction::Up => 0,
-        Direction::Down => 1,
-    }
-}
-
-pub(super) const fn direction_from(code: u8) -> Direction {
-    match code {
-        0 => Direction::Up,
-        _ => Direction::Down,
-    }
-}
-
-/// CHECK constraints keep other codes out.
-pub(super) fn severity_from(code: u8) -> Severity {
-    Severity::from_code(code).unwrap_or(Severity::NotJudged)
 }
 
 fn write(transaction: &mut Transaction<'_>, commit: &IngestCommit) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     AlertRecord, Store, StoreError, alerts,
-    ingest::{direction_from, severity_from, status_id, stream_id},
+    codes::{direction_from, severity_from, status_id, stream_id},
 };
 
 /// A stored (minute, status) of a stream with its verdict.

@@ -1,6 +1,7 @@
 //! The database: the only door to SQLite. One writer thread, a few read-only connections that never wait for it.
 
 mod alerts;
+mod codes;
 mod ingest;
 mod minutes;
 mod outbox;

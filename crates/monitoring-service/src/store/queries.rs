@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     AlertRecord, Store, StoreError, alerts,
-    ingest::{direction_from, severity_from, stream_id},
+    codes::{direction_from, severity_from, stream_id},
 };
 
 /// A stream: how fresh it is and how it stands.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     AlertRecord, Store, StoreError, alerts,
-    ingest::{severity_from, status_id, stream_id},
+    codes::{severity_from, status_id, stream_id},
     minutes::judged,
 };
 
