@@ -129,7 +129,7 @@ async fn examples(app: &TestApp) -> Vec<Example> {
             Ok(answer) => Some(answer),
             Err(_) if text.is_empty() => None,
             Err(_) => {
-                let shown = text.lines().filter(|line| line.contains(SHOWN_METRIC));
+                let shown = text.lines().filter(|line| line.contains(SHOWN_METRIC) && !line.ends_with(" 0"));
                 Some(shown.fold(String::new(), |text, line| text + line + "\n").into())
             }
         };
