@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::logging::{LogFormat, LogWebhook, WebhookThread};
 
+pub mod kafka;
 pub mod logging;
 pub mod metrics;
 pub mod middleware;

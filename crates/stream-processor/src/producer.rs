@@ -97,7 +97,7 @@ impl Publisher {
             earliest: AtomicI64::new(i64::MAX),
             away: AtomicBool::new(false),
         };
-        buildable(&kafka.properties)?;
+        common::kafka::require_tls(kafka.properties.iter())?;
         let producer = config(kafka, speed).create_with_context(deliveries).map_err(refused)?;
         let attributes = [
             KeyValue::new("messaging.system", "kafka"),
@@ -304,26 +304,6 @@ fn config(kafka: &Kafka, speed: Speed) -> ClientConfig {
     config
 }
 
-/// An error if the settings ask for what this build is without: librdkafka's own words would not say how to get it.
-fn buildable(properties: &Properties) -> anyhow::Result<()> {
-    match properties.iter().find(|(key, value)| needs_tls(key, value)) {
-        Some((key, _)) if !cfg!(feature = "kafka-tls") => anyhow::bail!(
-            "KAFKA_PROPERTIES: {key} needs TLS or SCRAM, which this build is without; build with `--features kafka-tls`, or use the image"
-        ),
-        _ => Ok(()),
-    }
-}
-
-/// True for a setting that librdkafka needs OpenSSL for.
-fn needs_tls(key: &str, value: &str) -> bool {
-    let value = value.trim().to_ascii_lowercase();
-    match key {
-        "security.protocol" => value.ends_with("ssl"),
-        "sasl.mechanism" | "sasl.mechanisms" => value.starts_with("scram"),
-        key => key.starts_with("ssl.") || key == "enable.ssl.certificate.verification",
-    }
-}
-
 /// Why librdkafka does not accept its settings, without the values, which may be secret.
 fn refused(error: KafkaError) -> anyhow::Error {
     match error {
@@ -334,31 +314,5 @@ fn refused(error: KafkaError) -> anyhow::Error {
             anyhow::anyhow!("KAFKA_PROPERTIES: the value of {key:?} is not allowed; see librdkafka's CONFIGURATION.md")
         }
         error => anyhow::anyhow!(error).context("librdkafka refuses the settings"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_needs_openssl_is_known_and_the_rest_is_not_held_up() {
-        for (key, value) in
-            [("security.protocol", "SASL_SSL"), ("sasl.mechanism", "SCRAM-SHA-512"), ("ssl.ca.location", "/ca.pem")]
-        {
-            assert!(needs_tls(key, value), "{key}");
-        }
-        for (key, value) in [("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "PLAIN"), ("linger.ms", "1")] {
-            assert!(!needs_tls(key, value), "{key}");
-        }
-    }
-
-    #[cfg(not(feature = "kafka-tls"))]
-    #[test]
-    fn a_build_without_tls_names_the_feature_and_no_secret() {
-        let properties = Properties::parse("sasl.password=hunter2,security.protocol=SASL_SSL").unwrap();
-        let error = buildable(&properties).unwrap_err().to_string();
-        assert!(error.contains("security.protocol") && error.contains("kafka-tls"), "{error}");
-        assert!(!error.contains("hunter2"), "{error}");
     }
 }

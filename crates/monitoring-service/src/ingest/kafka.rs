@@ -84,7 +84,7 @@ pub(super) struct Topic {
 
 /// Makes the consumer. No connection is needed for that; an error is one of the configuration.
 pub(super) fn consumer(settings: &Settings) -> anyhow::Result<KafkaConsumer> {
-    buildable(settings.properties.pairs())?;
+    common::kafka::require_tls(settings.properties.pairs())?;
     config(settings)
         .create_with_context(Watcher::default())
         .context("the Kafka consumer cannot be set up; look at KAFKA_BOOTSTRAP_SERVERS and KAFKA_PROPERTIES")
@@ -124,26 +124,6 @@ fn config(settings: &Settings) -> ClientConfig {
         .set("statistics.interval.ms", "5000")
         .set("client.id", "monitoring-service");
     config
-}
-
-/// An error if the settings ask for what this build is without: librdkafka's own words would not say how to get it.
-fn buildable<'a>(properties: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<()> {
-    match properties.into_iter().find(|(key, value)| needs_tls(key, value)) {
-        Some((key, _)) if !cfg!(feature = "kafka-tls") => anyhow::bail!(
-            "KAFKA_PROPERTIES: {key} needs TLS or SCRAM, which this build is without; build with `--features kafka-tls`, or use the image"
-        ),
-        _ => Ok(()),
-    }
-}
-
-/// True for a setting that librdkafka needs OpenSSL for.
-fn needs_tls(key: &str, value: &str) -> bool {
-    let value = value.trim().to_ascii_lowercase();
-    match key {
-        "security.protocol" => value.ends_with("ssl"),
-        "sasl.mechanism" | "sasl.mechanisms" => value.starts_with("scram"),
-        key => key.starts_with("ssl.") || key == "enable.ssl.certificate.verification",
-    }
 }
 
 /// True for an error that tells of a connection, not of what is read over it.
@@ -200,30 +180,4 @@ fn list(topic: &str, offsets: impl IntoIterator<Item = (i32, i64)>) -> Result<To
         list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
     }
     Ok(list)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_needs_openssl_is_known_and_the_rest_is_not_held_up() {
-        for (key, value) in
-            [("security.protocol", "SASL_SSL"), ("sasl.mechanism", "SCRAM-SHA-512"), ("ssl.ca.location", "/ca.pem")]
-        {
-            assert!(needs_tls(key, value), "{key}");
-        }
-        for (key, value) in [("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "PLAIN"), ("linger.ms", "1")] {
-            assert!(!needs_tls(key, value), "{key}");
-        }
-    }
-
-    #[cfg(not(feature = "kafka-tls"))]
-    #[test]
-    fn a_build_without_tls_names_the_feature_and_no_secret() {
-        let error =
-            buildable([("sasl.password", "hunter2"), ("security.protocol", "SASL_SSL")]).unwrap_err().to_string();
-        assert!(error.contains("security.protocol") && error.contains("kafka-tls"), "{error}");
-        assert!(!error.contains("hunter2"), "{error}");
-    }
 }

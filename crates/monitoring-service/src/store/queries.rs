@@ -1,11 +1,12 @@
 //! Reading what is stored: streams, verdicts, dead letters, gaps.
 
-use detection::{Baseline, KnownMinute, Minute, Monitored, Severity, Verdict};
+use detection::{KnownMinute, Minute, Monitored, Severity, Verdict};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     AlertRecord, Store, StoreError, alerts,
     codes::{direction_from, severity_from, stream_id},
+    minutes::judged,
 };
 
 /// A stream: how fresh it is and how it stands.
@@ -250,19 +251,16 @@ fn with_last_alert(sql: &Connection, mut stream: StreamRecord) -> Result<StreamR
 }
 
 fn read_verdict(row: &Row<'_>) -> rusqlite::Result<StatusVerdict> {
-    let count = row.get("count")?;
-    let baseline = Baseline::from_figures(row.get("mean")?, row.get("std_dev")?, row.get("window_minutes")?);
-    // A row corrected after its time keeps the verdict of the count it was judged with.
-    let judged_count = row.get::<_, Option<u32>>("judged_count")?.unwrap_or(count);
+    let (baseline, z_score) = judged(row)?;
     Ok(StatusVerdict {
         status: Monitored::ALL[row.get::<_, usize>("status_id")?],
         minute: Minute::from_epoch_minutes(row.get("minute")?),
-        count,
+        count: row.get("count")?,
         implied: row.get("implied")?,
         verdict: Verdict {
             severity: severity_from(row.get("severity")?),
             direction: row.get::<_, Option<u8>>("direction")?.map(direction_from),
-            z_score: baseline.z_score(judged_count),
+            z_score,
             baseline,
         },
         last_alert: None,
