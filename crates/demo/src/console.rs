@@ -25,7 +25,8 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 
 /// Where there is something to see.
-const ROUTES: [(&str, &str); 6] = [
+const ROUTES: [(&str, &str); 7] = [
+    ("/docs", "all of the API, to try out"),
     ("/alerts/status", "how everything stands"),
     ("/alerts", "what was found, newest first"),
     ("/streams", "how fresh each stream is"),

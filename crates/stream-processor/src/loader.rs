@@ -86,7 +86,12 @@ impl From<RowError> for LoadError {
 
 /// Reads a file; errors name it.
 pub fn load_file(path: &Path, options: &LoadOptions) -> anyhow::Result<Loaded> {
-    let file = File::open(path).with_context(|| format!("cannot open the CSV file {}", path.display()))?;
+    let file = File::open(path).with_context(|| {
+        format!(
+            "give --file a file that is there, seen from where the program starts: cannot open the CSV file {}",
+            path.display()
+        )
+    })?;
     load(file, options).with_context(|| path.display().to_string())
 }
 
