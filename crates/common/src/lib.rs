@@ -1,7 +1,7 @@
 //! Observability shared by the programs: structured logs, traces, propagation, metrics.
 //!
 //! It knows nothing of transactions, reads no environment of its own (the OpenTelemetry SDK reads its standard
-//! variables) and starts no task: a program hands over its [`Settings`] once and keeps the [`Telemetry`] until it
+//! variables) and starts no task: a program hands over its [`Settings`] once and keeps the [`ServiceMetrics`] until it
 //! ends.
 
 use std::sync::mpsc;
@@ -27,7 +27,7 @@ pub mod propagation;
 pub mod testing;
 pub mod trace;
 
-/// How long [`Telemetry::shutdown`] waits, in all, for spans and log records to leave.
+/// How long [`ServiceMetrics::shutdown`] waits, in all, for spans and log records to leave.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
 
 /// What a program wants of its telemetry. The program owns the variables and flags; this crate takes their values.
@@ -53,21 +53,32 @@ pub struct Settings {
 ///
 /// # Errors
 /// A filter or an address that cannot be parsed, or a subscriber that is installed already.
-pub fn init(settings: Settings) -> anyhow::Result<Telemetry> {
-    let Settings { service_name, service_version, log_filter, log_format, log_webhook, otlp_endpoint } = settings;
+pub fn init(settings: Settings) -> anyhow::Result<ServiceMetrics> {
+    let Settings {
+        service_name,
+        service_version,
+        log_filter,
+        log_format,
+        log_webhook,
+        otlp_endpoint,
+    } = settings;
     install_tls_provider();
     let provider = trace::provider(service_name, service_version, otlp_endpoint.as_deref())?;
     opentelemetry::global::set_tracer_provider(provider.clone());
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-    let webhook = log_webhook.map(|webhook| logging::webhook_layer(service_name, &webhook)).transpose()?;
+    let webhook = log_webhook
+        .map(|webhook| logging::webhook_layer(service_name, &webhook))
+        .transpose()?;
     let (webhook_layer, webhook) = webhook.unzip();
     Registry::default()
         .with(trace::layer(&provider))
         .with(logging::layer(service_name, log_format, &log_filter)?)
         .with(webhook_layer)
         .try_init()
-        .context("a log subscriber is installed already: call `common::init` once, before anything logs")?;
-    Ok(Telemetry { provider, webhook })
+        .context(
+            "a log subscriber is installed already: call `common::init` once, before anything logs",
+        )?;
+    Ok(ServiceMetrics { provider, webhook })
 }
 
 /// Makes ring the TLS provider of the process unless one is chosen already. `reqwest` is built without one and panics
@@ -77,16 +88,16 @@ pub fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// What [`init`] started. Dropping it without [`Telemetry::shutdown`] loses the spans and records that are still
+/// What [`init`] started. Dropping it without [`ServiceMetrics::shutdown`] loses the spans and records that are still
 /// queued.
 #[must_use = "spans and log records still queued are lost unless `shutdown` is called"]
 #[derive(Debug)]
-pub struct Telemetry {
+pub struct ServiceMetrics {
     provider: SdkTracerProvider,
     webhook: Option<WebhookThread>,
 }
 
-impl Telemetry {
+impl ServiceMetrics {
     /// Sends what is queued. Blocks for at most three seconds, whatever the receivers do; what they did not take by
     /// then is lost.
     pub fn shutdown(self) {
@@ -116,7 +127,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "the bound on the shutdown is what is tested")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the bound on the shutdown is what is tested"
+    )]
     async fn a_collector_that_hangs_delays_the_shutdown_by_its_deadline_and_costs_no_log_record() {
         install_tls_provider();
         let collector = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -125,14 +139,31 @@ mod tests {
         drop(provider.tracer("test").start("never taken"));
 
         let logs = MockServer::start().await;
-        Mock::given(matchers::any()).respond_with(ResponseTemplate::new(204)).mount(&logs).await;
-        let webhook = LogWebhook { url: logs.uri(), level: Level::ERROR, excluded_targets: &[] };
+        Mock::given(matchers::any())
+            .respond_with(ResponseTemplate::new(204))
+            .mount(&logs)
+            .await;
+        let webhook = LogWebhook {
+            url: logs.uri(),
+            level: Level::ERROR,
+            excluded_targets: &[],
+        };
         let (layer, thread) = logging::webhook_layer("test", &webhook).unwrap();
-        tracing::subscriber::with_default(Registry::default().with(layer), || tracing::error!("last words"));
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            tracing::error!("last words")
+        });
 
         let start = Instant::now();
-        Telemetry { provider, webhook: Some(thread) }.shutdown();
-        assert!(start.elapsed() < SHUTDOWN_DEADLINE * 3, "{:?}", start.elapsed());
+        ServiceMetrics {
+            provider,
+            webhook: Some(thread),
+        }
+        .shutdown();
+        assert!(
+            start.elapsed() < SHUTDOWN_DEADLINE * 3,
+            "{:?}",
+            start.elapsed()
+        );
         assert_eq!(logs.received_requests().await.unwrap().len(), 1);
     }
 }

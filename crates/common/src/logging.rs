@@ -73,7 +73,9 @@ where
         )
     })?;
     Ok(match format {
-        LogFormat::Json => JsonLayer::new(service, io::stdout).with_filter(filter).boxed(),
+        LogFormat::Json => JsonLayer::new(service, io::stdout)
+            .with_filter(filter)
+            .boxed(),
         LogFormat::Text => tracing_subscriber::fmt::layer()
             .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
             .log_internal_errors(false)
@@ -91,7 +93,10 @@ pub(crate) struct JsonLayer<W> {
 
 impl<W> JsonLayer<W> {
     pub(crate) fn new(service: &'static str, writer: W) -> Self {
-        Self { recorder: Recorder::new(service), writer }
+        Self {
+            recorder: Recorder::new(service),
+            writer,
+        }
     }
 }
 
@@ -124,12 +129,18 @@ mod tests {
             assert_eq!(format.to_string().parse(), Ok(format));
         }
         let error = "yaml".parse::<LogFormat>().unwrap_err().to_string();
-        assert_eq!(error, r#"log format "yaml" is not known: use "json" or "text""#);
+        assert_eq!(
+            error,
+            r#"log format "yaml" is not known: use "json" or "text""#
+        );
     }
 
     #[test]
     fn a_filter_that_cannot_be_parsed_is_named() {
-        let error = layer::<Registry>("test", LogFormat::Json, "common=loud").err().unwrap().to_string();
+        let error = layer::<Registry>("test", LogFormat::Json, "common=loud")
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("\"common=loud\""), "{error}");
     }
 }

@@ -12,15 +12,16 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::metrics::Metrics;
+use crate::metrics::MetricsRegistry;
 use crate::propagation;
 
 /// Upper bounds in seconds, from 0.5 ms to 10 s.
-const DURATION_BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const DURATION_BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// The longest path that a span shows, in bytes.
-const MOST_PATH: usize = 256;
+const MAX_PATH: usize = 256;
 
 /// `route` of a request that no route matched.
 const UNMATCHED: &str = "unmatched";
@@ -36,20 +37,23 @@ pub struct HttpMetrics {
 
 impl HttpMetrics {
     /// Registers the metrics of the HTTP server; once per registry.
-    pub fn new(metrics: &Metrics) -> Self {
+    pub fn new(registry: &MetricsRegistry) -> Self {
         Self {
-            requests: metrics.counter_vec(
+            requests: registry.counter_vec(
                 "http_requests_total",
                 "HTTP requests answered.",
                 &["method", "route", "status"],
             ),
-            duration: metrics.histogram_vec(
+            duration: registry.histogram_vec(
                 "http_request_duration_seconds",
                 "Time from the request's head to the response's head, in seconds.",
                 &DURATION_BUCKETS,
                 &["method", "route"],
             ),
-            in_flight: metrics.int_gauge("http_requests_in_flight", "HTTP requests that are being answered."),
+            in_flight: registry.int_gauge(
+                "http_requests_in_flight",
+                "HTTP requests that are being answered.",
+            ),
             untraced: &[],
         }
     }
@@ -65,26 +69,37 @@ impl HttpMetrics {
 
 /// Measures one request, in a server span whose parent is the caller's `traceparent`. Use it with
 /// `axum::middleware::from_fn_with_state` on `Router::layer`, which runs it where the route is known.
-pub async fn track(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
-    let _in_flight = InFlight::enter(&metrics.in_flight);
+pub async fn track(State(registry): State<HttpMetrics>, request: Request, next: Next) -> Response {
+    let _in_flight = InFlight::enter(&registry.in_flight);
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
     let method = known_method(request.method());
-    let timer = metrics.duration.with_label_values(&[method, route]).start_timer();
-    let traced = !metrics.untraced.contains(&route);
-    let span =
-        if traced { server_span(method, route, path(matched.as_ref(), &request), &request) } else { Span::none() };
+    let timer = registry
+        .duration
+        .with_label_values(&[method, route])
+        .start_timer();
+    let traced = !registry.untraced.contains(&route);
+    let span = if traced {
+        server_span(method, route, path(matched.as_ref(), &request), &request)
+    } else {
+        Span::none()
+    };
     let response = next.run(request).instrument(span.clone()).await;
     timer.observe_duration();
     record_status(&span, response.status());
-    metrics.requests.with_label_values(&[method, route, response.status().as_str()]).inc();
+    registry
+        .requests
+        .with_label_values(&[method, route, response.status().as_str()])
+        .inc();
     response
 }
 
 /// The path of a request that a route matched, for its span; the query is left out, which may hold anything. What a
 /// client invents goes nowhere.
 fn path<'a>(matched: Option<&MatchedPath>, request: &'a Request) -> Option<&'a str> {
-    matched.map(|_| request.uri().path()).filter(|path| path.len() <= MOST_PATH)
+    matched
+        .map(|_| request.uri().path())
+        .filter(|path| path.len() <= MAX_PATH)
 }
 
 fn server_span(method: &'static str, route: &str, path: Option<&str>, request: &Request) -> Span {
@@ -109,7 +124,8 @@ fn server_span(method: &'static str, route: &str, path: Option<&str>, request: &
 fn record_status(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
-        span.record("otel.status_code", "ERROR").record("error.type", status.as_str());
+        span.record("otel.status_code", "ERROR")
+            .record("error.type", status.as_str());
     }
 }
 
@@ -157,57 +173,107 @@ mod tests {
     use super::*;
     use crate::testing::{assert_value, attribute, record_thread};
 
-    fn server() -> (Router, Metrics) {
-        let metrics = Metrics::new();
+    fn server() -> (Router, MetricsRegistry) {
+        let registry = MetricsRegistry::new();
         let router = Router::new()
             .route("/items/{id}", get(|| async { "one" }))
             .route("/broken", get(|| async { StatusCode::SERVICE_UNAVAILABLE }))
             .route("/slow", get(|| async { pending::<()>().await }))
             .route("/live", get(|| async { "yes" }))
-            .layer(middleware::from_fn_with_state(HttpMetrics::new(&metrics).without_spans_of(&["/live"]), track));
-        (router, metrics)
+            .layer(middleware::from_fn_with_state(
+                HttpMetrics::new(&registry).without_spans_of(&["/live"]),
+                track,
+            ));
+        (router, registry)
     }
 
     fn request(method: &str, path: &str) -> Request {
-        Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap()
     }
 
     #[tokio::test]
     async fn a_probe_is_counted_and_leaves_no_span() {
         let (recorded, _guard) = record_thread();
-        let (server, metrics) = server();
-        server.clone().oneshot(request("GET", "/live")).await.unwrap();
+        let (server, registry) = server();
+        server
+            .clone()
+            .oneshot(request("GET", "/live"))
+            .await
+            .unwrap();
         server.oneshot(request("GET", "/items/1")).await.unwrap();
-        assert_value(&metrics, "http_requests_total", &[("method", "GET"), ("route", "/live"), ("status", "200")], 1.0);
+        assert_value(
+            &registry,
+            "http_requests_total",
+            &[("method", "GET"), ("route", "/live"), ("status", "200")],
+            1.0,
+        );
         let names: Vec<_> = recorded.spans().into_iter().map(|span| span.name).collect();
         assert_eq!(names, ["GET /items/{id}"]);
     }
 
     #[tokio::test]
     async fn requests_are_counted_by_the_pattern_of_their_route() {
-        let (server, metrics) = server();
+        let (server, registry) = server();
         for path in ["/items/1", "/items/2", "/broken"] {
             server.clone().oneshot(request("GET", path)).await.unwrap();
         }
         let items = ("route", "/items/{id}");
-        assert_value(&metrics, "http_requests_total", &[("method", "GET"), items, ("status", "200")], 2.0);
-        assert_value(&metrics, "http_request_duration_seconds", &[("method", "GET"), items], 2.0);
+        assert_value(
+            &registry,
+            "http_requests_total",
+            &[("method", "GET"), items, ("status", "200")],
+            2.0,
+        );
+        assert_value(
+            &registry,
+            "http_request_duration_seconds",
+            &[("method", "GET"), items],
+            2.0,
+        );
         let broken = ("route", "/broken");
-        assert_value(&metrics, "http_requests_total", &[("method", "GET"), broken, ("status", "503")], 1.0);
+        assert_value(
+            &registry,
+            "http_requests_total",
+            &[("method", "GET"), broken, ("status", "503")],
+            1.0,
+        );
     }
 
     #[tokio::test]
     async fn paths_and_methods_that_a_client_invents_do_not_grow_the_labels() {
-        let (server, metrics) = server();
+        let (server, registry) = server();
         for n in 0..20 {
-            server.clone().oneshot(request("GET", &format!("/invented/{n}"))).await.unwrap();
-            server.clone().oneshot(request(&format!("METHOD{n}"), "/items/1")).await.unwrap();
+            server
+                .clone()
+                .oneshot(request("GET", &format!("/invented/{n}")))
+                .await
+                .unwrap();
+            server
+                .clone()
+                .oneshot(request(&format!("METHOD{n}"), "/items/1"))
+                .await
+                .unwrap();
         }
         let unmatched = [("method", "GET"), ("route", UNMATCHED), ("status", "404")];
-        assert_value(&metrics, "http_requests_total", &unmatched, 20.0);
-        let other = [("method", "OTHER"), ("route", "/items/{id}"), ("status", "405")];
-        assert_value(&metrics, "http_requests_total", &other, 20.0);
-        assert_eq!(metrics.render().lines().filter(|line| line.starts_with("http_requests_total{")).count(), 2);
+        assert_value(&registry, "http_requests_total", &unmatched, 20.0);
+        let other = [
+            ("method", "OTHER"),
+            ("route", "/items/{id}"),
+            ("status", "405"),
+        ];
+        assert_value(&registry, "http_requests_total", &other, 20.0);
+        assert_eq!(
+            registry
+                .render()
+                .lines()
+                .filter(|line| line.starts_with("http_requests_total{"))
+                .count(),
+            2
+        );
     }
 
     #[tokio::test]
@@ -215,11 +281,16 @@ mod tests {
         let (server, _) = server();
         let (recorded, _guard) = record_thread();
         let mut called = request("GET", "/items/1");
-        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+            .parse()
+            .unwrap();
         called.headers_mut().insert("traceparent", parent);
         server.oneshot(called).await.unwrap();
         let span = recorded.span("GET /items/{id}");
-        assert_eq!(span.span_context.trace_id(), TraceId::from(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736));
+        assert_eq!(
+            span.span_context.trace_id(),
+            TraceId::from(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736)
+        );
         assert_eq!(span.parent_span_id, SpanId::from(0x00f0_67aa_0ba9_02b7));
         assert_eq!(span.span_kind, SpanKind::Server);
         for (name, value) in [
@@ -237,11 +308,18 @@ mod tests {
     async fn neither_a_query_nor_an_invented_or_endless_path_is_in_a_span() {
         let (server, _) = server();
         let (recorded, _guard) = record_thread();
-        for path in ["/items/1?token=hunter2".to_owned(), "/hunter2".to_owned(), format!("/items/{}", "x".repeat(300))]
-        {
+        for path in [
+            "/items/1?token=hunter2".to_owned(),
+            "/hunter2".to_owned(),
+            format!("/items/{}", "x".repeat(300)),
+        ] {
             server.clone().oneshot(request("GET", &path)).await.unwrap();
         }
-        let paths: Vec<_> = recorded.spans().iter().map(|span| attribute(span, "url.path")).collect();
+        let paths: Vec<_> = recorded
+            .spans()
+            .iter()
+            .map(|span| attribute(span, "url.path"))
+            .collect();
         assert_eq!(paths, [Some("/items/1".to_owned()), None, None]);
         assert!(!format!("{:?}", recorded.spans()).contains("hunter2"));
     }
@@ -259,11 +337,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_whose_client_went_away_leaves_the_gauge() {
-        let (server, metrics) = server();
+        let (server, registry) = server();
         let mut answer = Box::pin(server.oneshot(request("GET", "/slow")));
         assert!(poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await);
-        assert_value(&metrics, "http_requests_in_flight", &[], 1.0);
+        assert_value(&registry, "http_requests_in_flight", &[], 1.0);
         drop(answer);
-        assert_value(&metrics, "http_requests_in_flight", &[], 0.0);
+        assert_value(&registry, "http_requests_in_flight", &[], 0.0);
     }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 pub const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What is read of an answer, in bytes: a reason fits.
-const MOST_BYTES: u64 = 4096;
+const MAX_BYTES: u64 = 4096;
 
 /// GETs `path` of the program that listens on `address`, on this machine where that names no interface.
 ///
@@ -25,7 +25,9 @@ pub fn probe(address: SocketAddr, path: &str, timeout: Duration) -> anyhow::Resu
     let (tell, told) = mpsc::channel();
     // Timeouts of a socket bound each read; a program that dribbles is bounded by leaving the thread behind.
     thread::spawn(move || tell.send(ask(address, &path, timeout)));
-    let answer = told.recv_timeout(timeout).with_context(|| format!("{url} does not answer within {timeout:?}"))?;
+    let answer = told
+        .recv_timeout(timeout)
+        .with_context(|| format!("{url} does not answer within {timeout:?}"))?;
     let answer = answer.with_context(|| format!("{url} cannot be asked"))?;
     if answer.status != "200" {
         bail!("{url} answers {}: {}", answer.status, answer.body);
@@ -52,18 +54,28 @@ fn ask(address: SocketAddr, path: &str, timeout: Duration) -> io::Result<Answer>
     let mut stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = BufReader::new(stream.take(MOST_BYTES));
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = BufReader::new(stream.take(MAX_BYTES));
     let mut line = String::new();
     answer.read_line(&mut line)?;
     let Some((_, status)) = line.split_once(' ').filter(|_| line.starts_with("HTTP/1.")) else {
         return Err(io::Error::other("this is no HTTP server"));
     };
-    let status = status.split_whitespace().next().unwrap_or_default().to_owned();
+    let status = status
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     let mut rest = Vec::new();
     answer.read_to_end(&mut rest)?;
     let rest = String::from_utf8_lossy(&rest);
-    let body = rest.split_once("\r\n\r\n").map_or("", |(_, body)| body.trim()).to_owned();
+    let body = rest
+        .split_once("\r\n\r\n")
+        .map_or("", |(_, body)| body.trim())
+        .to_owned();
     Ok(Answer { status, body })
 }
 
@@ -103,16 +115,23 @@ mod tests {
         let (head, stream) = told.recv().unwrap();
         drop(stream);
         asked.join().unwrap().unwrap();
-        assert_eq!(head, format!("GET /health/live HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"));
+        assert_eq!(
+            head,
+            format!("GET /health/live HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+        );
     }
 
     #[test]
     fn any_other_answer_is_told_with_its_reason() {
-        let (address, told) = server("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\r\nthe disk is full\n");
+        let (address, told) =
+            server("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\r\nthe disk is full\n");
         let asked = thread::spawn(move || probe(address, "/health/ready", TIMEOUT));
         drop(told.recv().unwrap());
         let message = message(asked.join().unwrap());
-        assert_eq!(message, format!("http://{address}/health/ready answers 503: the disk is full"));
+        assert_eq!(
+            message,
+            format!("http://{address}/health/ready answers 503: the disk is full")
+        );
     }
 
     #[test]
@@ -127,7 +146,10 @@ mod tests {
     fn one_that_takes_the_request_and_says_nothing_is_given_up_in_time() {
         let (address, _told) = server("");
         let message = message(probe(address, "/", Duration::from_millis(50)));
-        assert!(message.contains("does not answer within 50ms") || message.contains("cannot be asked"), "{message}");
+        assert!(
+            message.contains("does not answer within 50ms") || message.contains("cannot be asked"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -136,7 +158,10 @@ mod tests {
         let address = closed.local_addr().unwrap();
         drop(closed);
         let message = message(probe(address, "/", TIMEOUT));
-        assert!(message.starts_with(&format!("http://{address}/ cannot be asked")), "{message}");
+        assert!(
+            message.starts_with(&format!("http://{address}/ cannot be asked")),
+            "{message}"
+        );
     }
 
     #[test]

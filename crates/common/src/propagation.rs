@@ -37,7 +37,11 @@ pub fn extract<H: Headers>(headers: Option<&H>) -> Context {
 /// The caller's span as a remote parent; an empty context where there is none or it is malformed.
 pub(crate) fn extract_http(headers: &HeaderMap) -> Context {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    Carrier { traceparent: text(TRACEPARENT), tracestate: text(TRACESTATE) }.context()
+    Carrier {
+        traceparent: text(TRACEPARENT),
+        tracestate: text(TRACESTATE),
+    }
+    .context()
 }
 
 /// The two headers once found, so that the propagator does not search for each of them.
@@ -77,7 +81,12 @@ impl Injector for KafkaHeaders {
     fn set(&mut self, key: &str, value: String) {
         // A span without vendor state is the rule, and an empty header would cost every record its bytes.
         if !value.is_empty() {
-            self.0 = self.0.take().map(|headers| headers.insert(Header { key, value: Some(&value) }));
+            self.0 = self.0.take().map(|headers| {
+                headers.insert(Header {
+                    key,
+                    value: Some(&value),
+                })
+            });
         }
     }
 }
@@ -85,14 +94,21 @@ impl Injector for KafkaHeaders {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
-    use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+    use opentelemetry::trace::{
+        SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+    };
 
     use super::*;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn kafka(headers: &[(&str, &[u8])]) -> OwnedHeaders {
-        let insert = |all: OwnedHeaders, &(key, value): &(&str, &[u8])| all.insert(Header { key, value: Some(value) });
+        let insert = |all: OwnedHeaders, &(key, value): &(&str, &[u8])| {
+            all.insert(Header {
+                key,
+                value: Some(value),
+            })
+        };
         headers.iter().fold(OwnedHeaders::new(), insert)
     }
 
@@ -105,8 +121,14 @@ mod tests {
         let state = TraceState::from_key_value([("vendor", "value")]).unwrap();
         let flags = TraceFlags::SAMPLED;
         let sent = SpanContext::new(TraceId::from(7), SpanId::from(9), flags, true, state);
-        let headers = inject(&Context::new().with_remote_span_context(sent.clone()), kafka(&[("other", b"kept")]));
-        assert_eq!(headers.iter().map(|header| header.key).collect::<Vec<_>>(), ["other", TRACEPARENT, TRACESTATE]);
+        let headers = inject(
+            &Context::new().with_remote_span_context(sent.clone()),
+            kafka(&[("other", b"kept")]),
+        );
+        assert_eq!(
+            headers.iter().map(|header| header.key).collect::<Vec<_>>(),
+            ["other", TRACEPARENT, TRACESTATE]
+        );
         assert_eq!(extract(Some(&headers)).span().span_context(), &sent);
     }
 
@@ -141,7 +163,11 @@ mod tests {
             b"00-4bf92f3577b34da6a3ce929d0e0e47\xff6-00f067aa0ba902b7-01",
         ];
         for value in malformed {
-            assert!(!extracted(&[(TRACEPARENT, value)]).is_valid(), "{}", value.escape_ascii());
+            assert!(
+                !extracted(&[(TRACEPARENT, value)]).is_valid(),
+                "{}",
+                value.escape_ascii()
+            );
         }
     }
 
@@ -169,6 +195,8 @@ mod tests {
         assert!(!extract_http(&headers).has_active_span());
         headers.insert(TRACEPARENT, HeaderValue::from_static(PARENT));
         let context = extract_http(&headers);
-        assert!(context.span().span_context().is_sampled() && context.span().span_context().is_remote());
+        assert!(
+            context.span().span_context().is_sampled() && context.span().span_context().is_remote()
+        );
     }
 }

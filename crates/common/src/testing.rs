@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 use crate::logging::JsonLayer;
-use crate::metrics::Metrics;
+use crate::metrics::MetricsRegistry;
 use crate::trace;
 
 /// Everything that was traced and logged through its subscriber. A clone sees the same.
@@ -44,7 +44,8 @@ pub fn record_process() -> Recorded {
     let install = || {
         let (recorded, dispatch) = recorder();
         opentelemetry::global::set_tracer_provider(recorded.provider.clone());
-        tracing::dispatcher::set_global_default(dispatch).expect("no other subscriber is installed for this process");
+        tracing::dispatcher::set_global_default(dispatch)
+            .expect("no other subscriber is installed for this process");
         recorded
     };
     PROCESS.get_or_init(install).clone()
@@ -57,16 +58,31 @@ fn recorder() -> (Recorded, Dispatch) {
     KNOWN.get_or_init(|| [Registry::default().into(), Registry::default().into()]);
     let spans = InMemorySpanExporter::default();
     let log = LogBuffer::default();
-    let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
-    let json = JsonLayer::new("test", log.clone()).with_filter(tracing::level_filters::LevelFilter::DEBUG);
-    let dispatch = Registry::default().with(trace::layer(&provider)).with(json).into();
-    (Recorded { spans, log, provider }, dispatch)
+    let provider = SdkTracerProvider::builder()
+        .with_simple_exporter(spans.clone())
+        .build();
+    let json =
+        JsonLayer::new("test", log.clone()).with_filter(tracing::level_filters::LevelFilter::DEBUG);
+    let dispatch = Registry::default()
+        .with(trace::layer(&provider))
+        .with(json)
+        .into();
+    (
+        Recorded {
+            spans,
+            log,
+            provider,
+        },
+        dispatch,
+    )
 }
 
 impl Recorded {
     /// The spans that ended so far, in the order of their ends.
     pub fn spans(&self) -> Vec<SpanData> {
-        self.spans.get_finished_spans().expect("the exporter's lock is not poisoned")
+        self.spans
+            .get_finished_spans()
+            .expect("the exporter's lock is not poisoned")
     }
 
     /// The one finished span of this name.
@@ -92,7 +108,12 @@ impl Recorded {
 
     /// The log records so far, as they would stand on stdout.
     pub fn logs(&self) -> Vec<Value> {
-        let bytes = self.log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let bytes = self
+            .log
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         serde_json::Deserializer::from_slice(&bytes)
             .into_iter()
             .map(|record| record.expect("each record is JSON"))
@@ -102,15 +123,23 @@ impl Recorded {
 
 /// An attribute of a span as text; none where the span does not have it.
 pub fn attribute(span: &SpanData, name: &str) -> Option<String> {
-    span.attributes.iter().find(|attribute| attribute.key.as_str() == name).map(|attribute| attribute.value.to_string())
+    span.attributes
+        .iter()
+        .find(|attribute| attribute.key.as_str() == name)
+        .map(|attribute| attribute.value.to_string())
 }
 
 /// The value of a metric: a counter or a gauge as it is; of a histogram the number of observations. The order of the
 /// labels is free. 0 where nothing was counted under that name and those labels yet.
-pub fn value(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> f64 {
-    let families = metrics.registry().gather();
-    let Some(family) = families.iter().find(|family| family.name() == name) else { return 0.0 };
-    let metric = family.get_metric().iter().find(|metric| has_labels(metric, labels));
+pub fn value(registry: &MetricsRegistry, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let families = registry.registry().gather();
+    let Some(family) = families.iter().find(|family| family.name() == name) else {
+        return 0.0;
+    };
+    let metric = family
+        .get_metric()
+        .iter()
+        .find(|metric| has_labels(metric, labels));
     metric.map_or(0.0, |metric| metric_value(metric, family.get_field_type()))
 }
 
@@ -120,14 +149,26 @@ pub fn value(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> f64 {
 /// If the value is not `expected`.
 #[track_caller]
 #[expect(clippy::float_cmp, reason = "counts and what a test sets are exact")]
-pub fn assert_value(metrics: &Metrics, name: &str, labels: &[(&str, &str)], expected: f64) {
-    let found = value(metrics, name, labels);
-    assert!(found == expected, "{name}{labels:?} is {found}, not {expected}, in\n{}", metrics.render());
+pub fn assert_value(
+    registry: &MetricsRegistry,
+    name: &str,
+    labels: &[(&str, &str)],
+    expected: f64,
+) {
+    let found = value(registry, name, labels);
+    assert!(
+        found == expected,
+        "{name}{labels:?} is {found}, not {expected}, in\n{}",
+        registry.render()
+    );
 }
 
 fn has_labels(metric: &Metric, labels: &[(&str, &str)]) -> bool {
     let own = metric.get_label();
-    own.len() == labels.len() && own.iter().all(|pair| labels.contains(&(pair.name(), pair.value())))
+    own.len() == labels.len()
+        && own
+            .iter()
+            .all(|pair| labels.contains(&(pair.name(), pair.value())))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no test observes 2^53 times")]
@@ -136,7 +177,9 @@ fn metric_value(metric: &Metric, kind: MetricType) -> f64 {
         MetricType::COUNTER => metric.get_counter().get_value(),
         MetricType::GAUGE => metric.get_gauge().get_value(),
         MetricType::HISTOGRAM => metric.get_histogram().get_sample_count() as f64,
-        MetricType::SUMMARY | MetricType::UNTYPED => panic!("no metric of kind {kind:?} is made here"),
+        MetricType::SUMMARY | MetricType::UNTYPED => {
+            panic!("no metric of kind {kind:?} is made here")
+        }
     }
 }
 
@@ -146,7 +189,10 @@ struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -51,11 +51,20 @@ fn exporter(endpoint: &str) -> anyhow::Result<ReportingExporter> {
              give the base address of a collector, such as \"http://localhost:4318\""
         )
     };
-    anyhow::ensure!(endpoint.starts_with("http://") || endpoint.starts_with("https://"), hint());
+    anyhow::ensure!(
+        endpoint.starts_with("http://") || endpoint.starts_with("https://"),
+        hint()
+    );
     let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-    let inner =
-        opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(url).build().with_context(hint)?;
-    Ok(ReportingExporter { inner, failing: AtomicBool::new(false) })
+    let inner = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_endpoint(url)
+        .build()
+        .with_context(hint)?;
+    Ok(ReportingExporter {
+        inner,
+        failing: AtomicBool::new(false),
+    })
 }
 
 /// Says once that the collector does not take spans, and once that it does again. The SDK would say it for every
@@ -90,12 +99,17 @@ impl SpanExporter for ReportingExporter {
 fn resource(name: &'static str, version: &'static str) -> Resource {
     // The detector comes a second time because the default order lets OTEL_RESOURCE_ATTRIBUTES win over
     // OTEL_SERVICE_NAME, against the specification.
-    let detected = Resource::builder().with_detector(Box::new(SdkProvidedResourceDetector)).build();
-    let said = detected
-        .iter()
-        .filter(|(key, value)| key.as_str() != "service.name" || !value.as_str().starts_with("unknown_service"));
+    let detected = Resource::builder()
+        .with_detector(Box::new(SdkProvidedResourceDetector))
+        .build();
+    let said = detected.iter().filter(|(key, value)| {
+        key.as_str() != "service.name" || !value.as_str().starts_with("unknown_service")
+    });
     Resource::builder_empty()
-        .with_attributes([KeyValue::new("service.name", name), KeyValue::new("service.version", version)])
+        .with_attributes([
+            KeyValue::new("service.name", name),
+            KeyValue::new("service.version", version),
+        ])
         .with_attributes(said.map(|(key, value)| KeyValue::new(Key::clone(key), value.clone())))
         .build()
 }

@@ -30,14 +30,31 @@ async fn a_program_logs_json_and_exports_its_spans_as_its_environment_says() -> 
         ],
     )
     .await?;
-    let [from_tracing, from_log] = &sampled.records[..] else { panic!("not two records: {:?}", sampled.records) };
-    assert_eq!((&from_tracing["service"], &from_tracing["message"]), (&"program".into(), &"inside".into()));
-    assert_eq!((&from_log["target"], &from_log["message"]), (&"librdkafka".into(), &"broker down".into()));
-    assert!(from_log.as_object().into_iter().flatten().all(|(name, _)| !name.starts_with("log.")), "{from_log}");
+    let [from_tracing, from_log] = &sampled.records[..] else {
+        panic!("not two records: {:?}", sampled.records)
+    };
+    assert_eq!(
+        (&from_tracing["service"], &from_tracing["message"]),
+        (&"program".into(), &"inside".into())
+    );
+    assert_eq!(
+        (&from_log["target"], &from_log["message"]),
+        (&"librdkafka".into(), &"broker down".into())
+    );
+    assert!(
+        from_log
+            .as_object()
+            .into_iter()
+            .flatten()
+            .all(|(name, _)| !name.starts_with("log.")),
+        "{from_log}"
+    );
     let trace_id = from_tracing["trace_id"].as_str().context("no trace id")?;
     assert_eq!(from_log["trace_id"], trace_id);
 
-    let [export] = &sampled.exports[..] else { panic!("not one export") };
+    let [export] = &sampled.exports[..] else {
+        panic!("not one export")
+    };
     let holds = |bytes: &[u8]| export.windows(bytes.len()).any(|window| window == bytes);
     assert!(holds(&u128::from_str_radix(trace_id, 16)?.to_be_bytes()));
     assert!(holds(b"name-from-environment") && !holds(b"lesser-name"));
@@ -54,19 +71,37 @@ async fn a_program_logs_json_and_exports_its_spans_as_its_environment_says() -> 
         // As a compose file gives a variable that is not set.
         ("", "", 1),
     ] {
-        let told = run(200, &[("OTEL_TRACES_SAMPLER", sampler), ("OTEL_TRACES_SAMPLER_ARG", argument)]).await?;
+        let told = run(
+            200,
+            &[
+                ("OTEL_TRACES_SAMPLER", sampler),
+                ("OTEL_TRACES_SAMPLER_ARG", argument),
+            ],
+        )
+        .await?;
         assert_eq!(told.exports.len(), exports, "{sampler} {argument}");
         let length = |name: &str| told.records[0][name].as_str().map(str::len);
-        assert_eq!((length("trace_id"), length("span_id")), (Some(32), Some(16)), "{sampler} {argument}");
+        assert_eq!(
+            (length("trace_id"), length("span_id")),
+            (Some(32), Some(16)),
+            "{sampler} {argument}"
+        );
     }
 
     let refused = run(400, &[]).await?;
-    let said = refused.records.iter().filter(|record| record["target"] == "common::trace").count();
+    let said = refused
+        .records
+        .iter()
+        .filter(|record| record["target"] == "common::trace")
+        .count();
     assert_eq!((refused.exports.len(), said), (1, 1));
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the only way to tell a program that is this same file what it is")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only way to tell a program that is this same file what it is"
+)]
 fn collector() -> Option<String> {
     std::env::var(COLLECTOR).ok()
 }
@@ -81,14 +116,14 @@ fn program(endpoint: &str) -> anyhow::Result<()> {
         log_webhook: None,
         otlp_endpoint: Some(endpoint.to_owned()),
     };
-    let telemetry = init(settings())?;
+    let metrics = init(settings())?;
     assert!(init(settings()).is_err());
     tracing::info_span!("work").in_scope(|| {
         tracing::info!("filtered");
         tracing::warn!("inside");
         log::warn!(target: "librdkafka", "broker down");
     });
-    telemetry.shutdown();
+    metrics.shutdown();
     Ok(())
 }
 
@@ -100,9 +135,13 @@ struct Outcome {
 /// Runs the program beside a collector that answers `status`.
 async fn run(status: u16, environment: &[(&str, &str)]) -> anyhow::Result<Outcome> {
     let server = MockServer::start().await;
-    let traces =
-        Mock::given(method("POST")).and(path("/v1/traces")).and(header("content-type", "application/x-protobuf"));
-    traces.respond_with(ResponseTemplate::new(status)).mount(&server).await;
+    let traces = Mock::given(method("POST"))
+        .and(path("/v1/traces"))
+        .and(header("content-type", "application/x-protobuf"));
+    traces
+        .respond_with(ResponseTemplate::new(status))
+        .mount(&server)
+        .await;
     let output = Command::new(std::env::current_exe()?)
         .args([
             "--exact",
@@ -114,10 +153,17 @@ async fn run(status: u16, environment: &[(&str, &str)]) -> anyhow::Result<Outcom
         .envs(environment.iter().copied())
         .output()?;
     let stdout = String::from_utf8(output.stdout)?;
-    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{stdout}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let lines = stdout.lines().filter(|line| line.starts_with('{'));
     let records = lines.map(serde_json::from_str).collect::<Result<_, _>>()?;
-    let requests = server.received_requests().await.context("the server does not record")?;
+    let requests = server
+        .received_requests()
+        .await
+        .context("the server does not record")?;
     let exports = requests.into_iter().map(|request| request.body).collect();
     Ok(Outcome { records, exports })
 }

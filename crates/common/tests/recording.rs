@@ -8,7 +8,9 @@ use common::testing::record_process;
 fn spans_and_records_of_every_thread_are_seen() {
     let recorded = record_process();
     let work = || tracing::info_span!("elsewhere").in_scope(|| tracing::warn!("seen"));
-    thread::spawn(work).join().expect("the thread does not panic");
+    thread::spawn(work)
+        .join()
+        .expect("the thread does not panic");
     let span = recorded.span("elsewhere").span_context;
     let logs = record_process().logs();
     assert_eq!(logs.len(), 1);

@@ -38,7 +38,11 @@ pub struct Cli {
     pub webhook_url: Option<String>,
 
     /// Which log records are written, to standard error; alerts are shown anyway
-    #[arg(long, env = "RUST_LOG", default_value = "warn,monitoring_service::alerting=off")]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "warn,monitoring_service::alerting=off"
+    )]
     pub rust_log: String,
 }
 

@@ -46,10 +46,16 @@ impl Console {
     /// Shows a bar for this many minutes if it is on a terminal.
     pub(crate) fn new(address: SocketAddr, minutes: u64) -> Self {
         let bar = io::stdout().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("  {prefix} [{bar:30}] {human_pos}/{human_len} minutes  {msg}");
+            let style = ProgressStyle::with_template(
+                "  {prefix} [{bar:30}] {human_pos}/{human_len} minutes  {msg}",
+            );
             ProgressBar::new(minutes).with_style(style.expect("the template is valid"))
         });
-        Self { address, minutes, bar }
+        Self {
+            address,
+            minutes,
+            bar,
+        }
     }
 
     /// Writes a line above the bar. A reader that went away is no fault of the demo: it goes on serving.
@@ -63,14 +69,21 @@ impl Console {
 
     /// What is going to happen, and where to look.
     pub(crate) fn header(&self, cli: &Cli, scope: &Scope, held: &Totals) {
-        let (first, last, minutes) = (minute(scope.first()), minute(scope.last()), HumanCount(self.minutes));
+        let (first, last, minutes) = (
+            minute(scope.first()),
+            minute(scope.last()),
+            HumanCount(self.minutes),
+        );
         self.line(&format!(
             "{BOLD}Transaction Monitoring System{BOLD:#}: {minutes} minutes of {}\n{first} to {last} UTC, {}\n",
             cli.file.display(),
             pace(cli.speed, scope.length())
         ));
         for (path, about) in ROUTES {
-            self.line(&format!("  http://{}{path:<24}{DIM}{about}{DIM:#}", self.address));
+            self.line(&format!(
+                "  http://{}{path:<24}{DIM}{about}{DIM:#}",
+                self.address
+            ));
         }
         if let Some(database) = cli.database.as_ref().filter(|_| held.minutes > 0) {
             self.line(&format!(
@@ -87,10 +100,22 @@ impl Console {
         if alert.severity != Severity::Critical {
             return;
         }
-        let when = alert.anomaly.as_ref().map_or_else(|| "now".to_owned(), |anomaly| minute(anomaly.minute));
-        let reason = alert.message.strip_prefix("CRITICAL: ").unwrap_or(&alert.message);
-        let submitted = if alert.origin == Origin::Evaluate { " (submitted to /alerts/evaluate)" } else { "" };
-        self.line(&format!("  {RED}CRITICAL{RED:#} {when:<16}  {reason}{submitted}"));
+        let when = alert
+            .anomaly
+            .as_ref()
+            .map_or_else(|| "now".to_owned(), |anomaly| minute(anomaly.minute));
+        let reason = alert
+            .message
+            .strip_prefix("CRITICAL: ")
+            .unwrap_or(&alert.message);
+        let submitted = if alert.origin == Origin::Evaluate {
+            " (submitted to /alerts/evaluate)"
+        } else {
+            ""
+        };
+        self.line(&format!(
+            "  {RED}CRITICAL{RED:#} {when:<16}  {reason}{submitted}"
+        ));
     }
 
     /// A labelled incident that an alert has found.
@@ -99,9 +124,15 @@ impl Console {
             0 => "in its first minute".to_owned(),
             minutes => format!("{minutes} min after its start"),
         };
-        let by = if severity == Severity::Critical { "" } else { ", by a WARNING" };
+        let by = if severity == Severity::Critical {
+            ""
+        } else {
+            ", by a WARNING"
+        };
         let (start, kind) = (minute(incident.start), incident.kind());
-        self.line(&format!("  {GREEN}CAUGHT  {GREEN:#} {start}  the {kind} that starts here, {delay}{by}"));
+        self.line(&format!(
+            "  {GREEN}CAUGHT  {GREEN:#} {start}  the {kind} that starts here, {delay}{by}"
+        ));
     }
 
     /// How far the replay is.
@@ -114,13 +145,20 @@ impl Console {
             bar.set_message(found);
         } else {
             let (sent, all) = (HumanCount(sent), HumanCount(self.minutes));
-            self.line(&format!("  ...      {}  {sent} of {all} minutes, {found}", minute(newest)));
+            self.line(&format!(
+                "  ...      {}  {sent} of {all} minutes, {found}",
+                minute(newest)
+            ));
         }
     }
 
     /// How often [`Console::progress`] is worth a call.
     pub(crate) const fn progress_interval(&self) -> Duration {
-        if self.bar.is_some() { Duration::from_millis(100) } else { Duration::from_secs(5) }
+        if self.bar.is_some() {
+            Duration::from_millis(100)
+        } else {
+            Duration::from_secs(5)
+        }
     }
 
     /// Takes the bar away.
@@ -132,17 +170,32 @@ impl Console {
 
     /// What is stored, beside what the file says.
     pub(crate) fn totals(&self, outcome: &Outcome, expected: &Totals) {
-        self.line(&format!("\n{BOLD}The end of the file{BOLD:#}{:>22}{:>15}", "stored", "in the file"));
+        self.line(&format!(
+            "\n{BOLD}The end of the file{BOLD:#}{:>22}{:>15}",
+            "stored", "in the file"
+        ));
         let line = |what: &str, stored: u64, expected: u64| {
-            let differs = if stored == expected { String::new() } else { format!("  {RED}DIFFERS{RED:#}") };
-            let (stored, expected) = (HumanCount(stored).to_string(), HumanCount(expected).to_string());
+            let differs = if stored == expected {
+                String::new()
+            } else {
+                format!("  {RED}DIFFERS{RED:#}")
+            };
+            let (stored, expected) = (
+                HumanCount(stored).to_string(),
+                HumanCount(expected).to_string(),
+            );
             self.line(&format!("  {what:<24}{stored:>15}{expected:>15}{differs}"));
         };
         let stored = &outcome.totals;
         line("rows", stored.rows, expected.rows);
         line("minutes", stored.minutes, expected.minutes);
-        let total = |totals: &Totals, status: &str| totals.statuses.get(status).copied().unwrap_or(0);
-        let mut statuses: Vec<_> = stored.statuses.keys().chain(expected.statuses.keys()).collect();
+        let total =
+            |totals: &Totals, status: &str| totals.statuses.get(status).copied().unwrap_or(0);
+        let mut statuses: Vec<_> = stored
+            .statuses
+            .keys()
+            .chain(expected.statuses.keys())
+            .collect();
         statuses.sort_unstable();
         statuses.dedup();
         for status in statuses {
@@ -158,9 +211,19 @@ impl Console {
     /// How good the alerts were.
     pub(crate) fn scorecard(&self, scorecard: &Scorecard, incidents: &[Incident], cli: &Cli) {
         let labels = cli.incidents.display();
-        self.line(&format!("\n{BOLD}Scorecard{BOLD:#}: the stored alerts against {labels}\n{scorecard}"));
-        for (incident, _) in incidents.iter().zip(&scorecard.delays).filter(|(_, delay)| delay.is_none()) {
-            self.line(&format!("  {RED}MISSED  {RED:#} {}  {}", minute(incident.start), incident.kind()));
+        self.line(&format!(
+            "\n{BOLD}Scorecard{BOLD:#}: the stored alerts against {labels}\n{scorecard}"
+        ));
+        for (incident, _) in incidents
+            .iter()
+            .zip(&scorecard.delays)
+            .filter(|(_, delay)| delay.is_none())
+        {
+            self.line(&format!(
+                "  {RED}MISSED  {RED:#} {}  {}",
+                minute(incident.start),
+                incident.kind()
+            ));
         }
     }
 
@@ -174,7 +237,10 @@ impl Console {
 
     /// The replay is through and the service is not.
     pub(crate) fn serving_on(&self) {
-        self.line(&format!("\nStill serving on http://{}; Ctrl-C ends it.", self.address));
+        self.line(&format!(
+            "\nStill serving on http://{}; Ctrl-C ends it.",
+            self.address
+        ));
     }
 }
 
@@ -183,7 +249,10 @@ fn pace(speed: Speed, minutes: i64) -> String {
     match (speed, u32::try_from(minutes)) {
         (Speed::Times(times), Ok(minutes)) => {
             let takes = Duration::from_secs_f64((f64::from(minutes) * 60.0 / times).round());
-            format!("at {speed} times real time: {}", humantime::format_duration(takes))
+            format!(
+                "at {speed} times real time: {}",
+                humantime::format_duration(takes)
+            )
         }
         _ => "as fast as it goes".to_owned(),
     }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, ensure};
-use common::metrics::Metrics;
+use common::metrics::MetricsRegistry;
 use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{
     app::App,
@@ -66,39 +66,70 @@ pub fn execute(cli: &Cli) -> ExitCode {
 }
 
 fn start(cli: &Cli) -> anyhow::Result<()> {
-    let telemetry = common::init(cli.observability())?;
+    let metrics = common::init(cli.observability())?;
     let outcome = lifecycle::run(async {
         let stop = lifecycle::signals()?;
         let outcome = run(cli, lifecycle::listen(cli.http_addr).await?, stop).await?;
-        ensure!(outcome.is_some() || !cli.once, "stopped before the end of the file");
-        ensure!(outcome.is_none_or(|outcome| outcome.as_in_file), "what is stored differs from the file (see above)");
+        ensure!(
+            outcome.is_some() || !cli.once,
+            "stopped before the end of the file"
+        );
+        ensure!(
+            outcome.is_none_or(|outcome| outcome.as_in_file),
+            "what is stored differs from the file (see above)"
+        );
         Ok(())
     });
-    telemetry.shutdown();
+    metrics.shutdown();
     outcome
 }
 
 /// Runs the demo until it is through (`--once`) or stopped; none if it was stopped before the end of the file.
-pub async fn run(cli: &Cli, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<Option<Outcome>> {
+pub async fn run(
+    cli: &Cli,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<Option<Outcome>> {
     let loaded = loader::load_file(&cli.file, &LoadOptions::default())?;
     let scope = Scope::of(&loaded.batches);
     let incidents = scope.incidents(load_incidents(&cli.incidents)?);
     let broker = EmbeddedKafka::start().await?;
     broker.create_topic(TOPIC, 1)?;
-    let temporary = tempfile::tempdir().context("no temporary folder can be made: use --database")?;
-    let database = cli.database.clone().unwrap_or_else(|| temporary.path().join("demo.db"));
-    let metrics = Metrics::new();
-    let app = App::open(config(cli, database, &broker)?, Clock::system(), metrics.clone())
-        .context("opening the database (--database)")?;
+    let temporary =
+        tempfile::tempdir().context("no temporary folder can be made: use --database")?;
+    let database = cli
+        .database
+        .clone()
+        .unwrap_or_else(|| temporary.path().join("demo.db"));
+    let registry = MetricsRegistry::new();
+    let app = App::open(
+        config(cli, database, &broker)?,
+        Clock::system(),
+        registry.clone(),
+    )
+    .context("opening the database (--database)")?;
     let console = Console::new(listener.local_addr()?, loaded.batches.len() as u64);
-    let watcher = Watcher::new(app.store().clone(), console, scope, incidents, &loaded.batches).await?;
+    let watcher = Watcher::new(
+        app.store().clone(),
+        console,
+        scope,
+        incidents,
+        &loaded.batches,
+    )
+    .await?;
     let account = async {
         // Whatever happens here, the service is not left running alone.
         let guard = stop.clone().drop_guard();
-        let producer = ProcessorMetrics::new(&metrics);
+        let producer = ProcessorMetrics::new(&registry);
         let (remote, handle) = stream_processor::remote();
-        let told = Told { handle, rows: producer.rows_produced.clone() };
-        let (options, clock) = (replay_options(cli, &broker), stream_processor::Clock::System);
+        let told = Told {
+            handle,
+            rows: producer.rows_produced.clone(),
+        };
+        let (options, clock) = (
+            replay_options(cli, &broker),
+            stream_processor::Clock::System,
+        );
         let replay = stream_processor::run(&loaded, &options, &producer, remote, clock, &stop);
         let outcome = watcher.account(cli, replay, &told, &broker, &stop).await;
         if outcome.is_ok() && !cli.once {
@@ -121,13 +152,21 @@ fn config(cli: &Cli, database_path: PathBuf, broker: &EmbeddedKafka) -> anyhow::
         database_path,
         kafka_bootstrap_servers: broker.bootstrap_servers(),
         kafka_topic: TOPIC.to_owned(),
-        alert_webhook_url: webhook.map_err(|reason| anyhow!("the value of --webhook-url is refused: {reason}"))?,
+        alert_webhook_url: webhook
+            .map_err(|reason| anyhow!("the value of --webhook-url is refused: {reason}"))?,
         ..Config::default()
     })
 }
 
 fn replay_options(cli: &Cli, broker: &EmbeddedKafka) -> Options {
-    let kafka =
-        Kafka { brokers: broker.bootstrap_servers(), topic: TOPIC.to_owned(), properties: Properties::default() };
-    Options { kafka, speed: cli.speed, timeline: Timeline::AsInFile }
+    let kafka = Kafka {
+        brokers: broker.bootstrap_servers(),
+        topic: TOPIC.to_owned(),
+        properties: Properties::default(),
+    };
+    Options {
+        kafka,
+        speed: cli.speed,
+        timeline: Timeline::AsInFile,
+    }
 }

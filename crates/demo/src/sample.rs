@@ -16,7 +16,14 @@ const START: DateTime = date(2025, 7, 12).at(13, 45, 0, 0);
 const TIMESTAMP: &str = "%Y-%m-%d %H:%M:%S";
 
 /// In the order of their blocks in the file.
-const STATUSES: [&str; 6] = ["approved", "denied", "reversed", "backend_reversed", "failed", "refunded"];
+const STATUSES: [&str; 6] = [
+    "approved",
+    "denied",
+    "reversed",
+    "backend_reversed",
+    "failed",
+    "refunded",
+];
 /// Indexes into [`STATUSES`].
 const APPROVED: usize = 0;
 const DENIED: usize = 1;
@@ -47,8 +54,12 @@ pub fn generate(seed: u64) -> SampleData {
     let timestamps: Vec<String> = (0..=MINUTES).map(timestamp).collect();
     let counts: Vec<[u32; 6]> = (0..MINUTES)
         .map(|minute| {
-            let incident = incidents.iter().find(|incident| (incident.start..incident.end).contains(&minute));
-            incident.map_or(QUIET, |incident| incident.means).map(|mean| random.poisson(mean))
+            let incident = incidents
+                .iter()
+                .find(|incident| (incident.start..incident.end).contains(&minute));
+            incident
+                .map_or(QUIET, |incident| incident.means)
+                .map(|mean| random.poisson(mean))
         })
         .collect();
     SampleData {
@@ -58,14 +69,17 @@ pub fn generate(seed: u64) -> SampleData {
 }
 
 fn timestamp(minute: u32) -> String {
-    (START + i64::from(minute).minutes()).strftime(TIMESTAMP).to_string()
+    (START + i64::from(minute).minutes())
+        .strftime(TIMESTAMP)
+        .to_string()
 }
 
 fn transactions_csv(timestamps: &[String], counts: &[[u32; 6]]) -> String {
     let mut csv = String::from("timestamp,status,count\n");
     for (index, status) in STATUSES.iter().enumerate() {
         for (timestamp, counts) in timestamps.iter().zip(counts) {
-            writeln!(csv, "{timestamp},{status},{}", counts[index]).expect("a String takes all text");
+            writeln!(csv, "{timestamp},{status},{}", counts[index])
+                .expect("a String takes all text");
         }
     }
     csv
@@ -73,7 +87,10 @@ fn transactions_csv(timestamps: &[String], counts: &[[u32; 6]]) -> String {
 
 fn incidents_csv(timestamps: &[String], incidents: &[Incident]) -> String {
     let mut csv = String::from("start,end,kind\n");
-    for Incident { start, end, kind, .. } in incidents {
+    for Incident {
+        start, end, kind, ..
+    } in incidents
+    {
         let (start, end) = (&timestamps[*start as usize], &timestamps[*end as usize]);
         writeln!(csv, "{start},{end},{kind}").expect("a String takes all text");
     }
@@ -104,7 +121,12 @@ fn incidents(random: &mut SplitMix64) -> Vec<Incident> {
     for (index, (length, cut)) in lengths.into_iter().zip(cuts).enumerate() {
         let (kind, means) = incident_means(index % 3, random);
         let start = earlier + cut;
-        incidents.push(Incident { start, end: start + length, kind, means });
+        incidents.push(Incident {
+            start,
+            end: start + length,
+            kind,
+            means,
+        });
         earlier += length + MIN_GAP;
     }
     incidents
@@ -178,13 +200,17 @@ mod tests {
     use super::*;
 
     fn committed(name: &str) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample_data").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../sample_data")
+            .join(name);
         fs::read_to_string(path).unwrap()
     }
 
     /// (start minute, end minute, kind)
     fn parse_incidents(data: &SampleData) -> Vec<(u32, u32, &str)> {
-        let minute_of: BTreeMap<String, u32> = (0..=MINUTES).map(|minute| (timestamp(minute), minute)).collect();
+        let minute_of: BTreeMap<String, u32> = (0..=MINUTES)
+            .map(|minute| (timestamp(minute), minute))
+            .collect();
         let rows = data.incidents_csv.lines().skip(1);
         rows.map(|row| {
             let fields: Vec<&str> = row.split(',').collect();
@@ -213,21 +239,37 @@ mod tests {
         // Not assert_eq: it would print two megabytes.
         let data = generate(SEED);
         let advice = "differs: run `cargo run -p demo --bin generate-sample-data`";
-        assert!(data.transactions_csv == committed("transactions.csv"), "transactions.csv {advice}");
-        assert!(data.incidents_csv == committed("incidents.csv"), "incidents.csv {advice}");
+        assert!(
+            data.transactions_csv == committed("transactions.csv"),
+            "transactions.csv {advice}"
+        );
+        assert!(
+            data.incidents_csv == committed("incidents.csv"),
+            "incidents.csv {advice}"
+        );
     }
 
     #[test]
     fn another_seed_gives_other_data() {
-        assert_ne!(generate(SEED).incidents_csv, generate(SEED + 1).incidents_csv);
+        assert_ne!(
+            generate(SEED).incidents_csv,
+            generate(SEED + 1).incidents_csv
+        );
     }
 
     #[test]
     fn the_generator_is_the_published_one() {
         // The first outputs for seed 1234567, as Vigna's reference code gives them: their upper halves.
         let mut random = SplitMix64(1_234_567);
-        let expected = [6_457_827_717_110_365_317_u64, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
-        assert_eq!([random.next(), random.next(), random.next()].map(u64::from), expected.map(|output| output >> 32));
+        let expected = [
+            6_457_827_717_110_365_317_u64,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+        ];
+        assert_eq!(
+            [random.next(), random.next(), random.next()].map(u64::from),
+            expected.map(|output| output >> 32)
+        );
     }
 
     #[test]
@@ -252,14 +294,27 @@ mod tests {
         for seed in (0..200).chain([SEED, u64::MAX]) {
             let incidents = incidents(&mut SplitMix64(seed));
             assert_eq!(incidents.len(), 14);
-            assert!((120..=300).contains(&incidents[0].start), "seed {seed}: first at {}", incidents[0].start);
+            assert!(
+                (120..=300).contains(&incidents[0].start),
+                "seed {seed}: first at {}",
+                incidents[0].start
+            );
             for pair in incidents.windows(2) {
-                assert!(pair[0].end + MIN_GAP <= pair[1].start, "seed {seed}: too close");
+                assert!(
+                    pair[0].end + MIN_GAP <= pair[1].start,
+                    "seed {seed}: too close"
+                );
             }
             for incident in &incidents {
-                assert!((20..=60).contains(&(incident.end - incident.start)), "seed {seed}: length");
+                assert!(
+                    (20..=60).contains(&(incident.end - incident.start)),
+                    "seed {seed}: length"
+                );
             }
-            assert!(incidents[13].end + MIN_GAP <= MINUTES, "seed {seed}: past the end");
+            assert!(
+                incidents[13].end + MIN_GAP <= MINUTES,
+                "seed {seed}: past the end"
+            );
         }
     }
 
@@ -267,37 +322,72 @@ mod tests {
     fn quiet_minutes_have_the_stated_means() {
         let data = generate(SEED);
         let incidents = parse_incidents(&data);
-        let quiet = |minute: u32| !incidents.iter().any(|(start, end, _)| (*start..*end).contains(&minute));
+        let quiet = |minute: u32| {
+            !incidents
+                .iter()
+                .any(|(start, end, _)| (*start..*end).contains(&minute))
+        };
         for (status, expected) in STATUSES.into_iter().zip(QUIET) {
-            let counts = (0..).zip(counts(&data, status)).filter(|(minute, _)| quiet(*minute));
-            let (mean, expected) = (mean(counts.map(|(_, count)| count)), f64::from(expected) / 10.0);
+            let counts = (0..)
+                .zip(counts(&data, status))
+                .filter(|(minute, _)| quiet(*minute));
+            let (mean, expected) = (
+                mean(counts.map(|(_, count)| count)),
+                f64::from(expected) / 10.0,
+            );
             // Four standard errors over some 3,700 minutes; where 0 is expected, exactly 0.
-            assert!((mean - expected).abs() <= 4.0 * (expected / 3_700.0).sqrt(), "{status}: {mean}");
+            assert!(
+                (mean - expected).abs() <= 4.0 * (expected / 3_700.0).sqrt(),
+                "{status}: {mean}"
+            );
         }
     }
 
     #[test]
     fn incidents_of_each_kind_show_in_the_counts_they_are_labelled_for() {
         let data = generate(SEED);
-        let by_status: BTreeMap<&str, Vec<u32>> =
-            STATUSES.into_iter().map(|status| (status, counts(&data, status))).collect();
+        let by_status: BTreeMap<&str, Vec<u32>> = STATUSES
+            .into_iter()
+            .map(|status| (status, counts(&data, status)))
+            .collect();
         let mut kinds = BTreeMap::<&str, u32>::new();
         for (start, end, kind) in parse_incidents(&data) {
             *kinds.entry(kind).or_default() += 1;
-            let mean = |status| mean(by_status[status][start as usize..end as usize].iter().copied());
+            let mean = |status| {
+                mean(
+                    by_status[status][start as usize..end as usize]
+                        .iter()
+                        .copied(),
+                )
+            };
             // The stated ranges of the means, and room for the noise of 20 minutes.
             match kind {
                 "decline_surge" => {
-                    assert!((13.0..36.0).contains(&mean("denied")), "{start}: {}", mean("denied"));
-                    assert!((64.0..121.0).contains(&mean("approved")), "{start}: {}", mean("approved"));
+                    assert!(
+                        (13.0..36.0).contains(&mean("denied")),
+                        "{start}: {}",
+                        mean("denied")
+                    );
+                    assert!(
+                        (64.0..121.0).contains(&mean("approved")),
+                        "{start}: {}",
+                        mean("approved")
+                    );
                 }
                 "technical_failure" => {
-                    assert!((0.5..4.0).contains(&mean("failed")), "{start}: {}", mean("failed"));
+                    assert!(
+                        (0.5..4.0).contains(&mean("failed")),
+                        "{start}: {}",
+                        mean("failed")
+                    );
                     assert!((1.0..4.5).contains(&mean("backend_reversed")), "{start}");
                 }
                 "backend_reversal" => {
                     assert!((1.5..5.5).contains(&mean("backend_reversed")), "{start}");
-                    assert!(mean("failed") < f64::EPSILON, "{start}: failed in a backend reversal");
+                    assert!(
+                        mean("failed") < f64::EPSILON,
+                        "{start}: failed in a backend reversal"
+                    );
                 }
                 other => panic!("unknown kind {other}"),
             }

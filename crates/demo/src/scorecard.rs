@@ -57,7 +57,12 @@ pub struct Scorecard {
 
 /// Reads `start,end,kind`.
 pub fn load_incidents(path: &Path) -> anyhow::Result<Vec<Incident>> {
-    let context = || format!("cannot read the incidents from {} (--incidents)", path.display());
+    let context = || {
+        format!(
+            "cannot read the incidents from {} (--incidents)",
+            path.display()
+        )
+    };
     let mut reader = csv::Reader::from_path(path).with_context(context)?;
     let rows = reader.records().map(|record| {
         let record = record?;
@@ -69,8 +74,15 @@ pub fn load_incidents(path: &Path) -> anyhow::Result<Vec<Incident>> {
 
 fn read_incident(record: &csv::StringRecord) -> anyhow::Result<Incident> {
     let (start, end, kind): (&str, &str, String) = record.deserialize(None)?;
-    let incident = Incident { start: start.parse()?, end: end.parse()?, kind };
-    ensure!(incident.start < incident.end, "the end {end} is not after the start {start}");
+    let incident = Incident {
+        start: start.parse()?,
+        end: end.parse()?,
+        kind,
+    };
+    ensure!(
+        incident.start < incident.end,
+        "the end {end} is not after the start {start}"
+    );
     Ok(incident)
 }
 
@@ -81,23 +93,47 @@ pub fn delay(incident: &Incident, minute: Minute) -> Option<i64> {
 }
 
 /// Scores the alerts of `minutes` minutes of data.
-#[expect(clippy::cast_precision_loss, reason = "a count of minutes is exact in a double")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a count of minutes is exact in a double"
+)]
 pub fn score(alerts: &[Scored], incidents: &[Incident], minutes: i64) -> Scorecard {
     let sent = |severities: &[Severity]| -> Vec<Minute> {
-        alerts.iter().filter(|a| a.dispatched && severities.contains(&a.severity)).map(|a| a.minute).collect()
+        alerts
+            .iter()
+            .filter(|a| a.dispatched && severities.contains(&a.severity))
+            .map(|a| a.minute)
+            .collect()
     };
     let delays = |sent: &[Minute]| {
-        incidents.iter().map(|incident| sent.iter().filter_map(|minute| delay(incident, *minute)).min()).collect()
+        incidents
+            .iter()
+            .map(|incident| {
+                sent.iter()
+                    .filter_map(|minute| delay(incident, *minute))
+                    .min()
+            })
+            .collect()
     };
     let is_outside = |minute: &&Minute| {
-        incidents.iter().all(|incident| **minute < incident.start || **minute >= incident.end.plus(ECHO_MINUTES))
+        incidents.iter().all(|incident| {
+            **minute < incident.start || **minute >= incident.end.plus(ECHO_MINUTES)
+        })
     };
     let (critical, warning) = (sent(&[Severity::Critical]), sent(&[Severity::Warning]));
-    let held = |severity| alerts.iter().filter(|a| !a.dispatched && a.severity == severity).count();
+    let held = |severity| {
+        alerts
+            .iter()
+            .filter(|a| !a.dispatched && a.severity == severity)
+            .count()
+    };
     Scorecard {
         delays: delays(&sent(&[Severity::Critical, Severity::Warning])),
         critical_delays: delays(&critical),
-        alerts: [(critical.len(), held(Severity::Critical)), (warning.len(), held(Severity::Warning))],
+        alerts: [
+            (critical.len(), held(Severity::Critical)),
+            (warning.len(), held(Severity::Warning)),
+        ],
         outside: [&critical, &warning].map(|sent| sent.iter().filter(is_outside).count()),
         days: minutes as f64 / 1440.0,
     }
@@ -117,17 +153,38 @@ fn found(delays: &[Option<i64>]) -> String {
 }
 
 impl fmt::Display for Scorecard {
-    #[expect(clippy::cast_precision_loss, reason = "a count of alerts is exact in a double")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a count of alerts is exact in a double"
+    )]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [(critical, critical_held), (warning, warning_held)] = self.alerts;
         let [critical_false, warning_false] = self.outside;
         let per_day = |count: usize| count as f64 / self.days;
         writeln!(f, "  incidents found         {}", found(&self.delays))?;
-        writeln!(f, "    by CRITICAL alone     {}", found(&self.critical_delays))?;
-        writeln!(f, "  CRITICAL alerts         {critical} sent, {critical_held} suppressed by the cooldown")?;
-        writeln!(f, "    outside incidents     {critical_false}, {:.1} a day", per_day(critical_false))?;
-        writeln!(f, "  WARNING alerts          {warning} sent, {warning_held} suppressed by the cooldown")?;
-        writeln!(f, "    outside incidents     {warning_false}, {:.1} a day", per_day(warning_false))?;
+        writeln!(
+            f,
+            "    by CRITICAL alone     {}",
+            found(&self.critical_delays)
+        )?;
+        writeln!(
+            f,
+            "  CRITICAL alerts         {critical} sent, {critical_held} suppressed by the cooldown"
+        )?;
+        writeln!(
+            f,
+            "    outside incidents     {critical_false}, {:.1} a day",
+            per_day(critical_false)
+        )?;
+        writeln!(
+            f,
+            "  WARNING alerts          {warning} sent, {warning_held} suppressed by the cooldown"
+        )?;
+        writeln!(
+            f,
+            "    outside incidents     {warning_false}, {:.1} a day",
+            per_day(warning_false)
+        )?;
         writeln!(
             f,
             "  Found: an alert for one of the first {FOUND_WITHIN_MINUTES} minutes; 0 min is the first. Outside: in no incident, nor within {ECHO_MINUTES} minutes after one."
@@ -150,11 +207,19 @@ mod tests {
     }
 
     fn incident(start: i64, end: i64) -> Incident {
-        Incident { start: minute(start), end: minute(end), kind: "decline_surge".into() }
+        Incident {
+            start: minute(start),
+            end: minute(end),
+            kind: "decline_surge".into(),
+        }
     }
 
     fn alert(at: i64, severity: Severity, dispatched: bool) -> Scored {
-        Scored { minute: minute(at), severity, dispatched }
+        Scored {
+            minute: minute(at),
+            severity,
+            dispatched,
+        }
     }
 
     #[test]
@@ -168,27 +233,43 @@ mod tests {
         ];
         let card = score(&alerts, &incidents, 1440);
         assert_eq!(card.delays, [Some(7), None, None]);
-        assert_eq!(card.critical_delays, [None, None, None], "a WARNING calls nobody");
+        assert_eq!(
+            card.critical_delays,
+            [None, None, None],
+            "a WARNING calls nobody"
+        );
     }
 
     #[test]
     fn an_alert_is_outside_before_an_incident_and_an_hour_after_its_end() {
-        let alerts: Vec<_> = [99, 100, 129, 189, 190].map(|at| alert(at, Severity::Critical, true)).to_vec();
+        let alerts: Vec<_> = [99, 100, 129, 189, 190]
+            .map(|at| alert(at, Severity::Critical, true))
+            .to_vec();
         assert_eq!(score(&alerts, &[incident(100, 130)], 1440).outside, [2, 0]);
     }
 
     #[test]
     fn the_card_counts_what_was_held_back_and_what_a_day_brings() {
-        let alerts = [alert(1, Severity::Warning, true), alert(2, Severity::Warning, false)];
+        let alerts = [
+            alert(1, Severity::Warning, true),
+            alert(2, Severity::Warning, false),
+        ];
         let card = score(&alerts, &[incident(1, 9)], 4320);
         assert_eq!((card.alerts, card.outside), ([(0, 0), (1, 1)], [0, 0]));
         let text = card.to_string();
-        assert!(text.contains("1 of 1, 0 min after their start (median), 0 min at worst"), "{text}");
+        assert!(
+            text.contains("1 of 1, 0 min after their start (median), 0 min at worst"),
+            "{text}"
+        );
         assert!(text.contains("1 sent, 1 suppressed"), "{text}");
     }
 
     #[test]
     fn nothing_found_is_said_plainly() {
-        assert!(score(&[], &[incident(1, 9)], 10).to_string().contains("0 of 1\n"));
+        assert!(
+            score(&[], &[incident(1, 9)], 10)
+                .to_string()
+                .contains("0 of 1\n")
+        );
     }
 }

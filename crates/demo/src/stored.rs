@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use detection::{Minute, Monitored, Stream, TransactionBatch};
+use detection::{Minute, MinuteCounts, MonitoredStatus, Stream};
 use monitoring_service::store::{AlertFilter, AlertRecord, Origin, Store, StoreError};
 
 use crate::scorecard::{Incident, Scored};
@@ -32,11 +32,17 @@ pub struct Totals {
 
 impl Totals {
     /// What must be stored of a file.
-    pub(crate) fn of(batches: &[TransactionBatch]) -> Self {
-        let mut totals = Self { minutes: batches.len() as u64, ..Self::default() };
+    pub(crate) fn of(batches: &[MinuteCounts]) -> Self {
+        let mut totals = Self {
+            minutes: batches.len() as u64,
+            ..Self::default()
+        };
         for batch in batches {
-            let implied = Monitored::ALL.map(|status| (status.name(), 0));
-            let named = batch.transactions().iter().map(|counted| (counted.status.name(), counted.count));
+            let implied = MonitoredStatus::ALL.map(|status| (status.name(), 0));
+            let named = batch
+                .transactions()
+                .iter()
+                .map(|counted| (counted.status.name(), counted.count));
             let rows: BTreeMap<_, _> = implied.into_iter().chain(named).collect();
             totals.rows += rows.len() as u64;
             for (status, count) in rows {
@@ -49,9 +55,13 @@ impl Totals {
 
 impl Scope {
     /// The scope of a file: its batches are sorted by minute and not empty.
-    pub(crate) fn of(batches: &[TransactionBatch]) -> Self {
+    pub(crate) fn of(batches: &[MinuteCounts]) -> Self {
         let streams = batches.iter().map(|batch| batch.stream().clone()).collect();
-        Self { streams, first: batches[0].minute(), last: batches[batches.len() - 1].minute() }
+        Self {
+            streams,
+            first: batches[0].minute(),
+            last: batches[batches.len() - 1].minute(),
+        }
     }
 
     pub(crate) const fn first(&self) -> Minute {
@@ -69,15 +79,20 @@ impl Scope {
 
     /// Those that begin in it: no other could be found.
     pub(crate) fn incidents(&self, labelled: Vec<Incident>) -> Vec<Incident> {
-        labelled.into_iter().filter(|incident| (self.first..=self.last).contains(&incident.start)).collect()
+        labelled
+            .into_iter()
+            .filter(|incident| (self.first..=self.last).contains(&incident.start))
+            .collect()
     }
 
     /// What is stored of it.
     pub(crate) async fn totals(&self, store: &Store) -> Result<Totals, StoreError> {
         let mut totals = Totals::default();
         for stream in &self.streams {
-            let summary = store.summary(stream.as_str(), Some(self.first), Some(self.last.plus(1))).await?;
-            totals.minutes += summary.minutes_known;
+            let summary = store
+                .summary(stream.as_str(), Some(self.first), Some(self.last.plus(1)))
+                .await?;
+            totals.minutes += summary.minutes_observed;
             for total in summary.statuses {
                 totals.rows += total.minutes;
                 *totals.statuses.entry(total.status).or_default() += total.count;
@@ -89,23 +104,46 @@ impl Scope {
     /// The alerts for its minutes.
     pub(crate) async fn alerts(&self, store: &Store) -> Result<Vec<Scored>, StoreError> {
         let stored = alerts_after(store, 0).await?;
-        Ok(stored.iter().filter_map(|(_, alert)| self.scored(alert)).collect())
+        Ok(stored
+            .iter()
+            .filter_map(|(_, alert)| self.scored(alert))
+            .collect())
     }
 
     fn scored(&self, alert: &AlertRecord) -> Option<Scored> {
-        let anomaly = alert.anomaly.as_ref().filter(|_| alert.origin == Origin::Stream)?;
+        let anomaly = alert
+            .anomaly
+            .as_ref()
+            .filter(|_| alert.origin == Origin::Stream)?;
         let of_the_file = (self.first..=self.last).contains(&anomaly.minute)
-            && self.streams.iter().any(|stream| stream.as_str() == anomaly.stream);
-        let (minute, severity, dispatched) = (anomaly.minute, alert.severity, alert.is_dispatched());
-        of_the_file.then_some(Scored { minute, severity, dispatched })
+            && self
+                .streams
+                .iter()
+                .any(|stream| stream.as_str() == anomaly.stream);
+        let (minute, severity, dispatched) =
+            (anomaly.minute, alert.severity, alert.is_dispatched());
+        of_the_file.then_some(Scored {
+            minute,
+            severity,
+            dispatched,
+        })
     }
 }
 
 /// The alerts with a number above `after`, oldest first.
-pub(crate) async fn alerts_after(store: &Store, after: i64) -> Result<Vec<(i64, AlertRecord)>, StoreError> {
+pub(crate) async fn alerts_after(
+    store: &Store,
+    after: i64,
+) -> Result<Vec<(i64, AlertRecord)>, StoreError> {
     let (mut alerts, mut before) = (Vec::new(), None);
     loop {
-        let page = store.alerts(AlertFilter { before, limit: PAGE, ..AlertFilter::default() }).await?;
+        let page = store
+            .alerts(AlertFilter {
+                before,
+                limit: PAGE,
+                ..AlertFilter::default()
+            })
+            .await?;
         before = page.last().map(|(seq, _)| *seq);
         let more = page.len() == PAGE as usize && before.is_some_and(|seq| seq > after);
         alerts.extend(page.into_iter().filter(|(seq, _)| *seq > after));
@@ -122,17 +160,34 @@ mod tests {
 
     use super::*;
 
-    fn batch(minute: i64, counts: &[(&str, u32)]) -> TransactionBatch {
-        let counts =
-            counts.iter().map(|(name, count)| StatusCount { status: Status::parse(name).unwrap(), count: *count });
-        TransactionBatch::try_new(Stream::default(), Minute::from_epoch_minutes(minute), counts.collect()).unwrap()
+    fn batch(minute: i64, counts: &[(&str, u32)]) -> MinuteCounts {
+        let counts = counts.iter().map(|(name, count)| StatusCount {
+            status: Status::parse(name).unwrap(),
+            count: *count,
+        });
+        MinuteCounts::try_new(
+            Stream::default(),
+            Minute::from_epoch_minutes(minute),
+            counts.collect(),
+        )
+        .unwrap()
     }
 
     #[test]
     fn each_minute_has_a_row_of_every_monitored_status_and_of_the_others_it_names() {
-        let totals = Totals::of(&[batch(1, &[("denied", 2), ("refunded", 3)]), batch(2, &[("denied", 5)])]);
+        let totals = Totals::of(&[
+            batch(1, &[("denied", 2), ("refunded", 3)]),
+            batch(2, &[("denied", 5)]),
+        ]);
         assert_eq!((totals.rows, totals.minutes), (6 + 5, 2));
-        assert_eq!((totals.statuses["denied"], totals.statuses["refunded"], totals.statuses["approved"]), (7, 3, 0));
+        assert_eq!(
+            (
+                totals.statuses["denied"],
+                totals.statuses["refunded"],
+                totals.statuses["approved"]
+            ),
+            (7, 3, 0)
+        );
     }
 
     #[test]

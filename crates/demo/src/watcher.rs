@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detection::{Severity, TransactionBatch};
+use detection::{MinuteCounts, Severity};
 use embedded_kafka::EmbeddedKafka;
 use monitoring_service::store::{AlertRecord, Origin, Store};
 use prometheus::IntCounter;
@@ -19,10 +19,10 @@ use crate::{
 };
 
 /// How often the store is asked for new alerts.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A receiver that takes no page in this many looks is not waited for any longer.
-const PATIENCE_LOOKS: u32 = 100;
+const MAX_IDLE_POLLS: u32 = 100;
 
 /// What the replay tells of itself.
 pub(crate) struct Told {
@@ -54,14 +54,35 @@ impl Watcher {
         console: Console,
         scope: Scope,
         incidents: Vec<Incident>,
-        batches: &[TransactionBatch],
+        batches: &[MinuteCounts],
     ) -> anyhow::Result<Self> {
-        let newest_seen = alerts_after(&store, 0).await?.last().map_or(0, |(seq, _)| *seq);
+        let newest_seen = alerts_after(&store, 0)
+            .await?
+            .last()
+            .map_or(0, |(seq, _)| *seq);
         let earlier = scope.alerts(&store).await?;
-        let found = |incident: &Incident| earlier.iter().any(|a| a.dispatched && delay(incident, a.minute).is_some());
-        let uncaught = incidents.iter().filter(|incident| !found(incident)).cloned().collect();
+        let found = |incident: &Incident| {
+            earlier
+                .iter()
+                .any(|a| a.dispatched && delay(incident, a.minute).is_some())
+        };
+        let uncaught = incidents
+            .iter()
+            .filter(|incident| !found(incident))
+            .cloned()
+            .collect();
         let (held, expected) = (scope.totals(&store).await?, Totals::of(batches));
-        Ok(Self { store, console, scope, incidents, expected, held, newest_seen, uncaught, warnings: 0 })
+        Ok(Self {
+            store,
+            console,
+            scope,
+            incidents,
+            expected,
+            held,
+            newest_seen,
+            uncaught,
+            warnings: 0,
+        })
     }
 
     /// Shows what the replay brings, and at the end how good that was; none if it was stopped before.
@@ -77,14 +98,16 @@ impl Watcher {
         let sent = self.watch(replay, told).await?;
         if sent.stopped_at.is_some() || !self.all_consumed(broker, stop).await? {
             self.console.finish();
-            self.console.line("\nStopped before the end of the file: no scorecard.");
+            self.console
+                .line("\nStopped before the end of the file: no scorecard.");
             return Ok(None);
         }
         self.show_new_alerts().await?;
         self.console.finish();
         let outcome = self.outcome().await?;
         self.console.totals(&outcome, &self.expected);
-        self.console.scorecard(&outcome.scorecard, &self.incidents, cli);
+        self.console
+            .scorecard(&outcome.scorecard, &self.incidents, cli);
         if cli.once && cli.webhook_url.is_some() {
             self.until_delivered(stop).await?;
         }
@@ -100,7 +123,10 @@ impl Watcher {
         replay: impl Future<Output = anyhow::Result<Summary>>,
         told: &Told,
     ) -> anyhow::Result<Summary> {
-        let (mut look, mut show) = (every(LOOK), every(self.console.progress_interval()));
+        let (mut look, mut show) = (
+            every(POLL_INTERVAL),
+            every(self.console.progress_interval()),
+        );
         // At the start there is no progress to show.
         show.reset();
         tokio::pin!(replay);
@@ -117,8 +143,12 @@ impl Watcher {
     }
 
     /// Waits until the service has stored everything the broker has; false if it was stopped before.
-    async fn all_consumed(&mut self, broker: &EmbeddedKafka, stop: &CancellationToken) -> anyhow::Result<bool> {
-        let mut look = every(LOOK);
+    async fn all_consumed(
+        &mut self,
+        broker: &EmbeddedKafka,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<bool> {
+        let mut look = every(POLL_INTERVAL);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(false),
@@ -126,7 +156,8 @@ impl Watcher {
             }
             self.show_new_alerts().await?;
             let (store, cluster_id) = (self.store.clone(), broker.cluster_id());
-            let offsets = tokio::task::spawn_blocking(move || store.offsets(&cluster_id, TOPIC)).await??;
+            let offsets =
+                tokio::task::spawn_blocking(move || store.offsets(&cluster_id, TOPIC)).await??;
             let stored = offsets.get(&0).map(|stored| stored.last_offset + 1);
             if stored == broker.next_offset(TOPIC, 0) {
                 return Ok(true);
@@ -147,19 +178,34 @@ impl Watcher {
     fn show_alert(&mut self, alert: &AlertRecord) {
         self.warnings += usize::from(alert.severity == Severity::Warning);
         self.console.alert(alert);
-        let Some(anomaly) = alert.anomaly.as_ref().filter(|_| alert.origin == Origin::Stream) else { return };
+        let Some(anomaly) = alert
+            .anomaly
+            .as_ref()
+            .filter(|_| alert.origin == Origin::Stream)
+        else {
+            return;
+        };
         let found = |incident: &Incident| delay(incident, anomaly.minute).is_some();
         if let Some(at) = self.uncaught.iter().position(found) {
             let incident = self.uncaught.remove(at);
-            self.console.caught(&incident, anomaly.minute, alert.severity);
+            self.console
+                .caught(&incident, anomaly.minute, alert.severity);
         }
     }
 
     /// From what is stored, not from what was shown.
     async fn outcome(&self) -> anyhow::Result<Outcome> {
         let totals = self.scope.totals(&self.store).await?;
-        let scorecard = score(&self.scope.alerts(&self.store).await?, &self.incidents, self.scope.length());
-        Ok(Outcome { as_in_file: totals == self.expected, totals, scorecard })
+        let scorecard = score(
+            &self.scope.alerts(&self.store).await?,
+            &self.incidents,
+            self.scope.length(),
+        );
+        Ok(Outcome {
+            as_in_file: totals == self.expected,
+            totals,
+            scorecard,
+        })
     }
 
     /// The end of the process must not be the end of pages on their way: waits for as long as the receiver takes some.
@@ -167,12 +213,16 @@ impl Watcher {
         let (mut fewest, mut idle) = (u64::MAX, 0);
         loop {
             let outbox = self.store.outbox().await?;
-            (fewest, idle) = if outbox.pending < fewest { (outbox.pending, 0) } else { (fewest, idle + 1) };
-            if outbox.pending == 0 || idle == PATIENCE_LOOKS || stop.is_cancelled() {
+            (fewest, idle) = if outbox.pending < fewest {
+                (outbox.pending, 0)
+            } else {
+                (fewest, idle + 1)
+            };
+            if outbox.pending == 0 || idle == MAX_IDLE_POLLS || stop.is_cancelled() {
                 self.console.deliveries(outbox);
                 return Ok(());
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 }

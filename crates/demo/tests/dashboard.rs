@@ -20,7 +20,9 @@ const ITS_OWN: [&str; 2] = ["up", "ALERTS"];
 const ITS_LABELS: [&str; 5] = ["job", "instance", "le", "alertstate", "alertname"];
 
 fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -30,14 +32,29 @@ fn dashboard() -> Value {
 
 /// Queries of panels and annotations for a data source, with the title of where they stand.
 fn targets<'a>(dashboard: &'a Value, uid: &str) -> Vec<(&'a str, &'a Value)> {
-    let panels = dashboard["panels"].as_array().expect("panels").iter().filter(|panel| panel["type"] != "row");
+    let panels = dashboard["panels"]
+        .as_array()
+        .expect("panels")
+        .iter()
+        .filter(|panel| panel["type"] != "row");
     let of_panels = panels.flat_map(|panel| {
-        let targets = panel["targets"].as_array().unwrap_or_else(|| panic!("{} asks for nothing", panel["title"]));
-        targets.iter().map(|target| (panel["title"].as_str().expect("a title"), target))
+        let targets = panel["targets"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{} asks for nothing", panel["title"]));
+        targets
+            .iter()
+            .map(|target| (panel["title"].as_str().expect("a title"), target))
     });
-    let annotations = dashboard["annotations"]["list"].as_array().expect("annotations");
-    let of_annotations = annotations.iter().map(|it| (it["name"].as_str().expect("a name"), it));
-    of_panels.chain(of_annotations).filter(|(_, target)| target["datasource"]["uid"] == uid).collect()
+    let annotations = dashboard["annotations"]["list"]
+        .as_array()
+        .expect("annotations");
+    let of_annotations = annotations
+        .iter()
+        .map(|it| (it["name"].as_str().expect("a name"), it));
+    of_panels
+        .chain(of_annotations)
+        .filter(|(_, target)| target["datasource"]["uid"] == uid)
+        .collect()
 }
 
 /// The words of a query outside of its quotes, each with what stands behind it: `(` behind a function.
@@ -55,14 +72,17 @@ fn words(query: &str) -> Vec<(String, Option<char>)> {
     found
 }
 
-/// Metrics that a PromQL query names, each with the labels it is matched by; and the labels it is grouped by, under "".
+/// MetricsRegistry that a PromQL query names, each with the labels it is matched by; and the labels it is grouped by, under "".
 fn used(query: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let (mut used, mut rest): (BTreeMap<String, BTreeSet<String>>, String) = (BTreeMap::new(), query.to_owned());
+    let (mut used, mut rest): (BTreeMap<String, BTreeSet<String>>, String) =
+        (BTreeMap::new(), query.to_owned());
     // Groupings first: their labels look like metrics.
     for keyword in [" by (", " on (", " ignoring (", " without ("] {
         while let Some(start) = rest.find(keyword) {
             let end = start + rest[start..].find(')').expect("a closed bracket");
-            let labels = rest[start + keyword.len()..end].split(',').map(|label| label.trim().to_owned());
+            let labels = rest[start + keyword.len()..end]
+                .split(',')
+                .map(|label| label.trim().to_owned());
             used.entry(String::new()).or_default().extend(labels);
             rest.replace_range(start..=end, " ");
         }
@@ -74,8 +94,12 @@ fn used(query: &str) -> BTreeMap<String, BTreeSet<String>> {
         match (c, inside.as_mut()) {
             ('{', None) => inside = Some(String::new()),
             ('}', Some(matchers)) => {
-                let keys = matchers.split(',').filter_map(|part| part.split(['=', '!']).next());
-                let keys = keys.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
+                let keys = matchers
+                    .split(',')
+                    .filter_map(|part| part.split(['=', '!']).next());
+                let keys = keys
+                    .map(|key| key.trim().to_owned())
+                    .filter(|key| !key.is_empty());
                 used.entry(last.clone()).or_default().extend(keys);
                 inside = None;
                 outside.push(' ');
@@ -86,7 +110,9 @@ fn used(query: &str) -> BTreeMap<String, BTreeSet<String>> {
             (_, None) if range => {}
             (c, None) => {
                 outside.push(c);
-                let word = outside.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next();
+                let word = outside
+                    .rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                    .next();
                 word.unwrap_or_default().clone_into(&mut last);
             }
         }
@@ -101,13 +127,18 @@ fn used(query: &str) -> BTreeMap<String, BTreeSet<String>> {
     used
 }
 
-/// Metrics of the Prometheus text, with the labels that their series have.
+/// MetricsRegistry of the Prometheus text, with the labels that their series have.
 fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut exposed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().expect("a name");
-        let labels = line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').expect("closed").0);
-        let keys = labels.split("\",").filter_map(|pair| pair.split_once('=')).map(|(key, _)| key.to_owned());
+        let labels = line
+            .split_once('{')
+            .map_or("", |(_, rest)| rest.split_once('}').expect("closed").0);
+        let keys = labels
+            .split("\",")
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, _)| key.to_owned());
         exposed.entry(name.to_owned()).or_default().extend(keys);
     }
     exposed
@@ -116,17 +147,31 @@ fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {
 /// Why a query cannot find anything, if so.
 fn refused(query: &str, exposed: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
     let used = used(query);
-    let all: BTreeSet<_> = exposed.values().flatten().map(String::as_str).chain(ITS_LABELS).collect();
+    let all: BTreeSet<_> = exposed
+        .values()
+        .flatten()
+        .map(String::as_str)
+        .chain(ITS_LABELS)
+        .collect();
     used.iter().find_map(|(name, labels)| {
         if name.is_empty() {
-            return labels.iter().find(|label| !all.contains(label.as_str())).map(|label| format!("no label {label}"));
+            return labels
+                .iter()
+                .find(|label| !all.contains(label.as_str()))
+                .map(|label| format!("no label {label}"));
         }
         if ITS_OWN.contains(&name.as_str()) {
             return None;
         }
-        let Some(known) = exposed.get(name) else { return Some(format!("no metric {name}")) };
-        let strange = |label: &&String| !known.contains(*label) && !ITS_LABELS.contains(&label.as_str());
-        labels.iter().find(strange).map(|label| format!("{name} has no label {label}"))
+        let Some(known) = exposed.get(name) else {
+            return Some(format!("no metric {name}"));
+        };
+        let strange =
+            |label: &&String| !known.contains(*label) && !ITS_LABELS.contains(&label.as_str());
+        labels
+            .iter()
+            .find(strange)
+            .map(|label| format!("{name} has no label {label}"))
     })
 }
 
@@ -142,35 +187,62 @@ impl Running {
     #[expect(clippy::disallowed_methods, reason = "a task of this test alone")]
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (file, incidents) = (folder.path().join("minutes.csv"), folder.path().join("incidents.csv"));
+        let (file, incidents) = (
+            folder.path().join("minutes.csv"),
+            folder.path().join("incidents.csv"),
+        );
         let minutes = (0..120).map(|minute| {
             let time = format!("2025-07-12 {:02}:{:02}:00", 10 + minute / 60, minute % 60);
             let failed = if minute >= 110 { 9 } else { minute % 2 };
-            format!("{time},approved,{}\n{time},failed,{failed}\n{time},refunded,1\n", 100 + minute % 7)
+            format!(
+                "{time},approved,{}\n{time},failed,{failed}\n{time},refunded,1\n",
+                100 + minute % 7
+            )
         });
-        fs::write(&file, format!("timestamp,status,count\n{}", minutes.collect::<String>())).expect("written");
+        fs::write(
+            &file,
+            format!("timestamp,status,count\n{}", minutes.collect::<String>()),
+        )
+        .expect("written");
         fs::write(&incidents, "start,end,kind\n").expect("written");
-        let flags = ["demo", "--speed", "max", "--file"].map(Into::into).into_iter();
+        let flags = ["demo", "--speed", "max", "--file"]
+            .map(Into::into)
+            .into_iter();
         let cli = Cli::parse_from(flags.chain([file, "--incidents".into(), incidents]));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let stop = CancellationToken::new();
         let token = stop.clone();
         let demo = tokio::spawn(async move { demo::run(&cli, listener, token).await });
-        let running = Self { url, stop, demo, _folder: folder };
+        let running = Self {
+            url,
+            stop,
+            demo,
+            _folder: folder,
+        };
         let found = async {
             // The service answers the first request once it serves; the last minute is the end of the file.
-            while running.try_json("/alerts").await.is_none_or(|it| it["alerts"].as_array().is_none_or(Vec::is_empty)) {
+            while running
+                .try_json("/alerts")
+                .await
+                .is_none_or(|it| it["alerts"].as_array().is_none_or(Vec::is_empty))
+            {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_mins(1), found).await.expect("an alert within a minute");
+        tokio::time::timeout(Duration::from_mins(1), found)
+            .await
+            .expect("an alert within a minute");
         running
     }
 
     async fn get(&self, path: &str) -> Option<(u16, String)> {
         let client = reqwest::Client::builder().build().expect("a client");
-        let answer = client.get(format!("{}{path}", self.url)).send().await.ok()?;
+        let answer = client
+            .get(format!("{}{path}", self.url))
+            .send()
+            .await
+            .ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
@@ -187,7 +259,8 @@ impl Running {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_query_of_the_dashboard_and_every_rule_finds_its_metric_route_and_column() -> anyhow::Result<()> {
+async fn every_query_of_the_dashboard_and_every_rule_finds_its_metric_route_and_column()
+-> anyhow::Result<()> {
     common::install_tls_provider();
     let running = Running::start().await;
     let dashboard = dashboard();
@@ -199,11 +272,21 @@ async fn every_query_of_the_dashboard_and_every_rule_finds_its_metric_route_and_
         let query = target["expr"].as_str().expect("an expression");
         wrong.extend(refused(query, &exposed).map(|why| format!("{title}: {why}: {query}")));
     }
-    for variable in dashboard["templating"]["list"].as_array().expect("variables") {
+    for variable in dashboard["templating"]["list"]
+        .as_array()
+        .expect("variables")
+    {
         let query = variable["definition"].as_str().unwrap_or_default();
-        let parts = query.strip_prefix("label_values(").and_then(|rest| rest.trim_end_matches(')').split_once(", "));
-        let Some((metric, label)) = parts else { continue };
-        if exposed.get(metric).is_none_or(|labels| !labels.contains(label)) {
+        let parts = query
+            .strip_prefix("label_values(")
+            .and_then(|rest| rest.trim_end_matches(')').split_once(", "));
+        let Some((metric, label)) = parts else {
+            continue;
+        };
+        if exposed
+            .get(metric)
+            .is_none_or(|labels| !labels.contains(label))
+        {
             wrong.push(format!("variable {}: {query}", variable["name"]));
         }
     }
@@ -211,17 +294,29 @@ async fn every_query_of_the_dashboard_and_every_rule_finds_its_metric_route_and_
         wrong.extend(refused(&query, &exposed).map(|why| format!("a rule: {why}: {query}")));
     }
     for (title, target) in targets(&dashboard, "monitoring-api") {
-        let path = target["url"].as_str().expect("a path").replace("${stream}", "default");
+        let path = target["url"]
+            .as_str()
+            .expect("a path")
+            .replace("${stream}", "default");
         let Some(answer) = running.try_json(&path).await else {
             wrong.push(format!("{title}: GET {path} does not answer 200"));
             continue;
         };
-        let rows = answer[target["root_selector"].as_str().expect("a root")].as_array().cloned().unwrap_or_default();
+        let rows = answer[target["root_selector"].as_str().expect("a root")]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         if rows.is_empty() {
             wrong.push(format!("{title}: {path} has no rows"));
         }
         for column in target["columns"].as_array().expect("columns") {
-            let pointer = format!("/{}", column["selector"].as_str().expect("a selector").replace('.', "/"));
+            let pointer = format!(
+                "/{}",
+                column["selector"]
+                    .as_str()
+                    .expect("a selector")
+                    .replace('.', "/")
+            );
             if !rows.iter().any(|row| row.pointer(&pointer).is_some()) {
                 wrong.push(format!("{title}: no row has {pointer}"));
             }
@@ -235,12 +330,16 @@ async fn every_query_of_the_dashboard_and_every_rule_finds_its_metric_route_and_
 fn rules(text: &str) -> Vec<String> {
     let (mut found, mut lines) = (Vec::new(), text.lines().peekable());
     while let Some(line) = lines.next() {
-        let Some(expression) = line.trim().strip_prefix("expr:") else { continue };
+        let Some(expression) = line.trim().strip_prefix("expr:") else {
+            continue;
+        };
         let mut expression = expression.trim().to_owned();
         if expression == "|" {
             let indent = line.len() - line.trim_start().len();
             expression.clear();
-            while let Some(more) = lines.next_if(|more| more.len() - more.trim_start().len() > indent) {
+            while let Some(more) =
+                lines.next_if(|more| more.len() - more.trim_start().len() > indent)
+            {
                 expression += more.trim();
                 expression.push(' ');
             }
@@ -259,10 +358,21 @@ fn every_log_query_selects_by_labels_that_the_shipper_gives() {
     assert!(queries.len() >= 5, "panels and annotations");
     for (title, target) in queries {
         let query = target["expr"].as_str().expect("an expression");
-        let selector = query.split_once('{').and_then(|(_, rest)| rest.split_once('}')).expect("a selector").0;
-        for label in selector.split(',').filter_map(|part| part.split(['=', '!']).next()).map(str::trim) {
+        let selector = query
+            .split_once('{')
+            .and_then(|(_, rest)| rest.split_once('}'))
+            .expect("a selector")
+            .0;
+        for label in selector
+            .split(',')
+            .filter_map(|part| part.split(['=', '!']).next())
+            .map(str::trim)
+        {
             let given = [format!("target_label: {label}\n"), format!("  {label}:\n")];
-            assert!(given.iter().any(|line| shipper.contains(line)), "{title}: the shipper gives no label {label}");
+            assert!(
+                given.iter().any(|line| shipper.contains(line)),
+                "{title}: the shipper gives no label {label}"
+            );
         }
     }
 }
@@ -274,7 +384,11 @@ fn every_query_names_a_data_source_that_is_provisioned() {
     for panel in dashboard["panels"].as_array().expect("panels") {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let uid = target["datasource"]["uid"].as_str().expect("a uid");
-            assert!(provisioned.contains(&format!("uid: {uid}\n")), "{}: {uid}", panel["title"]);
+            assert!(
+                provisioned.contains(&format!("uid: {uid}\n")),
+                "{}: {uid}",
+                panel["title"]
+            );
         }
     }
 }
@@ -284,11 +398,19 @@ fn a_query_is_taken_apart_into_metrics_and_labels() {
     let query = r#"histogram_quantile(0.99, sum by (le, route) (rate(a_bucket{x="1",y!~"z"}[5m]))) or vector(0)"#;
     let found = used(query);
     assert_eq!(found.keys().collect::<Vec<_>>(), ["", "a_bucket"]);
-    assert_eq!(found["a_bucket"], BTreeSet::from(["x".to_owned(), "y".to_owned()]));
-    assert_eq!(found[""], BTreeSet::from(["le".to_owned(), "route".to_owned()]));
+    assert_eq!(
+        found["a_bucket"],
+        BTreeSet::from(["x".to_owned(), "y".to_owned()])
+    );
+    assert_eq!(
+        found[""],
+        BTreeSet::from(["le".to_owned(), "route".to_owned()])
+    );
     let exposed = exposed("# HELP a b\na_bucket{x=\"1\",y=\"2\",le=\"1\",route=\"/\"} 3\n");
     assert_eq!(refused(query, &exposed), None);
     assert!(refused("sum(b_total)", &exposed).is_some_and(|why| why.contains("b_total")));
     assert!(refused("a_bucket{q=\"1\"}", &exposed).is_some_and(|why| why.contains("no label q")));
-    assert!(refused("sum by (q) (a_bucket)", &exposed).is_some_and(|why| why.contains("no label q")));
+    assert!(
+        refused("sum by (q) (a_bucket)", &exposed).is_some_and(|why| why.contains("no label q"))
+    );
 }

@@ -25,21 +25,37 @@ fn write_csv(folder: &Path) -> (PathBuf, PathBuf) {
                 "failed" => 0,
                 _ => 1,
             };
-            writeln!(rows, "2025-07-12 {:02}:{:02}:00,{status},{count}", 10 + minute / 60, minute % 60)
-                .expect("to memory");
+            writeln!(
+                rows,
+                "2025-07-12 {:02}:{:02}:00,{status},{count}",
+                10 + minute / 60,
+                minute % 60
+            )
+            .expect("to memory");
         }
     }
     std::fs::write(&file, rows).expect("written");
-    std::fs::write(&incidents, "start,end,kind\n2025-07-12 11:50:00,2025-07-12 12:00:00,technical_failure\n")
-        .expect("written");
+    std::fs::write(
+        &incidents,
+        "start,end,kind\n2025-07-12 11:50:00,2025-07-12 12:00:00,technical_failure\n",
+    )
+    .expect("written");
     (file, incidents)
 }
 
 async fn run(folder: &Path, more: &[&str]) -> anyhow::Result<Option<Outcome>> {
     let (file, incidents) = write_csv(folder);
     let database = folder.join("demo.db");
-    let flags = ["demo", "--once", "--speed", "max", "--file"].map(PathBuf::from).into_iter();
-    let rest = [file, "--incidents".into(), incidents, "--database".into(), database];
+    let flags = ["demo", "--once", "--speed", "max", "--file"]
+        .map(PathBuf::from)
+        .into_iter();
+    let rest = [
+        file,
+        "--incidents".into(),
+        incidents,
+        "--database".into(),
+        database,
+    ];
     let cli = Cli::parse_from(flags.chain(rest).chain(more.iter().map(PathBuf::from)));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     demo::run(&cli, listener, CancellationToken::new()).await
@@ -49,10 +65,21 @@ async fn run(folder: &Path, more: &[&str]) -> anyhow::Result<Option<Outcome>> {
 async fn a_second_run_on_the_same_database_changes_nothing() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let first = run(folder.path(), &[]).await?.expect("to the end");
-    assert_eq!(first.totals.rows, 120 * 6, "three statuses of the file, and an implied 0 for each other monitored one");
-    assert_eq!((first.totals.minutes, first.totals.statuses["failed"]), (120, 90));
+    assert_eq!(
+        first.totals.rows,
+        120 * 6,
+        "three statuses of the file, and an implied 0 for each other monitored one"
+    );
+    assert_eq!(
+        (first.totals.minutes, first.totals.statuses["failed"]),
+        (120, 90)
+    );
     assert!(first.as_in_file);
-    assert_eq!(first.scorecard.alerts[0], (1, 3), "one call, three more within the cooldown");
+    assert_eq!(
+        first.scorecard.alerts[0],
+        (1, 3),
+        "one call, three more within the cooldown"
+    );
     assert_eq!(first.scorecard.delays, [Some(0)]);
     assert_eq!(run(folder.path(), &[]).await?, Some(first));
     Ok(())
@@ -62,8 +89,13 @@ async fn a_second_run_on_the_same_database_changes_nothing() -> anyhow::Result<(
 async fn a_missing_file_is_an_error_that_names_it() {
     let cli = Cli::parse_from(["demo", "--file", "/nowhere/minutes.csv"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let error = demo::run(&cli, listener, CancellationToken::new()).await.expect_err("refused");
-    assert!(format!("{error:#}").contains("/nowhere/minutes.csv"), "{error:#}");
+    let error = demo::run(&cli, listener, CancellationToken::new())
+        .await
+        .expect_err("refused");
+    assert!(
+        format!("{error:#}").contains("/nowhere/minutes.csv"),
+        "{error:#}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,11 +103,23 @@ async fn the_end_waits_for_a_slow_receiver_to_take_every_page() -> anyhow::Resul
     common::install_tls_provider();
     let receiver = MockServer::start().await;
     let slow = ResponseTemplate::new(204).set_delay(Duration::from_millis(300));
-    Mock::given(matchers::method("POST")).respond_with(slow).mount(&receiver).await;
+    Mock::given(matchers::method("POST"))
+        .respond_with(slow)
+        .mount(&receiver)
+        .await;
     let folder = tempfile::tempdir()?;
-    let outcome = run(folder.path(), &["--webhook-url", &receiver.uri()]).await?.expect("to the end");
+    let outcome = run(folder.path(), &["--webhook-url", &receiver.uri()])
+        .await?
+        .expect("to the end");
     let (store, _writer) = Store::open(&folder.path().join("demo.db"))?;
-    assert_eq!(store.outbox().await?, OutboxState::default(), "nothing on its way, nothing given up");
-    assert_eq!(receiver.received_requests().await.map(|pages| pages.len()), Some(outcome.scorecard.alerts[0].0));
+    assert_eq!(
+        store.outbox().await?,
+        OutboxState::default(),
+        "nothing on its way, nothing given up"
+    );
+    assert_eq!(
+        receiver.received_requests().await.map(|pages| pages.len()),
+        Some(outcome.scorecard.alerts[0].0)
+    );
     Ok(())
 }

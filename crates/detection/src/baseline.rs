@@ -27,9 +27,16 @@ impl Sums {
 
     /// Mean and sample standard deviation: `s² = (n·Σx² − (Σx)²) / (n·(n−1))`, whose numerator is exact here,
     /// so that "flat" means flat and never a rounding error.
-    #[expect(clippy::cast_precision_loss, reason = "the one rounding, after the exact part")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the one rounding, after the exact part"
+    )]
     pub fn baseline(&self) -> Baseline {
-        let Self { minutes, sum, squares } = *self;
+        let Self {
+            minutes,
+            sum,
+            squares,
+        } = *self;
         if sum == 0 {
             return Baseline::Missing { minutes };
         }
@@ -40,7 +47,11 @@ impl Sums {
             return Baseline::Flat { mean, minutes };
         }
         let std_dev = (numerator as f64 / (n * (n - 1)) as f64).sqrt();
-        Baseline::Spread { mean, std_dev, minutes }
+        Baseline::Spread {
+            mean,
+            std_dev,
+            minutes,
+        }
     }
 }
 
@@ -52,19 +63,19 @@ impl FromIterator<u32> for Sums {
     }
 }
 
-/// What a window of known minutes says is usual. `minutes` is how many it holds.
+/// What a window of observed minutes says is usual. `minutes` is how many it holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Baseline {
     /// No established baseline: no minute, or nothing but zeros.
     Missing {
-        /// Known minutes in the window.
+        /// Observed minutes in the window.
         minutes: u32,
     },
     /// Every count is the same, so there is no deviation to divide by.
     Flat {
         /// That count, a minute.
         mean: f64,
-        /// Known minutes in the window.
+        /// Observed minutes in the window.
         minutes: u32,
     },
     /// The usual case.
@@ -73,16 +84,18 @@ pub enum Baseline {
         mean: f64,
         /// Sample standard deviation (n-1) of the counts, above 0.
         std_dev: f64,
-        /// Known minutes in the window.
+        /// Observed minutes in the window.
         minutes: u32,
     },
 }
 
 impl Baseline {
-    /// Known minutes in the window.
+    /// Observed minutes in the window.
     pub const fn minutes(&self) -> u32 {
         match *self {
-            Self::Missing { minutes } | Self::Flat { minutes, .. } | Self::Spread { minutes, .. } => minutes,
+            Self::Missing { minutes }
+            | Self::Flat { minutes, .. }
+            | Self::Spread { minutes, .. } => minutes,
         }
     }
 
@@ -115,7 +128,11 @@ impl Baseline {
     /// The baseline of these stored figures: the inverse of [`Self::mean`], [`Self::std_dev`] and [`Self::minutes`].
     pub fn from_figures(mean: Option<f64>, std_dev: Option<f64>, minutes: u32) -> Self {
         match (mean, std_dev) {
-            (Some(mean), Some(std_dev)) if std_dev > 0.0 => Self::Spread { mean, std_dev, minutes },
+            (Some(mean), Some(std_dev)) if std_dev > 0.0 => Self::Spread {
+                mean,
+                std_dev,
+                minutes,
+            },
             (Some(mean), _) => Self::Flat { mean, minutes },
             (None, _) => Self::Missing { minutes },
         }
@@ -150,14 +167,23 @@ mod tests {
     #[test]
     fn an_empty_or_zero_window_has_no_baseline() {
         assert_eq!(Sums::default().baseline(), Baseline::Missing { minutes: 0 });
-        assert_eq!(Sums::from_iter([0; 60]).baseline(), Baseline::Missing { minutes: 60 });
+        assert_eq!(
+            Sums::from_iter([0; 60]).baseline(),
+            Baseline::Missing { minutes: 60 }
+        );
     }
 
     #[test]
     fn one_minute_and_equal_minutes_are_flat_and_have_no_z_score() {
         for (counts, minutes) in [(vec![7], 1), (vec![u32::MAX; 60], 60)] {
             let baseline = counts.iter().copied().collect::<Sums>().baseline();
-            assert_eq!(baseline, Baseline::Flat { mean: f64::from(counts[0]), minutes });
+            assert_eq!(
+                baseline,
+                Baseline::Flat {
+                    mean: f64::from(counts[0]),
+                    minutes
+                }
+            );
             assert_eq!(baseline.z_score(u32::MAX), None);
         }
     }
@@ -165,14 +191,24 @@ mod tests {
     #[test]
     fn the_textbook_sample_has_the_textbook_deviation() {
         let baseline = Sums::from_iter([2, 4, 4, 4, 5, 5, 7, 9]).baseline();
-        assert_eq!(baseline, Baseline::Spread { mean: 5.0, std_dev: (32.0_f64 / 7.0).sqrt(), minutes: 8 });
+        assert_eq!(
+            baseline,
+            Baseline::Spread {
+                mean: 5.0,
+                std_dev: (32.0_f64 / 7.0).sqrt(),
+                minutes: 8
+            }
+        );
         assert_eq!(baseline.z_score(5).map(ZScore::get), Some(0.0));
     }
 
     #[test]
     fn the_largest_counts_do_not_overflow() {
         let counts = (0..1440).map(|i| if i % 2 == 0 { u32::MAX } else { 0 });
-        assert!(matches!(counts.collect::<Sums>().baseline(), Baseline::Spread { .. }));
+        assert!(matches!(
+            counts.collect::<Sums>().baseline(),
+            Baseline::Spread { .. }
+        ));
     }
 
     proptest! {

@@ -19,7 +19,9 @@ pub struct Minute(i64);
 
 /// A timestamp that none of the accepted forms fits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("timestamp {0:?} is not a date and time such as 2025-07-12T13:45:00Z or \"2025-07-12 13:45\"")]
+#[error(
+    "timestamp {0:?} is not a date and time such as 2025-07-12T13:45:00Z or \"2025-07-12 13:45\""
+)]
 pub struct MinuteError(pub String);
 
 /// 0000-01-01T00:00Z.
@@ -72,7 +74,9 @@ pub fn instant(text: &str) -> Result<Timestamp, MinuteError> {
     // Shorter than "2025-07-12 13:45" is a date or an hour, which names no minute.
     let parsed = match text.len() {
         ..16 => None,
-        _ => Timestamp::from_str(text).or_else(|_| TimeZone::UTC.to_timestamp(DateTime::from_str(text)?)).ok(),
+        _ => Timestamp::from_str(text)
+            .or_else(|_| TimeZone::UTC.to_timestamp(DateTime::from_str(text)?))
+            .ok(),
     };
     let known = parsed.filter(|instant| Minute::containing(*instant) >= YEAR_ZERO);
     known.ok_or_else(|| MinuteError(text.chars().take(80).collect()))
@@ -133,8 +137,14 @@ impl FromStr for Stream {
     fn from_str(name: &str) -> Result<Self, StreamError> {
         let valid = name.len() <= 128
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
-        if valid { Ok(Self(name.into())) } else { Err(StreamError(name.chars().take(140).collect())) }
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
+        if valid {
+            Ok(Self(name.into()))
+        } else {
+            Err(StreamError(name.chars().take(140).collect()))
+        }
     }
 }
 
@@ -176,7 +186,7 @@ pub struct StatusCount {
 /// `transactions` may be empty: the minute is known and every monitored status was 0. No status stands in it twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Message")]
-pub struct TransactionBatch {
+pub struct MinuteCounts {
     timestamp: Minute,
     #[serde(skip_serializing_if = "Stream::is_default")]
     stream: Stream,
@@ -194,7 +204,7 @@ struct Message {
 
 /// Why a payload is not a batch.
 #[derive(Debug, thiserror::Error)]
-pub enum BatchError {
+pub enum MessageError {
     /// Over [`MAX_PAYLOAD_BYTES`].
     #[error("the payload has {0} bytes; at most {MAX_PAYLOAD_BYTES} are read")]
     TooLarge(usize),
@@ -224,7 +234,7 @@ pub enum TransactionsError {
     TooManyStatuses(usize),
 }
 
-impl BatchError {
+impl MessageError {
     /// A short stable name of the reason, for tables and metric labels.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -235,29 +245,41 @@ impl BatchError {
     }
 }
 
-impl TransactionBatch {
+impl MinuteCounts {
     /// A minute's batch; an error if a status stands twice or there are too many.
-    pub fn try_new(stream: Stream, minute: Minute, transactions: Vec<StatusCount>) -> Result<Self, TransactionsError> {
+    pub fn try_new(
+        stream: Stream,
+        minute: Minute,
+        transactions: Vec<StatusCount>,
+    ) -> Result<Self, TransactionsError> {
         if transactions.len() > MAX_STATUSES {
             return Err(TransactionsError::TooManyStatuses(transactions.len()));
         }
         for (i, a) in transactions.iter().enumerate() {
             if let Some(b) = transactions[i + 1..].iter().find(|b| b.status == a.status) {
                 let (status, first, second) = (a.status.clone(), a.count, b.count);
-                return Err(TransactionsError::DuplicateStatus { status, first, second });
+                return Err(TransactionsError::DuplicateStatus {
+                    status,
+                    first,
+                    second,
+                });
             }
         }
-        Ok(Self { timestamp: minute, stream, transactions })
+        Ok(Self {
+            timestamp: minute,
+            stream,
+            transactions,
+        })
     }
 
     /// Reads a message payload.
-    pub fn from_json(payload: &[u8]) -> Result<Self, BatchError> {
+    pub fn from_json(payload: &[u8]) -> Result<Self, MessageError> {
         if payload.len() > MAX_PAYLOAD_BYTES {
-            return Err(BatchError::TooLarge(payload.len()));
+            return Err(MessageError::TooLarge(payload.len()));
         }
         serde_json::from_slice(payload).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => BatchError::InvalidMessage(error),
-            _ => BatchError::InvalidJson(error),
+            serde_json::error::Category::Data => MessageError::InvalidMessage(error),
+            _ => MessageError::InvalidJson(error),
         })
     }
 
@@ -282,7 +304,7 @@ impl TransactionBatch {
     }
 }
 
-impl TryFrom<Message> for TransactionBatch {
+impl TryFrom<Message> for MinuteCounts {
     type Error = TransactionsError;
 
     fn try_from(message: Message) -> Result<Self, TransactionsError> {
@@ -297,17 +319,18 @@ mod tests {
     use super::*;
 
     const GOLDEN: &str = r#"{"timestamp":"2025-07-12T13:45:00Z","transactions":[{"status":"approved","count":118},{"status":"refunded","count":4294967295}]}"#;
-    const GOLDEN_STREAM: &str = r#"{"timestamp":"2025-07-12T13:45:00Z","stream":"acquirer-7","transactions":[]}"#;
+    const GOLDEN_STREAM: &str =
+        r#"{"timestamp":"2025-07-12T13:45:00Z","stream":"acquirer-7","transactions":[]}"#;
 
     fn error(payload: &str) -> (&'static str, String) {
-        let error = TransactionBatch::from_json(payload.as_bytes()).expect_err("refused");
+        let error = MinuteCounts::from_json(payload.as_bytes()).expect_err("refused");
         (error.code(), error.to_string())
     }
 
     #[test]
     fn the_golden_messages_are_read_and_written_byte_for_byte() {
         for golden in [GOLDEN, GOLDEN_STREAM] {
-            let batch = TransactionBatch::from_json(golden.as_bytes()).expect("valid");
+            let batch = MinuteCounts::from_json(golden.as_bytes()).expect("valid");
             assert_eq!(batch.minute().to_string(), "2025-07-12T13:45:00Z");
             assert_eq!(String::from_utf8(batch.to_json()).expect("utf-8"), golden);
         }
@@ -315,10 +338,12 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_ignored_so_that_producers_may_grow() {
-        let grown =
-            r#"{"v":2,"timestamp":"2025-07-12 13:45","transactions":[{"status":"denied","count":3,"unit":"tx"}]}"#;
-        let batch = TransactionBatch::from_json(grown.as_bytes()).expect("valid");
-        assert_eq!((batch.stream().as_str(), batch.transactions().len()), ("default", 1));
+        let grown = r#"{"v":2,"timestamp":"2025-07-12 13:45","transactions":[{"status":"denied","count":3,"unit":"tx"}]}"#;
+        let batch = MinuteCounts::from_json(grown.as_bytes()).expect("valid");
+        assert_eq!(
+            (batch.stream().as_str(), batch.transactions().len()),
+            ("default", 1)
+        );
     }
 
     #[test]
@@ -328,7 +353,10 @@ mod tests {
         }
         let first: Minute = "0000-01-01T00:00:00Z".parse().expect("the first minute");
         assert_eq!(first.plus(-1).to_string(), "0000-01-01T00:00:00Z");
-        assert_eq!(Minute::from_epoch_minutes(i64::MIN).to_string(), "0000-01-01T00:00:00Z");
+        assert_eq!(
+            Minute::from_epoch_minutes(i64::MIN).to_string(),
+            "0000-01-01T00:00:00Z"
+        );
     }
 
     #[test]
@@ -342,9 +370,20 @@ mod tests {
             "2025-07-12T15:45:00+02:00",
             "2025-07-12 13:45:00Z",
         ] {
-            assert_eq!(text.parse::<Minute>().map(|m| m.to_string()), Ok("2025-07-12T13:45:00Z".into()), "{text}");
+            assert_eq!(
+                text.parse::<Minute>().map(|m| m.to_string()),
+                Ok("2025-07-12T13:45:00Z".into()),
+                "{text}"
+            );
         }
-        for text in ["", "yesterday", "2025-07-12", "2025-13-12T13:45:00Z", "1752327900", "2025-07-12T25:00"] {
+        for text in [
+            "",
+            "yesterday",
+            "2025-07-12",
+            "2025-13-12T13:45:00Z",
+            "1752327900",
+            "2025-07-12T25:00",
+        ] {
             assert!(text.parse::<Minute>().is_err(), "{text:?} must be refused");
         }
     }
@@ -352,19 +391,35 @@ mod tests {
     #[test]
     fn each_bad_payload_says_what_is_wrong() {
         let of = |transactions: &str| {
-            error(&format!(r#"{{"timestamp":"2025-07-12T13:45:00Z","transactions":[{transactions}]}}"#))
+            error(&format!(
+                r#"{{"timestamp":"2025-07-12T13:45:00Z","transactions":[{transactions}]}}"#
+            ))
         };
         assert_eq!(error("not json").0, "invalid_json");
         assert_eq!(error("{\"timestamp\":").0, "invalid_json");
         assert!(error("{}").1.contains("missing field `timestamp`"));
         assert!(of(r#"{"status":"denied","count":-1}"#).1.contains("-1"));
-        assert!(of(r#"{"status":"denied","count":4294967296}"#).1.contains("4294967296"));
+        assert!(
+            of(r#"{"status":"denied","count":4294967296}"#)
+                .1
+                .contains("4294967296")
+        );
         assert!(of(r#"{"status":"denied","count":1.5}"#).1.contains("1.5"));
-        assert!(of(r#"{"status":"DENIED","count":1}"#).1.contains("\"DENIED\""));
+        assert!(
+            of(r#"{"status":"DENIED","count":1}"#)
+                .1
+                .contains("\"DENIED\"")
+        );
         let twice = of(r#"{"status":"denied","count":1},{"status":"denied","count":2}"#);
         assert_eq!(twice.0, "invalid_message");
-        assert!(twice.1.contains("status denied stands twice, with counts 1 and 2"));
-        let many: Vec<_> = (0..65).map(|i| format!(r#"{{"status":"s{i}","count":1}}"#)).collect();
+        assert!(
+            twice
+                .1
+                .contains("status denied stands twice, with counts 1 and 2")
+        );
+        let many: Vec<_> = (0..65)
+            .map(|i| format!(r#"{{"status":"s{i}","count":1}}"#))
+            .collect();
         assert!(of(&many.join(",")).1.contains("65 statuses"));
         assert_eq!(error(&" ".repeat(MAX_PAYLOAD_BYTES + 1)).0, "too_large");
     }
@@ -372,7 +427,10 @@ mod tests {
     #[test]
     fn stream_names_are_checked() {
         for name in ["default", "a", "Acquirer.7:eu-west_1", "0"] {
-            assert_eq!(name.parse::<Stream>().map(|s| s.to_string()), Ok(name.to_owned()));
+            assert_eq!(
+                name.parse::<Stream>().map(|s| s.to_string()),
+                Ok(name.to_owned())
+            );
         }
         for name in ["", ".a", "a b", "é", "a/b", &"a".repeat(129)] {
             assert!(name.parse::<Stream>().is_err(), "{name:?} must be refused");
@@ -382,7 +440,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_batch_or_an_error_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = TransactionBatch::from_json(&bytes);
+            let _ = MinuteCounts::from_json(&bytes);
         }
 
         #[test]

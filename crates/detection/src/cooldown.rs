@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::{
     batch::{Minute, Stream},
     detector::{Direction, Severity},
-    status::Monitored,
+    status::MonitoredStatus,
 };
 
 /// Alerts of one key are the same news: what the cooldown counts by.
@@ -14,7 +14,7 @@ pub struct AlertKey {
     /// Whose minute.
     pub stream: Stream,
     /// Which status left its range.
-    pub status: Monitored,
+    pub status: MonitoredStatus,
     /// Which way.
     pub direction: Direction,
     /// How far.
@@ -27,8 +27,16 @@ const ALERT_NAMESPACE: Uuid = Uuid::from_u128(0x6f0d_4b0e_6d1c_5b7e_9a53_7d3c_1f
 impl AlertKey {
     /// The id of this key's alert for a minute: the same at every retry, every replay and after every restart.
     pub fn alert_id(&self, minute: Minute) -> Uuid {
-        let Self { stream, status, direction, severity } = self;
-        let name = format!("{stream}\n{minute}\n{status}\n{}\n{severity}", direction.name());
+        let Self {
+            stream,
+            status,
+            direction,
+            severity,
+        } = self;
+        let name = format!(
+            "{stream}\n{minute}\n{status}\n{}\n{severity}",
+            direction.name()
+        );
         Uuid::new_v5(&ALERT_NAMESPACE, name.as_bytes())
     }
 }
@@ -67,7 +75,9 @@ impl Cooldown {
             }
             _ => {
                 self.fired = Some(minute);
-                Admission::Dispatched { suppressed_before: std::mem::take(&mut self.suppressed) }
+                Admission::Dispatched {
+                    suppressed_before: std::mem::take(&mut self.suppressed),
+                }
             }
         }
     }
@@ -91,24 +101,48 @@ mod tests {
     #[test]
     fn the_fifth_minute_after_an_alert_may_alert_again_and_tells_of_the_four_between() {
         let mut cooldown = Cooldown::default();
-        assert_eq!(cooldown.admit(minute(100), 5), Admission::Dispatched { suppressed_before: 0 });
+        assert_eq!(
+            cooldown.admit(minute(100), 5),
+            Admission::Dispatched {
+                suppressed_before: 0
+            }
+        );
         for m in 101..105 {
-            assert_eq!(cooldown.admit(minute(m), 5), Admission::Suppressed { by: minute(100) });
+            assert_eq!(
+                cooldown.admit(minute(m), 5),
+                Admission::Suppressed { by: minute(100) }
+            );
         }
-        assert_eq!(cooldown.admit(minute(105), 5), Admission::Dispatched { suppressed_before: 4 });
+        assert_eq!(
+            cooldown.admit(minute(105), 5),
+            Admission::Dispatched {
+                suppressed_before: 4
+            }
+        );
     }
 
     #[test]
     fn a_late_minute_is_held_back_by_an_alert_of_a_newer_one() {
-        let mut cooldown = Cooldown { fired: Some(minute(100)), suppressed: 0 };
-        assert_eq!(cooldown.admit(minute(93), 5), Admission::Suppressed { by: minute(100) });
+        let mut cooldown = Cooldown {
+            fired: Some(minute(100)),
+            suppressed: 0,
+        };
+        assert_eq!(
+            cooldown.admit(minute(93), 5),
+            Admission::Suppressed { by: minute(100) }
+        );
     }
 
     #[test]
     fn no_length_means_no_cooldown_for_newer_minutes() {
         let mut cooldown = Cooldown::default();
         for m in 0..3 {
-            assert_eq!(cooldown.admit(minute(m), 0), Admission::Dispatched { suppressed_before: 0 });
+            assert_eq!(
+                cooldown.admit(minute(m), 0),
+                Admission::Dispatched {
+                    suppressed_before: 0
+                }
+            );
         }
     }
 
@@ -116,7 +150,7 @@ mod tests {
     fn an_alert_id_depends_on_every_part_of_its_key_and_on_nothing_else() {
         let key = AlertKey {
             stream: Stream::default(),
-            status: Monitored::Failed,
+            status: MonitoredStatus::Failed,
             direction: Direction::Up,
             severity: Severity::Critical,
         };
@@ -124,10 +158,26 @@ mod tests {
         assert_eq!(id, key.clone().alert_id(minute(1)));
         let others = [
             key.alert_id(minute(2)),
-            AlertKey { status: Monitored::Denied, ..key.clone() }.alert_id(minute(1)),
-            AlertKey { direction: Direction::Down, ..key.clone() }.alert_id(minute(1)),
-            AlertKey { severity: Severity::Warning, ..key.clone() }.alert_id(minute(1)),
-            AlertKey { stream: "a".parse().expect("valid"), ..key }.alert_id(minute(1)),
+            AlertKey {
+                status: MonitoredStatus::Denied,
+                ..key.clone()
+            }
+            .alert_id(minute(1)),
+            AlertKey {
+                direction: Direction::Down,
+                ..key.clone()
+            }
+            .alert_id(minute(1)),
+            AlertKey {
+                severity: Severity::Warning,
+                ..key.clone()
+            }
+            .alert_id(minute(1)),
+            AlertKey {
+                stream: "a".parse().expect("valid"),
+                ..key
+            }
+            .alert_id(minute(1)),
         ];
         assert!(others.iter().all(|other| *other != id));
         assert_eq!(

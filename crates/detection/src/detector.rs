@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     baseline::{Baseline, ZScore},
-    status::Monitored,
+    status::MonitoredStatus,
 };
 
 /// How bad it is, mildest first: the worst of several is their maximum.
@@ -15,7 +15,7 @@ use crate::{
 pub enum Severity {
     /// Stored without a verdict: the status is not monitored, or the minute came too late.
     NotJudged,
-    /// Too few known minutes to judge by.
+    /// Too few observed minutes to judge by.
     Learning,
     /// Within the thresholds.
     Normal,
@@ -29,8 +29,14 @@ pub enum Severity {
 
 impl Severity {
     /// All of them, mildest first, in the order of [`Severity::code`].
-    pub const ALL: [Self; 6] =
-        [Self::NotJudged, Self::Learning, Self::Normal, Self::Warning, Self::Stale, Self::Critical];
+    pub const ALL: [Self; 6] = [
+        Self::NotJudged,
+        Self::Learning,
+        Self::Normal,
+        Self::Warning,
+        Self::Stale,
+        Self::Critical,
+    ];
 
     /// The number it is stored as.
     pub const fn code(self) -> u8 {
@@ -107,7 +113,9 @@ pub struct Thresholds {
 
 /// Limits that could not order the severities.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error("the warning threshold {warning} and the critical threshold {critical} must be 0 < warning < critical")]
+#[error(
+    "the warning threshold {warning} and the critical threshold {critical} must be 0 < warning < critical"
+)]
 pub struct ThresholdsError {
     warning: f64,
     critical: f64,
@@ -145,7 +153,10 @@ impl Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { warning: 2.5, critical: 4.0 }
+        Self {
+            warning: 2.5,
+            critical: 4.0,
+        }
     }
 }
 
@@ -175,27 +186,37 @@ impl Verdict {
     pub fn reason(&self, status: &str, count: u32) -> String {
         let (severity, minutes) = (self.severity, self.baseline.minutes());
         match (severity, self.baseline) {
-            (Severity::NotJudged, _) => match Monitored::from_name(status) {
-                Some(_) => format!("{status} = {count} was not judged: the minute came after its time"),
+            (Severity::NotJudged, _) => match MonitoredStatus::from_name(status) {
+                Some(_) => {
+                    format!("{status} = {count} was not judged: the minute came after its time")
+                }
                 None => format!("{status} = {count} was not judged: this status is not monitored"),
             },
             (Severity::Learning, _) => {
-                format!("{status} = {count} was not judged: only {minutes} earlier minutes are known, still learning")
+                format!(
+                    "{status} = {count} was not judged: only {minutes} earlier minutes are known, still learning"
+                )
             }
             (_, Baseline::Missing { .. }) if severity == Severity::Critical => format!(
-                "{severity}: {status} = {count} with no established baseline (none in {minutes} known minutes): any occurrence is critical"
+                "{severity}: {status} = {count} with no established baseline (none in {minutes} observed minutes): any occurrence is critical"
             ),
             (_, Baseline::Missing { .. }) => {
-                format!("{severity}: {status} = {count} with no established baseline (none in {minutes} known minutes)")
+                format!(
+                    "{severity}: {status} = {count} with no established baseline (none in {minutes} observed minutes)"
+                )
             }
             (_, Baseline::Flat { mean, .. }) => format!(
-                "{severity}: {status} = {count} against a flat {mean:.1} in {minutes} known minutes: {:+.1} from the mean, judged as if the deviation were 1.0",
+                "{severity}: {status} = {count} against a flat {mean:.1} in {minutes} observed minutes: {:+.1} from the mean, judged as if the deviation were 1.0",
                 f64::from(count) - mean
             ),
             (_, Baseline::Spread { mean, std_dev, .. }) => format!(
-                "{severity}: {status} = {count} is {:.1} standard deviations {} its mean of {mean:.1} (deviation {std_dev:.1}, {minutes} known minutes)",
+                "{severity}: {status} = {count} is {:.1} standard deviations {} its mean of {mean:.1} (deviation {std_dev:.1}, {minutes} observed minutes)",
                 self.z_score.map_or(0.0, |z| z.get().abs()),
-                if f64::from(count) < mean { "below" } else { "above" },
+                if f64::from(count) < mean {
+                    "below"
+                } else {
+                    "above"
+                },
             ),
         }
     }
@@ -203,33 +224,42 @@ impl Verdict {
 
 /// The policy `zscore` with its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PolicyAnomalyDetector {
+pub struct ZScoreDetector {
     /// The limits on |z|.
     pub thresholds: Thresholds,
-    /// Fewer known minutes than this in the window: [`Severity::Learning`].
+    /// Fewer observed minutes than this in the window: [`Severity::Learning`].
     pub min_history: u32,
     /// Which ways `approved` is judged.
     pub approved_direction: ApprovedDirection,
 }
 
-impl Default for PolicyAnomalyDetector {
+impl Default for ZScoreDetector {
     fn default() -> Self {
-        Self { thresholds: Thresholds::default(), min_history: 30, approved_direction: ApprovedDirection::Both }
+        Self {
+            thresholds: Thresholds::default(),
+            min_history: 30,
+            approved_direction: ApprovedDirection::Both,
+        }
     }
 }
 
-impl PolicyAnomalyDetector {
+impl ZScoreDetector {
     /// Judges a minute's count; [`Severity::Learning`] while the window is short.
-    pub fn judge(&self, status: Monitored, count: u32, baseline: Baseline) -> Verdict {
+    pub fn judge(&self, status: MonitoredStatus, count: u32, baseline: Baseline) -> Verdict {
         if baseline.minutes() < self.min_history {
             let z_score = baseline.z_score(count);
-            return Verdict { severity: Severity::Learning, direction: None, z_score, baseline };
+            return Verdict {
+                severity: Severity::Learning,
+                direction: None,
+                z_score,
+                baseline,
+            };
         }
         self.judge_now(status, count, baseline)
     }
 
     /// Judges a count however short the window is: for a question asked explicitly.
-    pub fn judge_now(&self, status: Monitored, count: u32, baseline: Baseline) -> Verdict {
+    pub fn judge_now(&self, status: MonitoredStatus, count: u32, baseline: Baseline) -> Verdict {
         let z_score = baseline.z_score(count);
         let deviation = match baseline {
             Baseline::Missing { .. } if status.is_problem() && count > 0 => f64::INFINITY,
@@ -237,20 +267,34 @@ impl PolicyAnomalyDetector {
             Baseline::Flat { mean, .. } => f64::from(count) - mean,
             Baseline::Spread { .. } => z_score.map_or(0.0, ZScore::get),
         };
-        let direction = if deviation > 0.0 { Direction::Up } else { Direction::Down };
-        let severity =
-            if self.judges(status, direction) { self.thresholds.severity(deviation.abs()) } else { Severity::Normal };
-        Verdict { severity, direction: severity.is_anomalous().then_some(direction), z_score, baseline }
+        let direction = if deviation > 0.0 {
+            Direction::Up
+        } else {
+            Direction::Down
+        };
+        let severity = if self.judges(status, direction) {
+            self.thresholds.severity(deviation.abs())
+        } else {
+            Severity::Normal
+        };
+        Verdict {
+            severity,
+            direction: severity.is_anomalous().then_some(direction),
+            z_score,
+            baseline,
+        }
     }
 
-    const fn judges(&self, status: Monitored, direction: Direction) -> bool {
+    const fn judges(&self, status: MonitoredStatus, direction: Direction) -> bool {
         match (direction, self.approved_direction) {
             (Direction::Up, _) if status.is_problem() => true,
             (Direction::Down, _) if status.is_problem() => false,
             (_, ApprovedDirection::Both)
             | (Direction::Up, ApprovedDirection::Up)
             | (Direction::Down, ApprovedDirection::Down) => true,
-            (Direction::Up, ApprovedDirection::Down) | (Direction::Down, ApprovedDirection::Up) => false,
+            (Direction::Up, ApprovedDirection::Down) | (Direction::Down, ApprovedDirection::Up) => {
+                false
+            }
         }
     }
 }
@@ -259,36 +303,71 @@ impl PolicyAnomalyDetector {
 mod tests {
     use super::*;
 
-    const SPREAD: Baseline = Baseline::Spread { mean: 10.0, std_dev: 2.0, minutes: 60 };
-    const FLAT: Baseline = Baseline::Flat { mean: 10.0, minutes: 60 };
+    const SPREAD: Baseline = Baseline::Spread {
+        mean: 10.0,
+        std_dev: 2.0,
+        minutes: 60,
+    };
+    const FLAT: Baseline = Baseline::Flat {
+        mean: 10.0,
+        minutes: 60,
+    };
     const MISSING: Baseline = Baseline::Missing { minutes: 60 };
 
-    fn judge(status: Monitored, count: u32, baseline: Baseline) -> (Severity, Option<Direction>) {
-        let verdict = PolicyAnomalyDetector::default().judge(status, count, baseline);
+    fn judge(
+        status: MonitoredStatus,
+        count: u32,
+        baseline: Baseline,
+    ) -> (Severity, Option<Direction>) {
+        let verdict = ZScoreDetector::default().judge(status, count, baseline);
         (verdict.severity, verdict.direction)
     }
 
     #[test]
     fn a_z_score_beyond_a_limit_is_anomalous_and_at_it_is_not() {
         use Severity::{Critical, Normal, Warning};
-        for (count, severity) in [(10, Normal), (15, Normal), (16, Warning), (18, Warning), (19, Critical)] {
+        for (count, severity) in [
+            (10, Normal),
+            (15, Normal),
+            (16, Warning),
+            (18, Warning),
+            (19, Critical),
+        ] {
             let direction = severity.is_anomalous().then_some(Direction::Up);
-            assert_eq!(judge(Monitored::Denied, count, SPREAD), (severity, direction), "count {count}");
+            assert_eq!(
+                judge(MonitoredStatus::Denied, count, SPREAD),
+                (severity, direction),
+                "count {count}"
+            );
         }
     }
 
     #[test]
     fn problems_are_judged_upwards_and_approved_both_ways() {
-        assert_eq!(judge(Monitored::Denied, 0, SPREAD), (Severity::Normal, None));
-        assert_eq!(judge(Monitored::Approved, 0, SPREAD), (Severity::Critical, Some(Direction::Down)));
-        assert_eq!(judge(Monitored::Approved, 30, SPREAD), (Severity::Critical, Some(Direction::Up)));
+        assert_eq!(
+            judge(MonitoredStatus::Denied, 0, SPREAD),
+            (Severity::Normal, None)
+        );
+        assert_eq!(
+            judge(MonitoredStatus::Approved, 0, SPREAD),
+            (Severity::Critical, Some(Direction::Down))
+        );
+        assert_eq!(
+            judge(MonitoredStatus::Approved, 30, SPREAD),
+            (Severity::Critical, Some(Direction::Up))
+        );
     }
 
     #[test]
     fn approved_direction_limits_which_way_approved_is_judged() {
         let judge = |approved_direction, count| {
-            let detector = PolicyAnomalyDetector { approved_direction, ..PolicyAnomalyDetector::default() };
-            detector.judge(Monitored::Approved, count, SPREAD).severity
+            let detector = ZScoreDetector {
+                approved_direction,
+                ..ZScoreDetector::default()
+            };
+            detector
+                .judge(MonitoredStatus::Approved, count, SPREAD)
+                .severity
         };
         assert_eq!(judge(ApprovedDirection::Up, 0), Severity::Normal);
         assert_eq!(judge(ApprovedDirection::Up, 30), Severity::Critical);
@@ -298,40 +377,74 @@ mod tests {
 
     #[test]
     fn without_an_established_baseline_any_problem_is_critical_at_once() {
-        for status in Monitored::ALL {
+        for status in MonitoredStatus::ALL {
             assert_eq!(judge(status, 0, MISSING), (Severity::Normal, None));
-            let expected = if status.is_problem() { Severity::Critical } else { Severity::Normal };
+            let expected = if status.is_problem() {
+                Severity::Critical
+            } else {
+                Severity::Normal
+            };
             assert_eq!(judge(status, 1, MISSING).0, expected);
         }
-        let verdict = PolicyAnomalyDetector::default().judge(Monitored::Failed, 1, MISSING);
+        let verdict = ZScoreDetector::default().judge(MonitoredStatus::Failed, 1, MISSING);
         assert_eq!(verdict.z_score, None);
     }
 
     #[test]
     fn a_flat_baseline_is_judged_with_deviation_one_and_says_so() {
-        assert_eq!(judge(Monitored::Failed, 12, FLAT), (Severity::Normal, None));
-        assert_eq!(judge(Monitored::Failed, 13, FLAT).0, Severity::Warning);
-        assert_eq!(judge(Monitored::Failed, 15, FLAT).0, Severity::Critical);
-        assert_eq!(judge(Monitored::Approved, 5, FLAT), (Severity::Critical, Some(Direction::Down)));
-        let verdict = PolicyAnomalyDetector::default().judge(Monitored::Failed, 15, FLAT);
+        assert_eq!(
+            judge(MonitoredStatus::Failed, 12, FLAT),
+            (Severity::Normal, None)
+        );
+        assert_eq!(
+            judge(MonitoredStatus::Failed, 13, FLAT).0,
+            Severity::Warning
+        );
+        assert_eq!(
+            judge(MonitoredStatus::Failed, 15, FLAT).0,
+            Severity::Critical
+        );
+        assert_eq!(
+            judge(MonitoredStatus::Approved, 5, FLAT),
+            (Severity::Critical, Some(Direction::Down))
+        );
+        let verdict = ZScoreDetector::default().judge(MonitoredStatus::Failed, 15, FLAT);
         assert_eq!(verdict.z_score, None);
-        assert!(verdict.reason("failed", 15).contains("as if the deviation were 1.0"));
+        assert!(
+            verdict
+                .reason("failed", 15)
+                .contains("as if the deviation were 1.0")
+        );
     }
 
     #[test]
     fn a_short_window_is_learning_unless_asked_explicitly() {
         let short = Baseline::Missing { minutes: 29 };
-        assert_eq!(judge(Monitored::Failed, 100, short), (Severity::Learning, None));
-        let now = PolicyAnomalyDetector::default().judge_now(Monitored::Failed, 100, short);
-        assert_eq!((now.severity, now.direction), (Severity::Critical, Some(Direction::Up)));
+        assert_eq!(
+            judge(MonitoredStatus::Failed, 100, short),
+            (Severity::Learning, None)
+        );
+        let now = ZScoreDetector::default().judge_now(MonitoredStatus::Failed, 100, short);
+        assert_eq!(
+            (now.severity, now.direction),
+            (Severity::Critical, Some(Direction::Up))
+        );
     }
 
     #[test]
     fn thresholds_must_be_in_order() {
-        for (warning, critical) in
-            [(0.0, 1.0), (-1.0, 1.0), (2.0, 2.0), (3.0, 2.0), (f64::NAN, 1.0), (1.0, f64::INFINITY)]
-        {
-            assert!(Thresholds::try_new(warning, critical).is_err(), "{warning} {critical}");
+        for (warning, critical) in [
+            (0.0, 1.0),
+            (-1.0, 1.0),
+            (2.0, 2.0),
+            (3.0, 2.0),
+            (f64::NAN, 1.0),
+            (1.0, f64::INFINITY),
+        ] {
+            assert!(
+                Thresholds::try_new(warning, critical).is_err(),
+                "{warning} {critical}"
+            );
         }
         assert!(Thresholds::try_new(2.5, 4.0).is_ok());
     }

@@ -14,10 +14,12 @@ pub mod status;
 mod text;
 
 pub use baseline::{Baseline, ZScore};
-pub use batch::{Minute, StatusCount, Stream, TransactionBatch};
+pub use batch::{Minute, MinuteCounts, StatusCount, Stream};
 pub use cooldown::{AlertKey, Cooldown};
-pub use detector::{ApprovedDirection, Direction, PolicyAnomalyDetector, Severity, Thresholds, Verdict};
-pub use history::{History, KnownMinute};
-pub use monitor::{Alert, Disposition, Judged, Monitor, Policy, Row, RowChange, StreamState, Timeliness};
+pub use detector::{ApprovedDirection, Direction, Severity, Thresholds, Verdict, ZScoreDetector};
+pub use history::{History, ObservedMinute};
+pub use monitor::{
+    Alert, Disposition, Judged, Monitor, MonitorSettings, Row, RowChange, StreamState, Timeliness,
+};
 pub use silence::Silence;
-pub use status::{Monitored, Status};
+pub use status::{MonitoredStatus, Status};

@@ -9,20 +9,20 @@ use uuid::Uuid;
 
 use crate::{
     baseline::Baseline,
-    batch::{Minute, Stream, TransactionBatch},
+    batch::{Minute, MinuteCounts, Stream},
     cooldown::{Admission, AlertKey, Cooldown},
-    detector::{Direction, PolicyAnomalyDetector, Severity, Verdict},
-    history::{History, KnownMinute},
+    detector::{Direction, Severity, Verdict, ZScoreDetector},
+    history::{History, ObservedMinute},
     silence::Silence,
-    status::Monitored,
+    status::MonitoredStatus,
 };
 
 /// The settings of the fold.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Policy {
+pub struct MonitorSettings {
     /// Judges one count against its baseline.
-    pub detector: PolicyAnomalyDetector,
-    /// Known minutes in a window.
+    pub detector: ZScoreDetector,
+    /// Observed minutes in a window.
     pub window: usize,
     /// A minute at most this much older than the newest one is still judged.
     pub allowed_lateness_minutes: u32,
@@ -30,10 +30,10 @@ pub struct Policy {
     pub cooldown_minutes: u32,
 }
 
-impl Default for Policy {
+impl Default for MonitorSettings {
     fn default() -> Self {
         Self {
-            detector: PolicyAnomalyDetector::default(),
+            detector: ZScoreDetector::default(),
             window: 60,
             allowed_lateness_minutes: 10,
             cooldown_minutes: 5,
@@ -41,15 +41,15 @@ impl Default for Policy {
     }
 }
 
-impl Policy {
-    /// How many newest known minutes of a stream [`Monitor::restore`] needs.
+impl MonitorSettings {
+    /// How many newest observed minutes of a stream [`Monitor::restore`] needs.
     pub const fn history_capacity(&self) -> usize {
         History::capacity(self.window, self.allowed_lateness_minutes as usize)
     }
 
     /// A history of stored minutes, to look up baselines in.
-    pub fn history(&self, known: impl IntoIterator<Item = KnownMinute>) -> History {
-        History::from_known(self.window, self.allowed_lateness_minutes as usize, known)
+    pub fn history(&self, known: impl IntoIterator<Item = ObservedMinute>) -> History {
+        History::from_observed(self.window, self.allowed_lateness_minutes as usize, known)
     }
 }
 
@@ -82,7 +82,7 @@ pub enum RowChange {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
     /// Which status.
-    pub status: Monitored,
+    pub status: MonitoredStatus,
     /// Its count.
     pub count: u32,
     /// True for the 0 of a status that no batch named. An implied 0 never replaces a stored count.
@@ -138,7 +138,7 @@ pub struct Alert {
 #[derive(Debug)]
 pub struct Judged {
     /// The batch; its statuses that are not monitored are to be stored too.
-    pub batch: TransactionBatch,
+    pub batch: MinuteCounts,
     /// When it came.
     pub timeliness: Timeliness,
     /// True if its minute was not known before, as far as memory reaches: never for one that is [`Timeliness::TooLate`].
@@ -152,14 +152,14 @@ pub struct Judged {
 /// What the store remembers of one stream.
 #[derive(Clone, Debug, Default)]
 pub struct StreamState {
-    /// Its newest known minutes, at least [`Policy::history_capacity`] of them or all there are.
-    pub known: Vec<KnownMinute>,
+    /// Its newest observed minutes, at least [`MonitorSettings::history_capacity`] of them or all there are.
+    pub known: Vec<ObservedMinute>,
     /// Its cooldowns.
     pub cooldowns: Vec<(AlertKey, Cooldown)>,
 }
 
 /// One slot for each status, direction and anomalous severity.
-type Cooldowns = [Cooldown; Monitored::COUNT * 4];
+type Cooldowns = [Cooldown; MonitoredStatus::COUNT * 4];
 
 /// The memory of one stream.
 struct StreamMonitor {
@@ -169,18 +169,21 @@ struct StreamMonitor {
 
 /// Windows, watermarks and cooldowns of many streams that know nothing of each other.
 pub struct Monitor {
-    policy: Policy,
+    policy: MonitorSettings,
     streams: HashMap<Stream, StreamMonitor>,
 }
 
 impl Monitor {
     /// A monitor that knows no stream.
-    pub fn new(policy: Policy) -> Self {
-        Self { policy, streams: HashMap::new() }
+    pub fn new(policy: MonitorSettings) -> Self {
+        Self {
+            policy,
+            streams: HashMap::new(),
+        }
     }
 
     /// The settings.
-    pub const fn policy(&self) -> &Policy {
+    pub const fn policy(&self) -> &MonitorSettings {
         &self.policy
     }
 
@@ -189,7 +192,7 @@ impl Monitor {
         self.streams.contains_key(stream)
     }
 
-    /// The newest known minutes of a stream in memory.
+    /// The newest observed minutes of a stream in memory.
     pub fn history(&self, stream: &Stream) -> Option<&History> {
         self.streams.get(stream).map(|stream| &stream.history)
     }
@@ -200,7 +203,13 @@ impl Monitor {
         for (key, cooldown) in state.cooldowns {
             cooldowns[slot(&key)] = cooldown;
         }
-        self.streams.insert(stream, StreamMonitor { history: self.policy.history(state.known), cooldowns });
+        self.streams.insert(
+            stream,
+            StreamMonitor {
+                history: self.policy.history(state.known),
+                cooldowns,
+            },
+        );
     }
 
     /// Drops all streams from memory: after a commit that failed, memory may be ahead of the store.
@@ -210,24 +219,33 @@ impl Monitor {
 
     /// Judges one batch. A stream not in memory starts empty. `silences` are those in force now: they change what becomes of
     /// alerts, never a verdict. O(1) for minutes in order, O(window) for late ones.
-    pub fn observe(&mut self, batch: TransactionBatch, silences: &[Silence]) -> Judged {
+    pub fn observe(&mut self, batch: MinuteCounts, silences: &[Silence]) -> Judged {
         if !self.knows(batch.stream()) {
             self.restore(batch.stream().clone(), StreamState::default());
         }
-        let stream = self.streams.get_mut(batch.stream()).expect("restored above");
-        stream.observe(&Rules { policy: &self.policy, silences }, batch)
+        let stream = self
+            .streams
+            .get_mut(batch.stream())
+            .expect("restored above");
+        stream.observe(
+            &Rules {
+                policy: &self.policy,
+                silences,
+            },
+            batch,
+        )
     }
 }
 
 /// What one observation goes by.
 struct Rules<'a> {
-    policy: &'a Policy,
+    policy: &'a MonitorSettings,
     silences: &'a [Silence],
 }
 
 /// The counts a batch names, by status.
-fn named_counts(batch: &TransactionBatch) -> [Option<u32>; Monitored::COUNT] {
-    let mut counts = [None; Monitored::COUNT];
+fn named_counts(batch: &MinuteCounts) -> [Option<u32>; MonitoredStatus::COUNT] {
+    let mut counts = [None; MonitoredStatus::COUNT];
     for transaction in batch.transactions() {
         if let Some(status) = transaction.status.monitored() {
             counts[status.index()] = Some(transaction.count);
@@ -243,15 +261,22 @@ fn slot(key: &AlertKey) -> usize {
 }
 
 impl StreamMonitor {
-    fn observe(&mut self, rules: &Rules<'_>, batch: TransactionBatch) -> Judged {
+    fn observe(&mut self, rules: &Rules<'_>, batch: MinuteCounts) -> Judged {
         let named = named_counts(&batch);
         let timeliness = self.timeliness(rules, batch.minute());
-        let is_new = timeliness != Timeliness::TooLate && self.history.get(batch.minute()).is_none();
-        let rows = Vec::with_capacity(Monitored::COUNT);
-        let mut judged = Judged { batch, timeliness, is_new, rows, alerts: Vec::new() };
+        let is_new =
+            timeliness != Timeliness::TooLate && self.history.get(batch.minute()).is_none();
+        let rows = Vec::with_capacity(MonitoredStatus::COUNT);
+        let mut judged = Judged {
+            batch,
+            timeliness,
+            is_new,
+            rows,
+            alerts: Vec::new(),
+        };
         match timeliness {
             Timeliness::Fresh => self.advance(rules, named, &mut judged),
-            Timeliness::Late | Timeliness::TooLate => self.amend(rules, named, &mut judged),
+            Timeliness::Late | Timeliness::TooLate => self.correct(rules, named, &mut judged),
         }
         judged
     }
@@ -259,7 +284,10 @@ impl StreamMonitor {
     fn timeliness(&self, rules: &Rules<'_>, minute: Minute) -> Timeliness {
         match self.history.newest() {
             Some(newest) if minute.since(newest.minute) > 0 => Timeliness::Fresh,
-            Some(newest) if newest.minute.since(minute) > i64::from(rules.policy.allowed_lateness_minutes) => {
+            Some(newest)
+                if newest.minute.since(minute)
+                    > i64::from(rules.policy.allowed_lateness_minutes) =>
+            {
                 Timeliness::TooLate
             }
             Some(_) => Timeliness::Late,
@@ -268,21 +296,38 @@ impl StreamMonitor {
     }
 
     /// The usual case: a new newest minute, judged by the rolling sums.
-    fn advance(&mut self, rules: &Rules<'_>, named: [Option<u32>; Monitored::COUNT], judged: &mut Judged) {
+    fn advance(
+        &mut self,
+        rules: &Rules<'_>,
+        named: [Option<u32>; MonitoredStatus::COUNT],
+        judged: &mut Judged,
+    ) {
         let baselines = self.history.baselines_for_next(judged.batch.minute());
-        let mut known = unknown_minute(judged.batch.minute());
-        for status in Monitored::ALL {
-            self.judge_row(rules, status, named[status.index()], baselines[status.index()], &mut known, judged);
+        let mut known = unobserved_minute(judged.batch.minute());
+        for status in MonitoredStatus::ALL {
+            self.judge_row(
+                rules,
+                status,
+                named[status.index()],
+                baselines[status.index()],
+                &mut known,
+                judged,
+            );
         }
         self.history.push(known);
     }
 
     /// An older minute: new, repeated or corrected. Later windows use what it says now.
-    fn amend(&mut self, rules: &Rules<'_>, named: [Option<u32>; Monitored::COUNT], judged: &mut Judged) {
+    fn correct(
+        &mut self,
+        rules: &Rules<'_>,
+        named: [Option<u32>; MonitoredStatus::COUNT],
+        judged: &mut Judged,
+    ) {
         let minute = judged.batch.minute();
         let stored = self.history.get(minute).copied();
-        let mut known = stored.unwrap_or_else(|| unknown_minute(minute));
-        for status in Monitored::ALL {
+        let mut known = stored.unwrap_or_else(|| unobserved_minute(minute));
+        for status in MonitoredStatus::ALL {
             let (i, named) = (status.index(), named[status.index()]);
             let same_count = named.unwrap_or(known.counts[i]) == known.counts[i];
             let same_name = named.is_none() || known.named[i];
@@ -308,17 +353,17 @@ impl StreamMonitor {
             }
         }
         if stored != Some(known) {
-            self.history.amend(known);
+            self.history.correct(known);
         }
     }
 
     fn judge_row(
         &mut self,
         rules: &Rules<'_>,
-        status: Monitored,
+        status: MonitoredStatus,
         named: Option<u32>,
         baseline: Baseline,
-        known: &mut KnownMinute,
+        known: &mut ObservedMinute,
         judged: &mut Judged,
     ) {
         known.record(status, named);
@@ -328,14 +373,32 @@ impl StreamMonitor {
         if let Some(direction) = verdict.direction
             && verdict.severity > *peak
         {
-            let key = AlertKey { stream: judged.batch.stream().clone(), status, direction, severity: verdict.severity };
+            let key = AlertKey {
+                stream: judged.batch.stream().clone(),
+                status,
+                direction,
+                severity: verdict.severity,
+            };
             // At the watermark it is a correction of the newest minute, which is late for nobody.
-            let late = self.history.newest().is_some_and(|newest| known.minute < newest.minute);
-            judged.alerts.push(self.alert(rules, key, known.minute, count, verdict, late));
+            let late = self
+                .history
+                .newest()
+                .is_some_and(|newest| known.minute < newest.minute);
+            judged
+                .alerts
+                .push(self.alert(rules, key, known.minute, count, verdict, late));
         }
         *peak = verdict.severity.max(*peak);
-        let change = RowChange::Judged { verdict, peak: *peak };
-        judged.rows.push(Row { status, count, implied: !known.named[status.index()], change });
+        let change = RowChange::Judged {
+            verdict,
+            peak: *peak,
+        };
+        judged.rows.push(Row {
+            status,
+            count,
+            implied: !known.named[status.index()],
+            change,
+        });
     }
 
     fn alert(
@@ -355,8 +418,12 @@ impl StreamMonitor {
                 Disposition::Silenced { by: silence.id }
             }
             None => match cooldown.admit(minute, length_minutes) {
-                Admission::Dispatched { suppressed_before } => Disposition::Dispatched { suppressed_before },
-                Admission::Suppressed { by } => Disposition::Cooldown { by: key.alert_id(by) },
+                Admission::Dispatched { suppressed_before } => {
+                    Disposition::Dispatched { suppressed_before }
+                }
+                Admission::Suppressed { by } => Disposition::Cooldown {
+                    by: key.alert_id(by),
+                },
             },
         };
         let threshold = rules.policy.detector.thresholds.limit(verdict.severity);
@@ -375,14 +442,19 @@ impl StreamMonitor {
 }
 
 /// A minute as it stands before any batch: all zeros, none named.
-fn unknown_minute(minute: Minute) -> KnownMinute {
-    let peaks = [Severity::NotJudged; Monitored::COUNT];
-    KnownMinute { minute, counts: [0; Monitored::COUNT], named: [false; Monitored::COUNT], peaks }
+fn unobserved_minute(minute: Minute) -> ObservedMinute {
+    let peaks = [Severity::NotJudged; MonitoredStatus::COUNT];
+    ObservedMinute {
+        minute,
+        counts: [0; MonitoredStatus::COUNT],
+        named: [false; MonitoredStatus::COUNT],
+        peaks,
+    }
 }
 
-impl KnownMinute {
+impl ObservedMinute {
     /// Takes over a named count; a status not named keeps what it has.
-    fn record(&mut self, status: Monitored, named: Option<u32>) {
+    fn record(&mut self, status: MonitoredStatus, named: Option<u32>) {
         if let Some(count) = named {
             self.counts[status.index()] = count;
             self.named[status.index()] = true;

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::{batch::Stream, cooldown::AlertKey, status::Monitored};
+use crate::{batch::Stream, cooldown::AlertKey, status::MonitoredStatus};
 
 /// Holds back the alerts of a stream, of a status, of both, or all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,13 +12,15 @@ pub struct Silence {
     /// Of this stream only.
     pub stream: Option<Stream>,
     /// Of this status only.
-    pub status: Option<Monitored>,
+    pub status: Option<MonitoredStatus>,
 }
 
 impl Silence {
     /// True if it holds back alerts of this key.
     pub fn covers(&self, key: &AlertKey) -> bool {
-        self.stream.as_ref().is_none_or(|stream| *stream == key.stream)
+        self.stream
+            .as_ref()
+            .is_none_or(|stream| *stream == key.stream)
             && self.status.is_none_or(|status| status == key.status)
     }
 }
@@ -32,12 +34,21 @@ mod tests {
     fn a_silence_covers_what_it_names_and_everything_else_where_it_names_nothing() {
         let stream = |name: &str| name.parse::<Stream>().expect("valid");
         let (direction, severity) = (Direction::Up, Severity::Critical);
-        let key = AlertKey { stream: stream("a"), status: Monitored::Denied, direction, severity };
-        let silence = |stream, status| Silence { id: Uuid::nil(), stream, status };
+        let key = AlertKey {
+            stream: stream("a"),
+            status: MonitoredStatus::Denied,
+            direction,
+            severity,
+        };
+        let silence = |stream, status| Silence {
+            id: Uuid::nil(),
+            stream,
+            status,
+        };
         assert!(silence(None, None).covers(&key));
         assert!(silence(Some(stream("a")), None).covers(&key));
-        assert!(silence(Some(stream("a")), Some(Monitored::Denied)).covers(&key));
+        assert!(silence(Some(stream("a")), Some(MonitoredStatus::Denied)).covers(&key));
         assert!(!silence(Some(stream("b")), None).covers(&key));
-        assert!(!silence(Some(stream("a")), Some(Monitored::Failed)).covers(&key));
+        assert!(!silence(Some(stream("a")), Some(MonitoredStatus::Failed)).covers(&key));
     }
 }

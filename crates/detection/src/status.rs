@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A status that the policy judges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Monitored {
+pub enum MonitoredStatus {
     /// Approved transactions: the only monitored status whose fall is a fault too.
     Approved,
     /// Refused by the issuer or the acquirer.
@@ -19,13 +19,18 @@ pub enum Monitored {
     BackendReversed,
 }
 
-impl Monitored {
+impl MonitoredStatus {
     /// How many there are.
     pub const COUNT: usize = 5;
 
-    /// All of them, in the order of [`Monitored::index`].
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::Approved, Self::Denied, Self::Failed, Self::Reversed, Self::BackendReversed];
+    /// All of them, in the order of [`MonitoredStatus::index`].
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Approved,
+        Self::Denied,
+        Self::Failed,
+        Self::Reversed,
+        Self::BackendReversed,
+    ];
 
     /// The position in arrays of per-status values.
     pub const fn index(self) -> usize {
@@ -54,7 +59,7 @@ impl Monitored {
     }
 }
 
-impl fmt::Display for Monitored {
+impl fmt::Display for MonitoredStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -68,25 +73,29 @@ pub struct OtherStatus(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
     /// Judged every minute.
-    Monitored(Monitored),
+    Monitored(MonitoredStatus),
     /// Stored, counted and shown.
     Other(OtherStatus),
 }
 
 /// A status name outside `[a-z][a-z0-9_]{0,63}`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("status {0:?} is not a valid name: 1 to 64 characters of a-z, 0-9 and _, starting with a letter")]
+#[error(
+    "status {0:?} is not a valid name: 1 to 64 characters of a-z, 0-9 and _, starting with a letter"
+)]
 pub struct StatusError(pub String);
 
 impl Status {
     /// The status of this name; an error if the name is not valid.
     pub fn parse(name: &str) -> Result<Self, StatusError> {
-        if let Some(monitored) = Monitored::from_name(name) {
+        if let Some(monitored) = MonitoredStatus::from_name(name) {
             return Ok(Self::Monitored(monitored));
         }
         let valid = name.len() <= 64
             && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if valid {
             Ok(Self::Other(OtherStatus(name.into())))
         } else {
@@ -103,7 +112,7 @@ impl Status {
     }
 
     /// The monitored status, if it is one.
-    pub const fn monitored(&self) -> Option<Monitored> {
+    pub const fn monitored(&self) -> Option<MonitoredStatus> {
         match self {
             Self::Monitored(status) => Some(*status),
             Self::Other(_) => None,
@@ -111,8 +120,8 @@ impl Status {
     }
 }
 
-impl From<Monitored> for Status {
-    fn from(status: Monitored) -> Self {
+impl From<MonitoredStatus> for Status {
+    fn from(status: MonitoredStatus) -> Self {
         Self::Monitored(status)
     }
 }
@@ -141,9 +150,9 @@ mod tests {
 
     #[test]
     fn the_five_monitored_names_round_trip() {
-        for status in Monitored::ALL {
+        for status in MonitoredStatus::ALL {
             assert_eq!(Status::parse(status.name()), Ok(Status::Monitored(status)));
-            assert_eq!(Monitored::ALL[status.index()], status);
+            assert_eq!(MonitoredStatus::ALL[status.index()], status);
         }
     }
 
@@ -166,7 +175,14 @@ mod tests {
 
     #[test]
     fn only_approved_is_no_problem() {
-        let problems: Vec<_> = Monitored::ALL.into_iter().filter(|s| s.is_problem()).map(Monitored::name).collect();
-        assert_eq!(problems, ["denied", "failed", "reversed", "backend_reversed"]);
+        let problems: Vec<_> = MonitoredStatus::ALL
+            .into_iter()
+            .filter(|s| s.is_problem())
+            .map(MonitoredStatus::name)
+            .collect();
+        assert_eq!(
+            problems,
+            ["denied", "failed", "reversed", "backend_reversed"]
+        );
     }
 }

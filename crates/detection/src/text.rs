@@ -14,7 +14,11 @@ where
     D: Deserializer<'de>,
     E: fmt::Display,
 {
-    deserializer.deserialize_str(Text { expecting, parse, result: PhantomData })
+    deserializer.deserialize_str(Text {
+        expecting,
+        parse,
+        result: PhantomData,
+    })
 }
 
 struct Text<P, T> {

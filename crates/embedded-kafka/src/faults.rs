@@ -46,8 +46,15 @@ enum Mode {
 
 impl Faults {
     fn queue(&self, api: ApiKey, times: usize, fault: Control) {
-        assert!(APIS.contains(&api), "no fault can be put into {api:?}, only into {APIS:?}");
-        self.state().queued.entry(api).or_default().extend(repeat_n(fault, times));
+        assert!(
+            APIS.contains(&api),
+            "no fault can be put into {api:?}, only into {APIS:?}"
+        );
+        self.state()
+            .queued
+            .entry(api)
+            .or_default()
+            .extend(repeat_n(fault, times));
     }
 
     fn next(&self, api: ApiKey) -> Option<Control> {
@@ -108,7 +115,8 @@ impl EmbeddedKafka {
 
     /// Garbles the records of the next `times` fetches, so that their checksum is wrong. One that finds no records counts too.
     pub fn corrupt_fetches(&self, times: usize) {
-        self.faults.queue(ApiKey::Fetch, times, Control::CorruptRecords);
+        self.faults
+            .queue(ApiKey::Fetch, times, Control::CorruptRecords);
     }
 
     /// Does what the next `times` requests of a kind ask, but drops the connection instead of answering: the client cannot know.

@@ -49,14 +49,20 @@ impl EmbeddedKafka {
             .enable_all()
             .build()
             .context("starting the thread of the embedded Kafka")?;
-        let broker =
-            runtime.spawn(FakeBroker::start()).await?.context("opening a loopback port for the embedded Kafka")?;
+        let broker = runtime
+            .spawn(FakeBroker::start())
+            .await?
+            .context("opening a loopback port for the embedded Kafka")?;
         let broker = Arc::new(broker);
         // Offsets are stored per cluster id: two runs must not look like one cluster.
         broker.with_state(|state| state.cluster_id = Uuid::new_v4().simple().to_string());
         let faults = Arc::new(Faults::default());
         faults::install(&broker, &faults, Bound::new(max_topic_bytes));
-        Ok(Self { broker, faults, runtime: Some(runtime) })
+        Ok(Self {
+            broker,
+            faults,
+            runtime: Some(runtime),
+        })
     }
 
     /// `host:port`, for `bootstrap.servers`.
@@ -71,7 +77,10 @@ impl EmbeddedKafka {
 
     /// Creates an empty topic. An error if the name is taken or `partitions` is below 1.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
-        ensure!(partitions >= 1, "topic {name} needs at least 1 partition, not {partitions}");
+        ensure!(
+            partitions >= 1,
+            "topic {name} needs at least 1 partition, not {partitions}"
+        );
         ensure!(
             self.broker.create_topic(name, partitions),
             "topic {name} exists already: delete it first or choose another name"

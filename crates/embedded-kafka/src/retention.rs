@@ -29,13 +29,20 @@ pub(crate) struct Bound {
 
 impl Bound {
     pub(crate) fn new(max_topic_bytes: usize) -> Self {
-        Self { max_topic_bytes, produces: AtomicUsize::new(0), full: AtomicBool::new(false) }
+        Self {
+            max_topic_bytes,
+            produces: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
+        }
     }
 
     /// What to do with a produce request.
     pub(crate) fn admit(&self, broker: &FakeBroker) -> Control {
         let was_full = self.full.load(Ordering::Relaxed);
-        let due = self.produces.fetch_add(1, Ordering::Relaxed).is_multiple_of(PRODUCES_PER_TRIM);
+        let due = self
+            .produces
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(PRODUCES_PER_TRIM);
         if !was_full && !due {
             return Control::Pass;
         }
@@ -97,7 +104,9 @@ fn trim_partition(partition: &mut PartitionState, keep: usize, read: i64) -> usi
 /// Moves the log start to `offset` and deletes the batches that lie wholly below it.
 pub(crate) fn delete_below(partition: &mut PartitionState, offset: i64) {
     let start = offset.clamp(partition.log_start_offset, partition.next_offset);
-    let gone = (0..partition.log.len()).take_while(|&index| batch_end(partition, index) <= start).count();
+    let gone = (0..partition.log.len())
+        .take_while(|&index| batch_end(partition, index) <= start)
+        .count();
     partition.log.drain(..gone);
     partition.log_start_offset = start;
 }

@@ -15,9 +15,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use crate::{
     clock::Clock,
     config::WebhookFormat,
-    state::{Heartbeats, Task},
+    metrics::ServiceMetrics,
+    state::{Task, TaskLiveness},
     store::{AlertRecord, Attempt, DeliveryOutcome, DueDelivery, Store, StoreError},
-    telemetry::Telemetry,
     webhook::{WebhookClient, WebhookError},
 };
 
@@ -27,19 +27,19 @@ mod retry;
 mod slack;
 
 /// Tries at a time.
-const PARALLEL: u32 = 4;
+const MAX_PARALLEL_ATTEMPTS: u32 = 4;
 
 /// The longest that the task waits for anything before it shows a sign of life.
-const BEAT: Duration = Duration::from_secs(10);
+const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often the outbox is looked at while tries are under way: a receiver that hangs must not hide what falls due.
-const LOOK: Duration = Duration::from_secs(1);
+const OUTBOX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between tries to use a database that cannot be used now.
-const STORE_PAUSE: Duration = Duration::from_secs(2);
+const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long tries under way may go on after a stop.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes the one log line of an alert that goes out, for people and for log collectors: CRITICAL as an error,
 /// WARNING as a warning.
@@ -89,9 +89,9 @@ pub struct Delivery {
     /// Tells the time.
     pub clock: Clock,
     /// Counts tries.
-    pub telemetry: Telemetry,
+    pub metrics: ServiceMetrics,
     /// Takes the signs of life.
-    pub heartbeats: Heartbeats,
+    pub liveness: TaskLiveness,
     /// A delivery that failed for this long is given up.
     pub give_up_after: Duration,
     /// What a receiver gets.
@@ -105,17 +105,23 @@ pub struct Delivery {
 /// # Errors
 /// Only if the database is damaged or closed; one that cannot be used now is tried again.
 pub async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyhow::Result<()> {
-    let Some(client) = &delivery.client else { return delivery.idle(&stop).await };
+    let Some(client) = &delivery.client else {
+        return delivery.idle(&stop).await;
+    };
     let mut tries = FuturesUnordered::new();
-    let mut under_way = HashSet::new();
+    let mut in_flight = HashSet::new();
     let mut store_fails = false;
     while !stop.is_cancelled() {
-        delivery.beat();
+        delivery.report();
         let pause = async {
-            let due = delivery.due(&under_way).await?;
-            under_way.extend(due.iter().map(|due| due.id));
+            let due = delivery.due(&in_flight).await?;
+            in_flight.extend(due.iter().map(|due| due.id));
             tries.extend(due.into_iter().map(|due| delivery.attempt(client, due)));
-            if tries.is_empty() { delivery.until_next().await } else { Ok(LOOK) }
+            if tries.is_empty() {
+                delivery.until_next().await
+            } else {
+                Ok(OUTBOX_POLL_INTERVAL)
+            }
         };
         let pause = match pause.await {
             Ok(pause) => {
@@ -125,46 +131,56 @@ pub async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyhow::Res
             Err(error) => delivery.pause_for_store(error, &mut store_fails)?,
         };
         tokio::select! {
-            Some(ended) = tries.next() => { under_way.remove(&ended?); }
+            Some(ended) = tries.next() => { in_flight.remove(&ended?); }
             () = delivery.store.outbox_changed().notified() => {}
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }
     }
     let rest = tries.try_for_each(|_| std::future::ready(Ok(())));
-    Ok(tokio::time::timeout(DRAIN, rest).await.unwrap_or(Ok(()))?)
+    Ok(tokio::time::timeout(DRAIN_TIMEOUT, rest)
+        .await
+        .unwrap_or(Ok(()))?)
 }
 
 impl Delivery {
-    fn beat(&self) {
-        self.heartbeats.beat(Task::Delivery, self.clock.now_ms());
+    fn report(&self) {
+        self.liveness.report(Task::Delivery, self.clock.now_ms());
     }
 
     async fn idle(&self, stop: &CancellationToken) -> anyhow::Result<()> {
         while !stop.is_cancelled() {
-            self.beat();
+            self.report();
             // Either ending is right: the loop looks which it was.
-            let _ = tokio::time::timeout(BEAT, stop.cancelled()).await;
+            let _ = tokio::time::timeout(LIVENESS_INTERVAL, stop.cancelled()).await;
         }
         Ok(())
     }
 
     /// What is due and not under way, as much as may be tried now.
-    async fn due(&self, under_way: &HashSet<i64>) -> Result<Vec<DueDelivery>, StoreError> {
-        if under_way.len() >= PARALLEL as usize {
+    async fn due(&self, in_flight: &HashSet<i64>) -> Result<Vec<DueDelivery>, StoreError> {
+        if in_flight.len() >= MAX_PARALLEL_ATTEMPTS as usize {
             return Ok(Vec::new());
         }
-        let mut due = in_time(self.store.due_deliveries(self.clock.now_ms(), PARALLEL)).await?;
-        due.retain(|due| !under_way.contains(&due.id));
-        due.truncate(PARALLEL as usize - under_way.len());
+        let mut due = in_time(
+            self.store
+                .due_deliveries(self.clock.now_ms(), MAX_PARALLEL_ATTEMPTS),
+        )
+        .await?;
+        due.retain(|due| !in_flight.contains(&due.id));
+        due.truncate(MAX_PARALLEL_ATTEMPTS as usize - in_flight.len());
         Ok(due)
     }
 
     /// How long until a delivery falls due, as far as a sign of life can wait.
     async fn until_next(&self) -> Result<Duration, StoreError> {
         let next_ms = in_time(self.store.next_delivery_at()).await?;
-        let wait = |at_ms: i64| Duration::from_millis(u64::try_from(at_ms - self.clock.now_ms()).unwrap_or(0));
-        Ok(next_ms.map_or(BEAT, wait).min(BEAT))
+        let wait = |at_ms: i64| {
+            Duration::from_millis(u64::try_from(at_ms - self.clock.now_ms()).unwrap_or(0))
+        };
+        Ok(next_ms
+            .map_or(LIVENESS_INTERVAL, wait)
+            .min(LIVENESS_INTERVAL))
     }
 
     /// One try: POST, judge the answer, tell of it, store it. Gives the delivery's number.
@@ -172,7 +188,10 @@ impl Delivery {
         let answer = self.post(client, &due).await;
         let now_ms = self.clock.now_ms();
         let attempt = retry::conclude(&due, &answer, now_ms, self.give_up_after, fastrand::f64());
-        self.telemetry.delivery_attempts.with_label_values(&[outcome_name(&attempt.outcome)]).inc();
+        self.metrics
+            .delivery_attempts
+            .with_label_values(&[outcome_name(&attempt.outcome)])
+            .inc();
         if let Err(error) = &answer {
             log_failure(&due, error, &attempt.outcome, now_ms);
         }
@@ -182,12 +201,16 @@ impl Delivery {
 
     async fn post(&self, client: &WebhookClient, due: &DueDelivery) -> Result<u16, WebhookError> {
         let span = delivery_span(client, due);
-        let timer = self.telemetry.delivery_duration.start_timer();
+        let timer = self.metrics.delivery_duration.start_timer();
         let body = self.body(&due.alert);
-        let answer =
-            client.post(due.alert.id, self.clock.now_ms().div_euclid(1000), body).instrument(span.clone()).await;
+        let answer = client
+            .post(due.alert.id, self.clock.now_ms().div_euclid(1000), body)
+            .instrument(span.clone())
+            .await;
         timer.observe_duration();
-        let status = answer.as_ref().map_or_else(WebhookError::status, |status| Some(*status));
+        let status = answer
+            .as_ref()
+            .map_or_else(WebhookError::status, |status| Some(*status));
         span.record("http.response.status_code", status);
         if let Err(error) = &answer {
             span.record("error.type", error.class());
@@ -210,30 +233,48 @@ impl Delivery {
         loop {
             match self.store.finish_attempt(id, attempt.clone()).await {
                 Ok(()) => return Ok(()),
-                Err(error) => tokio::time::sleep(self.pause_for_store(error, &mut store_fails)?).await,
+                Err(error) => {
+                    tokio::time::sleep(self.pause_for_store(error, &mut store_fails)?).await
+                }
             }
         }
     }
 
     /// How long to leave a database alone that cannot be used now, which is logged once. Any other error is given back.
-    fn pause_for_store(&self, error: StoreError, fails_already: &mut bool) -> Result<Duration, StoreError> {
+    fn pause_for_store(
+        &self,
+        error: StoreError,
+        fails_already: &mut bool,
+    ) -> Result<Duration, StoreError> {
         match error {
             StoreError::Unavailable(reason) => {
-                self.telemetry.store_errors.with_label_values(&["delivery"]).inc();
+                self.metrics
+                    .store_errors
+                    .with_label_values(&["delivery"])
+                    .inc();
                 if !std::mem::replace(fails_already, true) {
-                    tracing::warn!(error = reason, "deliveries wait: the database cannot be used now");
+                    tracing::warn!(
+                        error = reason,
+                        "deliveries wait: the database cannot be used now"
+                    );
                 }
-                Ok(STORE_PAUSE)
+                Ok(STORE_RETRY_INTERVAL)
             }
-            error @ (StoreError::OffsetMoved { .. } | StoreError::Broken(_) | StoreError::Closed) => Err(error),
+            error @ (StoreError::OffsetMoved { .. }
+            | StoreError::Broken(_)
+            | StoreError::Closed) => Err(error),
         }
     }
 }
 
 /// Readers of the database take turns: a long queue must not look like a task that hangs.
 async fn in_time<T>(query: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let answer = tokio::time::timeout(BEAT, query).await;
-    answer.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {BEAT:?}"))))
+    let answer = tokio::time::timeout(LIVENESS_INTERVAL, query).await;
+    answer.unwrap_or_else(|_| {
+        Err(StoreError::Unavailable(format!(
+            "no answer within {LIVENESS_INTERVAL:?}"
+        )))
+    })
 }
 
 fn log_failure(due: &DueDelivery, error: &WebhookError, outcome: &DeliveryOutcome, now_ms: i64) {
@@ -254,8 +295,16 @@ fn log_failure(due: &DueDelivery, error: &WebhookError, outcome: &DeliveryOutcom
         };
     }
     match outcome {
-        DeliveryOutcome::Retry { at_ms } => line!(Level::WARN, Some(at_ms - now_ms), "an alert was not delivered"),
-        DeliveryOutcome::Dead => line!(Level::ERROR, None::<i64>, "an alert was not delivered and is given up"),
+        DeliveryOutcome::Retry { at_ms } => line!(
+            Level::WARN,
+            Some(at_ms - now_ms),
+            "an alert was not delivered"
+        ),
+        DeliveryOutcome::Dead => line!(
+            Level::ERROR,
+            None::<i64>,
+            "an alert was not delivered and is given up"
+        ),
         DeliveryOutcome::Delivered => {}
     }
 }
@@ -293,7 +342,13 @@ fn delivery_span(client: &WebhookClient, due: &DueDelivery) -> Span {
 fn cause(alert: &AlertRecord) -> Option<SpanContext> {
     let trace_id = TraceId::from_hex(alert.trace_id.as_deref()?).ok()?;
     let span_id = SpanId::from_hex(alert.span_id.as_deref()?).ok()?;
-    Some(SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, true, TraceState::NONE))
+    Some(SpanContext::new(
+        trace_id,
+        span_id,
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::NONE,
+    ))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use common::metrics::Metrics;
+use common::metrics::MetricsRegistry;
 use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 
@@ -14,11 +14,11 @@ use crate::{
     evaluate::Evaluator,
     ingest,
     lifecycle::{self, STOP_DEADLINE, Supervisor},
+    metrics::ServiceMetrics,
     routes::{self, AppState},
     scheduler, server,
-    state::{FeedState, Heartbeats, Silences, Snapshots},
+    state::{FeedState, Silences, Snapshots, TaskLiveness},
     store::{Retention, Store, Writer},
-    telemetry::Telemetry,
     webhook::WebhookClient,
 };
 
@@ -26,14 +26,14 @@ use crate::{
 pub struct App {
     config: Config,
     clock: Clock,
-    metrics: Metrics,
-    telemetry: Telemetry,
+    registry: MetricsRegistry,
+    metrics: ServiceMetrics,
     store: Store,
     writer: Writer,
     snapshots: Snapshots,
     silences: Silences,
     feed: FeedState,
-    heartbeats: Heartbeats,
+    liveness: TaskLiveness,
 }
 
 /// Opens the database and serves on `listener` until `stop` is cancelled or a task fails, which is the error.
@@ -41,22 +41,39 @@ pub async fn run(
     config: Config,
     listener: TcpListener,
     clock: Clock,
-    metrics: Metrics,
+    registry: MetricsRegistry,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    App::open(config, clock, metrics)?.run(listener, stop).await
+    App::open(config, clock, registry)?
+        .run(listener, stop)
+        .await
 }
 
 impl App {
     /// Opens the database. Kafka and the receiver of alerts need not be there.
-    pub fn open(config: Config, clock: Clock, metrics: Metrics) -> anyhow::Result<Self> {
+    pub fn open(config: Config, clock: Clock, registry: MetricsRegistry) -> anyhow::Result<Self> {
         let (store, writer) = Store::open(&config.database_path)?;
-        let telemetry = Telemetry::new(&metrics);
-        telemetry.judges_by(&config.policy().detector.thresholds);
+        let metrics = ServiceMetrics::new(&registry);
+        metrics.judges_by(&config.policy().detector.thresholds);
         let now_ms = clock.now_ms();
-        let (snapshots, feed, heartbeats) = (Snapshots::default(), FeedState::new(now_ms), Heartbeats::new(now_ms));
+        let (snapshots, feed, liveness) = (
+            Snapshots::default(),
+            FeedState::new(now_ms),
+            TaskLiveness::new(now_ms),
+        );
         let silences = Silences::default();
-        Ok(Self { config, clock, metrics, telemetry, store, writer, snapshots, silences, feed, heartbeats })
+        Ok(Self {
+            config,
+            clock,
+            registry,
+            metrics,
+            store,
+            writer,
+            snapshots,
+            silences,
+            feed,
+            liveness,
+        })
     }
 
     /// What is stored, for a program around the service.
@@ -71,18 +88,30 @@ impl App {
 
     /// Serves on `listener` until `stop` is cancelled or a task fails, which is the error.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-        let address = listener.local_addr().context("the listener has no address")?;
+        let address = listener
+            .local_addr()
+            .context("the listener has no address")?;
         let supervisor = Supervisor::new(stop.clone());
         let (ingest, settings) = (self.ingest(), self.ingest_settings());
-        let (scheduler, delivery, state) = (self.scheduler(), self.delivery()?, self.state(stop.clone()));
+        let (scheduler, delivery, state) =
+            (self.scheduler(), self.delivery()?, self.state(stop.clone()));
         let heartbeat = self.heartbeat()?;
-        let Self { writer, store, telemetry, heartbeats, config, clock, silences, .. } = self;
+        let Self {
+            writer,
+            store,
+            metrics,
+            liveness,
+            config,
+            clock,
+            silences,
+            ..
+        } = self;
         // The writer ends when the last user of the store is gone, and not before: what was taken is written.
         supervisor.thread("store", move || {
             writer.run();
             Ok(())
         })?;
-        telemetry.know_streams(&store.stream_names().await?);
+        metrics.know_streams(&store.stream_names().await?);
         silences.refresh(&store, clock.now_ms()).await?;
         drop(store);
         let token = stop.clone();
@@ -90,14 +119,17 @@ impl App {
         supervisor.spawn("scheduler", scheduler::run(scheduler, stop.clone()));
         supervisor.spawn("delivery", alerting::deliver(delivery, stop.clone()));
         if let Some(heartbeat) = heartbeat {
-            supervisor.spawn("heartbeat", alerting::heartbeat::run(heartbeat, stop.clone()));
+            supervisor.spawn(
+                "heartbeat",
+                alerting::heartbeat::run(heartbeat, stop.clone()),
+            );
         }
         let token = stop.clone();
         supervisor.spawn("server", async move {
             server::serve(listener, routes::router(state), token).await;
             Ok(())
         });
-        lifecycle::watchdog(stop, move || heartbeats.beats())?;
+        lifecycle::watchdog(stop, move || liveness.last_reports())?;
         tracing::info!(%address, database = %config.database_path.display(), "serving");
         supervisor.finish(STOP_DEADLINE).await
     }
@@ -108,8 +140,8 @@ impl App {
             snapshots: self.snapshots.clone(),
             silences: self.silences.clone(),
             feed: self.feed.clone(),
-            heartbeats: self.heartbeats.clone(),
-            telemetry: self.telemetry.clone(),
+            liveness: self.liveness.clone(),
+            metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             runtime: Handle::current(),
         }
@@ -124,7 +156,7 @@ impl App {
             policy: self.config.policy(),
             max_streams: self.config.max_streams as usize,
             paging: self.config.paging(),
-            refresh: ingest::REFRESH,
+            refresh: ingest::METADATA_REFRESH_INTERVAL,
         }
     }
 
@@ -133,12 +165,14 @@ impl App {
             store: self.store.clone(),
             feed: self.feed.clone(),
             silences: self.silences.clone(),
-            heartbeats: self.heartbeats.clone(),
-            telemetry: self.telemetry.clone(),
+            liveness: self.liveness.clone(),
+            metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             interval: self.config.alert_check_interval,
             stale_after: self.config.stale_after,
-            retention: Retention { length_ms: milliseconds(self.config.retention) },
+            retention: Retention {
+                length_ms: milliseconds(self.config.retention),
+            },
             give_up_after: self.config.webhook_give_up_after,
             paging: self.config.paging(),
         }
@@ -150,11 +184,14 @@ impl App {
         Ok(Delivery {
             store: self.store.clone(),
             client: url
-                .map(|url| WebhookClient::new(url.expose().clone()).map(|client| client.signing_with(keys.expose())))
+                .map(|url| {
+                    WebhookClient::new(url.expose().clone())
+                        .map(|client| client.signing_with(keys.expose()))
+                })
                 .transpose()?,
             clock: self.clock.clone(),
-            telemetry: self.telemetry.clone(),
-            heartbeats: self.heartbeats.clone(),
+            metrics: self.metrics.clone(),
+            liveness: self.liveness.clone(),
             give_up_after: self.config.webhook_give_up_after,
             format: self.config.webhook_format,
             public_url: self.config.public_url.clone(),
@@ -162,12 +199,14 @@ impl App {
     }
 
     fn heartbeat(&self) -> anyhow::Result<Option<Heartbeat>> {
-        let Some(url) = &self.config.heartbeat_url else { return Ok(None) };
+        let Some(url) = &self.config.heartbeat_url else {
+            return Ok(None);
+        };
         Ok(Some(Heartbeat {
             client: WebhookClient::new(url.expose().clone())?,
             clock: self.clock.clone(),
-            telemetry: self.telemetry.clone(),
-            heartbeats: self.heartbeats.clone(),
+            metrics: self.metrics.clone(),
+            liveness: self.liveness.clone(),
         }))
     }
 
@@ -181,15 +220,15 @@ impl App {
             stale_after: self.config.stale_after,
             cooldown: self.config.alert_cooldown,
             clock: self.clock.clone(),
-            telemetry: self.telemetry.clone(),
+            metrics: self.metrics.clone(),
         };
         AppState {
             store: self.store.clone(),
             evaluator,
             silences: self.silences.clone(),
             feed: self.feed.clone(),
-            heartbeats: self.heartbeats.clone(),
-            metrics: self.metrics.clone(),
+            liveness: self.liveness.clone(),
+            registry: self.registry.clone(),
             clock: self.clock.clone(),
             stale_after: self.config.stale_after,
             draining,

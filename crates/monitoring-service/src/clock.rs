@@ -60,7 +60,10 @@ pub struct Stopwatch(std::time::Instant);
 
 impl Stopwatch {
     /// Starts now.
-    #[expect(clippy::disallowed_methods, reason = "the edge where durations are measured")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the edge where durations are measured"
+    )]
     pub fn start() -> Self {
         Self(std::time::Instant::now())
     }

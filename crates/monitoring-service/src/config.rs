@@ -13,7 +13,7 @@ use std::{
 
 use clap::{Arg, Args as _, Command, FromArgMatches as _, error::ErrorKind};
 use common::logging::{LogFormat, LogWebhook};
-use detection::{ApprovedDirection, Policy, PolicyAnomalyDetector, Thresholds};
+use detection::{ApprovedDirection, MonitorSettings, Thresholds, ZScoreDetector};
 use tracing::Level;
 
 use crate::store::Paging;
@@ -25,7 +25,10 @@ pub use values::{ApiToken, KafkaProperties, SecretUrl, WebhookFormat, WebhookKey
 use values::{SecretParser, choice, duration, http_url, whole_minutes};
 
 /// Targets of the log that tell of alerts: their receiver has them already, and must not hear of its own faults.
-const ALERT_TARGETS: &[&str] = &["monitoring_service::alerting", "monitoring_service::webhook"];
+const ALERT_TARGETS: &[&str] = &[
+    "monitoring_service::alerting",
+    "monitoring_service::webhook",
+];
 
 /// The settings of the service.
 #[derive(Clone, Debug, clap::Args)]
@@ -110,11 +113,11 @@ pub struct Config {
     #[arg(long, env, default_value = "4.0")]
     pub critical_threshold: f64,
 
-    /// Known minutes in a baseline (2 to 1440)
+    /// Observed minutes in a baseline (2 to 1440)
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(2..=1440), default_value = "60")]
     pub baseline_window: u32,
 
-    /// Known minutes that a baseline needs before it judges; at most the window, and no more than the 6 hours that a window reaches back (1 to 360)
+    /// Observed minutes that a baseline needs before it judges; at most the window, and no more than the 6 hours that a window reaches back (1 to 360)
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=360), default_value = "30")]
     pub min_history: u32,
 
@@ -151,7 +154,10 @@ pub struct Config {
     pub log_format: Option<LogFormat>,
 }
 
-const WEBHOOK_FORMATS: [(&str, WebhookFormat); 2] = [("json", WebhookFormat::Json), ("slack", WebhookFormat::Slack)];
+const WEBHOOK_FORMATS: [(&str, WebhookFormat); 2] = [
+    ("json", WebhookFormat::Json),
+    ("slack", WebhookFormat::Slack),
+];
 
 const LEVELS: [(&str, Level); 5] = [
     ("error", Level::ERROR),
@@ -161,8 +167,11 @@ const LEVELS: [(&str, Level); 5] = [
     ("trace", Level::TRACE),
 ];
 
-const DIRECTIONS: [(&str, ApprovedDirection); 3] =
-    [("both", ApprovedDirection::Both), ("down", ApprovedDirection::Down), ("up", ApprovedDirection::Up)];
+const DIRECTIONS: [(&str, ApprovedDirection); 3] = [
+    ("both", ApprovedDirection::Both),
+    ("down", ApprovedDirection::Down),
+    ("up", ApprovedDirection::Up),
+];
 
 const FORMATS: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("text", LogFormat::Text)];
 
@@ -182,17 +191,23 @@ impl Order {
     /// What the flags of this process, then its environment, then the defaults say. Ends the process with a message if
     /// a setting is refused, and after `--help` and `--version`.
     pub fn load() -> Self {
-        let command = command().mut_args(|arg| without_empty_variable(arg, |name| std::env::var_os(name)));
+        let command =
+            command().mut_args(|arg| without_empty_variable(arg, |name| std::env::var_os(name)));
         Self::from_command(command, std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    fn from_command(mut command: Command, args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+    fn from_command(
+        mut command: Command,
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, clap::Error> {
         let matches = command.try_get_matches_from_mut(args)?;
         let config = Config::from_arg_matches(&matches)?;
         if matches.subcommand_name() == Some(HEALTHCHECK) {
             return Ok(Self::CheckHealth(config.http_addr));
         }
-        config.check().map_err(|reason| command.error(ErrorKind::ValueValidation, reason))?;
+        config
+            .check()
+            .map_err(|reason| command.error(ErrorKind::ValueValidation, reason))?;
         Ok(Self::Serve(Box::new(config)))
     }
 }
@@ -200,7 +215,13 @@ impl Order {
 impl Config {
     /// What no single value shows.
     fn check(&self) -> Result<(), String> {
-        let Self { warning_threshold: warning, critical_threshold: critical, min_history, baseline_window, .. } = self;
+        let Self {
+            warning_threshold: warning,
+            critical_threshold: critical,
+            min_history,
+            baseline_window,
+            ..
+        } = self;
         if Thresholds::try_new(*warning, *critical).is_err() {
             return Err(format!(
                 "WARNING_THRESHOLD is {warning} and CRITICAL_THRESHOLD is {critical}: give 0 < warning < critical"
@@ -222,11 +243,11 @@ impl Config {
     ///
     /// # Panics
     /// If the thresholds were set past the check of [`Order::load`] and are out of order.
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self) -> MonitorSettings {
         let thresholds = Thresholds::try_new(self.warning_threshold, self.critical_threshold)
             .expect("thresholds are in order, `load` checks them");
-        Policy {
-            detector: PolicyAnomalyDetector {
+        MonitorSettings {
+            detector: ZScoreDetector {
                 thresholds,
                 min_history: self.min_history,
                 approved_direction: self.approved_direction,
@@ -241,13 +262,21 @@ impl Config {
     pub fn paging(&self) -> Paging {
         Paging {
             webhook: self.alert_webhook_url.is_some(),
-            max_age_ms: self.page_max_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
+            max_age_ms: self
+                .page_max_age
+                .map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
         }
     }
 
     /// What the logs and traces of this process are to be.
     pub fn observability(&self) -> common::Settings {
-        let terminal_format = || if std::io::stdout().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+        let terminal_format = || {
+            if std::io::stdout().is_terminal() {
+                LogFormat::Text
+            } else {
+                LogFormat::Json
+            }
+        };
         common::Settings {
             service_name: env!("CARGO_PKG_NAME"),
             service_version: env!("CARGO_PKG_VERSION"),
@@ -293,8 +322,15 @@ fn blind_command() -> Command {
 
 /// `VAR=` in a compose file or an `.env` file means "not set"; to clap it is a value.
 fn without_empty_variable(arg: Arg, value_of: impl Fn(&OsStr) -> Option<OsString>) -> Arg {
-    let empty = arg.get_env().and_then(value_of).is_some_and(|value| value.is_empty());
-    if empty { arg.env(None::<&'static str>) } else { arg }
+    let empty = arg
+        .get_env()
+        .and_then(value_of)
+        .is_some_and(|value| value.is_empty());
+    if empty {
+        arg.env(None::<&'static str>)
+    } else {
+        arg
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use detection::{AlertKey, Baseline, Minute, Monitored, Policy, Stream, Verdict, ZScore};
+use detection::{
+    AlertKey, Baseline, Minute, MonitorSettings, MonitoredStatus, Stream, Verdict, ZScore,
+};
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -15,9 +17,9 @@ use uuid::Uuid;
 use crate::{
     alerting::log_alert,
     clock::Clock,
+    metrics::ServiceMetrics,
     state::{Silences, Snapshots},
     store::{AlertRecord, AlertType, Anomaly, Origin, Paging, Store, StoreError, SuppressedBy},
-    telemetry::Telemetry,
 };
 
 /// A timestamp this far ahead of the clock is refused, minutes.
@@ -28,12 +30,12 @@ const MAX_AHEAD_MINUTES: i64 = 5;
 pub struct Evaluator {
     /// Where baselines are looked up that no snapshot holds, and where anomalous submissions are recorded.
     pub store: Store,
-    /// The newest known minutes of each stream in memory.
+    /// The newest observed minutes of each stream in memory.
     pub snapshots: Snapshots,
     /// What people do not want to hear of.
     pub silences: Silences,
     /// How counts are judged.
-    pub policy: Policy,
+    pub policy: MonitorSettings,
     /// Who gets a page.
     pub paging: Paging,
     /// A stream whose newest minute was at most this old when it came is live.
@@ -43,14 +45,14 @@ pub struct Evaluator {
     /// The time.
     pub clock: Clock,
     /// What is counted.
-    pub telemetry: Telemetry,
+    pub metrics: ServiceMetrics,
 }
 
 /// A count to judge.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// Which status.
-    pub status: Monitored,
+    pub status: MonitoredStatus,
     /// How many.
     pub count: u32,
     /// Which minute's baseline; where none is given, now for a live stream, else its newest minute.
@@ -80,7 +82,9 @@ pub struct Evaluation {
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
     /// Nothing can be known of that minute.
-    #[error("{minute} is more than {MAX_AHEAD_MINUTES} minutes ahead of the clock, which says {now}")]
+    #[error(
+        "{minute} is more than {MAX_AHEAD_MINUTES} minutes ahead of the clock, which says {now}"
+    )]
     Future {
         /// The minute asked for.
         minute: Minute,
@@ -110,12 +114,22 @@ impl Evaluator {
         let span = current_span();
         let (minute, baseline) = {
             // The database is only asked where memory does not know.
-            let span = info_span!("history fetch", db.system.name = Empty, db.operation.name = Empty);
+            let span = info_span!(
+                "history fetch",
+                db.system.name = Empty,
+                db.operation.name = Empty
+            );
             self.baseline(question, now).instrument(span).await?
         };
-        let verdict = info_span!("evaluate")
-            .in_scope(|| self.policy.detector.judge_now(question.status, question.count, baseline));
-        self.telemetry.evaluations.with_label_values(&[verdict.severity.name()]).inc();
+        let verdict = info_span!("evaluate").in_scope(|| {
+            self.policy
+                .detector
+                .judge_now(question.status, question.count, baseline)
+        });
+        self.metrics
+            .evaluations
+            .with_label_values(&[verdict.severity.name()])
+            .inc();
         let mut evaluation = Evaluation {
             minute,
             verdict,
@@ -132,12 +146,18 @@ impl Evaluator {
     }
 
     /// The minute to judge for and its baseline.
-    async fn baseline(&self, question: &Question, now: Minute) -> Result<(Minute, Baseline), StoreError> {
+    async fn baseline(
+        &self,
+        question: &Question,
+        now: Minute,
+    ) -> Result<(Minute, Baseline), StoreError> {
         let stream = question.stream.as_str();
         let snapshot = self.snapshots.get(stream);
         let minute = match (question.minute, &snapshot) {
             (Some(minute), _) => minute,
-            (None, Some(snapshot)) => self.default_minute(snapshot.newest, snapshot.arrived_at_ms, now),
+            (None, Some(snapshot)) => {
+                self.default_minute(snapshot.newest, snapshot.arrived_at_ms, now)
+            }
             (None, None) => match self.store.stream(stream).await? {
                 Some(known) => self.default_minute(known.newest_minute, known.arrived_at_ms, now),
                 None => now,
@@ -150,24 +170,56 @@ impl Evaluator {
         }
         let before = Some(minute.plus(-1));
         let span = Span::current();
-        span.record("db.system.name", "sqlite").record("db.operation.name", "SELECT");
-        let known = self.store.known_minutes(stream, before, self.policy.history_capacity()).await?;
-        Ok((minute, self.policy.history(known).baseline(minute, question.status)))
+        span.record("db.system.name", "sqlite")
+            .record("db.operation.name", "SELECT");
+        let known = self
+            .store
+            .observed_minutes(stream, before, self.policy.history_capacity())
+            .await?;
+        Ok((
+            minute,
+            self.policy.history(known).baseline(minute, question.status),
+        ))
     }
 
     fn default_minute(&self, newest: Minute, arrived_at_ms: i64, now: Minute) -> Minute {
-        if is_live(newest, arrived_at_ms, self.stale_after) { now } else { newest }
+        if is_live(newest, arrived_at_ms, self.stale_after) {
+            now
+        } else {
+            newest
+        }
     }
 
     /// The record of an anomalous submission.
-    fn record_of(&self, question: &Question, evaluation: &Evaluation, span_id: Option<String>) -> Option<AlertRecord> {
-        let Evaluation { minute, verdict, message, threshold, trace_id, .. } = evaluation;
+    fn record_of(
+        &self,
+        question: &Question,
+        evaluation: &Evaluation,
+        span_id: Option<String>,
+    ) -> Option<AlertRecord> {
+        let Evaluation {
+            minute,
+            verdict,
+            message,
+            threshold,
+            trace_id,
+            ..
+        } = evaluation;
         let now_ms = self.clock.now_ms();
         let direction = verdict.direction?;
-        let (stream, status, severity) = (question.stream.clone(), question.status, verdict.severity);
-        let key = AlertKey { stream, status, direction, severity };
+        let (stream, status, severity) =
+            (question.stream.clone(), question.status, verdict.severity);
+        let key = AlertKey {
+            stream,
+            status,
+            direction,
+            severity,
+        };
         let in_force = self.silences.in_force(now_ms);
-        let suppressed_by = in_force.iter().find(|silence| silence.covers(&key)).map(|s| SuppressedBy::Silence(s.id));
+        let suppressed_by = in_force
+            .iter()
+            .find(|silence| silence.covers(&key))
+            .map(|s| SuppressedBy::Silence(s.id));
         Some(AlertRecord {
             id: Uuid::new_v4(),
             alert_type: AlertType::Anomaly,
@@ -190,7 +242,11 @@ impl Evaluator {
             suppressed_by,
             suppressed_before: 0,
             // Asked now, about whatever minute: it is never too old to page.
-            not_paged: if suppressed_by.is_some() { None } else { self.paging.refuses(severity, None, now_ms) },
+            not_paged: if suppressed_by.is_some() {
+                None
+            } else {
+                self.paging.refuses(severity, None, now_ms)
+            },
             trace_id: trace_id.clone(),
             span_id,
         })
@@ -198,26 +254,42 @@ impl Evaluator {
 
     /// Records first and tells afterwards: what was not recorded was not said. Goes on if the client hangs up, since what
     /// is recorded must be told.
-    #[expect(clippy::disallowed_methods, reason = "a short job with an end of its own, not a task to supervise")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a short job with an end of its own, not a task to supervise"
+    )]
     async fn record(&self, record: AlertRecord) -> Result<AlertRecord, StoreError> {
         let evaluator = self.clone();
         let job = async move {
             let cooldown_ms = i64::try_from(evaluator.cooldown.as_millis()).unwrap_or(i64::MAX);
-            let insert = info_span!("insert", db.system.name = "sqlite", db.operation.name = "INSERT");
-            let recorded = evaluator.store.record_submission(record, cooldown_ms).instrument(insert).await;
+            let insert = info_span!(
+                "insert",
+                db.system.name = "sqlite",
+                db.operation.name = "INSERT"
+            );
+            let recorded = evaluator
+                .store
+                .record_submission(record, cooldown_ms)
+                .instrument(insert)
+                .await;
             match &recorded {
                 Ok(record) => info_span!("dispatch").in_scope(|| evaluator.tell(record)),
-                Err(_) => evaluator.telemetry.store_errors.with_label_values(&["evaluate"]).inc(),
+                Err(_) => evaluator
+                    .metrics
+                    .store_errors
+                    .with_label_values(&["evaluate"])
+                    .inc(),
             }
             recorded
         };
         let recorded = tokio::spawn(job.in_current_span()).await;
-        recorded.unwrap_or_else(|_| Err(StoreError::Broken("recording a submission panicked".into())))
+        recorded
+            .unwrap_or_else(|_| Err(StoreError::Broken("recording a submission panicked".into())))
     }
 
     /// The log line of an alert that goes out. Its page is on its way since it was recorded.
     fn tell(&self, record: &AlertRecord) {
-        self.telemetry.alert(record);
+        self.metrics.alert(record);
         if record.is_dispatched() {
             log_alert(record);
         }

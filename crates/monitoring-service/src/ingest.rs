@@ -19,7 +19,7 @@ use std::{
 };
 
 use anyhow::anyhow;
-use detection::{Policy, Stream};
+use detection::{MonitorSettings, Stream};
 use rdkafka::{
     Message as _,
     consumer::Consumer as _,
@@ -38,25 +38,25 @@ use self::{
 use crate::{
     clock::{Clock, Stopwatch},
     config::KafkaProperties,
-    state::{FeedState, Heartbeats, Silences, Snapshot, Snapshots, Task},
-    store::{IngestCommit, IngestUnderWay, OffsetAdvance, Paging, Store, StoreError, StoredOffset},
-    telemetry::Telemetry,
+    metrics::ServiceMetrics,
+    state::{FeedState, Silences, Snapshot, Snapshots, Task, TaskLiveness},
+    store::{InFlightCommit, IngestCommit, OffsetAdvance, Paging, Store, StoreError, StoredOffset},
 };
 
 /// Messages of one transaction.
-const MOST_MESSAGES: usize = 1000;
+const MAX_MESSAGES: usize = 1000;
 
 /// How long messages of one transaction are gathered while more are waiting.
-const GATHER: Duration = Duration::from_millis(20);
+const BATCH_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// How long the first message of a transaction is waited for.
-const WAIT: Duration = Duration::from_millis(100);
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How often the topic is asked about: it may have new partitions, or be another one of the same name.
-pub const REFRESH: Duration = Duration::from_secs(30);
+pub const METADATA_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How often Kafka is told the offsets.
-const TELL: Duration = Duration::from_secs(1);
+const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -73,12 +73,12 @@ pub struct Settings {
     /// More librdkafka properties.
     pub properties: KafkaProperties,
     /// The policy of the fold.
-    pub policy: Policy,
+    pub policy: MonitorSettings,
     /// Streams that are accepted.
     pub max_streams: usize,
     /// Who is paged.
     pub paging: Paging,
-    /// How often the topic is asked about; [`REFRESH`].
+    /// How often the topic is asked about; [`METADATA_REFRESH_INTERVAL`].
     pub refresh: Duration,
 }
 
@@ -93,9 +93,9 @@ pub struct Deps {
     /// Where the state of the feed is published.
     pub feed: FeedState,
     /// Where signs of life go.
-    pub heartbeats: Heartbeats,
+    pub liveness: TaskLiveness,
     /// Where it is counted.
-    pub telemetry: Telemetry,
+    pub metrics: ServiceMetrics,
     /// The time.
     pub clock: Clock,
     /// To wait on, from the thread.
@@ -118,24 +118,32 @@ enum Interrupted {
 }
 
 /// What to do about it.
-enum Cure {
+enum Recovery {
     /// Assign again from the store.
-    StartOver,
+    Restart,
     /// End the service.
     Stop(anyhow::Error),
 }
 
 impl Interrupted {
-    fn cure(self) -> Cure {
+    fn recovery(self) -> Recovery {
         match self {
-            Self::Store(error @ (StoreError::Broken(_) | StoreError::Closed)) => Cure::Stop(error.into()),
-            Self::Kafka(KafkaError::MessageConsumption(RDKafkaErrorCode::NotImplemented)) => Cure::Stop(anyhow!(
-                "the topic has messages compressed with a codec that this build cannot read (it reads gzip, snappy, lz4 and zstd)"
-            )),
-            Self::Kafka(KafkaError::MessageConsumptionFatal(code)) => Cure::Stop(anyhow!("Kafka: fatal error: {code}")),
-            Self::Unreachable(_) | Self::Kafka(_) | Self::NoTopic | Self::TopicChanged(_) | Self::Store(_) => {
-                Cure::StartOver
+            Self::Store(error @ (StoreError::Broken(_) | StoreError::Closed)) => {
+                Recovery::Stop(error.into())
             }
+            Self::Kafka(KafkaError::MessageConsumption(RDKafkaErrorCode::NotImplemented)) => {
+                Recovery::Stop(anyhow!(
+                    "the topic has messages compressed with a codec that this build cannot read (it reads gzip, snappy, lz4 and zstd)"
+                ))
+            }
+            Self::Kafka(KafkaError::MessageConsumptionFatal(code)) => {
+                Recovery::Stop(anyhow!("Kafka: fatal error: {code}"))
+            }
+            Self::Unreachable(_)
+            | Self::Kafka(_)
+            | Self::NoTopic
+            | Self::TopicChanged(_)
+            | Self::Store(_) => Recovery::Restart,
         }
     }
 }
@@ -149,21 +157,23 @@ pub fn run(settings: Settings, deps: Deps, stop: &CancellationToken) -> anyhow::
         deps,
         reader,
         positions: BTreeMap::new(),
-        under_way: None,
+        in_flight: None,
         in_doubt: false,
-        told_late: HashSet::new(),
+        warned_too_late: HashSet::new(),
     };
     let mut backoff = BACKOFF.0;
     while !stop.is_cancelled() {
         let session = Stopwatch::start();
         let outcome = ingest.session(&consumer, stop);
         // However it ended, what was handed over is waited for and told of, and the offsets read next are the last word.
-        let Err(interrupted) = outcome.and(ingest.settle()) else { break };
-        if session.elapsed() > REFRESH {
+        let Err(interrupted) = outcome.and(ingest.settle()) else {
+            break;
+        };
+        if session.elapsed() > METADATA_REFRESH_INTERVAL {
             backoff = BACKOFF.0;
         }
         ingest.note(&interrupted);
-        if let Cure::Stop(error) = interrupted.cure() {
+        if let Recovery::Stop(error) = interrupted.recovery() {
             return Err(error);
         }
         ingest.pause(backoff, stop);
@@ -178,16 +188,16 @@ struct Ingest {
     reader: Reader,
     positions: BTreeMap<i32, Position>,
     /// The batch that is being written.
-    under_way: Option<HandedOver>,
+    in_flight: Option<InFlightBatch>,
     /// A connection was lost and nothing was read since.
     in_doubt: bool,
     /// Streams of which it was said that minutes come too late.
-    told_late: HashSet<Stream>,
+    warned_too_late: HashSet<Stream>,
 }
 
 /// A batch that is being written, and what is told once it is.
-struct HandedOver {
-    job: IngestUnderWay,
+struct InFlightBatch {
+    job: InFlightCommit,
     commit: Arc<IngestCommit>,
     snapshots: Vec<(Stream, Snapshot)>,
     messages: usize,
@@ -222,10 +232,15 @@ impl Position {
 
 impl Ingest {
     /// From the assignment to the first thing that goes wrong, or the stop.
-    fn session(&mut self, consumer: &KafkaConsumer, stop: &CancellationToken) -> Result<(), Interrupted> {
-        self.beat();
-        self.reader.start_over()?;
-        let topic = kafka::topic(consumer.client(), &self.settings.topic).map_err(Interrupted::Unreachable)?;
+    fn session(
+        &mut self,
+        consumer: &KafkaConsumer,
+        stop: &CancellationToken,
+    ) -> Result<(), Interrupted> {
+        self.report();
+        self.reader.restart()?;
+        let topic = kafka::topic(consumer.client(), &self.settings.topic)
+            .map_err(Interrupted::Unreachable)?;
         self.publish(|feed| feed.connected = true);
         if topic.partitions.is_empty() {
             return Err(Interrupted::NoTopic);
@@ -234,14 +249,14 @@ impl Ingest {
         let (mut refreshed, mut told) = (Stopwatch::start(), Stopwatch::start());
         let mut anchor = None;
         while !stop.is_cancelled() {
-            self.beat();
+            self.report();
             self.gather(consumer, &topic)?;
             self.publish_progress(consumer);
             anchor = anchor.or_else(|| self.newest_read());
-            if told.elapsed() > TELL {
+            if told.elapsed() > OFFSET_COMMIT_INTERVAL {
                 told = Stopwatch::start();
                 self.settle()?;
-                self.tell_offsets(consumer);
+                self.commit_offsets(consumer);
             }
             if refreshed.elapsed() > self.settings.refresh {
                 refreshed = Stopwatch::start();
@@ -250,13 +265,25 @@ impl Ingest {
             }
         }
         self.settle()?;
-        self.tell_offsets(consumer);
+        self.commit_offsets(consumer);
         Ok(())
     }
 
-    fn advance(&self, topic: &Topic, partition: i32, from: Option<StoredOffset>, to: StoredOffset) -> OffsetAdvance {
+    fn advance(
+        &self,
+        topic: &Topic,
+        partition: i32,
+        from: Option<StoredOffset>,
+        to: StoredOffset,
+    ) -> OffsetAdvance {
         let (cluster_id, name) = (topic.cluster_id.clone(), self.settings.topic.clone());
-        OffsetAdvance { cluster_id, topic: name, partition, from, to }
+        OffsetAdvance {
+            cluster_id,
+            topic: name,
+            partition,
+            from,
+            to,
+        }
     }
 
     /// Reads the messages of one transaction and hands them to the store: one at once when live, many while there is a
@@ -265,9 +292,9 @@ impl Ingest {
         let mut batch = Batch::new(self.deps.clock.now_ms());
         let mut watch = Stopwatch::start();
         let mut more = true;
-        while more && batch.messages < MOST_MESSAGES && watch.elapsed() < GATHER {
-            let idle = batch.messages == 0 && self.under_way.is_none();
-            match consumer.poll(if idle { WAIT } else { Duration::ZERO }) {
+        while more && batch.messages < MAX_MESSAGES && watch.elapsed() < BATCH_TIMEOUT {
+            let idle = batch.messages == 0 && self.in_flight.is_none();
+            match consumer.poll(if idle { POLL_TIMEOUT } else { Duration::ZERO }) {
                 None => more = false,
                 // News of lost connections is queued, one for each try while a broker is away, and told when it is back.
                 Some(Err(error)) if kafka::is_of_connection(&error) => self.in_doubt = true,
@@ -292,14 +319,19 @@ impl Ingest {
         if batch.messages > 0 {
             self.hand_over(topic, batch, watch);
         }
-        if more { Ok(()) } else { self.settle().and_then(|()| self.resolve_doubt(consumer)) }
+        if more {
+            Ok(())
+        } else {
+            self.settle().and_then(|()| self.resolve_doubt(consumer))
+        }
     }
 
     /// Nothing is left to read and a connection was lost, now or long ago: librdkafka makes new ones by itself. Only if
     /// the brokers do not answer is there nothing to go on with.
     fn resolve_doubt(&mut self, consumer: &KafkaConsumer) -> Result<(), Interrupted> {
         if std::mem::take(&mut self.in_doubt) {
-            kafka::topic(consumer.client(), &self.settings.topic).map_err(Interrupted::Unreachable)?;
+            kafka::topic(consumer.client(), &self.settings.topic)
+                .map_err(Interrupted::Unreachable)?;
         }
         Ok(())
     }
@@ -313,8 +345,13 @@ impl Ingest {
         batch: &mut Batch,
     ) -> Result<(), Interrupted> {
         let partition = message.partition();
-        let Some(position) = self.positions.get_mut(&partition) else { return Ok(()) };
-        let here = StoredOffset { last_offset: message.offset(), last_timestamp_ms: message.timestamp().to_millis() };
+        let Some(position) = self.positions.get_mut(&partition) else {
+            return Ok(());
+        };
+        let here = StoredOffset {
+            last_offset: message.offset(),
+            last_timestamp_ms: message.timestamp().to_millis(),
+        };
         position.at_end = false;
         if std::mem::take(&mut position.verify)
             && let Some(stored) = position.stored
@@ -328,9 +365,17 @@ impl Ingest {
             return Ok(());
         }
         if !first {
-            self.deps.telemetry.offsets_missing.inc_by((here.last_offset - next).unsigned_abs());
+            self.deps
+                .metrics
+                .offsets_missing
+                .inc_by((here.last_offset - next).unsigned_abs());
         }
-        let read = self.reader.read(message, &batch.silences, batch.commit.now_ms, batch.messages == 0)?;
+        let read = self.reader.read(
+            message,
+            &batch.silences,
+            batch.commit.now_ms,
+            batch.messages == 0,
+        )?;
         position.read = Some(here);
         batch.push(read, &self.settings.paging);
         Ok(())
@@ -339,41 +384,77 @@ impl Ingest {
     /// Hands the batch to the store. From here on the positions count as stored: if they will not be, all starts over.
     fn hand_over(&mut self, topic: &Topic, mut batch: Batch, watch: Stopwatch) {
         let spans = Spans::begin(&mut batch);
-        let Batch { mut commit, messages, .. } = batch;
-        let moved = self.positions.iter().filter(|(_, position)| position.read != position.stored);
-        let offsets = moved
-            .filter_map(|(partition, position)| Some(self.advance(topic, *partition, position.stored, position.read?)));
+        let Batch {
+            mut commit,
+            messages,
+            ..
+        } = batch;
+        let moved = self
+            .positions
+            .iter()
+            .filter(|(_, position)| position.read != position.stored);
+        let offsets = moved.filter_map(|(partition, position)| {
+            Some(self.advance(topic, *partition, position.stored, position.read?))
+        });
         commit.offsets = offsets.collect();
-        self.positions.values_mut().for_each(|position| position.stored = position.read);
+        self.positions
+            .values_mut()
+            .for_each(|position| position.stored = position.read);
         let (snapshots, commit) = (self.snapshots_of(&commit), Arc::new(commit));
         let inserting = Stopwatch::start();
         let job = self.deps.store.begin_ingest(&commit);
-        self.under_way = Some(HandedOver { job, commit, snapshots, messages, spans, watch, inserting });
+        self.in_flight = Some(InFlightBatch {
+            job,
+            commit,
+            snapshots,
+            messages,
+            spans,
+            watch,
+            inserting,
+        });
     }
 
     /// Waits for the batch that was handed over; then, and only then, tells of it.
     fn settle(&mut self) -> Result<(), Interrupted> {
-        let Some(batch) = self.under_way.take() else { return Ok(()) };
+        let Some(batch) = self.in_flight.take() else {
+            return Ok(());
+        };
         let stored = batch.job.wait();
         batch.spans.end(&stored);
         if let Err(error) = stored {
-            self.deps.telemetry.store_errors.with_label_values(&["ingest"]).inc();
+            self.deps
+                .metrics
+                .store_errors
+                .with_label_values(&["ingest"])
+                .inc();
             return Err(error.into());
         }
-        self.deps.telemetry.insert_duration.observe(batch.inserting.elapsed().as_secs_f64());
-        self.deps.telemetry.batch_duration.observe(batch.watch.elapsed().as_secs_f64());
+        self.deps
+            .metrics
+            .insert_duration
+            .observe(batch.inserting.elapsed().as_secs_f64());
+        self.deps
+            .metrics
+            .batch_duration
+            .observe(batch.watch.elapsed().as_secs_f64());
         self.deps.snapshots.publish(batch.snapshots);
         self.announce(&batch.commit, batch.messages);
         Ok(())
     }
 
-    fn beat(&self) {
-        self.deps.heartbeats.beat(Task::Ingest, self.deps.clock.now_ms());
+    fn report(&self) {
+        self.deps
+            .liveness
+            .report(Task::Ingest, self.deps.clock.now_ms());
     }
 
     fn pause(&self, length: Duration, stop: &CancellationToken) {
-        self.beat();
+        self.report();
         // Either way the loop goes on and looks whether to stop.
-        drop(self.deps.runtime.block_on(async { tokio::time::timeout(length, stop.cancelled()).await }));
+        drop(
+            self.deps
+                .runtime
+                .block_on(async { tokio::time::timeout(length, stop.cancelled()).await }),
+        );
     }
 }

@@ -37,8 +37,10 @@ const EXIT_HUNG: i32 = 70;
 /// Runs the service on a runtime of its own. Whatever still runs when it ends is left behind after a second.
 pub fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     raise_file_limit();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no threads can be started")?;
     let outcome = runtime.block_on(service);
     // Dropping the runtime would wait without limit for a blocking call that hangs.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -49,7 +51,13 @@ pub fn run(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 /// alone. Where it cannot be raised things are as they were.
 pub fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    );
 }
 
 /// A socket that listens on this address.
@@ -64,12 +72,18 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// A token that SIGTERM or SIGINT (Ctrl-C) cancels. The second signal ends the process at once.
 pub fn signals() -> anyhow::Result<CancellationToken> {
     let listen = |kind| signal(kind).context("signals cannot be listened to");
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
     let stop = CancellationToken::new();
     let token = stop.clone();
     spawn(async move {
         let name = received(&mut terminate, &mut interrupt).await;
-        tracing::info!(signal = name, "stopping; a second signal ends the process at once");
+        tracing::info!(
+            signal = name,
+            "stopping; a second signal ends the process at once"
+        );
         token.cancel();
         // `timeout` and its like signal a process and then its group: twice at once is once.
         let echoes = async {
@@ -108,7 +122,11 @@ struct Ended {
 impl Supervisor {
     /// Supervises nothing yet. Cancelling `stop` stops what will be spawned, and a task that ends cancels it.
     pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, tracker: TaskTracker::new(), ended: Arc::default() }
+        Self {
+            stop,
+            tracker: TaskTracker::new(),
+            ended: Arc::default(),
+        }
     }
 
     /// Told to every task: stop.
@@ -117,7 +135,11 @@ impl Supervisor {
     }
 
     /// Runs a task, which is to return soon after the token is cancelled and not before.
-    pub fn spawn(&self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    pub fn spawn(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
         let watch = self.watch(name);
         spawn(async move {
             let outcome = task.await;
@@ -148,13 +170,17 @@ impl Supervisor {
     pub async fn finish(self, deadline: Duration) -> anyhow::Result<()> {
         self.stop.cancelled().await;
         self.tracker.close();
-        let in_time = tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok();
+        let in_time = tokio::time::timeout(deadline, self.tracker.wait())
+            .await
+            .is_ok();
         let mut ended = lock(&self.ended);
         let hanging = ended.running.join(", ");
         match ended.first_error.take() {
             Some(error) => Err(error),
             None if in_time => Ok(()),
-            None => Err(anyhow!("still running {deadline:?} after the stop: {hanging}")),
+            None => Err(anyhow!(
+                "still running {deadline:?} after the stop: {hanging}"
+            )),
         }
     }
 
@@ -209,7 +235,11 @@ impl Drop for Watch {
         match error {
             Some(error) if ended.first_error.is_none() => ended.first_error = Some(error),
             // Only the first becomes the error of the process.
-            Some(error) => tracing::error!(task = self.name, error = format!("{error:#}"), "failed while stopping"),
+            Some(error) => tracing::error!(
+                task = self.name,
+                error = format!("{error:#}"),
+                "failed while stopping"
+            ),
             None => {}
         }
     }
@@ -223,21 +253,31 @@ fn lock(ended: &Mutex<Ended>) -> MutexGuard<'_, Ended> {
 /// leaves the service half alive. `beats` gives each task's name and a number that every beat changes.
 ///
 /// Counts checks instead of reading a clock: neither a clock that jumps nor a machine that slept makes a task hung.
-pub fn watchdog<B>(stop: CancellationToken, beats: impl Fn() -> B + Send + 'static) -> anyhow::Result<()>
+pub fn watchdog<B>(
+    stop: CancellationToken,
+    last_reports: impl Fn() -> B + Send + 'static,
+) -> anyhow::Result<()>
 where
     B: IntoIterator<Item = (&'static str, i64)>,
 {
     let check = move || {
         let mut watched = Vec::new();
         while !stop.is_cancelled() {
-            if let Some(name) = hung(&mut watched, beats()) {
-                tracing::error!(task = name, without_a_beat_s = HUNG_AFTER_CHECKS, "a task hangs: ending the process");
+            if let Some(name) = hung(&mut watched, last_reports()) {
+                tracing::error!(
+                    task = name,
+                    unreported_seconds = HUNG_AFTER_CHECKS,
+                    "a task hangs: ending the process"
+                );
                 exit(EXIT_HUNG);
             }
             thread::sleep(Duration::from_secs(1));
         }
     };
-    thread::Builder::new().name("watchdog".to_owned()).spawn(check).context("thread watchdog cannot be started")?;
+    thread::Builder::new()
+        .name("watchdog".to_owned())
+        .spawn(check)
+        .context("thread watchdog cannot be started")?;
     Ok(())
 }
 
@@ -249,15 +289,31 @@ struct Watched {
 }
 
 /// The first task whose beat was the same in too many checks.
-fn hung(watched: &mut Vec<Watched>, beats: impl IntoIterator<Item = (&'static str, i64)>) -> Option<&'static str> {
+fn hung(
+    watched: &mut Vec<Watched>,
+    beats: impl IntoIterator<Item = (&'static str, i64)>,
+) -> Option<&'static str> {
     for (name, beat) in beats {
         match watched.iter_mut().find(|task| task.name == name) {
-            None => watched.push(Watched { name, beat, unchanged: 0 }),
+            None => watched.push(Watched {
+                name,
+                beat,
+                unchanged: 0,
+            }),
             Some(task) if task.beat == beat => task.unchanged += 1,
-            Some(task) => *task = Watched { name, beat, unchanged: 0 },
+            Some(task) => {
+                *task = Watched {
+                    name,
+                    beat,
+                    unchanged: 0,
+                }
+            }
         }
     }
-    watched.iter().find(|task| task.unchanged >= HUNG_AFTER_CHECKS).map(|task| task.name)
+    watched
+        .iter()
+        .find(|task| task.unchanged >= HUNG_AFTER_CHECKS)
+        .map(|task| task.name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one door to spawning")]
@@ -265,7 +321,10 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(task);
 }
 
-#[expect(clippy::exit, reason = "asked for a second time, or hung: nothing in the process can be waited for")]
+#[expect(
+    clippy::exit,
+    reason = "asked for a second time, or hung: nothing in the process can be waited for"
+)]
 fn exit(code: i32) -> ! {
     std::process::exit(code)
 }
@@ -295,7 +354,9 @@ mod tests {
         let (supervisor, stop) = supervisor();
         supervisor.spawn("waiting", until(stop.clone()));
         let (told, asked) = std::sync::mpsc::channel();
-        supervisor.thread("blocking", move || asked.recv().context("not told")).expect("starts");
+        supervisor
+            .thread("blocking", move || asked.recv().context("not told"))
+            .expect("starts");
         stop.cancel();
         told.send(()).expect("still there");
         supervisor.finish(SOON).await.expect("nothing failed");
@@ -310,7 +371,10 @@ mod tests {
             anyhow::bail!("a consequence")
         });
         supervisor.spawn("first", async { anyhow::bail!("the disk is gone") });
-        assert_eq!(message(supervisor.finish(SOON).await), "first failed: the disk is gone");
+        assert_eq!(
+            message(supervisor.finish(SOON).await),
+            "first failed: the disk is gone"
+        );
     }
 
     #[tokio::test]
@@ -321,7 +385,9 @@ mod tests {
         assert_eq!(message(supervisor.finish(SOON).await), "careless panicked");
 
         let (supervisor, _) = self::supervisor();
-        supervisor.thread("threaded", || panic!("a bug, on purpose")).expect("starts");
+        supervisor
+            .thread("threaded", || panic!("a bug, on purpose"))
+            .expect("starts");
         assert_eq!(message(supervisor.finish(SOON).await), "threaded panicked");
     }
 
@@ -329,7 +395,10 @@ mod tests {
     async fn a_task_that_returns_unasked_is_an_error() {
         let (supervisor, _) = supervisor();
         supervisor.spawn("lazy", async { Ok(()) });
-        assert_eq!(message(supervisor.finish(SOON).await), "lazy ended without being asked to");
+        assert_eq!(
+            message(supervisor.finish(SOON).await),
+            "lazy ended without being asked to"
+        );
     }
 
     #[tokio::test]
@@ -337,16 +406,26 @@ mod tests {
         let (supervisor, stop) = supervisor();
         supervisor.spawn("stubborn", std::future::pending());
         stop.cancel();
-        assert_eq!(message(supervisor.finish(Duration::ZERO).await), "still running 0ns after the stop: stubborn");
+        assert_eq!(
+            message(supervisor.finish(Duration::ZERO).await),
+            "still running 0ns after the stop: stubborn"
+        );
     }
 
     #[test]
     fn a_task_is_hung_after_sixty_checks_without_a_beat() {
         let mut watched = Vec::new();
         for check in 0..60 {
-            assert_eq!(hung(&mut watched, [("alive", check), ("stuck", 7)]), None, "check {check}");
+            assert_eq!(
+                hung(&mut watched, [("alive", check), ("stuck", 7)]),
+                None,
+                "check {check}"
+            );
         }
-        assert_eq!(hung(&mut watched, [("alive", 60), ("stuck", 7)]), Some("stuck"));
+        assert_eq!(
+            hung(&mut watched, [("alive", 60), ("stuck", 7)]),
+            Some("stuck")
+        );
         assert_eq!(hung(&mut watched, [("alive", 61), ("stuck", 8)]), None);
     }
 }

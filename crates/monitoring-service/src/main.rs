@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use common::{metrics::Metrics, probe};
+use common::{metrics::MetricsRegistry, probe};
 use monitoring_service::{
     app,
     clock::Clock,
@@ -33,17 +33,28 @@ fn check_health(address: SocketAddr) -> ExitCode {
 }
 
 fn run(config: Config) -> anyhow::Result<ExitCode> {
-    let telemetry = common::init(config.observability())?;
+    let metrics = common::init(config.observability())?;
     let outcome = lifecycle::run(serve(config));
     if let Err(error) = &outcome {
         tracing::error!(error = format!("{error:#}"), "the service has failed");
     }
-    telemetry.shutdown();
-    Ok(if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    metrics.shutdown();
+    Ok(if outcome.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = lifecycle::signals()?;
     let listener = lifecycle::listen(config.http_addr).await?;
-    app::run(config, listener, Clock::system(), Metrics::new(), stop).await
+    app::run(
+        config,
+        listener,
+        Clock::system(),
+        MetricsRegistry::new(),
+        stop,
+    )
+    .await
 }

@@ -65,7 +65,13 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             if permits.available_permits() == 0 {
                 crowd.make_room();
             }
-            (stream, Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed"))
+            (
+                stream,
+                Arc::clone(&permits)
+                    .acquire_owned()
+                    .await
+                    .expect("the semaphore is never closed"),
+            )
         };
         let (stream, permit) = tokio::select! {
             () = stop.cancelled() => break,
@@ -84,8 +90,14 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections with requests in flight are cut");
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = connections.len(),
+            "connections with requests in flight are cut"
+        );
     }
 }
 
@@ -115,7 +127,12 @@ impl Crowd {
             self.members.retain(|member| member.strong_count() > 0);
         }
         let (turn, at_rest) = (Arc::clone(&self.turn), Arc::new(AtomicBool::new(false)));
-        let member = Arc::new(Member { turn, idle_since: AtomicU64::new(NEVER), at_rest, leave: Notify::new() });
+        let member = Arc::new(Member {
+            turn,
+            idle_since: AtomicU64::new(NEVER),
+            at_rest,
+            leave: Notify::new(),
+        });
         member.rest();
         self.members.push(Arc::downgrade(&member));
         member
@@ -125,7 +142,9 @@ impl Crowd {
     fn make_room(&self) {
         let members = self.members.iter().filter_map(Weak::upgrade);
         let oldest = members.min_by_key(|member| member.idle_since.load(Ordering::Relaxed));
-        if let Some(oldest) = oldest.filter(|oldest| oldest.idle_since.swap(NEVER, Ordering::Relaxed) != NEVER) {
+        if let Some(oldest) =
+            oldest.filter(|oldest| oldest.idle_since.swap(NEVER, Ordering::Relaxed) != NEVER)
+        {
             oldest.leave.notify_one();
         }
     }
@@ -142,7 +161,8 @@ impl Drop for Busy {
 
 impl Member {
     fn rest(&self) {
-        self.idle_since.store(self.turn.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        self.idle_since
+            .store(self.turn.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Answers one request.
@@ -157,7 +177,8 @@ impl Member {
         let busy = Busy(Arc::clone(&self));
         let Ok(answer) = router.call(request).await;
         // A refusal may come before all of the request was read.
-        self.at_rest.store(answer.status().as_u16() < 400, Ordering::Relaxed);
+        self.at_rest
+            .store(answer.status().as_u16() < 400, Ordering::Relaxed);
         Ok(answer.map(|body| {
             Body::new(body.map_frame(move |frame| {
                 let _until_sent = &busy;
@@ -184,7 +205,10 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 /// The client was gone before it was accepted.
 fn is_of_the_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }
 
 fn connection(
@@ -257,7 +281,13 @@ mod tests {
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, router, stop.clone()));
-        Server { address, stop, entered, go, serving }
+        Server {
+            address,
+            stop,
+            entered,
+            go,
+            serving,
+        }
     }
 
     /// Sends these bytes and reads until the server closes.
@@ -282,13 +312,19 @@ mod tests {
     async fn a_silent_and_a_dribbling_client_are_cut_off() {
         let server = server().await;
         assert_eq!(exchange(server.address, b"").await, "");
-        assert_eq!(exchange(server.address, b"GET /quick HTTP/1.1\r\nx-dribble: ").await, "");
+        assert_eq!(
+            exchange(server.address, b"GET /quick HTTP/1.1\r\nx-dribble: ").await,
+            ""
+        );
     }
 
     #[tokio::test]
     async fn a_head_that_is_too_large_is_refused_and_the_answer_arrives() {
         let server = server().await;
-        let request = format!("GET /quick HTTP/1.1\r\nx-large: {}\r\n\r\n", "a".repeat(8 * MAX_HEAD_BYTES));
+        let request = format!(
+            "GET /quick HTTP/1.1\r\nx-large: {}\r\n\r\n",
+            "a".repeat(8 * MAX_HEAD_BYTES)
+        );
         let answer = exchange(server.address, request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     }
@@ -318,7 +354,8 @@ mod tests {
             silent.push(TcpStream::connect(server.address).await.unwrap());
         }
         let close = b"GET /quick HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        let answer = tokio::time::timeout(HEADER_TIMEOUT / 2, exchange(server.address, close)).await;
+        let answer =
+            tokio::time::timeout(HEADER_TIMEOUT / 2, exchange(server.address, close)).await;
         assert!(answer.expect("at once").ends_with("done"));
     }
 

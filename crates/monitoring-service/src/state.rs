@@ -15,7 +15,7 @@ use crate::store::{SilenceRecord, Store, StoreError};
 /// One stream as of its last commit.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Its newest known minutes.
+    /// Its newest observed minutes.
     pub history: Arc<History>,
     /// The newest of them.
     pub newest: Minute,
@@ -30,17 +30,27 @@ pub struct Snapshots(Arc<RwLock<HashMap<Stream, Snapshot>>>);
 impl Snapshots {
     /// The stream's snapshot; none if it had no commit since the start.
     pub fn get(&self, stream: &str) -> Option<Snapshot> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(stream).cloned()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(stream)
+            .cloned()
     }
 
     /// True if no stream had a commit since the start.
     pub fn is_empty(&self) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     /// Takes over what a commit stored.
     pub(crate) fn publish(&self, snapshots: impl IntoIterator<Item = (Stream, Snapshot)>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(snapshots);
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(snapshots);
     }
 }
 
@@ -55,7 +65,11 @@ impl Silences {
     /// Those in force at `now_ms`.
     pub fn in_force(&self, now_ms: i64) -> Vec<Silence> {
         let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
-        known.iter().filter(|record| record.until_ms > now_ms).map(|record| record.silence.clone()).collect()
+        known
+            .iter()
+            .filter(|record| record.until_ms > now_ms)
+            .map(|record| record.silence.clone())
+            .collect()
     }
 
     /// Takes over what is stored, one at a time: what was read first must not be published last.
@@ -109,7 +123,10 @@ impl FeedState {
 
     /// As it stands.
     pub fn get(&self) -> Feed {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn update(&self, now_ms: i64, change: impl FnOnce(&mut Feed)) {
@@ -151,37 +168,41 @@ impl Task {
 }
 
 /// A task without a sign of life for this long is hung, milliseconds.
-pub const HUNG_AFTER_MS: i64 = 60_000;
+pub const HUNG_TIMEOUT_MS: i64 = 60_000;
 
 /// When each task last showed a sign of life.
 #[derive(Clone, Debug)]
-pub struct Heartbeats(Arc<[AtomicI64; Task::ALL.len()]>);
+pub struct TaskLiveness(Arc<[AtomicI64; Task::ALL.len()]>);
 
-impl Heartbeats {
+impl TaskLiveness {
     /// All alive now.
     pub fn new(now_ms: i64) -> Self {
         Self(Arc::new(Task::ALL.map(|_| AtomicI64::new(now_ms))))
     }
 
     /// A sign of life.
-    pub fn beat(&self, task: Task, now_ms: i64) {
+    pub fn report(&self, task: Task, now_ms: i64) {
         self.0[task as usize].store(now_ms, Ordering::Relaxed);
     }
 
     /// When each task last showed one, milliseconds since 1970: for the watchdog.
-    pub fn beats(&self) -> [(&'static str, i64); Task::ALL.len()] {
+    pub fn last_reports(&self) -> [(&'static str, i64); Task::ALL.len()] {
         Task::ALL.map(|task| (task.name(), self.0[task as usize].load(Ordering::Relaxed)))
     }
 
     /// The task that hangs, if one does, and for how many milliseconds it has been still.
     pub fn hung(&self, now_ms: i64) -> Option<(Task, i64)> {
-        let (task, still_ms) = self.stillest(now_ms);
-        (still_ms >= HUNG_AFTER_MS).then_some((task, still_ms))
+        let (task, still_ms) = self.longest_unreported(now_ms);
+        (still_ms >= HUNG_TIMEOUT_MS).then_some((task, still_ms))
     }
 
     /// The task that has been still for longest, and for how many milliseconds.
-    pub fn stillest(&self, now_ms: i64) -> (Task, i64) {
-        let still = Task::ALL.map(|task| (task, now_ms - self.0[task as usize].load(Ordering::Relaxed)));
-        still.into_iter().max_by_key(|(_, ms)| *ms).unwrap_or((Task::Ingest, 0))
+    pub fn longest_unreported(&self, now_ms: i64) -> (Task, i64) {
+        let still =
+            Task::ALL.map(|task| (task, now_ms - self.0[task as usize].load(Ordering::Relaxed)));
+        still
+            .into_iter()
+            .max_by_key(|(_, ms)| *ms)
+            .unwrap_or((Task::Ingest, 0))
     }
 }

@@ -55,7 +55,8 @@ impl WebhookError {
 
     /// The status of the answer, or `unreachable`: for figures and traces.
     pub fn class(&self) -> String {
-        self.status().map_or_else(|| "unreachable".to_owned(), |status| status.to_string())
+        self.status()
+            .map_or_else(|| "unreachable".to_owned(), |status| status.to_string())
     }
 }
 
@@ -71,7 +72,10 @@ pub enum RetryAfter {
 impl RetryAfter {
     fn of(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        let seconds = text.parse().ok().map(|seconds| Self::Delay(Duration::from_secs(seconds)));
+        let seconds = text
+            .parse()
+            .ok()
+            .map(|seconds| Self::Delay(Duration::from_secs(seconds)));
         seconds.or_else(|| httpdate::parse_http_date(text).ok().map(Self::At))
     }
 
@@ -111,12 +115,19 @@ impl WebhookClient {
             .user_agent(concat!("transaction-monitor/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("the HTTP client cannot be made")?;
-        Ok(Self { http, url, keys: Vec::new() })
+        Ok(Self {
+            http,
+            url,
+            keys: Vec::new(),
+        })
     }
 
     /// The same, signing with these keys (each signs, so that a receiver may check with any of them).
     pub fn signing_with(mut self, keys: &[Vec<u8>]) -> Self {
-        self.keys = keys.iter().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)).collect();
+        self.keys = keys
+            .iter()
+            .map(|key| hmac::Key::new(hmac::HMAC_SHA256, key))
+            .collect();
         self
     }
 
@@ -163,7 +174,10 @@ async fn classify(request: RequestBuilder) -> Result<u16, WebhookError> {
     match answer.status() {
         status if status.is_success() => Ok(status.as_u16()),
         StatusCode::GONE => Err(WebhookError::Gone),
-        status => Err(WebhookError::Refused { status: status.as_u16(), retry_after: RetryAfter::of(answer.headers()) }),
+        status => Err(WebhookError::Refused {
+            status: status.as_u16(),
+            retry_after: RetryAfter::of(answer.headers()),
+        }),
     }
 }
 
@@ -187,8 +201,13 @@ mod tests {
 
     async fn receiver(answer: ResponseTemplate) -> (MockServer, WebhookClient) {
         let server = MockServer::start().await;
-        Mock::given(matchers::method("POST")).respond_with(answer).mount(&server).await;
-        let url = format!("http://user:hunter2@{}/secret-path", server.address()).parse().expect("an address");
+        Mock::given(matchers::method("POST"))
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+        let url = format!("http://user:hunter2@{}/secret-path", server.address())
+            .parse()
+            .expect("an address");
         (server, WebhookClient::new(url).expect("a client"))
     }
 
@@ -198,7 +217,10 @@ mod tests {
     }
 
     fn refused(status: u16, retry_after: Option<RetryAfter>) -> Result<u16, WebhookError> {
-        Err(WebhookError::Refused { status, retry_after })
+        Err(WebhookError::Refused {
+            status,
+            retry_after,
+        })
     }
 
     #[tokio::test]
@@ -206,14 +228,24 @@ mod tests {
         let (server, client) = receiver(ResponseTemplate::new(200)).await;
         let keys = [vec![7; 32], vec![9; 24]];
         let now_s = crate::clock::Clock::system().now_ms() / 1000;
-        client.signing_with(&keys).post(Uuid::from_u128(7), now_s, b"{\"a\":1}".to_vec()).await.expect("taken");
+        client
+            .signing_with(&keys)
+            .post(Uuid::from_u128(7), now_s, b"{\"a\":1}".to_vec())
+            .await
+            .expect("taken");
         let requests = server.received_requests().await.expect("recorded");
         for key in keys {
             let reference = standardwebhooks::Webhook::from_bytes(key).expect("a key");
-            reference.verify(&requests[0].body, &requests[0].headers).expect("verified");
+            reference
+                .verify(&requests[0].body, &requests[0].headers)
+                .expect("verified");
         }
         let stranger = standardwebhooks::Webhook::from_bytes(vec![1; 32]).expect("a key");
-        assert!(stranger.verify(&requests[0].body, &requests[0].headers).is_err());
+        assert!(
+            stranger
+                .verify(&requests[0].body, &requests[0].headers)
+                .is_err()
+        );
     }
 
     #[tokio::test]
@@ -222,27 +254,51 @@ mod tests {
             assert_eq!(answer(ResponseTemplate::new(status)).await, Ok(status));
         }
         for status in [304, 400, 401, 404, 408, 409, 429, 500, 503] {
-            assert_eq!(answer(ResponseTemplate::new(status)).await, refused(status, None));
+            assert_eq!(
+                answer(ResponseTemplate::new(status)).await,
+                refused(status, None)
+            );
         }
-        assert_eq!(answer(ResponseTemplate::new(410)).await, Err(WebhookError::Gone));
+        assert_eq!(
+            answer(ResponseTemplate::new(410)).await,
+            Err(WebhookError::Gone)
+        );
     }
 
     #[tokio::test]
     async fn a_redirect_is_refused_and_not_followed() {
-        let (server, client) = receiver(ResponseTemplate::new(301).insert_header("location", "/elsewhere")).await;
-        assert_eq!(client.post(Uuid::nil(), 0, Vec::new()).await, refused(301, None));
+        let (server, client) =
+            receiver(ResponseTemplate::new(301).insert_header("location", "/elsewhere")).await;
+        assert_eq!(
+            client.post(Uuid::nil(), 0, Vec::new()).await,
+            refused(301, None)
+        );
         assert_eq!(server.received_requests().await.expect("recorded").len(), 1);
     }
 
     #[tokio::test]
     async fn a_request_says_who_sends_which_alert_in_which_type() {
         let (server, client) = receiver(ResponseTemplate::new(200)).await;
-        client.post(Uuid::from_u128(7), 1_752_332_400, b"{\"a\":1}".to_vec()).await.expect("taken");
+        client
+            .post(Uuid::from_u128(7), 1_752_332_400, b"{\"a\":1}".to_vec())
+            .await
+            .expect("taken");
         let requests = server.received_requests().await.expect("recorded");
-        let header = |name| requests[0].headers.get(name).and_then(|value| value.to_str().ok());
+        let header = |name| {
+            requests[0]
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         assert_eq!(header("content-type"), Some("application/json"));
-        assert_eq!(header("webhook-id"), Some("00000000-0000-0000-0000-000000000007"));
-        assert_eq!(header("user-agent"), Some(concat!("transaction-monitor/", env!("CARGO_PKG_VERSION"))));
+        assert_eq!(
+            header("webhook-id"),
+            Some("00000000-0000-0000-0000-000000000007")
+        );
+        assert_eq!(
+            header("user-agent"),
+            Some(concat!("transaction-monitor/", env!("CARGO_PKG_VERSION")))
+        );
         assert_eq!(requests[0].body, b"{\"a\":1}");
     }
 
@@ -252,7 +308,10 @@ mod tests {
         let seconds = RetryAfter::Delay(Duration::from_mins(2));
         assert_eq!(answer(limited("120")).await, refused(429, Some(seconds)));
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        assert_eq!(answer(limited("Sun, 06 Nov 1994 08:49:37 GMT")).await, refused(429, Some(RetryAfter::At(date))));
+        assert_eq!(
+            answer(limited("Sun, 06 Nov 1994 08:49:37 GMT")).await,
+            refused(429, Some(RetryAfter::At(date)))
+        );
         assert_eq!(answer(limited("soon")).await, refused(429, None));
     }
 
@@ -260,21 +319,43 @@ mod tests {
     fn a_wait_is_an_hour_at_most_and_none_for_a_date_in_the_past() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let after = |seconds| RetryAfter::At(now + Duration::from_secs(seconds)).delay(now);
-        assert_eq!(RetryAfter::Delay(Duration::from_secs(5)).delay(now), Duration::from_secs(5));
-        assert_eq!(RetryAfter::Delay(Duration::from_hours(24)).delay(now), MAX_RETRY_AFTER);
-        assert_eq!((after(90), after(7200)), (Duration::from_secs(90), MAX_RETRY_AFTER));
-        assert_eq!(RetryAfter::At(SystemTime::UNIX_EPOCH).delay(now), Duration::ZERO);
+        assert_eq!(
+            RetryAfter::Delay(Duration::from_secs(5)).delay(now),
+            Duration::from_secs(5)
+        );
+        assert_eq!(
+            RetryAfter::Delay(Duration::from_hours(24)).delay(now),
+            MAX_RETRY_AFTER
+        );
+        assert_eq!(
+            (after(90), after(7200)),
+            (Duration::from_secs(90), MAX_RETRY_AFTER)
+        );
+        assert_eq!(
+            RetryAfter::At(SystemTime::UNIX_EPOCH).delay(now),
+            Duration::ZERO
+        );
     }
 
     #[tokio::test]
     async fn what_cannot_be_reached_is_told_with_its_cause_and_without_the_address() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://user:hunter2@{}/secret-path", closed.local_addr().expect("bound"));
+        let url = format!(
+            "http://user:hunter2@{}/secret-path",
+            closed.local_addr().expect("bound")
+        );
         drop(closed);
         let client = WebhookClient::new(url.parse().expect("an address")).expect("a client");
-        let error = client.post(Uuid::nil(), 0, Vec::new()).await.expect_err("nobody listens").to_string();
+        let error = client
+            .post(Uuid::nil(), 0, Vec::new())
+            .await
+            .expect_err("nobody listens")
+            .to_string();
         assert!(error.contains("refused"), "{error}");
-        assert!(!error.contains("hunter2") && !error.contains("secret-path"), "{error}");
+        assert!(
+            !error.contains("hunter2") && !error.contains("secret-path"),
+            "{error}"
+        );
         assert_eq!(client.host(), "127.0.0.1");
     }
 
@@ -282,9 +363,14 @@ mod tests {
     async fn a_receiver_that_hangs_is_given_up_after_the_timeout() {
         // Accepts connections (the backlog does) and never answers.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}/", silent.local_addr().expect("bound")).parse().expect("an address");
+        let url = format!("http://{}/", silent.local_addr().expect("bound"))
+            .parse()
+            .expect("an address");
         let client = WebhookClient::with_timeout(url, Duration::from_millis(20)).expect("a client");
         let outcome = client.post(Uuid::nil(), 0, Vec::new()).await;
-        assert!(matches!(&outcome, Err(WebhookError::Unreachable(why)) if why.contains("timed out")), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Err(WebhookError::Unreachable(why)) if why.contains("timed out")),
+            "{outcome:?}"
+        );
     }
 }

@@ -37,7 +37,12 @@ pub struct Cli {
     pub instead: Option<Instead>,
 
     /// The CSV file.
-    #[arg(long, env = "CSV_PATH", value_name = "CSV_PATH", default_value = "sample_data/transactions.csv")]
+    #[arg(
+        long,
+        env = "CSV_PATH",
+        value_name = "CSV_PATH",
+        default_value = "sample_data/transactions.csv"
+    )]
     pub file: PathBuf,
 
     /// Kafka brokers to start from, host:port,...
@@ -50,7 +55,12 @@ pub struct Cli {
     pub brokers: String,
 
     /// Kafka topic.
-    #[arg(long, env = "KAFKA_TOPIC", value_name = "KAFKA_TOPIC", default_value = "transactions")]
+    #[arg(
+        long,
+        env = "KAFKA_TOPIC",
+        value_name = "KAFKA_TOPIC",
+        default_value = "transactions"
+    )]
     pub topic: String,
 
     /// More librdkafka settings, key=value,... (a comma in a value as \,). May hold passwords: better set as a variable than as a flag.
@@ -106,7 +116,12 @@ pub struct Cli {
     pub metrics_addr: Option<SocketAddr>,
 
     /// Which log records are written.
-    #[arg(long, env = "RUST_LOG", value_name = "RUST_LOG", default_value = "info")]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        value_name = "RUST_LOG",
+        default_value = "info"
+    )]
     log_filter: String,
 
     /// json (to stdout) or text (to stderr). Without it: text if stderr is a terminal, else json.
@@ -114,7 +129,11 @@ pub struct Cli {
     log_format: Option<LogFormat>,
 
     /// Base address of an OTLP/HTTP collector, such as http://localhost:4318. Without it traces have ids and go nowhere.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )]
     otlp_endpoint: Option<String>,
 }
 
@@ -136,7 +155,8 @@ impl Cli {
     /// What the flags of this process, then its environment, then the defaults say. Ends the process with a message if a
     /// value is refused, and after `--help` and `--version`.
     pub fn load() -> Self {
-        let command = Self::command().mut_args(|arg| without_empty_variable(arg, |name| std::env::var_os(name)));
+        let command = Self::command()
+            .mut_args(|arg| without_empty_variable(arg, |name| std::env::var_os(name)));
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
@@ -147,8 +167,12 @@ impl Cli {
     }
 
     /// What the telemetry is told.
-    pub fn telemetry(&self) -> Settings {
-        let default_format = if stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    pub fn metrics(&self) -> Settings {
+        let default_format = if stderr().is_terminal() {
+            LogFormat::Text
+        } else {
+            LogFormat::Json
+        };
         Settings {
             service_name: env!("CARGO_PKG_NAME"),
             service_version: env!("CARGO_PKG_VERSION"),
@@ -161,32 +185,68 @@ impl Cli {
 
     /// What is read of the file.
     pub fn load_options(&self) -> anyhow::Result<LoadOptions> {
-        let Self { from, to, limit, on_error, .. } = *self;
+        let Self {
+            from,
+            to,
+            limit,
+            on_error,
+            ..
+        } = *self;
         if let (Some(from), Some(to)) = (from, to) {
-            ensure!(from < to, "--from {from} --to {to}: --to must be later; the range is [from, to)");
+            ensure!(
+                from < to,
+                "--from {from} --to {to}: --to must be later; the range is [from, to)"
+            );
         }
-        Ok(LoadOptions { stream: self.stream.clone(), from, to, limit, on_error })
+        Ok(LoadOptions {
+            stream: self.stream.clone(),
+            from,
+            to,
+            limit,
+            on_error,
+        })
     }
 
     /// What is done with the file.
     pub fn options(&self) -> anyhow::Result<Options> {
-        ensure!(!self.brokers.trim().is_empty(), "KAFKA_BOOTSTRAP_SERVERS is empty; allowed is host:port,...");
-        ensure!(!self.topic.trim().is_empty(), "KAFKA_TOPIC is empty; allowed is the name of a topic");
+        ensure!(
+            !self.brokers.trim().is_empty(),
+            "KAFKA_BOOTSTRAP_SERVERS is empty; allowed is host:port,..."
+        );
+        ensure!(
+            !self.topic.trim().is_empty(),
+            "KAFKA_TOPIC is empty; allowed is the name of a topic"
+        );
         let timeline = match (self.rebase_time, self.forever) {
             (None, _) => Timeline::AsInFile,
             (Some(RebaseTime::Now), false) => Timeline::Rebased,
             (Some(RebaseTime::Now), true) => Timeline::RebasedForEver,
         };
         let properties = Properties::parse(&self.kafka_properties)?;
-        let kafka = Kafka { brokers: self.brokers.clone(), topic: self.topic.clone(), properties };
-        Ok(Options { kafka, speed: self.speed, timeline })
+        let kafka = Kafka {
+            brokers: self.brokers.clone(),
+            topic: self.topic.clone(),
+            properties,
+        };
+        Ok(Options {
+            kafka,
+            speed: self.speed,
+            timeline,
+        })
     }
 }
 
 /// `VAR=` in a compose file or an `.env` file means "not set"; to clap it is a value.
 fn without_empty_variable(arg: Arg, value_of: impl Fn(&OsStr) -> Option<OsString>) -> Arg {
-    let empty = arg.get_env().and_then(value_of).is_some_and(|value| value.is_empty());
-    if empty { arg.env(None::<&'static str>) } else { arg }
+    let empty = arg
+        .get_env()
+        .and_then(value_of)
+        .is_some_and(|value| value.is_empty());
+    if empty {
+        arg.env(None::<&'static str>)
+    } else {
+        arg
+    }
 }
 
 #[cfg(test)]
@@ -194,7 +254,8 @@ mod tests {
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Cli, String> {
-        Cli::try_parse_from(["stream-processor"].iter().chain(args)).map_err(|error| error.to_string())
+        Cli::try_parse_from(["stream-processor"].iter().chain(args))
+            .map_err(|error| error.to_string())
     }
 
     fn refused(args: &[&str]) -> String {
@@ -212,7 +273,10 @@ mod tests {
         for part in ["STREAM_SPEED", "'fast'", "0.001 to 1000000", "max"] {
             assert!(error.contains(part), "{part} in {error}");
         }
-        assert!(refused(&["--from", "yesterday"]).contains("\"yesterday\" is not a date and time such as"));
+        assert!(
+            refused(&["--from", "yesterday"])
+                .contains("\"yesterday\" is not a date and time such as")
+        );
         assert!(refused(&["--metrics-addr", "9101"]).contains("METRICS_ADDR"));
         assert!(refused(&["--on-error", "ignore"]).contains("[possible values: stop, skip]"));
         assert!(refused(&["--limit", "0"]).contains("--limit"));
@@ -226,24 +290,52 @@ mod tests {
         let timeline = |args: &[&str]| parse(args).ok().unwrap().options().unwrap().timeline;
         assert_eq!(timeline(&[]), Timeline::AsInFile);
         assert_eq!(timeline(&["--rebase-time", "now"]), Timeline::Rebased);
-        assert_eq!(timeline(&["--rebase-time", "now", "--loop"]), Timeline::RebasedForEver);
+        assert_eq!(
+            timeline(&["--rebase-time", "now", "--loop"]),
+            Timeline::RebasedForEver
+        );
     }
 
     #[test]
     fn an_empty_range_and_empty_names_are_refused() {
-        let cli = parse(&["--from", "2025-07-12T14:00", "--to", "2025-07-12T14:00"]).ok().unwrap();
-        assert!(cli.load_options().unwrap_err().to_string().contains("--to must be later"));
-        for (flag, variable) in [("--brokers", "KAFKA_BOOTSTRAP_SERVERS"), ("--topic", "KAFKA_TOPIC")] {
-            assert!(parse(&[flag, ""]).ok().unwrap().options().unwrap_err().to_string().contains(variable));
+        let cli = parse(&["--from", "2025-07-12T14:00", "--to", "2025-07-12T14:00"])
+            .ok()
+            .unwrap();
+        assert!(
+            cli.load_options()
+                .unwrap_err()
+                .to_string()
+                .contains("--to must be later")
+        );
+        for (flag, variable) in [
+            ("--brokers", "KAFKA_BOOTSTRAP_SERVERS"),
+            ("--topic", "KAFKA_TOPIC"),
+        ] {
+            assert!(
+                parse(&[flag, ""])
+                    .ok()
+                    .unwrap()
+                    .options()
+                    .unwrap_err()
+                    .to_string()
+                    .contains(variable)
+            );
         }
     }
 
     #[test]
     fn secrets_do_not_show_in_help_or_errors() {
-        let properties =
-            Cli::command().get_arguments().find(|arg| arg.get_id() == "kafka_properties").cloned().unwrap();
+        let properties = Cli::command()
+            .get_arguments()
+            .find(|arg| arg.get_id() == "kafka_properties")
+            .cloned()
+            .unwrap();
         assert!(properties.is_hide_env_values_set());
-        let error = parse(&["--kafka-properties", "acks=hunter2"]).ok().unwrap().options().unwrap_err();
+        let error = parse(&["--kafka-properties", "acks=hunter2"])
+            .ok()
+            .unwrap()
+            .options()
+            .unwrap_err();
         assert!(!format!("{error:?}").contains("hunter2"));
     }
 }

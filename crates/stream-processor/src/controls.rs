@@ -23,7 +23,10 @@ pub(crate) const KEYS: &str = "space pause, + faster, - slower, q stop";
 
 /// Cancels `shutdown` at the first SIGINT (Ctrl-C) or SIGTERM.
 pub(crate) async fn stop_at_signal(shutdown: &CancellationToken) -> anyhow::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -43,18 +46,25 @@ impl Keys {
     /// `None` where no person can press any: no terminal, or one that belongs to another job (to touch it would stop us).
     ///
     /// Only echo and line mode are turned off. Ctrl-C stays a signal and line ends stay line ends, unlike in raw mode, so log lines keep their shape.
-    pub(crate) fn listen(commands: mpsc::Sender<Command>, shutdown: CancellationToken) -> Option<Self> {
+    pub(crate) fn listen(
+        commands: mpsc::Sender<Command>,
+        shutdown: CancellationToken,
+    ) -> Option<Self> {
         let input = stdin();
         if !isatty(&input) || tcgetpgrp(&input) != Ok(getpgrp()) {
             return None;
         }
         let mode_before = tcgetattr(&input).ok()?;
         let mut mode = mode_before.clone();
-        mode.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        mode.local_modes
+            .remove(LocalModes::ICANON | LocalModes::ECHO);
         tcsetattr(&input, OptionalActions::Now, &mode).ok()?;
         let keys = Self { mode_before };
         // Blocked in a read until the process ends: nothing waits for it.
-        thread::Builder::new().name("keys".into()).spawn(move || read(&commands, &shutdown)).ok()?;
+        thread::Builder::new()
+            .name("keys".into())
+            .spawn(move || read(&commands, &shutdown))
+            .ok()?;
         Some(keys)
     }
 }

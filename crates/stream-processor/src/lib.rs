@@ -9,25 +9,26 @@ use std::{
     process::ExitCode,
 };
 
-use common::metrics::Metrics;
+use common::metrics::MetricsRegistry;
 use tokio::{select, try_join};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use crate::{
     cli::Cli,
+    metrics::ProcessorMetrics,
     pacer::{Clock, Command, Handle, Progress, Remote, remote},
     producer::Kafka,
     properties::Properties,
     replay::{Speed, Timeline},
     run::{Options, resume, run},
     summary::Summary,
-    telemetry::ProcessorMetrics,
 };
 
 pub mod cli;
 mod controls;
 pub mod loader;
+mod metrics;
 mod pacer;
 mod producer;
 mod progress;
@@ -35,7 +36,6 @@ mod properties;
 pub mod replay;
 mod run;
 mod summary;
-mod telemetry;
 
 use crate::loader::Loaded;
 
@@ -57,25 +57,41 @@ pub async fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
     let summary = send(cli, &loaded, &options).await?;
     report(&summary, &options);
     let early = summary.stopped_at.is_some() && options.timeline != Timeline::RebasedForEver;
-    Ok(if early { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+    Ok(if early {
+        ExitCode::from(INTERRUPTED)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// The replay, with all that goes on beside it.
 async fn send(cli: &Cli, loaded: &Loaded, options: &Options) -> anyhow::Result<Summary> {
-    let metrics = Metrics::new();
-    let own = ProcessorMetrics::new(&metrics);
-    let listener = telemetry::bind(cli.metrics_addr).await?;
+    let registry = MetricsRegistry::new();
+    let own = ProcessorMetrics::new(&registry);
+    let listener = metrics::bind(cli.metrics_addr).await?;
     let shutdown = CancellationToken::new();
     let (remote, handle) = remote();
     let on_terminal = stderr().is_terminal();
-    let keys = on_terminal.then(|| controls::Keys::listen(handle.commands, shutdown.clone())).flatten();
+    let keys = on_terminal
+        .then(|| controls::Keys::listen(handle.commands, shutdown.clone()))
+        .flatten();
     // None of these ends by itself: they are wanted until the replay is over.
     let beside = async {
         let show = async {
-            progress::show(handle.progress, own.messages_produced.clone(), on_terminal, keys.is_some()).await;
+            progress::show(
+                handle.progress,
+                own.messages_produced.clone(),
+                on_terminal,
+                keys.is_some(),
+            )
+            .await;
             Ok(())
         };
-        try_join!(controls::stop_at_signal(&shutdown), telemetry::serve(listener, metrics), show)
+        try_join!(
+            controls::stop_at_signal(&shutdown),
+            metrics::serve(listener, registry),
+            show
+        )
     };
     select! {
         biased;
@@ -86,12 +102,24 @@ async fn send(cli: &Cli, loaded: &Loaded, options: &Options) -> anyhow::Result<S
 
 /// The end, for a person or for the log.
 fn report(summary: &Summary, options: &Options) {
-    let Summary { minutes, batches, rows, skipped, .. } = *summary;
+    let Summary {
+        minutes,
+        batches,
+        rows,
+        skipped,
+        ..
+    } = *summary;
     if stderr().is_terminal() {
         // A terminal that is gone is no reason to fail: all is sent.
         let _ = writeln!(stderr(), "{summary}");
     } else {
-        info!(minutes, messages = batches, rows, skipped, "all that was sent is acknowledged");
+        info!(
+            minutes,
+            messages = batches,
+            rows,
+            skipped,
+            "all that was sent is acknowledged"
+        );
     }
     if let Some(minute) = summary.stopped_at {
         warn!(before = %minute, "stopped; {}", resume(minute, options.timeline));

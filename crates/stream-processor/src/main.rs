@@ -17,10 +17,11 @@ fn main() -> ExitCode {
 
 fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
     if cli.instead == Some(Instead::Healthcheck) {
-        return probe::probe(cli.health_address()?, "/health/live", probe::TIMEOUT).map(|()| ExitCode::SUCCESS);
+        return probe::probe(cli.health_address()?, "/health/live", probe::TIMEOUT)
+            .map(|()| ExitCode::SUCCESS);
     }
-    let telemetry = common::init(cli.telemetry())?;
+    let metrics = common::init(cli.metrics())?;
     let outcome = tokio::runtime::Runtime::new()?.block_on(execute(cli));
-    telemetry.shutdown();
+    metrics.shutdown();
     outcome
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::replay::{Pace, Speed};
 
 /// The wall clock may be set while a minute is waited for: it is looked at this often.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// Where the time of day comes from.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,10 @@ impl Clock {
     /// The time of day.
     pub fn now(self) -> Timestamp {
         match self {
-            #[expect(clippy::disallowed_methods, reason = "this is the edge where the time comes from")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the edge where the time comes from"
+            )]
             Self::System => Timestamp::now(),
             Self::Fixed(time, since) => time + since.elapsed(),
         }
@@ -69,7 +72,13 @@ pub struct Progress {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { minute: None, sent: 0, expected: None, speed: Speed::DEFAULT, paused: false }
+        Self {
+            minute: None,
+            sent: 0,
+            expected: None,
+            speed: Speed::DEFAULT,
+            paused: false,
+        }
     }
 }
 
@@ -93,7 +102,13 @@ pub struct Handle {
 pub fn remote() -> (Remote, Handle) {
     let (progress, watcher) = watch::channel(Progress::default());
     let (sender, commands) = mpsc::channel(16);
-    (Remote { progress, commands }, Handle { progress: watcher, commands: sender })
+    (
+        Remote { progress, commands },
+        Handle {
+            progress: watcher,
+            commands: sender,
+        },
+    )
 }
 
 /// What the wait for a minute ended with.
@@ -118,8 +133,20 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
-    pub(crate) fn new(pace: Pace, live: Option<Clock>, remote: Remote, stop: CancellationToken) -> Self {
-        Self { pace, live, started: Instant::now(), paused: None, remote, stop }
+    pub(crate) fn new(
+        pace: Pace,
+        live: Option<Clock>,
+        remote: Remote,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            pace,
+            live,
+            started: Instant::now(),
+            paused: None,
+            remote,
+            stop,
+        }
     }
 
     pub(crate) async fn until_due(&mut self, minute: Minute) -> Turn {
@@ -137,7 +164,7 @@ impl Pacer {
             select! {
                 () = self.stop.cancelled() => {}
                 Some(command) = self.remote.commands.recv() => self.obey(command, minute),
-                () = sleep(wait.min(LONGEST_SLEEP)) => {}
+                () = sleep(wait.min(MAX_SLEEP)) => {}
             }
         }
     }
@@ -160,7 +187,11 @@ impl Pacer {
         });
         let due = self.pace.due(minute);
         // Without a wait there is no need to ask for the time: this is the path of `--speed max`.
-        if due.is_zero() { until_closed } else { due.saturating_sub(self.started.elapsed()).max(until_closed) }
+        if due.is_zero() {
+            until_closed
+        } else {
+            due.saturating_sub(self.started.elapsed()).max(until_closed)
+        }
     }
 
     fn obey(&mut self, command: Command, next: Minute) {
@@ -206,7 +237,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn at_600_ten_minutes_pass_per_second_and_at_max_there_is_no_wait() {
         let (mut pacer, ..) = self::pacer("600", None);
-        assert_eq!(due(&mut pacer, [0, 1, 2, 2, 10]).await, [0, 100, 200, 200, 1000]);
+        assert_eq!(
+            due(&mut pacer, [0, 1, 2, 2, 10]).await,
+            [0, 100, 200, 200, 1000]
+        );
         let (mut pacer, ..) = self::pacer("max", None);
         assert_eq!(due(&mut pacer, 0..1000).await.last(), Some(&0));
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{propagation, trace};
-use detection::{Minute, TransactionBatch};
+use detection::{Minute, MinuteCounts};
 use opentelemetry::{
     Context, KeyValue,
     global::BoxedTracer,
@@ -23,7 +23,9 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     message::OwnedHeaders,
-    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer},
+    producer::{
+        BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
+    },
     types::RDKafkaConfRes,
 };
 use tokio::{
@@ -35,7 +37,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::{properties::Properties, replay::Speed, telemetry::ProcessorMetrics};
+use crate::{metrics::ProcessorMetrics, properties::Properties, replay::Speed};
 
 /// Messages sent and not acknowledged, at most.
 const IN_FLIGHT: u32 = 10_000;
@@ -85,12 +87,12 @@ impl Publisher {
     pub(crate) fn new(
         kafka: &Kafka,
         speed: Speed,
-        metrics: &ProcessorMetrics,
+        registry: &ProcessorMetrics,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let deliveries = Deliveries {
             kafka: kafka.clone(),
-            metrics: metrics.clone(),
+            registry: registry.clone(),
             stop,
             failed: AtomicU64::new(0),
             first_error: OnceLock::new(),
@@ -98,7 +100,9 @@ impl Publisher {
             away: AtomicBool::new(false),
         };
         common::kafka::require_tls(kafka.properties.iter())?;
-        let producer = config(kafka, speed).create_with_context(deliveries).map_err(refused)?;
+        let producer = config(kafka, speed)
+            .create_with_context(deliveries)
+            .map_err(refused)?;
         let attributes = [
             KeyValue::new("messaging.system", "kafka"),
             KeyValue::new("messaging.operation.name", "send"),
@@ -106,7 +110,13 @@ impl Publisher {
             KeyValue::new("messaging.destination.name", kafka.topic.clone()),
         ];
         let slots = Arc::new(Semaphore::new(IN_FLIGHT as usize));
-        Ok(Self { producer, slots, spare: None, tracer: trace::tracer(), attributes })
+        Ok(Self {
+            producer,
+            slots,
+            spare: None,
+            tracer: trace::tracer(),
+            attributes,
+        })
     }
 
     /// Room for one more message, or nothing once `stop` is cancelled.
@@ -125,7 +135,7 @@ impl Publisher {
     }
 
     /// Queues a batch under a root span of its own, which ends with the delivery.
-    pub(crate) fn send(&self, batch: &TransactionBatch, slot: OwnedSemaphorePermit) {
+    pub(crate) fn send(&self, batch: &MinuteCounts, slot: OwnedSemaphorePermit) {
         let deliveries = self.producer.context();
         let (key, topic) = (batch.stream().as_str(), &deliveries.kafka.topic);
         let trace = self.root_span(topic, key);
@@ -135,11 +145,14 @@ impl Publisher {
             minute: batch.minute(),
             rows: batch.transactions().len() as u64,
             trace,
-            timer: deliveries.metrics.delivery_seconds.start_timer(),
+            timer: deliveries.registry.delivery_seconds.start_timer(),
             _slot: slot,
         };
-        deliveries.metrics.in_flight_messages.inc();
-        let record = BaseRecord::with_opaque_to(topic, Box::new(message)).key(key).payload(&payload).headers(headers);
+        deliveries.registry.in_flight_messages.inc();
+        let record = BaseRecord::with_opaque_to(topic, Box::new(message))
+            .key(key)
+            .payload(&payload)
+            .headers(headers);
         // The queue holds more than there are slots, so what is refused here is refused for good.
         if let Err((error, record)) = self.producer.send(record) {
             deliveries.failed(&error, *record.delivery_opaque);
@@ -168,13 +181,9 @@ impl Publisher {
     fn root_span(&self, topic: &str, key: &str) -> Context {
         let [system, name, kind, destination] = self.attributes.clone();
         let key = KeyValue::new("messaging.kafka.message.key", key.to_owned());
-        let span = SpanBuilder::from_name(format!("send {topic}")).with_kind(SpanKind::Producer).with_attributes([
-            system,
-            name,
-            kind,
-            destination,
-            key,
-        ]);
+        let span = SpanBuilder::from_name(format!("send {topic}"))
+            .with_kind(SpanKind::Producer)
+            .with_attributes([system, name, kind, destination, key]);
         let root = Context::new();
         root.with_span(self.tracer.build_with_context(span, &root))
     }
@@ -192,7 +201,7 @@ struct Message {
 /// What librdkafka reports, from its own threads.
 struct Deliveries {
     kafka: Kafka,
-    metrics: ProcessorMetrics,
+    registry: ProcessorMetrics,
     stop: CancellationToken,
     failed: AtomicU64,
     first_error: OnceLock<KafkaError>,
@@ -206,27 +215,33 @@ impl Deliveries {
         if self.away.load(Relaxed) && self.away.swap(false, Relaxed) {
             info!(brokers = self.kafka.brokers, "Kafka answers");
         }
-        self.metrics.in_flight_messages.dec();
-        self.metrics.messages_produced.inc();
-        self.metrics.rows_produced.inc_by(message.rows);
+        self.registry.in_flight_messages.dec();
+        self.registry.messages_produced.inc();
+        self.registry.rows_produced.inc_by(message.rows);
         message.timer.observe_duration();
         message.trace.span().end();
     }
 
     fn failed(&self, error: &KafkaError, message: Message) {
-        self.metrics.in_flight_messages.dec();
-        self.metrics.delivery_errors.inc();
+        self.registry.in_flight_messages.dec();
+        self.registry.delivery_errors.inc();
         message.timer.stop_and_discard();
-        message.trace.span().set_status(Status::error(error.to_string()));
+        message
+            .trace
+            .span()
+            .set_status(Status::error(error.to_string()));
         message.trace.span().end();
         self.first_error.get_or_init(|| error.clone());
-        self.earliest.fetch_min(message.minute.epoch_minutes(), Relaxed);
+        self.earliest
+            .fetch_min(message.minute.epoch_minutes(), Relaxed);
         self.failed.fetch_add(1, Relaxed);
         self.stop.cancel();
     }
 
     fn outcome(&self) -> Result<(), Unacknowledged> {
-        let Some(error) = self.first_error.get() else { return Ok(()) };
+        let Some(error) = self.first_error.get() else {
+            return Ok(());
+        };
         Err(Unacknowledged {
             count: self.failed.load(Relaxed),
             reason: format!("{error}: {}", self.advice(error)),
@@ -244,13 +259,18 @@ impl Deliveries {
                 )
             }
             Some(Code::PurgeQueue | Code::PurgeInflight) => {
-                format!("{brokers} did not acknowledge it within {} s of the stop", STOP_PATIENCE.as_secs())
+                format!(
+                    "{brokers} did not acknowledge it within {} s of the stop",
+                    STOP_PATIENCE.as_secs()
+                )
             }
             Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
                 format!("create the topic {topic}, or let {brokers} create topics by itself")
             }
             Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
-                format!("this user may not write to the topic {topic}; grant it Write and IdempotentWrite")
+                format!(
+                    "this user may not write to the topic {topic}; grant it Write and IdempotentWrite"
+                )
             }
             _ => format!("from {brokers}, topic {topic}"),
         }
@@ -271,7 +291,8 @@ impl ProducerContext for Deliveries {
 impl ClientContext for Deliveries {
     /// Librdkafka repeats itself at every attempt: said once per outage, with the reason, and not when nothing waits for the broker.
     fn error(&self, error: KafkaError, reason: &str) {
-        let missed = self.metrics.messages_produced.get() == 0 || self.metrics.in_flight_messages.get() > 0;
+        let missed = self.registry.messages_produced.get() == 0
+            || self.registry.in_flight_messages.get() > 0;
         if missed && !self.away.swap(true, Relaxed) {
             warn!(brokers = self.kafka.brokers, %error, reason, "Kafka cannot be reached yet; still trying, no need to start again");
         } else {
@@ -311,7 +332,9 @@ fn refused(error: KafkaError) -> anyhow::Error {
             anyhow::anyhow!("KAFKA_PROPERTIES: librdkafka knows no property {key:?}")
         }
         KafkaError::ClientConfig(_, _, key, _) => {
-            anyhow::anyhow!("KAFKA_PROPERTIES: the value of {key:?} is not allowed; see librdkafka's CONFIGURATION.md")
+            anyhow::anyhow!(
+                "KAFKA_PROPERTIES: the value of {key:?} is not allowed; see librdkafka's CONFIGURATION.md"
+            )
         }
         error => anyhow::anyhow!(error).context("librdkafka refuses the settings"),
     }

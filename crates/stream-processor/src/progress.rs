@@ -9,17 +9,26 @@ use tracing::info;
 
 use crate::{controls::KEYS, pacer::Progress};
 
-const REDRAW: Duration = Duration::from_millis(100);
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// Shows progress for ever: a bar on stderr (gone when this is dropped) or records in the log. What counts as done is what Kafka acknowledged.
-pub(crate) async fn show(progress: watch::Receiver<Progress>, acknowledged: IntCounter, on_terminal: bool, keys: bool) {
-    if on_terminal { draw(progress, acknowledged, keys).await } else { log(progress, acknowledged).await }
+pub(crate) async fn show(
+    progress: watch::Receiver<Progress>,
+    acknowledged: IntCounter,
+    on_terminal: bool,
+    keys: bool,
+) {
+    if on_terminal {
+        draw(progress, acknowledged, keys).await
+    } else {
+        log(progress, acknowledged).await
+    }
 }
 
 async fn draw(progress: watch::Receiver<Progress>, acknowledged: IntCounter, keys: bool) {
     let bar = ProgressBar::no_length();
-    let mut timer = interval(REDRAW);
+    let mut timer = interval(REDRAW_INTERVAL);
     loop {
         timer.tick().await;
         let now = *progress.borrow();
@@ -39,19 +48,28 @@ fn style(has_end: bool, keys: bool) -> ProgressStyle {
     } else {
         "{human_pos} messages  {rate}"
     };
-    let keys = if keys { format!("\n{KEYS}") } else { String::new() };
-    ProgressStyle::with_template(&format!("{{msg}}  {measure}{keys}")).expect("the template is valid").with_key(
-        "rate",
-        |state: &ProgressState, out: &mut dyn fmt::Write| {
+    let keys = if keys {
+        format!("\n{KEYS}")
+    } else {
+        String::new()
+    };
+    ProgressStyle::with_template(&format!("{{msg}}  {measure}{keys}"))
+        .expect("the template is valid")
+        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
             // Writing into the line of the bar cannot fail.
             let _ = write!(out, "{:.0}/s", state.per_sec());
-        },
-    )
+        })
 }
 
 fn message(progress: &Progress) -> String {
-    let minute = progress.minute.map_or_else(|| "waiting".to_owned(), |minute| minute.to_string());
-    let state = if progress.paused { "paused".to_owned() } else { format!("x{}", progress.speed) };
+    let minute = progress
+        .minute
+        .map_or_else(|| "waiting".to_owned(), |minute| minute.to_string());
+    let state = if progress.paused {
+        "paused".to_owned()
+    } else {
+        format!("x{}", progress.speed)
+    };
     format!("{minute}  {state}")
 }
 
@@ -63,9 +81,13 @@ async fn log(progress: watch::Receiver<Progress>, acknowledged: IntCounter) {
         timer.tick().await;
         let (now, done) = (*progress.borrow(), acknowledged.get());
         // A live replay sends once a minute: silence between says enough.
-        let Some(minute) = now.minute.filter(|_| done != before) else { continue };
+        let Some(minute) = now.minute.filter(|_| done != before) else {
+            continue;
+        };
         let per_second = (done - before) / LOG_EVERY.as_secs();
-        let eta_s = now.expected.map(|expected| (expected - done) / per_second.max(1));
+        let eta_s = now
+            .expected
+            .map(|expected| (expected - done) / per_second.max(1));
         info!(%minute, acknowledged = done, expected = now.expected, per_second, eta_s, "replaying");
         before = done;
     }

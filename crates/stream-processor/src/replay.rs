@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
-use detection::{Minute, TransactionBatch};
+use detection::{Minute, MinuteCounts};
 
 /// How fast event time passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,7 +39,8 @@ impl Speed {
     fn takes(self, minutes: i64) -> Duration {
         match self {
             Self::Times(times) => {
-                let minutes = u32::try_from(minutes).unwrap_or(if minutes < 0 { 0 } else { u32::MAX });
+                let minutes =
+                    u32::try_from(minutes).unwrap_or(if minutes < 0 { 0 } else { u32::MAX });
                 Duration::from_secs_f64(f64::from(minutes) * 60.0 / times)
             }
             Self::Max => Duration::ZERO,
@@ -82,7 +83,11 @@ pub struct Pace {
 impl Pace {
     /// `first` is due at once.
     pub const fn new(speed: Speed, first: Minute) -> Self {
-        Self { speed, minute: first, due: Duration::ZERO }
+        Self {
+            speed,
+            minute: first,
+            due: Duration::ZERO,
+        }
     }
 
     /// The present speed.
@@ -92,7 +97,8 @@ impl Pace {
 
     /// When a minute is due.
     pub fn due(&self, minute: Minute) -> Duration {
-        self.due.saturating_add(self.speed.takes(minute.since(self.minute)))
+        self.due
+            .saturating_add(self.speed.takes(minute.since(self.minute)))
     }
 
     /// Changes the speed at `now`, while `next` is waited for: the part of the wait that is left shrinks or grows with it.
@@ -102,7 +108,11 @@ impl Pace {
             (Speed::Times(before), Speed::Times(after)) => left.mul_f64(before / after),
             (_, Speed::Max) | (Speed::Max, _) => Duration::ZERO,
         };
-        *self = Self { speed, minute: next, due: now.saturating_add(left) };
+        *self = Self {
+            speed,
+            minute: next,
+            due: now.saturating_add(left),
+        };
     }
 
     /// Moves all that is to come by the length of a pause.
@@ -137,7 +147,7 @@ pub fn file_minute(clock: Minute, first: Minute, span: i64) -> Minute {
 /// The batches in the order in which they are sent, under the minutes that they are sent as.
 #[derive(Debug)]
 pub struct Feed<'a> {
-    batches: &'a [TransactionBatch],
+    batches: &'a [MinuteCounts],
     span: i64,
     next: usize,
     shift: i64,
@@ -146,17 +156,29 @@ pub struct Feed<'a> {
 
 impl<'a> Feed<'a> {
     /// `batches` are sorted by minute and not empty; `open` is the minute of the clock, which has not closed yet.
-    pub fn new(batches: &'a [TransactionBatch], timeline: Timeline, open: Minute) -> Self {
+    pub fn new(batches: &'a [MinuteCounts], timeline: Timeline, open: Minute) -> Self {
         let (first, last) = (batches[0].minute(), batches[batches.len() - 1].minute());
         let span = last.since(first) + 1;
         let remaining = (timeline != Timeline::RebasedForEver).then_some(batches.len() as u64);
         if timeline == Timeline::AsInFile {
-            return Self { batches, span, next: 0, shift: 0, remaining };
+            return Self {
+                batches,
+                span,
+                next: 0,
+                shift: 0,
+                remaining,
+            };
         }
         let start = open.plus(-span);
         let in_file = file_minute(start, first, span);
         let next = batches.partition_point(|batch| batch.minute() < in_file);
-        Self { batches, span, next, shift: start.since(in_file), remaining }
+        Self {
+            batches,
+            span,
+            next,
+            shift: start.since(in_file),
+            remaining,
+        }
     }
 
     /// The first minute to come. There always is one.
@@ -171,7 +193,7 @@ impl<'a> Feed<'a> {
 }
 
 impl<'a> Iterator for Feed<'a> {
-    type Item = Cow<'a, TransactionBatch>;
+    type Item = Cow<'a, MinuteCounts>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(remaining) = &mut self.remaining {
@@ -186,12 +208,12 @@ impl<'a> Iterator for Feed<'a> {
     }
 }
 
-fn shifted(batch: &TransactionBatch, minutes: i64) -> Cow<'_, TransactionBatch> {
+fn shifted(batch: &MinuteCounts, minutes: i64) -> Cow<'_, MinuteCounts> {
     if minutes == 0 {
         return Cow::Borrowed(batch);
     }
     let (stream, transactions) = (batch.stream().clone(), batch.transactions().to_vec());
-    let shifted = TransactionBatch::try_new(stream, batch.minute().plus(minutes), transactions);
+    let shifted = MinuteCounts::try_new(stream, batch.minute().plus(minutes), transactions);
     Cow::Owned(shifted.expect("the same statuses were accepted before"))
 }
 
@@ -205,14 +227,18 @@ mod tests {
         Minute::from_epoch_minutes(minute)
     }
 
-    fn batches(minutes: &[i64]) -> Vec<TransactionBatch> {
-        let batch = |m: &i64| TransactionBatch::try_new("s".parse().unwrap(), at(*m), Vec::new()).unwrap();
+    fn batches(minutes: &[i64]) -> Vec<MinuteCounts> {
+        let batch =
+            |m: &i64| MinuteCounts::try_new("s".parse().unwrap(), at(*m), Vec::new()).unwrap();
         minutes.iter().map(batch).collect()
     }
 
     fn sent(file: &[i64], timeline: Timeline, open: i64, count: usize) -> Vec<i64> {
         let batches = batches(file);
-        Feed::new(&batches, timeline, at(open)).take(count).map(|b| b.minute().epoch_minutes()).collect()
+        Feed::new(&batches, timeline, at(open))
+            .take(count)
+            .map(|b| b.minute().epoch_minutes())
+            .collect()
     }
 
     #[test]
@@ -221,7 +247,10 @@ mod tests {
         assert_eq!("0.5".parse(), Ok(Speed::Times(0.5)));
         assert_eq!("max".parse(), Ok(Speed::Max));
         for text in ["0", "-1", "nan", "inf", "1e9", "fast", ""] {
-            assert!(text.parse::<Speed>().unwrap_err().contains("or max"), "{text:?} must be refused");
+            assert!(
+                text.parse::<Speed>().unwrap_err().contains("or max"),
+                "{text:?} must be refused"
+            );
         }
     }
 
@@ -268,13 +297,22 @@ mod tests {
     #[test]
     fn a_rebased_file_ends_with_the_last_closed_minute_and_keeps_its_gaps() {
         // Span 4 (minutes 3 to 6, 5 missing), open minute 1000: 996..=999 are sent, and 997 % 4 == 5 % 4 is the gap.
-        assert_eq!(sent(&[3, 4, 6], Timeline::Rebased, 1000, 9), [996, 998, 999]);
-        assert_eq!(sent(&[3, 4, 6], Timeline::RebasedForEver, 1000, 6), [996, 998, 999, 1000, 1002, 1003]);
+        assert_eq!(
+            sent(&[3, 4, 6], Timeline::Rebased, 1000, 9),
+            [996, 998, 999]
+        );
+        assert_eq!(
+            sent(&[3, 4, 6], Timeline::RebasedForEver, 1000, 6),
+            [996, 998, 999, 1000, 1002, 1003]
+        );
     }
 
     #[test]
     fn a_file_from_the_future_is_rebased_into_the_past() {
-        assert_eq!(sent(&[1003, 1004, 1006], Timeline::Rebased, 1000, 9), [996, 998, 999]);
+        assert_eq!(
+            sent(&[1003, 1004, 1006], Timeline::Rebased, 1000, 9),
+            [996, 998, 999]
+        );
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use detection::{Minute, Status, Stream, TransactionBatch};
+use detection::{Minute, MinuteCounts, Status, Stream};
 use indicatif::HumanCount;
 
 /// Totals of a replay. Of one that ended well, all of it was acknowledged by Kafka.
@@ -33,8 +33,11 @@ pub struct Summary {
 
 impl Summary {
     /// The totals of batches sorted by minute.
-    pub fn of(batches: &[TransactionBatch], skipped: u64) -> Self {
-        let mut summary = Self { skipped, ..Self::default() };
+    pub fn of(batches: &[MinuteCounts], skipped: u64) -> Self {
+        let mut summary = Self {
+            skipped,
+            ..Self::default()
+        };
         for batch in batches {
             summary.add(batch);
         }
@@ -42,7 +45,7 @@ impl Summary {
     }
 
     /// Adds a batch that is not older than the ones before.
-    pub fn add(&mut self, batch: &TransactionBatch) {
+    pub fn add(&mut self, batch: &MinuteCounts) {
         self.minutes += u64::from(self.last != Some(batch.minute()));
         self.batches += 1;
         self.rows += batch.transactions().len() as u64;
@@ -54,7 +57,10 @@ impl Summary {
         for counted in batch.transactions() {
             match self.totals.get_mut(&counted.status) {
                 Some(total) => *total += u64::from(counted.count),
-                None => drop(self.totals.insert(counted.status.clone(), counted.count.into())),
+                None => drop(
+                    self.totals
+                        .insert(counted.status.clone(), counted.count.into()),
+                ),
             }
         }
     }
@@ -62,9 +68,17 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Some(first), Some(last)) = (self.first, self.last) else { return f.write_str("nothing was sent") };
-        let (minutes, streams) = (HumanCount(self.minutes), HumanCount(self.streams.len() as u64));
-        writeln!(f, "minutes   {minutes}, from {first} to {last}; streams: {streams}")?;
+        let (Some(first), Some(last)) = (self.first, self.last) else {
+            return f.write_str("nothing was sent");
+        };
+        let (minutes, streams) = (
+            HumanCount(self.minutes),
+            HumanCount(self.streams.len() as u64),
+        );
+        writeln!(
+            f,
+            "minutes   {minutes}, from {first} to {last}; streams: {streams}"
+        )?;
         writeln!(
             f,
             "messages  {} with {} rows; {} bad rows skipped",
@@ -72,10 +86,23 @@ impl fmt::Display for Summary {
             HumanCount(self.rows),
             HumanCount(self.skipped)
         )?;
-        let width = self.totals.keys().map(|status| status.name().len()).max().unwrap_or(0);
+        let width = self
+            .totals
+            .keys()
+            .map(|status| status.name().len())
+            .max()
+            .unwrap_or(0);
         for (i, (status, total)) in self.totals.iter().enumerate() {
-            let (title, end) = (if i == 0 { "totals" } else { "" }, if i + 1 < self.totals.len() { "\n" } else { "" });
-            write!(f, "{title:<9} {:<width$} {:>13}{end}", status.name(), HumanCount(*total).to_string())?;
+            let (title, end) = (
+                if i == 0 { "totals" } else { "" },
+                if i + 1 < self.totals.len() { "\n" } else { "" },
+            );
+            write!(
+                f,
+                "{title:<9} {:<width$} {:>13}{end}",
+                status.name(),
+                HumanCount(*total).to_string()
+            )?;
         }
         Ok(())
     }
@@ -87,11 +114,18 @@ mod tests {
 
     use super::*;
 
-    fn batch(stream: &str, minute: i64, counts: &[(&str, u32)]) -> TransactionBatch {
-        let count =
-            |(status, count): &(&str, u32)| StatusCount { status: Status::parse(status).unwrap(), count: *count };
+    fn batch(stream: &str, minute: i64, counts: &[(&str, u32)]) -> MinuteCounts {
+        let count = |(status, count): &(&str, u32)| StatusCount {
+            status: Status::parse(status).unwrap(),
+            count: *count,
+        };
         let minute = Minute::from_epoch_minutes(minute);
-        TransactionBatch::try_new(stream.parse().unwrap(), minute, counts.iter().map(count).collect()).unwrap()
+        MinuteCounts::try_new(
+            stream.parse().unwrap(),
+            minute,
+            counts.iter().map(count).collect(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -102,7 +136,15 @@ mod tests {
             batch("a", 7, &[("refunded", 3)]),
         ];
         let summary = Summary::of(&batches, 1);
-        assert_eq!((summary.minutes, summary.batches, summary.rows, summary.streams.len()), (2, 3, 4, 2));
+        assert_eq!(
+            (
+                summary.minutes,
+                summary.batches,
+                summary.rows,
+                summary.streams.len()
+            ),
+            (2, 3, 4, 2)
+        );
         let text = "\
 minutes   2, from 1970-01-01T00:00:00Z to 1970-01-01T00:07:00Z; streams: 2
 messages  3 with 4 rows; 1 bad rows skipped

@@ -27,7 +27,10 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(service: &'static str) -> Self {
-        Self { service, dispatch: OnceLock::new() }
+        Self {
+            service,
+            dispatch: OnceLock::new(),
+        }
     }
 
     /// Remembers the subscriber, whose spans an event can name as its parent.
@@ -44,7 +47,13 @@ impl Recorder {
         if let Some(span) = self.span_of(event) {
             fields.add_ids(&span);
         }
-        Record { time: now(), level: *event.metadata().level(), service: self.service, target: target(event), fields }
+        Record {
+            time: now(),
+            level: *event.metadata().level(),
+            service: self.service,
+            target: target(event),
+            fields,
+        }
     }
 
     /// The span that an event belongs to: the parent it names, or else the current one, be it made through `tracing`
@@ -52,7 +61,10 @@ impl Recorder {
     fn span_of(&self, event: &Event<'_>) -> Option<SpanContext> {
         let span = if let Some(parent) = event.parent() {
             let dispatch = self.dispatch.get()?.upgrade()?;
-            tracing_opentelemetry::get_otel_context(parent, &dispatch)?.span().span_context().clone()
+            tracing_opentelemetry::get_otel_context(parent, &dispatch)?
+                .span()
+                .span_context()
+                .clone()
         } else if event.is_contextual() {
             opentelemetry::Context::map_current(|context| context.span().span_context().clone())
         } else {
@@ -64,10 +76,15 @@ impl Recorder {
 
 /// The target, also of an event that came through the `log` crate (librdkafka's do).
 pub(super) fn target<'a>(event: &'a Event<'_>) -> &'a str {
-    event.normalized_metadata().map_or_else(|| event.metadata().target(), |metadata| metadata.target())
+    event
+        .normalized_metadata()
+        .map_or_else(|| event.metadata().target(), |metadata| metadata.target())
 }
 
-#[expect(clippy::disallowed_methods, reason = "an edge: a record is stamped where it is made")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an edge: a record is stamped where it is made"
+)]
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -143,7 +160,10 @@ impl Fields {
     }
 
     fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
     }
 
     fn put(&mut self, field: &Field, value: Value) {
@@ -179,7 +199,8 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let causes = std::iter::successors(Some(value), |&error| error.source()).map(ToString::to_string);
+        let causes =
+            std::iter::successors(Some(value), |&error| error.source()).map(ToString::to_string);
         self.put(field, causes.collect::<Vec<_>>().join(": ").into());
     }
 }
@@ -223,7 +244,10 @@ mod tests {
         let named = tracing::info_span!("named");
         tracing::info_span!("current").in_scope(|| tracing::info!(parent: &named, "done"));
         drop(named);
-        assert_eq!(recorded.logs()[0]["span_id"], recorded.span("named").span_context.span_id().to_string());
+        assert_eq!(
+            recorded.logs()[0]["span_id"],
+            recorded.span("named").span_context.span_id().to_string()
+        );
     }
 
     #[test]
@@ -232,7 +256,10 @@ mod tests {
         tracing::info!("alone");
         tracing::info_span!("work").in_scope(|| tracing::info!(parent: None, "on its own"));
         for record in recorded.logs() {
-            assert!(record.get("trace_id").is_none() && record.get("span_id").is_none(), "{record}");
+            assert!(
+                record.get("trace_id").is_none() && record.get("span_id").is_none(),
+                "{record}"
+            );
         }
     }
 
@@ -248,7 +275,8 @@ mod tests {
     #[test]
     fn special_characters_survive() {
         let (recorded, _guard) = record_thread();
-        let text = "quote \" backslash \\ line\nfeed\r tab\t nul\0 escape\u{1b}[31m \u{2028} \u{1f980} é";
+        let text =
+            "quote \" backslash \\ line\nfeed\r tab\t nul\0 escape\u{1b}[31m \u{2028} \u{1f980} é";
         tracing::info!(text, debug = ?text, "{text}");
         let record = &recorded.logs()[0];
         assert_eq!(record["message"], text);
@@ -260,10 +288,17 @@ mod tests {
     fn every_kind_of_value_keeps_its_type() {
         let (recorded, _guard) = record_thread();
         let error: Box<dyn Error> = std::io::Error::other("disk full").into();
-        tracing::info!(int = -1, big = u64::MAX, float = 0.5, nan = f64::NAN, yes = true, error = &*error, "values");
+        tracing::info!(
+            int = -1,
+            big = u64::MAX,
+            float = 0.5,
+            nan = f64::NAN,
+            yes = true,
+            error = &*error,
+            "values"
+        );
         let record = &recorded.logs()[0];
-        let expected =
-            json!({"int": -1, "big": u64::MAX, "float": 0.5, "nan": null, "yes": true, "error": "disk full"});
+        let expected = json!({"int": -1, "big": u64::MAX, "float": 0.5, "nan": null, "yes": true, "error": "disk full"});
         for (name, value) in expected.as_object().unwrap() {
             assert_eq!(&record[name], value, "{name}");
         }
@@ -272,9 +307,18 @@ mod tests {
     #[test]
     fn a_key_is_written_once_whatever_the_event_calls_its_fields() {
         let (recorded, _guard) = record_thread();
-        tracing::info!(level = 7, timestamp = "then", r#type = "kind", a.b = 1, "clash");
+        tracing::info!(
+            level = 7,
+            timestamp = "then",
+            r#type = "kind",
+            a.b = 1,
+            "clash"
+        );
         let record = &recorded.logs()[0];
-        assert_eq!((&record["level"], &record["field_level"]), (&json!("INFO"), &json!(7)));
+        assert_eq!(
+            (&record["level"], &record["field_level"]),
+            (&json!("INFO"), &json!(7))
+        );
         assert_eq!(record["field_timestamp"], "then");
         assert_eq!(record["type"], "kind");
         assert_eq!(record["a.b"], 1);

@@ -62,14 +62,20 @@ where
 {
     let url = parse(&webhook.url)?;
     let (sender, records) = sync_channel(QUEUE);
-    let queue = Arc::new(Queue { sender: Mutex::new(Some(sender)), lost: AtomicU64::new(0) });
+    let queue = Arc::new(Queue {
+        sender: Mutex::new(Some(sender)),
+        lost: AtomicU64::new(0),
+    });
     let thread = spawn(url, records, Arc::clone(&queue))?;
     let layer = WebhookLayer {
         recorder: Recorder::new(service),
         excluded: webhook.excluded_targets,
         queue: Arc::clone(&queue),
     };
-    Ok((layer.with_filter(LevelFilter::from_level(webhook.level)), WebhookThread { queue, thread }))
+    Ok((
+        layer.with_filter(LevelFilter::from_level(webhook.level)),
+        WebhookThread { queue, thread },
+    ))
 }
 
 /// The error does not repeat the URL, which is a secret.
@@ -98,7 +104,11 @@ impl<S: Subscriber> Layer<S> for WebhookLayer {
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let target = record::target(event);
-        if !SENDING.iter().chain(self.excluded).any(|excluded| target.starts_with(excluded)) {
+        if !SENDING
+            .iter()
+            .chain(self.excluded)
+            .any(|excluded| target.starts_with(excluded))
+        {
             self.queue.push(self.recorder.record(event));
         }
     }
@@ -117,7 +127,10 @@ impl Queue {
         if lost > 0 {
             record.set("dropped_records", lost);
         }
-        let queued = self.sender().as_ref().is_some_and(|sender| sender.try_send(record.to_json()).is_ok());
+        let queued = self
+            .sender()
+            .as_ref()
+            .is_some_and(|sender| sender.try_send(record.to_json()).is_ok());
         if !queued {
             self.lost.fetch_add(lost + 1, Ordering::Relaxed);
         }
@@ -148,7 +161,11 @@ impl fmt::Debug for WebhookThread {
     }
 }
 
-fn spawn(url: Url, records: Receiver<Vec<u8>>, queue: Arc<Queue>) -> anyhow::Result<JoinHandle<()>> {
+fn spawn(
+    url: Url,
+    records: Receiver<Vec<u8>>,
+    queue: Arc<Queue>,
+) -> anyhow::Result<JoinHandle<()>> {
     let (built, outcome) = sync_channel(1);
     let run = move || match client() {
         Ok(client) => {
@@ -163,13 +180,19 @@ fn spawn(url: Url, records: Receiver<Vec<u8>>, queue: Arc<Queue>) -> anyhow::Res
         .name("log-webhook".to_owned())
         .spawn(run)
         .context("the thread of the log webhook cannot be started")?;
-    outcome.recv().context("the thread of the log webhook died")??;
+    outcome
+        .recv()
+        .context("the thread of the log webhook died")??;
     Ok(thread)
 }
 
 fn client() -> anyhow::Result<Client> {
-    let builder = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-    builder.build().context("the HTTP client of the log webhook cannot be made")
+    let builder = Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none());
+    builder
+        .build()
+        .context("the HTTP client of the log webhook cannot be made")
 }
 
 /// Sends until the queue is closed and empty. A receiver that stops taking records is reported once, and once more
@@ -184,7 +207,10 @@ fn send_all(client: &Client, url: &Url, records: &Receiver<Vec<u8>>, queue: &Que
             Err(error) => {
                 queue.lost.fetch_add(1, Ordering::Relaxed);
                 if !failing {
-                    tracing::warn!(error = format!("{error:#}"), "the log webhook does not take records");
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "the log webhook does not take records"
+                    );
                 }
                 if queue.sender().is_none() {
                     return;
@@ -196,9 +222,15 @@ fn send_all(client: &Client, url: &Url, records: &Receiver<Vec<u8>>, queue: &Que
 }
 
 fn send(client: &Client, url: &Url, record: Vec<u8>) -> anyhow::Result<()> {
-    let request = client.post(url.clone()).header(CONTENT_TYPE, "application/json").body(record);
+    let request = client
+        .post(url.clone())
+        .header(CONTENT_TYPE, "application/json")
+        .body(record);
     // Its message would hold the URL.
-    request.send().and_then(Response::error_for_status).map_err(reqwest::Error::without_url)?;
+    request
+        .send()
+        .and_then(Response::error_for_status)
+        .map_err(reqwest::Error::without_url)?;
     Ok(())
 }
 
@@ -221,17 +253,34 @@ mod tests {
     /// Forwards what this thread logs at WARN or above.
     fn forward_to(url: String) -> (WebhookThread, DefaultGuard) {
         crate::install_tls_provider();
-        let webhook = LogWebhook { url, level: Level::WARN, excluded_targets: &["pager"] };
+        let webhook = LogWebhook {
+            url,
+            level: Level::WARN,
+            excluded_targets: &["pager"],
+        };
         let (layer, thread) = layer::<Registry>("test", &webhook).unwrap();
-        (thread, tracing::subscriber::set_default(Registry::default().with(layer)))
+        (
+            thread,
+            tracing::subscriber::set_default(Registry::default().with(layer)),
+        )
     }
 
     /// A layer whose queue the test reads itself.
     fn queue_of(places: usize) -> (Receiver<Vec<u8>>, DefaultGuard) {
         let (sender, records) = sync_channel(places);
-        let queue = Arc::new(Queue { sender: Mutex::new(Some(sender)), lost: AtomicU64::new(0) });
-        let layer = WebhookLayer { recorder: Recorder::new("test"), excluded: &["pager"], queue };
-        (records, tracing::subscriber::set_default(Registry::default().with(layer)))
+        let queue = Arc::new(Queue {
+            sender: Mutex::new(Some(sender)),
+            lost: AtomicU64::new(0),
+        });
+        let layer = WebhookLayer {
+            recorder: Recorder::new("test"),
+            excluded: &["pager"],
+            queue,
+        };
+        (
+            records,
+            tracing::subscriber::set_default(Registry::default().with(layer)),
+        )
     }
 
     fn next(records: &Receiver<Vec<u8>>) -> Value {
@@ -240,14 +289,21 @@ mod tests {
 
     async fn receiver(status: u16) -> MockServer {
         let server = MockServer::start().await;
-        let logs = Mock::given(method("POST")).and(path("/logs")).and(header("content-type", "application/json"));
-        logs.respond_with(ResponseTemplate::new(status)).mount(&server).await;
+        let logs = Mock::given(method("POST"))
+            .and(path("/logs"))
+            .and(header("content-type", "application/json"));
+        logs.respond_with(ResponseTemplate::new(status))
+            .mount(&server)
+            .await;
         server
     }
 
     async fn received(server: &MockServer) -> Vec<Value> {
         let requests = server.received_requests().await.unwrap();
-        requests.iter().map(|request| request.body_json().unwrap()).collect()
+        requests
+            .iter()
+            .map(|request| request.body_json().unwrap())
+            .collect()
     }
 
     #[tokio::test]
@@ -260,8 +316,17 @@ mod tests {
         let queue = Arc::clone(&thread.queue);
         thread.close().join().unwrap();
         let records = received(&server).await;
-        assert_eq!(records.iter().map(|record| &record["message"]).collect::<Vec<_>>(), ["worse", "bad"]);
-        assert_eq!((&records[0]["code"], &records[0]["service"]), (&7.into(), &"test".into()));
+        assert_eq!(
+            records
+                .iter()
+                .map(|record| &record["message"])
+                .collect::<Vec<_>>(),
+            ["worse", "bad"]
+        );
+        assert_eq!(
+            (&records[0]["code"], &records[0]["service"]),
+            (&7.into(), &"test".into())
+        );
         assert_eq!(queue.lost.load(Ordering::Relaxed), 0);
     }
 
@@ -279,7 +344,8 @@ mod tests {
     #[test]
     fn a_receiver_that_hangs_does_not_block_the_caller() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (thread, _guard) = forward_to(format!("http://{}/logs", listener.local_addr().unwrap()));
+        let (thread, _guard) =
+            forward_to(format!("http://{}/logs", listener.local_addr().unwrap()));
         // With a queue that waits this would take 5 seconds for each record beyond the first 257.
         for n in 0..2000 {
             tracing::error!(target: APP, n, "unheard");
@@ -327,7 +393,10 @@ mod tests {
         assert!(!format!("{error:#}").contains("secret"), "{error:#}");
 
         crate::install_tls_provider();
-        let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let unused = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let url = parse(&format!("http://{unused}/secret")).unwrap();
         let error = send(&client().unwrap(), &url, Vec::new()).unwrap_err();
         assert!(!format!("{error:#}").contains("secret"), "{error:#}");
@@ -335,8 +404,11 @@ mod tests {
 
     #[test]
     fn the_debug_text_of_the_settings_does_not_hold_the_url() {
-        let webhook =
-            LogWebhook { url: "https://example.org/secret".into(), level: Level::WARN, excluded_targets: &[] };
+        let webhook = LogWebhook {
+            url: "https://example.org/secret".into(),
+            level: Level::WARN,
+            excluded_targets: &[],
+        };
         assert!(!format!("{webhook:?}").contains("secret"));
     }
 }

@@ -22,8 +22,12 @@ struct Options {
 fn main() -> Result<()> {
     let Options { out, seed } = Options::parse();
     let data = generate(seed);
-    fs::create_dir_all(&out).with_context(|| format!("creating the directory {}", out.display()))?;
-    for (name, text) in [("transactions.csv", &data.transactions_csv), ("incidents.csv", &data.incidents_csv)] {
+    fs::create_dir_all(&out)
+        .with_context(|| format!("creating the directory {}", out.display()))?;
+    for (name, text) in [
+        ("transactions.csv", &data.transactions_csv),
+        ("incidents.csv", &data.incidents_csv),
+    ] {
         let path = out.join(name);
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }

@@ -6,15 +6,22 @@ use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use rdkafka::topic_partition_list::Offset;
 
-use crate::support::{GROUP, PATIENCE, TOPIC, commit, consumer, consumer_at, next, producer, send, text};
+use crate::support::{
+    GROUP, PATIENCE, TOPIC, commit, consumer, consumer_at, next, producer, send, text,
+};
 
 #[tokio::test]
 async fn a_record_arrives_with_its_key_payload_and_headers() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     kafka.create_topic(TOPIC, 1).unwrap();
-    let headers = OwnedHeaders::new()
-        .insert(Header { key: "traceparent", value: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") });
-    let record = FutureRecord::to(TOPIC).key("acquirer-7").payload("{}").headers(headers);
+    let headers = OwnedHeaders::new().insert(Header {
+        key: "traceparent",
+        value: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    });
+    let record = FutureRecord::to(TOPIC)
+        .key("acquirer-7")
+        .payload("{}")
+        .headers(headers);
     producer(&kafka).send(record, PATIENCE).await.unwrap();
 
     let message = next(&consumer_at(&kafka, 0)).unwrap();
@@ -22,7 +29,10 @@ async fn a_record_arrives_with_its_key_payload_and_headers() {
     assert_eq!(text(&message), "{}");
     let header = message.headers().unwrap().get_as::<str>(0).unwrap();
     assert_eq!(header.key, "traceparent");
-    assert_eq!(header.value, Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+    assert_eq!(
+        header.value,
+        Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    );
 }
 
 #[tokio::test]
@@ -33,7 +43,9 @@ async fn ten_thousand_records_make_the_round_trip_in_order() {
     let sent: Vec<_> = (0..10_000)
         .map(|number: i64| {
             let payload = number.to_string();
-            producer.send_result(FutureRecord::to(TOPIC).key("default").payload(&payload)).unwrap()
+            producer
+                .send_result(FutureRecord::to(TOPIC).key("default").payload(&payload))
+                .unwrap()
         })
         .collect();
     for (number, delivery) in (0..).zip(sent) {
@@ -80,15 +92,23 @@ async fn metadata_and_watermarks_describe_the_topic() {
     kafka.add_partitions(TOPIC, 3).unwrap();
     let producer = producer(&kafka);
     for payload in ["a", "b"] {
-        let record = FutureRecord::<str, str>::to(TOPIC).partition(1).payload(payload);
+        let record = FutureRecord::<str, str>::to(TOPIC)
+            .partition(1)
+            .payload(payload);
         producer.send(record, PATIENCE).await.unwrap();
     }
 
     let consumer = consumer(&kafka);
     let metadata = consumer.fetch_metadata(Some(TOPIC), PATIENCE).unwrap();
     assert_eq!(metadata.topics()[0].partitions().len(), 3);
-    assert_eq!(consumer.fetch_watermarks(TOPIC, 0, PATIENCE).unwrap(), (0, 0));
-    assert_eq!(consumer.fetch_watermarks(TOPIC, 1, PATIENCE).unwrap(), (0, 2));
+    assert_eq!(
+        consumer.fetch_watermarks(TOPIC, 0, PATIENCE).unwrap(),
+        (0, 0)
+    );
+    assert_eq!(
+        consumer.fetch_watermarks(TOPIC, 1, PATIENCE).unwrap(),
+        (0, 2)
+    );
 }
 
 #[tokio::test]
@@ -102,7 +122,10 @@ async fn a_group_without_members_commits_offsets() {
     commit(&consumer, 1);
     assert_eq!(kafka.committed_offset(GROUP, TOPIC, 0), Some(1));
     let committed = consumer.committed(PATIENCE).unwrap();
-    assert_eq!(committed.find_partition(TOPIC, 0).unwrap().offset(), Offset::Offset(1));
+    assert_eq!(
+        committed.find_partition(TOPIC, 0).unwrap().offset(),
+        Offset::Offset(1)
+    );
 }
 
 #[tokio::test]
@@ -116,7 +139,10 @@ async fn a_topic_made_again_is_empty_and_unread() {
     assert!(kafka.delete_topic(TOPIC));
     assert!(!kafka.delete_topic(TOPIC));
     kafka.create_topic(TOPIC, 1).unwrap();
-    assert_eq!(consumer.fetch_watermarks(TOPIC, 0, PATIENCE).unwrap(), (0, 0));
+    assert_eq!(
+        consumer.fetch_watermarks(TOPIC, 0, PATIENCE).unwrap(),
+        (0, 0)
+    );
     assert_eq!(kafka.committed_offset(GROUP, TOPIC, 0), None);
     assert_eq!(send(&producer, "new").await, 0);
 }

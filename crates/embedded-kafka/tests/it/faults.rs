@@ -7,7 +7,9 @@ use rdkafka::consumer::Consumer;
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::support::{PATIENCE, TOPIC, consumer, consumer_at, next, next_in_the_end, producer, send, text};
+use crate::support::{
+    PATIENCE, TOPIC, consumer, consumer_at, next, next_in_the_end, producer, send, text,
+};
 
 #[tokio::test]
 async fn refused_produces_are_sent_again_and_written_once() {
@@ -34,9 +36,14 @@ async fn a_raw_error_code_reaches_the_producer() {
     let producer = producer(&kafka);
     send(&producer, "first").await;
     kafka.fail(ApiKey::Produce, 1, ErrorCode::MessageTooLarge);
-    let record = rdkafka::producer::FutureRecord::to(TOPIC).key("k").payload("too large");
+    let record = rdkafka::producer::FutureRecord::to(TOPIC)
+        .key("k")
+        .payload("too large");
     let (error, _) = producer.send(record, PATIENCE).await.unwrap_err();
-    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::MessageSizeTooLarge));
+    assert_eq!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::MessageSizeTooLarge)
+    );
 }
 
 #[tokio::test]
@@ -54,7 +61,10 @@ async fn corrupt_fetches_are_seen_by_a_consumer_that_checks() {
     send(&producer(&kafka), "first").await;
     kafka.corrupt_fetches(1);
     let error = next(&consumer_at(&kafka, 0)).unwrap_err();
-    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::BadMessage));
+    assert_eq!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::BadMessage)
+    );
 }
 
 #[tokio::test]
@@ -66,7 +76,13 @@ async fn the_broker_comes_back_with_its_data_on_the_same_port() {
     assert_eq!(text(&next(&consumer).unwrap()), "before");
 
     kafka.go_down();
-    let unsent = producer.send_result(rdkafka::producer::FutureRecord::to(TOPIC).key("k").payload("during")).unwrap();
+    let unsent = producer
+        .send_result(
+            rdkafka::producer::FutureRecord::to(TOPIC)
+                .key("k")
+                .payload("during"),
+        )
+        .unwrap();
     let unreachable = consumer.fetch_watermarks(TOPIC, 0, Duration::from_millis(100));
     unreachable.unwrap_err();
     kafka.come_back();

@@ -25,7 +25,10 @@ async fn records_that_were_read_go_and_new_ones_stay() {
     assert_eq!(high, 501);
     let kept = high - low;
     // An eighth of the bound always stays, and the logs are weighed at every 16th request.
-    assert!((7..=7 + 16).contains(&kept), "{kept} records of 1 KiB are kept");
+    assert!(
+        (7..=7 + 16).contains(&kept),
+        "{kept} records of 1 KiB are kept"
+    );
 }
 
 #[tokio::test]
@@ -36,7 +39,9 @@ async fn a_full_broker_makes_the_producer_wait_for_the_reader_and_loses_nothing(
     let sent: Vec<_> = (0..2_000)
         .map(|number: i64| {
             let payload = format!("{number:01024}");
-            producer.send_result(FutureRecord::to(TOPIC).key("default").payload(&payload)).unwrap()
+            producer
+                .send_result(FutureRecord::to(TOPIC).key("default").payload(&payload))
+                .unwrap()
         })
         .collect();
 

@@ -55,7 +55,9 @@ pub(crate) fn consumer_at(kafka: &EmbeddedKafka, offset: i64) -> BaseConsumer {
 
 /// Commits for [`GROUP`], as a consumer that is no member of it, that everything below `offset` was read.
 pub(crate) fn commit(consumer: &BaseConsumer, offset: i64) {
-    consumer.commit(&position(Offset::Offset(offset)), CommitMode::Sync).unwrap();
+    consumer
+        .commit(&position(Offset::Offset(offset)), CommitMode::Sync)
+        .unwrap();
 }
 
 fn position(offset: Offset) -> TopicPartitionList {

@@ -18,7 +18,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
-use detection::{Minute, Monitor, Monitored, Policy, Status, StatusCount, TransactionBatch};
+use detection::{
+    Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, Status, StatusCount,
+};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -65,7 +67,9 @@ fn main() -> anyhow::Result<()> {
             "live" => live(&args)?,
             "start" => start(&args)?,
             "queries" => queries::queries(&args)?,
-            other => bail!("{other} is not a part: there are backlog, streams, evaluate, live, start and queries"),
+            other => bail!(
+                "{other} is not a part: there are backlog, streams, evaluate, live, start and queries"
+            ),
         }
     }
     Ok(())
@@ -90,19 +94,38 @@ impl Service {
         topic: &str,
         more: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        anyhow::ensure!(TcpStream::connect(ADDRESS).is_err(), "{ADDRESS} is taken: stop what listens there");
+        anyhow::ensure!(
+            TcpStream::connect(ADDRESS).is_err(),
+            "{ADDRESS} is taken: stop what listens there"
+        );
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
-        command.env_clear().env("DATABASE_PATH", folder.path().join("bench.db")).env("HTTP_ADDR", ADDRESS);
-        command.env("KAFKA_BOOTSTRAP_SERVERS", brokers).env("KAFKA_TOPIC", topic).env("RUST_LOG", "error");
+        command
+            .env_clear()
+            .env("DATABASE_PATH", folder.path().join("bench.db"))
+            .env("HTTP_ADDR", ADDRESS);
+        command
+            .env("KAFKA_BOOTSTRAP_SERVERS", brokers)
+            .env("KAFKA_TOPIC", topic)
+            .env("RUST_LOG", "error");
         command.envs(more.iter().copied());
         let started = now();
-        let child = command.stdout(Stdio::null()).spawn().context("the service cannot be started")?;
-        Ok(Self { child, folder, started })
+        let child = command
+            .stdout(Stdio::null())
+            .spawn()
+            .context("the service cannot be started")?;
+        Ok(Self {
+            child,
+            folder,
+            started,
+        })
     }
 
     fn until_ready(&self) -> anyhow::Result<Duration> {
         while self.started.elapsed() < Duration::from_secs(30) {
-            if matches!(Connection::open().and_then(|mut c| c.get("/health/ready")), Ok((200, _))) {
+            if matches!(
+                Connection::open().and_then(|mut c| c.get("/health/ready")),
+                Ok((200, _))
+            ) {
                 return Ok(self.started.elapsed());
             }
             std::thread::yield_now();
@@ -113,7 +136,8 @@ impl Service {
     /// Waits until this many messages are on disk. Looks past the service, so that the answer costs it nothing.
     fn until_stored(&mut self, messages: u64) -> anyhow::Result<Duration> {
         let database = self.database()?;
-        let mut stored = database.prepare("SELECT coalesce(sum(last_offset + 1), 0) FROM offsets")?;
+        let mut stored =
+            database.prepare("SELECT coalesce(sum(last_offset + 1), 0) FROM offsets")?;
         while stored.query_row([], |row| row.get::<_, u64>(0))? < messages {
             anyhow::ensure!(self.child.try_wait()?.is_none(), "the service has ended");
             wait(Duration::from_millis(5));
@@ -123,8 +147,15 @@ impl Service {
 
     fn peak_resident_mib(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).context("no VmHWM: this needs Linux")?;
-        let kib: u64 = line.split_whitespace().nth(1).context("a figure")?.parse()?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .context("no VmHWM: this needs Linux")?;
+        let kib: u64 = line
+            .split_whitespace()
+            .nth(1)
+            .context("a figure")?
+            .parse()?;
         Ok(kib / 1024)
     }
 
@@ -181,36 +212,65 @@ fn post(body: &str) -> Vec<u8> {
 }
 
 /// Minute `number` of a stream: usual traffic, and an anomaly in each hundredth, since alerts cost too.
-fn batch(stream: u64, streams: u64, number: u64) -> TransactionBatch {
+fn batch(stream: u64, streams: u64, number: u64) -> MinuteCounts {
     let noise = |mean: u64| {
-        u32::try_from(mean + (number.wrapping_mul(6_364_136_223_846_793_005) >> 60) % (mean / 4 + 1)).unwrap_or(0)
+        u32::try_from(
+            mean + (number.wrapping_mul(6_364_136_223_846_793_005) >> 60) % (mean / 4 + 1),
+        )
+        .unwrap_or(0)
     };
     let counts = [
-        (Monitored::Approved, 120),
-        (Monitored::Denied, if number % 100 == 99 { 40 } else { 6 }),
-        (Monitored::Failed, 0),
-        (Monitored::Reversed, 1),
-        (Monitored::BackendReversed, 0),
+        (MonitoredStatus::Approved, 120),
+        (
+            MonitoredStatus::Denied,
+            if number % 100 == 99 { 40 } else { 6 },
+        ),
+        (MonitoredStatus::Failed, 0),
+        (MonitoredStatus::Reversed, 1),
+        (MonitoredStatus::BackendReversed, 0),
     ];
-    let mut transactions: Vec<_> =
-        counts.iter().map(|&(s, mean)| StatusCount { status: s.into(), count: noise(mean) }).collect();
-    transactions.push(StatusCount { status: Status::parse("refunded").expect("valid"), count: noise(1) });
-    let name = if streams == 1 { "default".to_owned() } else { format!("acquirer-{stream}") };
+    let mut transactions: Vec<_> = counts
+        .iter()
+        .map(|&(s, mean)| StatusCount {
+            status: s.into(),
+            count: noise(mean),
+        })
+        .collect();
+    transactions.push(StatusCount {
+        status: Status::parse("refunded").expect("valid"),
+        count: noise(1),
+    });
+    let name = if streams == 1 {
+        "default".to_owned()
+    } else {
+        format!("acquirer-{stream}")
+    };
     let minute = Minute::from_epoch_minutes(28_000_000 + i64::try_from(number).unwrap_or(0));
-    TransactionBatch::try_new(name.parse().expect("valid"), minute, transactions).expect("valid")
+    MinuteCounts::try_new(name.parse().expect("valid"), minute, transactions).expect("valid")
 }
 
 fn producer(brokers: &str, linger_ms: &str) -> anyhow::Result<BaseProducer> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("linger.ms", linger_ms).set("queue.buffering.max.messages", "1000000");
+    config
+        .set("bootstrap.servers", brokers)
+        .set("linger.ms", linger_ms)
+        .set("queue.buffering.max.messages", "1000000");
     Ok(config.create()?)
 }
 
 /// Hands a message over, however full the queue is.
-fn produce(producer: &BaseProducer, topic: &Topic, key: &str, payload: &[u8]) -> anyhow::Result<()> {
+fn produce(
+    producer: &BaseProducer,
+    topic: &Topic,
+    key: &str,
+    payload: &[u8],
+) -> anyhow::Result<()> {
     let mut record = BaseRecord::to(&topic.name).key(key).payload(payload);
     while let Err((error, back)) = producer.send(record) {
-        anyhow::ensure!(error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull), error);
+        anyhow::ensure!(
+            error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull),
+            error
+        );
         record = back;
         producer.poll(Duration::from_millis(10));
     }
@@ -227,21 +287,37 @@ struct Topic {
 impl Topic {
     fn make(brokers: &str, partitions: i32) -> anyhow::Result<Self> {
         let name = format!("bench-{}-{partitions}-{:x}", std::process::id(), now_ms());
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", brokers).create()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .create()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
         let made = runtime.block_on(admin.create_topics(&[topic], &AdminOptions::new()));
-        let made = made.context("is the broker there?")?.into_iter().next().context("an answer")?;
+        let made = made
+            .context("is the broker there?")?
+            .into_iter()
+            .next()
+            .context("an answer")?;
         made.map_err(|(_, code)| anyhow::anyhow!("topic not made: {code}"))?;
-        Ok(Self { name, admin, runtime })
+        Ok(Self {
+            name,
+            admin,
+            runtime,
+        })
     }
 }
 
 impl Drop for Topic {
     fn drop(&mut self) {
         // What cannot be deleted stays, under a name that tells where it is from.
-        drop(self.runtime.block_on(self.admin.delete_topics(&[&self.name], &AdminOptions::new())));
+        drop(
+            self.runtime.block_on(
+                self.admin
+                    .delete_topics(&[&self.name], &AdminOptions::new()),
+            ),
+        );
     }
 }
 
@@ -258,10 +334,12 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
     }
     producer.flush(Duration::from_mins(1))?;
     let watch = now();
-    let mut monitor = Monitor::new(Policy::default());
+    let mut monitor = Monitor::new(MonitorSettings::default());
     let alerts: usize = payloads
         .iter()
-        .map(|(_, p)| TransactionBatch::from_json(p).map_or(0, |b| monitor.observe(b, &[]).alerts.len()))
+        .map(|(_, p)| {
+            MinuteCounts::from_json(p).map_or(0, |b| monitor.observe(b, &[]).alerts.len())
+        })
         .sum();
     let fold = rate(args.messages * ROWS_A_MESSAGE, watch.elapsed());
     drop(payloads);
@@ -269,7 +347,10 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
     for _ in 0..args.runs {
         let mut service = Service::start(&args.brokers, &topic.name)?;
         service.until_ready()?;
-        rates.push(rate(args.messages * ROWS_A_MESSAGE, service.until_stored(args.messages)?));
+        rates.push(rate(
+            args.messages * ROWS_A_MESSAGE,
+            service.until_stored(args.messages)?,
+        ));
         peaks.push(service.peak_resident_mib()?);
     }
     say(&format!(
@@ -281,7 +362,10 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
         "  parse and fold alone {fold:.0} rows/s: the whole path runs at {:.2} of it",
         median(&mut rates) / fold
     ))?;
-    say(&format!("  peak resident memory {} MiB", peaks.iter().max().unwrap_or(&0)))
+    say(&format!(
+        "  peak resident memory {} MiB",
+        peaks.iter().max().unwrap_or(&0)
+    ))
 }
 
 /// Submissions over 16 connections: a usual count, an anomalous one, and the cheapest route of the same server as the floor.
@@ -290,17 +374,34 @@ fn evaluate(args: &Args) -> anyhow::Result<()> {
     let producer = producer(&args.brokers, "0")?;
     for number in 0..120 {
         let payload = batch(0, 1, number).to_json();
-        producer.send(BaseRecord::<(), _>::to(&topic.name).payload(&payload)).map_err(|(error, _)| error)?;
+        producer
+            .send(BaseRecord::<(), _>::to(&topic.name).payload(&payload))
+            .map_err(|(error, _)| error)?;
     }
     producer.flush(Duration::from_secs(30))?;
     let mut service = Service::start(&args.brokers, &topic.name)?;
     service.until_ready()?;
     service.until_stored(120)?;
-    let floor = load("GET /health/live", args.runs, b"GET /health/live HTTP/1.1\r\nhost: bench\r\n\r\n", None)?;
+    let floor = load(
+        "GET /health/live",
+        args.runs,
+        b"GET /health/live HTTP/1.1\r\nhost: bench\r\n\r\n",
+        None,
+    )?;
     let usual = post(r#"{"status":"approved","count":121}"#);
-    load("POST /alerts/evaluate, NORMAL", args.runs, &usual, Some(floor))?;
+    load(
+        "POST /alerts/evaluate, NORMAL",
+        args.runs,
+        &usual,
+        Some(floor),
+    )?;
     let anomalous = post(r#"{"status":"failed","count":100}"#);
-    load("POST /alerts/evaluate, CRITICAL (recorded)", args.runs, &anomalous, Some(floor))?;
+    load(
+        "POST /alerts/evaluate, CRITICAL (recorded)",
+        args.runs,
+        &anomalous,
+        Some(floor),
+    )?;
     Ok(())
 }
 
@@ -324,8 +425,12 @@ fn load(name: &str, runs: usize, request: &[u8], floor: Option<f64>) -> anyhow::
             let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(client)).collect();
             wait(Duration::from_secs(3));
             stop.store(true, Ordering::Relaxed);
-            let joined = clients.into_iter().map(|client| client.join().expect("no panic"));
-            joined.collect::<anyhow::Result<Vec<_>>>().map(|all| all.concat())
+            let joined = clients
+                .into_iter()
+                .map(|client| client.join().expect("no panic"));
+            joined
+                .collect::<anyhow::Result<Vec<_>>>()
+                .map(|all| all.concat())
         })?;
         rates.push(rate(latencies.len() as u64, watch.elapsed()));
         latencies.sort_unstable();
@@ -333,7 +438,9 @@ fn load(name: &str, runs: usize, request: &[u8], floor: Option<f64>) -> anyhow::
         p99.push(quantile(&latencies, 0.99));
     }
     let rate = median(&mut rates);
-    let ratio = floor.map_or_else(String::new, |floor| format!(", {:.2} of GET /health/live", rate / floor));
+    let ratio = floor.map_or_else(String::new, |floor| {
+        format!(", {:.2} of GET /health/live", rate / floor)
+    });
     say(&format!(
         "{name}: {rate:.0} requests/s at {CONNECTIONS} connections{ratio}; p50 {:.2} ms, p99 {:.2} ms (medians of {runs})",
         median(&mut p50),
@@ -354,10 +461,15 @@ fn live(args: &Args) -> anyhow::Result<()> {
     for number in 0..600 {
         let (payload, before) = (batch(0, 1, number).to_json(), version()?);
         let watch = now();
-        producer.send(BaseRecord::<(), _>::to(&topic.name).payload(&payload)).map_err(|(error, _)| error)?;
+        producer
+            .send(BaseRecord::<(), _>::to(&topic.name).payload(&payload))
+            .map_err(|(error, _)| error)?;
         producer.poll(Duration::ZERO);
         while version()? == before {
-            anyhow::ensure!(watch.elapsed() < Duration::from_secs(10), "message {number} is not stored after 10 s");
+            anyhow::ensure!(
+                watch.elapsed() < Duration::from_secs(10),
+                "message {number} is not stored after 10 s"
+            );
             std::thread::yield_now();
         }
         latencies.push(watch.elapsed());
@@ -381,13 +493,19 @@ fn start(args: &Args) -> anyhow::Result<()> {
         let service = Service::start(&args.brokers, "bench-none")?;
         times.push(service.until_ready()?.as_secs_f64() * 1000.0);
     }
-    say(&format!("start: ready after {:.0} ms (median of 10)", median(&mut times)))
+    say(&format!(
+        "start: ready after {:.0} ms (median of 10)",
+        median(&mut times)
+    ))
 }
 
 /// Waits this long: a park alone may end early.
 fn wait(length: Duration) {
     let watch = now();
-    while let Some(rest) = length.checked_sub(watch.elapsed()).filter(|rest| !rest.is_zero()) {
+    while let Some(rest) = length
+        .checked_sub(watch.elapsed())
+        .filter(|rest| !rest.is_zero())
+    {
         std::thread::park_timeout(rest);
     }
 }
@@ -403,7 +521,12 @@ fn median(figures: &mut [f64]) -> f64 {
 }
 
 /// Milliseconds.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an index"
+)]
 fn quantile(sorted: &[Duration], q: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * q) as usize].as_secs_f64() * 1000.0
 }
@@ -415,7 +538,9 @@ fn now() -> Instant {
 
 #[expect(clippy::disallowed_methods, reason = "a name that was not used before")]
 fn now_ms() -> u128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis())
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

@@ -11,10 +11,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use detection::{Minute, Status, StatusCount, TransactionBatch};
+use detection::{Minute, MinuteCounts, Status, StatusCount};
 use rdkafka::producer::Producer as _;
 
-use super::{Args, Connection, ROWS_A_MESSAGE, Service, Topic, now, produce, producer, quantile, rate, say, wait};
+use super::{
+    Args, Connection, ROWS_A_MESSAGE, Service, Topic, now, produce, producer, quantile, rate, say,
+    wait,
+};
 
 /// 90 days.
 const MINUTES: u64 = 90 * 1440;
@@ -62,35 +65,55 @@ fn of(args: &Args, streams: u64) -> anyhow::Result<()> {
     fill(0, MINUTES)?;
     let folder = Rc::new(tempfile::tempdir()?);
     let receiver = receiver()?;
-    let start = |folder, more: &[(&str, &str)]| Service::start_on(folder, &args.brokers, &topic.name, more);
+    let start =
+        |folder, more: &[(&str, &str)]| Service::start_on(folder, &args.brokers, &topic.name, more);
     let paged = [("ALERT_WEBHOOK_URL", &*receiver), ("RETENTION", "36500d")];
     let mut service = start(Rc::clone(&folder), &paged)?;
     service.until_ready()?;
     service.until_stored(MINUTES)?;
-    say(&format!("queries: 90 days, {} rows in {streams} stream(s); load {}", MINUTES * ROWS_A_MESSAGE, load()?))?;
+    say(&format!(
+        "queries: 90 days, {} rows in {streams} stream(s); load {}",
+        MINUTES * ROWS_A_MESSAGE,
+        load()?
+    ))?;
     let (queries, floor) = {
         let mut connection = Connection::open()?;
         until_delivered(&mut connection)?;
         let queries = list(&mut connection, streams)?;
         (queries, Floor(measured(&mut connection, "/health/live")?))
     };
-    say(&format!("  idle: GET /health/live p50 {:.2} ms, p99 {:.2} ms", floor.p(0.5), floor.p(0.99)))?;
+    say(&format!(
+        "  idle: GET /health/live p50 {:.2} ms, p99 {:.2} ms",
+        floor.p(0.5),
+        floor.p(0.99)
+    ))?;
     for query in &queries {
         let latencies = measured(&mut Connection::open()?, &query.path)?;
         floor.say(query, &latencies)?;
     }
-    say(&format!("  peak resident memory {} MiB; load {}", service.peak_resident_mib()?, load()?))?;
+    say(&format!(
+        "  peak resident memory {} MiB; load {}",
+        service.peak_resident_mib()?,
+        load()?
+    ))?;
     drop(service);
 
     fill(MINUTES, MINUTES + FLOOD)?;
     // What was found in the past is not paged: the receiver is not what is measured.
-    let more = [("ALERT_WEBHOOK_URL", &*receiver), ("RETENTION", "36500d"), ("PAGE_MAX_AGE", "30m")];
+    let more = [
+        ("ALERT_WEBHOOK_URL", &*receiver),
+        ("RETENTION", "36500d"),
+        ("PAGE_MAX_AGE", "30m"),
+    ];
     let alone = {
         let copy = Rc::new(tempfile::tempdir()?);
         copy_files(folder.path(), copy.path())?;
         let mut service = start(copy, &more)?;
         service.until_ready()?;
-        rate(FLOOD * ROWS_A_MESSAGE, service.until_stored(MINUTES + FLOOD)?)
+        rate(
+            FLOOD * ROWS_A_MESSAGE,
+            service.until_stored(MINUTES + FLOOD)?,
+        )
     };
     let mut service = start(Rc::clone(&folder), &more)?;
     service.until_ready()?;
@@ -126,20 +149,27 @@ fn of(args: &Args, streams: u64) -> anyhow::Result<()> {
 }
 
 /// Message `at` of all: an ordinary minute of its stream, some with a status that is rare.
-fn batch(streams: u64, at: u64) -> TransactionBatch {
+fn batch(streams: u64, at: u64) -> MinuteCounts {
     let (stream, number) = (at % streams, at / streams);
     let batch = super::batch(stream, streams, number);
     if number % RARE != 7 {
         return batch;
     }
-    let rare = StatusCount { status: Status::parse("chargeback").expect("valid"), count: 1 };
+    let rare = StatusCount {
+        status: Status::parse("chargeback").expect("valid"),
+        count: 1,
+    };
     let transactions = batch.transactions().iter().cloned().chain([rare]).collect();
-    TransactionBatch::try_new(batch.stream().clone(), batch.minute(), transactions).expect("valid")
+    MinuteCounts::try_new(batch.stream().clone(), batch.minute(), transactions).expect("valid")
 }
 
 /// Every GET route as it is asked in earnest.
 fn list(connection: &mut Connection, streams: u64) -> anyhow::Result<Vec<Query>> {
-    let stream = if streams == 1 { "default" } else { "acquirer-3" };
+    let stream = if streams == 1 {
+        "default"
+    } else {
+        "acquirer-3"
+    };
     let minutes = i64::try_from(MINUTES / streams)?;
     let first = Minute::from_epoch_minutes(28_000_000);
     let at = |days: i64| first.plus((days * 1440).min(minutes));
@@ -148,60 +178,140 @@ fn list(connection: &mut Connection, streams: u64) -> anyhow::Result<Vec<Query>>
     let days = minutes / 1440;
     let (three, month) = (range(days - 4, days - 1), range(days - 32, days - 1));
     // The last page but one: everything newer is behind the cursor.
-    let deep = cursor(connection, &format!("/transactions?stream={stream}&to={}&limit=1", at(1)))?;
+    let deep = cursor(
+        connection,
+        &format!("/transactions?stream={stream}&to={}&limit=1", at(1)),
+    )?;
     let alert = text(connection, "/alerts?limit=1", "/alerts/0/id")?;
     let old_alerts = last_cursor(connection, "/alerts?limit=500")?;
     let minute = first.plus(minutes - 101);
-    let page = |name, path: String| Query { name, kind: Kind::Page, path };
-    let long = |name, path: String| Query { name, kind: Kind::Long, path };
+    let page = |name, path: String| Query {
+        name,
+        kind: Kind::Page,
+        path,
+    };
+    let long = |name, path: String| Query {
+        name,
+        kind: Kind::Long,
+        path,
+    };
     Ok(vec![
-        page("transactions, default page", format!("/transactions?stream={stream}")),
-        page("transactions, 500 rows", format!("/transactions?stream={stream}&limit=500")),
-        page("transactions, deep cursor", format!("/transactions?stream={stream}&cursor={deep}")),
-        page("transactions, one status", format!("/transactions?stream={stream}&status=denied")),
-        page("transactions, rare status", format!("/transactions?stream={stream}&status=chargeback")),
-        page("transactions, unknown status", format!("/transactions?stream={stream}&status=nowhere_seen")),
-        page("transactions/recent", format!("/transactions/recent?stream={stream}")),
-        page("transactions/recent, 500 minutes", format!("/transactions/recent?stream={stream}&limit=500")),
+        page(
+            "transactions, default page",
+            format!("/transactions?stream={stream}"),
+        ),
+        page(
+            "transactions, 500 rows",
+            format!("/transactions?stream={stream}&limit=500"),
+        ),
+        page(
+            "transactions, deep cursor",
+            format!("/transactions?stream={stream}&cursor={deep}"),
+        ),
+        page(
+            "transactions, one status",
+            format!("/transactions?stream={stream}&status=denied"),
+        ),
+        page(
+            "transactions, rare status",
+            format!("/transactions?stream={stream}&status=chargeback"),
+        ),
+        page(
+            "transactions, unknown status",
+            format!("/transactions?stream={stream}&status=nowhere_seen"),
+        ),
+        page(
+            "transactions/recent",
+            format!("/transactions/recent?stream={stream}"),
+        ),
+        page(
+            "transactions/recent, 500 minutes",
+            format!("/transactions/recent?stream={stream}&limit=500"),
+        ),
         page(
             "transactions/timeseries, a day by the minute",
             format!("/transactions/timeseries?{}", range(days - 2, days - 1)),
         ),
-        page("transactions/summary, a day", format!("/transactions/summary?{}", range(days - 2, days - 1))),
-        page("explain", format!("/explain?stream={stream}&minute={minute}&status=denied")),
+        page(
+            "transactions/summary, a day",
+            format!("/transactions/summary?{}", range(days - 2, days - 1)),
+        ),
+        page(
+            "explain",
+            format!("/explain?stream={stream}&minute={minute}&status=denied"),
+        ),
         page("alerts", "/alerts".into()),
-        page("alerts, deep cursor", format!("/alerts?cursor={old_alerts}")),
+        page(
+            "alerts, deep cursor",
+            format!("/alerts?cursor={old_alerts}"),
+        ),
         page("alerts, one stream", format!("/alerts?stream={stream}")),
-        page("alerts, severity none has", "/alerts?severity=WARNING".into()),
+        page(
+            "alerts, severity none has",
+            "/alerts?severity=WARNING".into(),
+        ),
         page("alerts, status none has", "/alerts?status=failed".into()),
         page("alerts, origin none has", "/alerts?origin=evaluate".into()),
-        page("alerts, suppressed ones", "/alerts?disposition=suppressed".into()),
+        page(
+            "alerts, suppressed ones",
+            "/alerts?disposition=suppressed".into(),
+        ),
         page("alerts/{id}", format!("/alerts/{alert}")),
         page("alerts/status", "/alerts/status".into()),
-        page("alerts/status, one stream", format!("/alerts/status?stream={stream}")),
+        page(
+            "alerts/status, one stream",
+            format!("/alerts/status?stream={stream}"),
+        ),
         page("streams", "/streams".into()),
         page("deliveries", "/deliveries".into()),
         page("deliveries, dead ones", "/deliveries?state=dead".into()),
-        page("deliveries, one stream", format!("/deliveries?stream={stream}")),
+        page(
+            "deliveries, one stream",
+            format!("/deliveries?stream={stream}"),
+        ),
         page("silences", "/silences".into()),
         page("dead-letters", "/dead-letters".into()),
         page("gaps", "/gaps".into()),
         page("health", "/health".into()),
         page("health/ready", "/health/ready".into()),
         page("metrics", "/metrics".into()),
-        long("transactions/summary, all", format!("/transactions/summary?{whole}")),
-        long("transactions/status-distribution, all", format!("/transactions/status-distribution?{whole}")),
-        long("transactions/timeseries, all by the day", format!("/transactions/timeseries?{whole}&step=1d")),
-        long("transactions/timeseries, all by the hour", format!("/transactions/timeseries?{whole}&step=1h")),
+        long(
+            "transactions/summary, all",
+            format!("/transactions/summary?{whole}"),
+        ),
+        long(
+            "transactions/status-distribution, all",
+            format!("/transactions/status-distribution?{whole}"),
+        ),
+        long(
+            "transactions/timeseries, all by the day",
+            format!("/transactions/timeseries?{whole}&step=1d"),
+        ),
+        long(
+            "transactions/timeseries, all by the hour",
+            format!("/transactions/timeseries?{whole}&step=1h"),
+        ),
         long(
             "transactions/timeseries, all of one status by the day",
             format!("/transactions/timeseries?{whole}&step=1d&status=denied"),
         ),
-        long("transactions/timeseries, 3 days by the minute", format!("/transactions/timeseries?{three}")),
+        long(
+            "transactions/timeseries, 3 days by the minute",
+            format!("/transactions/timeseries?{three}"),
+        ),
         long("alerts/analyze, 3 days", format!("/alerts/analyze?{three}")),
-        long("alerts/analyze, 3 days recomputed", format!("/alerts/analyze?{three}&warning=2")),
-        long("alerts/analyze, 31 days", format!("/alerts/analyze?{month}")),
-        long("alerts/analyze, 31 days recomputed", format!("/alerts/analyze?{month}&warning=2")),
+        long(
+            "alerts/analyze, 3 days recomputed",
+            format!("/alerts/analyze?{three}&warning=2"),
+        ),
+        long(
+            "alerts/analyze, 31 days",
+            format!("/alerts/analyze?{month}"),
+        ),
+        long(
+            "alerts/analyze, 31 days recomputed",
+            format!("/alerts/analyze?{month}&warning=2"),
+        ),
         long(
             "alerts/analyze, 31 days, all of it alerts",
             format!("/alerts/analyze?{month}&warning=0.01&critical=0.02"),
@@ -256,14 +366,24 @@ fn timed(connection: &mut Connection, path: &str) -> anyhow::Result<Duration> {
 }
 
 /// Asks the queries of a kind in turn until told to stop; gives sorted latencies by place in the list.
-fn asked_until(stop: &AtomicBool, queries: &[Query], kind: Kind) -> anyhow::Result<BTreeMap<usize, Vec<Duration>>> {
+fn asked_until(
+    stop: &AtomicBool,
+    queries: &[Query],
+    kind: Kind,
+) -> anyhow::Result<BTreeMap<usize, Vec<Duration>>> {
     let (mut connection, mut latencies) = (Connection::open()?, BTreeMap::<_, Vec<_>>::new());
-    let mine = queries.iter().enumerate().filter(|(_, query)| query.kind == kind);
+    let mine = queries
+        .iter()
+        .enumerate()
+        .filter(|(_, query)| query.kind == kind);
     for (at, query) in mine.cycle() {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        latencies.entry(at).or_default().push(timed(&mut connection, &query.path).context(query.name)?);
+        latencies
+            .entry(at)
+            .or_default()
+            .push(timed(&mut connection, &query.path).context(query.name)?);
     }
     for latencies in latencies.values_mut() {
         latencies.sort_unstable();
@@ -288,7 +408,10 @@ fn until_stored(service: &mut Service, messages: u64) -> anyhow::Result<(Duratio
 fn until_delivered(connection: &mut Connection) -> anyhow::Result<()> {
     let watch = now();
     while json(connection, "/health")?.pointer("/parts/deliveries/pending") != Some(&0.into()) {
-        anyhow::ensure!(watch.elapsed() < Duration::from_mins(1), "alerts are not delivered after a minute");
+        anyhow::ensure!(
+            watch.elapsed() < Duration::from_mins(1),
+            "alerts are not delivered after a minute"
+        );
         wait(Duration::from_millis(50));
     }
     Ok(())
@@ -326,7 +449,10 @@ fn receiver() -> anyhow::Result<String> {
                 let mut buffer = [0; 16 * 1024];
                 // An alert fits into one read; one that does not is answered twice, and then tried again.
                 while socket.read(&mut buffer).is_ok_and(|read| read > 0) {
-                    if socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").is_err() {
+                    if socket
+                        .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                        .is_err()
+                    {
                         break;
                     }
                 }

@@ -26,7 +26,9 @@ pub(super) fn json(alert: &AlertRecord, public_url: Option<&str>) -> Vec<u8> {
         suppressed: alert.suppressed_before,
         trace_id: alert.trace_id.as_deref(),
         recorded_at: Timestamp::from_millisecond(alert.recorded_at_ms).unwrap_or(Timestamp::MAX),
-        links: public_url.map(|base| Links { alert: format!("{base}/alerts/{}", alert.id) }),
+        links: public_url.map(|base| Links {
+            alert: format!("{base}/alerts/{}", alert.id),
+        }),
     };
     serde_json::to_vec(&payload).expect("text and numbers can always be written")
 }
@@ -36,7 +38,7 @@ fn key(alert: &AlertRecord) -> String {
     match (&alert.anomaly, alert.alert_type) {
         (Some(anomaly), _) => anomaly.key(),
         (None, AlertType::StreamStale | AlertType::StreamResumed) => "monitor/streams".to_owned(),
-        (None, AlertType::MonitorBlind | AlertType::MonitorResumed) => "monitor/feed".to_owned(),
+        (None, AlertType::IngestDown | AlertType::IngestUp) => "monitor/feed".to_owned(),
         (None, AlertType::Test) => "monitor/test".to_owned(),
         (None, AlertType::Anomaly) => "monitor/anomaly".to_owned(),
     }
@@ -93,7 +95,17 @@ struct Links {
 
 impl<'a> AnomalyPart<'a> {
     fn of(anomaly: &'a Anomaly) -> Self {
-        let Anomaly { stream, status, direction, minute, count, z_score, baseline, threshold, late } = anomaly;
+        let Anomaly {
+            stream,
+            status,
+            direction,
+            minute,
+            count,
+            z_score,
+            baseline,
+            threshold,
+            late,
+        } = anomaly;
         Self {
             stream,
             status: status.name(),
@@ -115,7 +127,7 @@ impl<'a> AnomalyPart<'a> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use detection::{Baseline, Direction, Monitored, Severity};
+    use detection::{Baseline, Direction, MonitoredStatus, Severity};
 
     use super::*;
 
@@ -127,15 +139,20 @@ pub(super) mod tests {
             origin: Origin::Stream,
             recorded_at_ms: 1_752_328_805_250,
             severity: Severity::Critical,
-            message: "CRITICAL: denied = 30 is 9.6 standard deviations above its mean of 6.0".to_owned(),
+            message: "CRITICAL: denied = 30 is 9.6 standard deviations above its mean of 6.0"
+                .to_owned(),
             anomaly: Some(Anomaly {
                 stream: "acquirer-7".to_owned(),
-                status: Monitored::Denied,
+                status: MonitoredStatus::Denied,
                 direction: Direction::Up,
                 minute: "2025-07-12 13:59".parse().expect("a minute"),
                 count: 30,
                 z_score: Some(9.6),
-                baseline: Baseline::Spread { mean: 6.0, std_dev: 2.5, minutes: 60 },
+                baseline: Baseline::Spread {
+                    mean: 6.0,
+                    std_dev: 2.5,
+                    minutes: 60,
+                },
                 threshold: 4.0,
                 late: false,
             }),
@@ -179,9 +196,9 @@ pub(super) mod tests {
         let anomaly = alert.anomaly.as_mut().expect("it has one");
         (anomaly.z_score, anomaly.baseline) = (None, Baseline::Missing { minutes: 0 });
         let text = text(&alert, None);
-        assert!(
-            text.contains(r#""z_score":null,"baseline":{"kind":"missing","mean":null,"std_dev":null,"minutes":0}"#)
-        );
+        assert!(text.contains(
+            r#""z_score":null,"baseline":{"kind":"missing","mean":null,"std_dev":null,"minutes":0}"#
+        ));
     }
 
     /// Receivers parse this: a byte that changes here is a new version.

@@ -8,10 +8,10 @@ use crate::{
 };
 
 /// The first limit of the wait, doubled with each try.
-const FIRST_LIMIT: Duration = Duration::from_secs(2);
+const INITIAL_BACKOFF: Duration = Duration::from_secs(2);
 
 /// The last one.
-const LAST_LIMIT: Duration = Duration::from_mins(10);
+const MAX_BACKOFF: Duration = Duration::from_mins(10);
 
 /// How a try that ended at `now_ms` with this answer is to be stored. `random` is in [0, 1).
 pub(super) fn conclude(
@@ -26,17 +26,22 @@ pub(super) fn conclude(
         Err(WebhookError::Gone) => DeliveryOutcome::Dead,
         Err(_) if now_ms - due.created_at_ms >= millis(give_up_after) => DeliveryOutcome::Dead,
         Err(WebhookError::Refused { retry_after, .. }) => {
-            let asked = retry_after.map_or(Duration::ZERO, |asked| asked.delay(system_time(now_ms)));
-            DeliveryOutcome::Retry { at_ms: now_ms + millis(backoff(due.attempts, random).max(asked)) }
+            let asked =
+                retry_after.map_or(Duration::ZERO, |asked| asked.delay(system_time(now_ms)));
+            DeliveryOutcome::Retry {
+                at_ms: now_ms + millis(backoff(due.attempts, random).max(asked)),
+            }
         }
-        Err(WebhookError::Unreachable(_)) => {
-            DeliveryOutcome::Retry { at_ms: now_ms + millis(backoff(due.attempts, random)) }
-        }
+        Err(WebhookError::Unreachable(_)) => DeliveryOutcome::Retry {
+            at_ms: now_ms + millis(backoff(due.attempts, random)),
+        },
     };
     Attempt {
         outcome,
         at_ms: now_ms,
-        http_status: answer.as_ref().map_or_else(WebhookError::status, |status| Some(*status)),
+        http_status: answer
+            .as_ref()
+            .map_or_else(WebhookError::status, |status| Some(*status)),
         error: answer.as_ref().err().map(ToString::to_string),
     }
 }
@@ -44,8 +49,12 @@ pub(super) fn conclude(
 /// The wait after a try with `earlier` failed ones before it: anywhere up to a limit that doubles ("full jitter"), so
 /// that what failed together does not come back together.
 fn backoff(earlier: u32, random: f64) -> Duration {
-    let doubled = 2_u32.checked_pow(earlier).and_then(|factor| FIRST_LIMIT.checked_mul(factor));
-    doubled.map_or(LAST_LIMIT, |limit| limit.min(LAST_LIMIT)).mul_f64(random)
+    let doubled = 2_u32
+        .checked_pow(earlier)
+        .and_then(|factor| INITIAL_BACKOFF.checked_mul(factor));
+    doubled
+        .map_or(MAX_BACKOFF, |limit| limit.min(MAX_BACKOFF))
+        .mul_f64(random)
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -73,7 +82,7 @@ mod tests {
     fn due(attempts: u32, created_at_ms: i64) -> DueDelivery {
         let alert = AlertRecord {
             id: Uuid::nil(),
-            alert_type: AlertType::MonitorBlind,
+            alert_type: AlertType::IngestDown,
             origin: Origin::Monitor,
             recorded_at_ms: created_at_ms,
             severity: Severity::Critical,
@@ -86,22 +95,36 @@ mod tests {
             trace_id: None,
             span_id: None,
         };
-        DueDelivery { id: 1, attempts, created_at_ms, alert }
+        DueDelivery {
+            id: 1,
+            attempts,
+            created_at_ms,
+            alert,
+        }
     }
 
     fn refused(retry_after: Option<RetryAfter>) -> Result<u16, WebhookError> {
-        Err(WebhookError::Refused { status: 503, retry_after })
+        Err(WebhookError::Refused {
+            status: 503,
+            retry_after,
+        })
     }
 
-    fn outcome(due: &DueDelivery, answer: &Result<u16, WebhookError>, random: f64) -> DeliveryOutcome {
+    fn outcome(
+        due: &DueDelivery,
+        answer: &Result<u16, WebhookError>,
+        random: f64,
+    ) -> DeliveryOutcome {
         conclude(due, answer, NOW_MS, DAY, random).outcome
     }
 
     #[test]
     fn the_limit_of_the_wait_doubles_from_two_seconds_to_ten_minutes() {
-        let limits: Vec<_> = (0..11).map(|earlier| backoff(earlier, 1.0).as_secs()).collect();
+        let limits: Vec<_> = (0..11)
+            .map(|earlier| backoff(earlier, 1.0).as_secs())
+            .collect();
         assert_eq!(limits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
-        assert_eq!(backoff(u32::MAX, 1.0), LAST_LIMIT);
+        assert_eq!(backoff(u32::MAX, 1.0), MAX_BACKOFF);
     }
 
     #[test]
@@ -113,10 +136,25 @@ mod tests {
     #[test]
     fn a_wait_the_receiver_asks_for_is_kept_where_it_is_the_longer_one() {
         let asked = refused(Some(RetryAfter::Delay(Duration::from_secs(5))));
-        assert_eq!(outcome(&due(0, NOW_MS), &asked, 0.9), DeliveryOutcome::Retry { at_ms: NOW_MS + 5_000 });
-        assert_eq!(outcome(&due(3, NOW_MS), &asked, 0.5), DeliveryOutcome::Retry { at_ms: NOW_MS + 8_000 });
+        assert_eq!(
+            outcome(&due(0, NOW_MS), &asked, 0.9),
+            DeliveryOutcome::Retry {
+                at_ms: NOW_MS + 5_000
+            }
+        );
+        assert_eq!(
+            outcome(&due(3, NOW_MS), &asked, 0.5),
+            DeliveryOutcome::Retry {
+                at_ms: NOW_MS + 8_000
+            }
+        );
         let date = refused(Some(RetryAfter::At(system_time(NOW_MS + 60_000))));
-        assert_eq!(outcome(&due(0, NOW_MS), &date, 0.9), DeliveryOutcome::Retry { at_ms: NOW_MS + 60_000 });
+        assert_eq!(
+            outcome(&due(0, NOW_MS), &date, 0.9),
+            DeliveryOutcome::Retry {
+                at_ms: NOW_MS + 60_000
+            }
+        );
     }
 
     #[test]
@@ -124,15 +162,29 @@ mod tests {
         let unreachable = Err(WebhookError::Unreachable("connection refused".to_owned()));
         for answer in [refused(None), unreachable] {
             let young = due(9, NOW_MS - 86_399_999);
-            assert_eq!(outcome(&young, &answer, 0.5), DeliveryOutcome::Retry { at_ms: NOW_MS + 300_000 });
-            assert_eq!(outcome(&due(9, NOW_MS - 86_400_000), &answer, 0.5), DeliveryOutcome::Dead);
+            assert_eq!(
+                outcome(&young, &answer, 0.5),
+                DeliveryOutcome::Retry {
+                    at_ms: NOW_MS + 300_000
+                }
+            );
+            assert_eq!(
+                outcome(&due(9, NOW_MS - 86_400_000), &answer, 0.5),
+                DeliveryOutcome::Dead
+            );
         }
     }
 
     #[test]
     fn success_is_delivered_however_late_and_gone_is_dead_however_early() {
-        assert_eq!(outcome(&due(9, 0), &Ok(204), 0.5), DeliveryOutcome::Delivered);
-        assert_eq!(outcome(&due(0, NOW_MS), &Err(WebhookError::Gone), 0.5), DeliveryOutcome::Dead);
+        assert_eq!(
+            outcome(&due(9, 0), &Ok(204), 0.5),
+            DeliveryOutcome::Delivered
+        );
+        assert_eq!(
+            outcome(&due(0, NOW_MS), &Err(WebhookError::Gone), 0.5),
+            DeliveryOutcome::Dead
+        );
     }
 
     #[test]
@@ -142,6 +194,13 @@ mod tests {
             (attempt.at_ms, attempt.http_status, attempt.error)
         };
         assert_eq!(kept(Ok(202)), (NOW_MS, Some(202), None));
-        assert_eq!(kept(refused(None)), (NOW_MS, Some(503), Some("the receiver answered 503".to_owned())));
+        assert_eq!(
+            kept(refused(None)),
+            (
+                NOW_MS,
+                Some(503),
+                Some("the receiver answered 503".to_owned())
+            )
+        );
     }
 }

@@ -10,37 +10,63 @@ use serde::Serialize;
 use crate::store::{AlertRecord, AlertType, Anomaly, Origin};
 
 /// Characters of a header.
-const MOST_HEADER: usize = 150;
+const MAX_HEADER: usize = 150;
 
 /// Characters of any other text, and of the line that notifications show.
-const MOST_TEXT: usize = 3000;
+const MAX_TEXT: usize = 3000;
 
 /// Characters of a field.
-const MOST_FIELD: usize = 2000;
+const MAX_FIELD: usize = 2000;
 
 /// The body of the POST for this alert. A link is added where the address of this service is known.
 pub(super) fn json(alert: &AlertRecord, public_url: Option<&str>) -> Vec<u8> {
     let header = format!("{}: {}", alert.severity.name(), what(alert));
     // The sentence begins with the severity, which the header says.
     let severity = format!("{}: ", alert.severity.name());
-    let sentence = alert.message.strip_prefix(&severity).unwrap_or(&alert.message);
+    let sentence = alert
+        .message
+        .strip_prefix(&severity)
+        .unwrap_or(&alert.message);
     let mut blocks = vec![
-        Block::Header { text: Text::Plain { text: escaped(&header, MOST_HEADER), emoji: false } },
-        Block::Section { text: Text::mrkdwn(escaped(sentence, MOST_TEXT)) },
+        Block::Header {
+            text: Text::Plain {
+                text: escaped(&header, MAX_HEADER),
+                emoji: false,
+            },
+        },
+        Block::Section {
+            text: Text::mrkdwn(escaped(sentence, MAX_TEXT)),
+        },
     ];
-    let fields: Vec<_> = fields(alert).into_iter().map(|(name, value)| field(name, &value)).collect();
+    let fields: Vec<_> = fields(alert)
+        .into_iter()
+        .map(|(name, value)| field(name, &value))
+        .collect();
     if !fields.is_empty() {
         blocks.push(Block::Fields { fields });
     }
-    blocks.push(Block::Context { elements: context(alert, public_url) });
-    let message = Message { text: escaped(&format!("{header}: {sentence}"), MOST_TEXT), blocks };
+    blocks.push(Block::Context {
+        elements: context(alert, public_url),
+    });
+    let message = Message {
+        text: escaped(&format!("{header}: {sentence}"), MAX_TEXT),
+        blocks,
+    };
     serde_json::to_vec(&message).expect("text can always be written")
 }
 
 /// What the alert is about, in a few words.
 fn what(alert: &AlertRecord) -> String {
     match (&alert.anomaly, alert.alert_type) {
-        (Some(Anomaly { stream, status, direction, .. }), _) => {
+        (
+            Some(Anomaly {
+                stream,
+                status,
+                direction,
+                ..
+            }),
+            _,
+        ) => {
             let side = match direction {
                 Direction::Up => "above",
                 Direction::Down => "below",
@@ -49,8 +75,8 @@ fn what(alert: &AlertRecord) -> String {
         }
         (None, AlertType::StreamStale) => "streams are silent".to_owned(),
         (None, AlertType::StreamResumed) => "streams have minutes again".to_owned(),
-        (None, AlertType::MonitorBlind) => "nothing is being watched".to_owned(),
-        (None, AlertType::MonitorResumed) => "the monitor sees again".to_owned(),
+        (None, AlertType::IngestDown) => "nothing is being watched".to_owned(),
+        (None, AlertType::IngestUp) => "the monitor sees again".to_owned(),
         (None, AlertType::Test) => "test alert".to_owned(),
         (None, AlertType::Anomaly) => "anomaly".to_owned(),
     }
@@ -58,7 +84,9 @@ fn what(alert: &AlertRecord) -> String {
 
 /// Name and value of each field: at most the ten that Slack takes.
 fn fields(alert: &AlertRecord) -> Vec<(&'static str, String)> {
-    let Some(anomaly) = &alert.anomaly else { return Vec::new() };
+    let Some(anomaly) = &alert.anomaly else {
+        return Vec::new();
+    };
     let late = if anomaly.late { " (came late)" } else { "" };
     vec![
         ("Stream", anomaly.stream.clone()),
@@ -72,14 +100,24 @@ fn fields(alert: &AlertRecord) -> Vec<(&'static str, String)> {
 /// The counts that would not have alerted as this one did, and what they come from.
 fn usual(anomaly: &Anomaly) -> String {
     let range = |mean: f64, deviation: f64, minutes| {
-        let (low, high) = (mean - anomaly.threshold * deviation, mean + anomaly.threshold * deviation);
-        format!("{:.1} to {high:.1} (mean {mean:.1}, {minutes} minutes)", low.max(0.0))
+        let (low, high) = (
+            mean - anomaly.threshold * deviation,
+            mean + anomaly.threshold * deviation,
+        );
+        format!(
+            "{:.1} to {high:.1} (mean {mean:.1}, {minutes} minutes)",
+            low.max(0.0)
+        )
     };
     match anomaly.baseline {
-        Baseline::Missing { minutes } => format!("none in {minutes} known minutes"),
+        Baseline::Missing { minutes } => format!("none in {minutes} observed minutes"),
         // Judged as if the deviation were 1.
         Baseline::Flat { mean, minutes } => range(mean, 1.0, minutes),
-        Baseline::Spread { mean, std_dev, minutes } => range(mean, std_dev, minutes),
+        Baseline::Spread {
+            mean,
+            std_dev,
+            minutes,
+        } => range(mean, std_dev, minutes),
     }
 }
 
@@ -90,19 +128,28 @@ fn context(alert: &AlertRecord, public_url: Option<&str>) -> Vec<Text> {
         elements.push(Text::mrkdwn("submitted to /alerts/evaluate".to_owned()));
     }
     if alert.suppressed_before > 0 {
-        elements.push(Text::mrkdwn(format!("{} held back since the last one", alert.suppressed_before)));
+        elements.push(Text::mrkdwn(format!(
+            "{} held back since the last one",
+            alert.suppressed_before
+        )));
     }
     // Within a link `|` begins its text.
-    let link = public_url.map(|base| format!("{}/alerts/{}", escaped(base, usize::MAX).replace('|', "%7C"), alert.id));
+    let link = public_url.map(|base| {
+        format!(
+            "{}/alerts/{}",
+            escaped(base, usize::MAX).replace('|', "%7C"),
+            alert.id
+        )
+    });
     // One that was cut would lead nowhere.
-    if let Some(link) = link.filter(|link| link.len() < MOST_FIELD) {
+    if let Some(link) = link.filter(|link| link.len() < MAX_FIELD) {
         elements.push(Text::mrkdwn(format!("<{link}|open it>")));
     }
     elements
 }
 
 fn field(name: &str, value: &str) -> Text {
-    Text::mrkdwn(format!("*{name}*\n{}", escaped(value, MOST_FIELD - 100)))
+    Text::mrkdwn(format!("*{name}*\n{}", escaped(value, MAX_FIELD - 100)))
 }
 
 /// The text with Slack's three special characters escaped, cut between characters to at most `most` of them.
@@ -164,13 +211,16 @@ enum Text {
 
 impl Text {
     const fn mrkdwn(text: String) -> Self {
-        Self::Mrkdwn { text, verbatim: true }
+        Self::Mrkdwn {
+            text,
+            verbatim: true,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use detection::Monitored;
+    use detection::MonitoredStatus;
     use serde_json::{Value, json};
 
     use super::*;
@@ -182,7 +232,14 @@ mod tests {
 
     fn of_monitor(alert_type: AlertType, message: &str) -> AlertRecord {
         let (anomaly, origin) = (None, Origin::Monitor);
-        AlertRecord { alert_type, origin, message: message.to_owned(), anomaly, suppressed_before: 0, ..example() }
+        AlertRecord {
+            alert_type,
+            origin,
+            message: message.to_owned(),
+            anomaly,
+            suppressed_before: 0,
+            ..example()
+        }
     }
 
     #[test]
@@ -216,64 +273,120 @@ mod tests {
                 },
             ],
         });
-        assert_eq!(message(&example(), Some("https://monitor.example")), expected);
+        assert_eq!(
+            message(&example(), Some("https://monitor.example")),
+            expected
+        );
     }
 
     #[test]
     fn the_alerts_of_the_monitor_have_no_fields_and_say_what_they_are() {
         for (alert_type, header) in [
             (AlertType::StreamStale, "CRITICAL: streams are silent"),
-            (AlertType::StreamResumed, "CRITICAL: streams have minutes again"),
-            (AlertType::MonitorBlind, "CRITICAL: nothing is being watched"),
-            (AlertType::MonitorResumed, "CRITICAL: the monitor sees again"),
+            (
+                AlertType::StreamResumed,
+                "CRITICAL: streams have minutes again",
+            ),
+            (AlertType::IngestDown, "CRITICAL: nothing is being watched"),
+            (AlertType::IngestUp, "CRITICAL: the monitor sees again"),
             (AlertType::Test, "CRITICAL: test alert"),
         ] {
             let message = message(&of_monitor(alert_type, "one sentence"), None);
             assert_eq!(message["text"], format!("{header}: one sentence"));
             assert_eq!(message["blocks"][0]["text"]["text"], header);
             assert_eq!(message["blocks"][1]["text"]["text"], "one sentence");
-            assert_eq!(message["blocks"][2]["elements"].as_array().map(Vec::len), Some(1));
+            assert_eq!(
+                message["blocks"][2]["elements"].as_array().map(Vec::len),
+                Some(1)
+            );
             assert_eq!(message["blocks"].as_array().map(Vec::len), Some(3));
         }
     }
 
     #[test]
     fn a_submission_says_that_it_is_one() {
-        let message = message(&AlertRecord { origin: Origin::Evaluate, ..example() }, None);
-        assert_eq!(message["blocks"][3]["elements"][1]["text"], "submitted to /alerts/evaluate");
+        let message = message(
+            &AlertRecord {
+                origin: Origin::Evaluate,
+                ..example()
+            },
+            None,
+        );
+        assert_eq!(
+            message["blocks"][3]["elements"][1]["text"],
+            "submitted to /alerts/evaluate"
+        );
     }
 
     #[test]
     fn what_is_special_to_slack_is_escaped() {
-        let blind = of_monitor(AlertType::MonitorBlind, "broker <kafka&co> is away; <!channel>");
+        let blind = of_monitor(
+            AlertType::IngestDown,
+            "broker <kafka&co> is away; <!channel>",
+        );
         let message = message(&blind, Some("https://monitor.example/a&b|c"));
-        assert_eq!(message["blocks"][1]["text"]["text"], "broker &lt;kafka&amp;co&gt; is away; &lt;!channel&gt;");
-        let link = message["blocks"][2]["elements"][1]["text"].as_str().expect("a link");
-        assert!(link.starts_with("<https://monitor.example/a&amp;b%7Cc/alerts/6f1d7ed0"), "{link}");
+        assert_eq!(
+            message["blocks"][1]["text"]["text"],
+            "broker &lt;kafka&amp;co&gt; is away; &lt;!channel&gt;"
+        );
+        let link = message["blocks"][2]["elements"][1]["text"]
+            .as_str()
+            .expect("a link");
+        assert!(
+            link.starts_with("<https://monitor.example/a&amp;b%7Cc/alerts/6f1d7ed0"),
+            "{link}"
+        );
     }
 
     #[test]
     fn no_text_is_longer_than_slack_takes_and_no_escape_is_cut() {
         let mut alert = example();
         let anomaly = alert.anomaly.as_mut().expect("it has one");
-        (anomaly.stream, anomaly.status) = ("s".repeat(128), Monitored::BackendReversed);
+        (anomaly.stream, anomaly.status) = ("s".repeat(128), MonitoredStatus::BackendReversed);
         alert.message = "&".repeat(5000);
-        let message = message(&alert, Some(&format!("https://monitor.example/{}", "x".repeat(3000))));
+        let message = message(
+            &alert,
+            Some(&format!("https://monitor.example/{}", "x".repeat(3000))),
+        );
         let length = |value: &Value| value.as_str().expect("text").chars().count();
-        assert_eq!(length(&message["blocks"][0]["text"]["text"]), MOST_HEADER);
+        assert_eq!(length(&message["blocks"][0]["text"]["text"]), MAX_HEADER);
         let section = message["blocks"][1]["text"]["text"].as_str().expect("text");
-        assert!(section.chars().count() <= MOST_TEXT && section.ends_with("&amp;…"), "{}", section.len());
-        assert!(length(&message["text"]) <= MOST_TEXT);
+        assert!(
+            section.chars().count() <= MAX_TEXT && section.ends_with("&amp;…"),
+            "{}",
+            section.len()
+        );
+        assert!(length(&message["text"]) <= MAX_TEXT);
         let fields = message["blocks"][2]["fields"].as_array().expect("fields");
-        assert!(fields.len() <= 10 && fields.iter().all(|field| length(&field["text"]) <= MOST_FIELD));
-        assert_eq!(message["blocks"][3]["elements"].as_array().map(Vec::len), Some(2), "the link would be cut");
+        assert!(
+            fields.len() <= 10
+                && fields
+                    .iter()
+                    .all(|field| length(&field["text"]) <= MAX_FIELD)
+        );
+        assert_eq!(
+            message["blocks"][3]["elements"].as_array().map(Vec::len),
+            Some(2),
+            "the link would be cut"
+        );
     }
 
     #[test]
     fn what_is_usual_is_told_for_every_baseline() {
-        let usual_of = |baseline| usual(&Anomaly { baseline, ..example().anomaly.expect("it has one") });
-        assert_eq!(usual_of(Baseline::Missing { minutes: 60 }), "none in 60 known minutes");
-        let flat = Baseline::Flat { mean: 10.0, minutes: 60 };
+        let usual_of = |baseline| {
+            usual(&Anomaly {
+                baseline,
+                ..example().anomaly.expect("it has one")
+            })
+        };
+        assert_eq!(
+            usual_of(Baseline::Missing { minutes: 60 }),
+            "none in 60 observed minutes"
+        );
+        let flat = Baseline::Flat {
+            mean: 10.0,
+            minutes: 60,
+        };
         assert_eq!(usual_of(flat), "6.0 to 14.0 (mean 10.0, 60 minutes)");
     }
 }

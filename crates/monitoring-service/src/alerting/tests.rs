@@ -1,7 +1,7 @@
 use std::{collections::VecDeque, path::Path, sync::Mutex, thread};
 
-use common::{metrics::Metrics, testing};
-use detection::{Baseline, Direction, Minute, Monitored, Severity};
+use common::{metrics::MetricsRegistry, testing};
+use detection::{Baseline, Direction, Minute, MonitoredStatus, Severity};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -21,7 +21,7 @@ const SPAN: &str = "00f067aa0ba902b7";
 /// A store on a file of its own, a clock that stands still, and a delivery to one address.
 struct Bench {
     delivery: Delivery,
-    metrics: Metrics,
+    registry: MetricsRegistry,
     clock: Clock,
     store: Store,
     _directory: TempDir,
@@ -35,36 +35,62 @@ impl Bench {
     fn with_timeout(address: &str, timeout: Duration) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let store = open(&directory.path().join("test.db"));
-        let (clock, metrics) = (Clock::fixed(START_MS), Metrics::new());
-        let url = format!("{}/secret-path?token=hunter2", address.replace("://", "://user:hunter2@"));
-        let client = WebhookClient::with_timeout(url.parse().expect("an address"), timeout).expect("a client");
+        let (clock, registry) = (Clock::fixed(START_MS), MetricsRegistry::new());
+        let url = format!(
+            "{}/secret-path?token=hunter2",
+            address.replace("://", "://user:hunter2@")
+        );
+        let client = WebhookClient::with_timeout(url.parse().expect("an address"), timeout)
+            .expect("a client");
         let delivery = Delivery {
             store: store.clone(),
             client: Some(client),
             clock: clock.clone(),
-            telemetry: Telemetry::new(&metrics),
-            heartbeats: Heartbeats::new(0),
+            metrics: ServiceMetrics::new(&registry),
+            liveness: TaskLiveness::new(0),
             give_up_after: Duration::from_hours(24),
             format: WebhookFormat::Json,
             public_url: None,
         };
-        Self { delivery, metrics, clock, store, _directory: directory }
+        Self {
+            delivery,
+            registry,
+            clock,
+            store,
+            _directory: directory,
+        }
     }
 
     /// Tries what is due now, once each.
     async fn pass(&self) {
         let client = self.delivery.client.as_ref().expect("it has one");
-        for due in self.delivery.due(&HashSet::new()).await.expect("the store works") {
-            self.delivery.attempt(client, due).await.expect("the store works");
+        for due in self
+            .delivery
+            .due(&HashSet::new())
+            .await
+            .expect("the store works")
+        {
+            self.delivery
+                .attempt(client, due)
+                .await
+                .expect("the store works");
         }
     }
 
     async fn record(&self, number: u128) {
-        self.store.record_alert(alert(number)).await.expect("recorded");
+        self.store
+            .record_alert(alert(number))
+            .await
+            .expect("recorded");
     }
 
     async fn delivered(&self, number: u128) -> DeliveryRecord {
-        let (_, deliveries) = self.store.alert(Uuid::from_u128(number)).await.expect("readable").expect("recorded");
+        let (_, deliveries) = self
+            .store
+            .alert(Uuid::from_u128(number))
+            .await
+            .expect("readable")
+            .expect("recorded");
         deliveries.into_iter().next().expect("paged")
     }
 
@@ -73,7 +99,11 @@ impl Bench {
     }
 
     fn attempts(&self, outcome: &str) -> f64 {
-        testing::value(&self.metrics, "monitoring_delivery_attempts_total", &[("outcome", outcome)])
+        testing::value(
+            &self.registry,
+            "monitoring_delivery_attempts_total",
+            &[("outcome", outcome)],
+        )
     }
 }
 
@@ -93,12 +123,16 @@ fn alert(number: u128) -> AlertRecord {
         message: "CRITICAL: denied = 30".to_owned(),
         anomaly: Some(Anomaly {
             stream: "default".to_owned(),
-            status: Monitored::Denied,
+            status: MonitoredStatus::Denied,
             direction: Direction::Up,
             minute: Minute::from_epoch_minutes(29_205_480),
             count: 30,
             z_score: Some(9.6),
-            baseline: Baseline::Spread { mean: 6.0, std_dev: 2.5, minutes: 60 },
+            baseline: Baseline::Spread {
+                mean: 6.0,
+                std_dev: 2.5,
+                minutes: 60,
+            },
             threshold: 4.0,
             late: false,
         }),
@@ -115,8 +149,17 @@ fn alert(number: u128) -> AlertRecord {
 async fn receiver(answers: impl IntoIterator<Item = ResponseTemplate>) -> MockServer {
     let server = MockServer::start().await;
     let answers = Mutex::new(answers.into_iter().collect::<VecDeque<_>>());
-    let next = move |_: &Request| answers.lock().expect("no test panics here").pop_front().expect("no more answers");
-    Mock::given(matchers::any()).respond_with(next).mount(&server).await;
+    let next = move |_: &Request| {
+        answers
+            .lock()
+            .expect("no test panics here")
+            .pop_front()
+            .expect("no more answers")
+    };
+    Mock::given(matchers::any())
+        .respond_with(next)
+        .mount(&server)
+        .await;
     server
 }
 
@@ -133,22 +176,47 @@ async fn a_failing_receiver_is_tried_with_the_same_id_and_body_until_it_takes_th
     for attempts in 1..=4 {
         bench.pass().await;
         let delivery = bench.delivered(7).await;
-        assert_eq!((delivery.state.as_str(), delivery.attempts), ("pending", attempts));
-        bench.clock.set_ms(delivery.next_attempt_at_ms.expect("tried again"));
+        assert_eq!(
+            (delivery.state.as_str(), delivery.attempts),
+            ("pending", attempts)
+        );
+        bench
+            .clock
+            .set_ms(delivery.next_attempt_at_ms.expect("tried again"));
     }
     bench.pass().await;
     let delivery = bench.delivered(7).await;
-    assert_eq!((delivery.state.as_str(), delivery.attempts, delivery.last_status), ("delivered", 5, Some(200)));
+    assert_eq!(
+        (
+            delivery.state.as_str(),
+            delivery.attempts,
+            delivery.last_status
+        ),
+        ("delivered", 5, Some(200))
+    );
     bench.pass().await;
 
     let requests = server.received_requests().await.expect("recorded");
     assert_eq!(requests.len(), 5);
     for request in &requests {
-        assert_eq!(request.headers.get("webhook-id").expect("there"), &*Uuid::from_u128(7).to_string());
+        assert_eq!(
+            request.headers.get("webhook-id").expect("there"),
+            &*Uuid::from_u128(7).to_string()
+        );
         assert_eq!(request.body, requests[0].body);
     }
-    assert_eq!((bench.attempts("retry"), bench.attempts("delivered"), bench.attempts("dead")), (4.0, 1.0, 0.0));
-    assert!((testing::value(&bench.metrics, "monitoring_delivery_duration_seconds", &[]) - 5.0).abs() < f64::EPSILON);
+    assert_eq!(
+        (
+            bench.attempts("retry"),
+            bench.attempts("delivered"),
+            bench.attempts("dead")
+        ),
+        (4.0, 1.0, 0.0)
+    );
+    assert!(
+        (testing::value(&bench.registry, "monitoring_delivery_duration_seconds", &[]) - 5.0).abs()
+            < f64::EPSILON
+    );
 }
 
 #[tokio::test]
@@ -156,14 +224,30 @@ async fn slack_gets_its_own_layout_with_the_same_headers() {
     let server = receiver([answer(200)]).await;
     let mut bench = Bench::new(&server.uri());
     bench.delivery.format = WebhookFormat::Slack;
-    bench.delivery.client = bench.delivery.client.map(|client| client.signing_with(&[vec![7; 32]]));
+    bench.delivery.client = bench
+        .delivery
+        .client
+        .map(|client| client.signing_with(&[vec![7; 32]]));
     bench.record(7).await;
     bench.pass().await;
-    let request = server.received_requests().await.expect("recorded").remove(0);
+    let request = server
+        .received_requests()
+        .await
+        .expect("recorded")
+        .remove(0);
     let body: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
-    assert_eq!(body["blocks"][0]["text"]["text"], "CRITICAL: denied above usual in default");
-    assert_eq!(request.headers.get("webhook-id").expect("there"), &*Uuid::from_u128(7).to_string());
-    assert!(request.headers.contains_key("webhook-timestamp") && request.headers.contains_key("webhook-signature"));
+    assert_eq!(
+        body["blocks"][0]["text"]["text"],
+        "CRITICAL: denied above usual in default"
+    );
+    assert_eq!(
+        request.headers.get("webhook-id").expect("there"),
+        &*Uuid::from_u128(7).to_string()
+    );
+    assert!(
+        request.headers.contains_key("webhook-timestamp")
+            && request.headers.contains_key("webhook-signature")
+    );
 }
 
 #[tokio::test]
@@ -172,7 +256,10 @@ async fn a_receiver_that_asks_for_two_minutes_gets_them() {
     let bench = Bench::new(&server.uri());
     bench.record(1).await;
     bench.pass().await;
-    assert_eq!(bench.delivered(1).await.next_attempt_at_ms, Some(START_MS + 120_000));
+    assert_eq!(
+        bench.delivered(1).await.next_attempt_at_ms,
+        Some(START_MS + 120_000)
+    );
     bench.clock.set_ms(START_MS + 119_999);
     bench.pass().await;
     assert_eq!(server.received_requests().await.expect("recorded").len(), 1);
@@ -188,7 +275,14 @@ async fn a_receiver_that_is_gone_for_good_is_not_tried_again() {
     bench.record(1).await;
     bench.pass().await;
     let delivery = bench.delivered(1).await;
-    assert_eq!((delivery.state.as_str(), delivery.attempts, delivery.last_status), ("dead", 1, Some(410)));
+    assert_eq!(
+        (
+            delivery.state.as_str(),
+            delivery.attempts,
+            delivery.last_status
+        ),
+        ("dead", 1, Some(410))
+    );
     assert_eq!(delivery.next_attempt_at_ms, None);
 }
 
@@ -203,7 +297,10 @@ async fn a_delivery_that_failed_for_a_day_is_given_up() {
     bench.clock.set_ms(START_MS + DAY_MS + 600_000);
     bench.pass().await;
     let outbox = bench.outbox().await;
-    assert_eq!((outbox.pending, outbox.dead, bench.attempts("dead")), (0, 1, 1.0));
+    assert_eq!(
+        (outbox.pending, outbox.dead, bench.attempts("dead")),
+        (0, 1, 1.0)
+    );
 }
 
 #[tokio::test]
@@ -215,15 +312,36 @@ async fn a_receiver_that_hangs_is_tried_again_and_its_address_is_kept_secret() {
     bench.record(1).await;
     bench.pass().await;
     let delivery = bench.delivered(1).await;
-    assert_eq!((delivery.state.as_str(), delivery.last_status), ("pending", None));
-    assert!(delivery.last_error.expect("it failed").contains("timed out"));
+    assert_eq!(
+        (delivery.state.as_str(), delivery.last_status),
+        ("pending", None)
+    );
+    assert!(
+        delivery
+            .last_error
+            .expect("it failed")
+            .contains("timed out")
+    );
 
-    let lines: Vec<_> =
-        recorded.logs().into_iter().filter(|line| line["target"] == module_path!().replace("::tests", "")).collect();
+    let lines: Vec<_> = recorded
+        .logs()
+        .into_iter()
+        .filter(|line| line["target"] == module_path!().replace("::tests", ""))
+        .collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert_eq!((&lines[0]["level"], &lines[0]["trace_id"]), (&"WARN".into(), &TRACE.into()));
-    let everything = format!("{lines:?} {:?} {}", recorded.spans(), bench.metrics.render());
-    assert!(!everything.contains("hunter2") && !everything.contains("secret-path"), "{everything}");
+    assert_eq!(
+        (&lines[0]["level"], &lines[0]["trace_id"]),
+        (&"WARN".into(), &TRACE.into())
+    );
+    let everything = format!(
+        "{lines:?} {:?} {}",
+        recorded.spans(),
+        bench.registry.render()
+    );
+    assert!(
+        !everything.contains("hunter2") && !everything.contains("secret-path"),
+        "{everything}"
+    );
 }
 
 #[tokio::test]
@@ -236,24 +354,56 @@ async fn each_try_is_a_client_span_linked_to_the_span_of_the_alert() {
     let span = recorded.span("webhook delivery");
     assert_eq!(span.span_kind, opentelemetry::trace::SpanKind::Client);
     let link = &span.links.links[0].span_context;
-    assert_eq!((link.trace_id().to_string(), link.span_id().to_string()), (TRACE.to_owned(), SPAN.to_owned()));
+    assert_eq!(
+        (link.trace_id().to_string(), link.span_id().to_string()),
+        (TRACE.to_owned(), SPAN.to_owned())
+    );
     assert_ne!(span.span_context.trace_id().to_string(), TRACE);
-    let attribute =
-        |name| span.attributes.iter().find(|pair| pair.key.as_str() == name).map(|pair| pair.value.to_string());
+    let attribute = |name| {
+        span.attributes
+            .iter()
+            .find(|pair| pair.key.as_str() == name)
+            .map(|pair| pair.value.to_string())
+    };
     assert_eq!(attribute("http.request.method").as_deref(), Some("POST"));
-    assert_eq!(attribute("http.response.status_code").as_deref(), Some("503"));
+    assert_eq!(
+        attribute("http.response.status_code").as_deref(),
+        Some("503")
+    );
     assert_eq!(attribute("server.address").as_deref(), Some("127.0.0.1"));
-    assert_eq!(attribute("server.port"), server.uri().rsplit(':').next().map(ToOwned::to_owned));
+    assert_eq!(
+        attribute("server.port"),
+        server.uri().rsplit(':').next().map(ToOwned::to_owned)
+    );
     assert_eq!(attribute("error.type").as_deref(), Some("503"));
     assert_eq!(attribute("http.request.resend_count"), None);
-    assert_eq!(attribute("monitoring.alert.id"), Some(Uuid::from_u128(1).to_string()));
+    assert_eq!(
+        attribute("monitoring.alert.id"),
+        Some(Uuid::from_u128(1).to_string())
+    );
     assert_eq!(span.status, Status::error("the receiver answered 503"));
 
-    bench.clock.set_ms(bench.delivered(1).await.next_attempt_at_ms.expect("tried again"));
+    bench.clock.set_ms(
+        bench
+            .delivered(1)
+            .await
+            .next_attempt_at_ms
+            .expect("tried again"),
+    );
     bench.pass().await;
-    let again = recorded.spans().into_iter().rfind(|span| span.name == "webhook delivery").expect("a second try");
-    let resent = again.attributes.iter().find(|pair| pair.key.as_str() == "http.request.resend_count");
-    assert_eq!(resent.map(|pair| pair.value.to_string()).as_deref(), Some("1"));
+    let again = recorded
+        .spans()
+        .into_iter()
+        .rfind(|span| span.name == "webhook delivery")
+        .expect("a second try");
+    let resent = again
+        .attributes
+        .iter()
+        .find(|pair| pair.key.as_str() == "http.request.resend_count");
+    assert_eq!(
+        resent.map(|pair| pair.value.to_string()).as_deref(),
+        Some("1")
+    );
 }
 
 #[tokio::test]
@@ -261,7 +411,14 @@ async fn an_alert_whose_span_is_not_known_is_delivered_without_a_link() {
     let server = receiver([answer(200)]).await;
     let bench = Bench::new(&server.uri());
     let (recorded, _guard) = testing::record_thread();
-    bench.store.record_alert(AlertRecord { span_id: None, ..alert(1) }).await.expect("recorded");
+    bench
+        .store
+        .record_alert(AlertRecord {
+            span_id: None,
+            ..alert(1)
+        })
+        .await
+        .expect("recorded");
     bench.pass().await;
     assert!(recorded.span("webhook delivery").links.links.is_empty());
 }
@@ -272,8 +429,12 @@ async fn four_are_tried_at_a_time_and_none_twice() {
     for number in 1..=6 {
         bench.record(number).await;
     }
-    let ids = async |under_way: &[i64]| -> Vec<i64> {
-        let due = bench.delivery.due(&under_way.iter().copied().collect()).await.expect("the store works");
+    let ids = async |in_flight: &[i64]| -> Vec<i64> {
+        let due = bench
+            .delivery
+            .due(&in_flight.iter().copied().collect())
+            .await
+            .expect("the store works");
         due.into_iter().map(|due| due.id).collect()
     };
     assert_eq!(ids(&[]).await, [1, 2, 3, 4]);
@@ -282,7 +443,10 @@ async fn four_are_tried_at_a_time_and_none_twice() {
 }
 
 /// Runs the task while `script` does what it does, and stops it then.
-async fn while_delivering(delivery: Delivery, script: impl Future<Output = ()>) -> anyhow::Result<()> {
+async fn while_delivering(
+    delivery: Delivery,
+    script: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let script = async {
         script.await;
@@ -294,12 +458,22 @@ async fn while_delivering(delivery: Delivery, script: impl Future<Output = ()>) 
 #[tokio::test]
 async fn the_task_delivers_what_it_finds_and_what_comes_later_and_beats() {
     let server = receiver([answer(200), answer(500), answer(200)]).await;
-    let Bench { delivery, metrics: _, clock, store, _directory } = Bench::new(&server.uri());
-    let heartbeats = delivery.heartbeats.clone();
+    let Bench {
+        delivery,
+        registry: _,
+        clock,
+        store,
+        _directory,
+    } = Bench::new(&server.uri());
+    let liveness = delivery.liveness.clone();
     store.record_alert(alert(1)).await.expect("recorded");
     let state = async |number, state: &str| {
         loop {
-            let (_, deliveries) = store.alert(Uuid::from_u128(number)).await.expect("readable").expect("recorded");
+            let (_, deliveries) = store
+                .alert(Uuid::from_u128(number))
+                .await
+                .expect("readable")
+                .expect("recorded");
             if deliveries[0].state == state && deliveries[0].attempts > 0 {
                 return deliveries[0].next_attempt_at_ms;
             }
@@ -313,18 +487,36 @@ async fn the_task_delivers_what_it_finds_and_what_comes_later_and_beats() {
         store.outbox_changed().notify_one();
         state(2, "delivered").await;
     };
-    while_delivering(delivery, script).await.expect("a good end");
-    assert!(heartbeats.beats().contains(&(Task::Delivery.name(), clock.now_ms())));
+    while_delivering(delivery, script)
+        .await
+        .expect("a good end");
+    assert!(
+        liveness
+            .last_reports()
+            .contains(&(Task::Delivery.name(), clock.now_ms()))
+    );
 }
 
 #[tokio::test]
 async fn without_a_receiver_the_task_beats_and_leaves_the_outbox_alone() {
-    let Bench { mut delivery, store, clock, _directory, .. } = Bench::new("http://127.0.0.1:9");
+    let Bench {
+        mut delivery,
+        store,
+        clock,
+        _directory,
+        ..
+    } = Bench::new("http://127.0.0.1:9");
     delivery.client = None;
-    let heartbeats = delivery.heartbeats.clone();
+    let liveness = delivery.liveness.clone();
     store.record_alert(alert(1)).await.expect("recorded");
-    while_delivering(delivery, tokio::task::yield_now()).await.expect("a good end");
-    assert!(heartbeats.beats().contains(&(Task::Delivery.name(), clock.now_ms())));
+    while_delivering(delivery, tokio::task::yield_now())
+        .await
+        .expect("a good end");
+    assert!(
+        liveness
+            .last_reports()
+            .contains(&(Task::Delivery.name(), clock.now_ms()))
+    );
     assert_eq!(store.outbox().await.expect("readable").pending, 1);
 }
 
@@ -332,7 +524,12 @@ async fn without_a_receiver_the_task_beats_and_leaves_the_outbox_alone() {
 async fn a_stop_lets_a_try_under_way_end_and_stores_how() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
-    let Bench { delivery, store, _directory, .. } = Bench::new(&address);
+    let Bench {
+        delivery,
+        store,
+        _directory,
+        ..
+    } = Bench::new(&address);
     store.record_alert(alert(1)).await.expect("recorded");
     let stop = CancellationToken::new();
     let script = async {
@@ -341,11 +538,17 @@ async fn a_stop_lets_a_try_under_way_end_and_stores_how() {
         stop.cancel();
         let taken = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
         connection.write_all(taken).await.expect("still connected");
-        connection.read_to_end(&mut Vec::new()).await.expect("closed by the client");
+        connection
+            .read_to_end(&mut Vec::new())
+            .await
+            .expect("closed by the client");
     };
     let (outcome, ()) = tokio::join!(deliver(delivery, stop.clone()), script);
     outcome.expect("a good end");
-    assert_eq!(store.outbox().await.expect("readable"), OutboxState::default());
+    assert_eq!(
+        store.outbox().await.expect("readable"),
+        OutboxState::default()
+    );
 }
 
 async fn read_head(connection: &mut TcpStream) {
@@ -357,18 +560,33 @@ async fn read_head(connection: &mut TcpStream) {
 
 #[test]
 fn a_database_that_cannot_be_used_now_is_waited_for_and_logged_once() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let _entered = runtime.enter();
     let bench = Bench::new("http://127.0.0.1:9");
     let (recorded, _guard) = testing::record_thread();
     let mut fails = false;
     for _ in 0..3 {
         let full = StoreError::Unavailable("the disk is full".to_owned());
-        assert_eq!(bench.delivery.pause_for_store(full, &mut fails).expect("to be waited for"), STORE_PAUSE);
+        assert_eq!(
+            bench
+                .delivery
+                .pause_for_store(full, &mut fails)
+                .expect("to be waited for"),
+            STORE_RETRY_INTERVAL
+        );
     }
     assert_eq!(recorded.logs().len(), 1);
-    for end in [StoreError::Closed, StoreError::Broken("a torn page".to_owned())] {
-        bench.delivery.pause_for_store(end, &mut fails).expect_err("nothing to wait for");
+    for end in [
+        StoreError::Closed,
+        StoreError::Broken("a torn page".to_owned()),
+    ] {
+        bench
+            .delivery
+            .pause_for_store(end, &mut fails)
+            .expect_err("nothing to wait for");
     }
 }
 
@@ -376,10 +594,21 @@ fn a_database_that_cannot_be_used_now_is_waited_for_and_logged_once() {
 fn an_alert_is_one_log_line_of_fields() {
     let (recorded, _guard) = testing::record_thread();
     log_alert(&alert(7));
-    log_alert(&AlertRecord { severity: Severity::Warning, ..alert(8) });
-    let silence =
-        AlertRecord { anomaly: None, streams: vec!["a".to_owned(), "b".to_owned()], trace_id: None, ..alert(9) };
-    log_alert(&AlertRecord { alert_type: AlertType::StreamStale, origin: Origin::Monitor, ..silence });
+    log_alert(&AlertRecord {
+        severity: Severity::Warning,
+        ..alert(8)
+    });
+    let silence = AlertRecord {
+        anomaly: None,
+        streams: vec!["a".to_owned(), "b".to_owned()],
+        trace_id: None,
+        ..alert(9)
+    };
+    log_alert(&AlertRecord {
+        alert_type: AlertType::StreamStale,
+        origin: Origin::Monitor,
+        ..silence
+    });
     let lines = recorded.logs();
     assert_eq!(lines.len(), 3);
     let critical = &lines[0];
@@ -406,5 +635,8 @@ fn an_alert_is_one_log_line_of_fields() {
         assert_eq!(critical[field], value, "{field} of {critical}");
     }
     assert_eq!(lines[1]["level"], "WARN");
-    assert_eq!((&lines[2]["streams"], &lines[2]["stream"]), (&"a,b".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&lines[2]["streams"], &lines[2]["stream"]),
+        (&"a,b".into(), &serde_json::Value::Null)
+    );
 }

@@ -1,7 +1,10 @@
 use super::*;
 
 fn parse(args: &[&str]) -> Result<Config, String> {
-    let args = ["monitoring-service"].iter().chain(args).map(OsString::from);
+    let args = ["monitoring-service"]
+        .iter()
+        .chain(args)
+        .map(OsString::from);
     match Order::from_command(blind_command(), args) {
         Ok(Order::Serve(config)) => Ok(*config),
         Ok(Order::CheckHealth(address)) => panic!("asks {address}"),
@@ -16,8 +19,11 @@ fn refused(args: &[&str]) -> String {
 /// Variable, flag and default of each setting: the default as the README writes it, "none" where there is none.
 fn settings() -> Vec<(String, String, String)> {
     let describe = |arg: &Arg| {
-        let default =
-            arg.get_default_values().first().and_then(|value| value.to_str()).filter(|value| !value.is_empty());
+        let default = arg
+            .get_default_values()
+            .first()
+            .and_then(|value| value.to_str())
+            .filter(|value| !value.is_empty());
         Some((
             arg.get_env()?.to_str()?.to_owned(),
             format!("--{}", arg.get_long()?),
@@ -30,7 +36,11 @@ fn settings() -> Vec<(String, String, String)> {
 #[test]
 fn the_table_of_variables_in_the_readme_is_what_the_program_takes() {
     let readme = include_str!("../../README.md");
-    let cells = |line: &'static str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let cells = |line: &'static str| {
+        line.split('|')
+            .map(|cell| cell.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
     let row = |cells: Vec<String>| match &cells[..] {
         [_, variable, flag, default, ..] if flag.starts_with("`--") => {
             let bare = |cell: &String| cell.trim_matches('`').to_owned();
@@ -45,24 +55,43 @@ fn the_table_of_variables_in_the_readme_is_what_the_program_takes() {
 #[test]
 fn every_setting_is_a_variable_and_the_flag_of_the_same_name() {
     for (variable, flag, _) in settings() {
-        assert_eq!(flag, format!("--{}", variable.to_lowercase().replace('_', "-")));
+        assert_eq!(
+            flag,
+            format!("--{}", variable.to_lowercase().replace('_', "-"))
+        );
     }
-    let without_variable = command().get_arguments().filter(|arg| arg.get_env().is_none()).count();
+    let without_variable = command()
+        .get_arguments()
+        .filter(|arg| arg.get_env().is_none())
+        .count();
     assert_eq!(without_variable, 0);
 }
 
 #[test]
 fn a_health_check_asks_the_address_that_the_service_listens_on() {
-    let args = ["monitoring-service", "--http-addr=0.0.0.0:8001", "healthcheck"].map(OsString::from);
+    let args = [
+        "monitoring-service",
+        "--http-addr=0.0.0.0:8001",
+        "healthcheck",
+    ]
+    .map(OsString::from);
     let order = Order::from_command(blind_command(), args).expect("allowed");
-    assert!(matches!(order, Order::CheckHealth(address) if address.to_string() == "0.0.0.0:8001"), "{order:?}");
-    assert!(command().render_help().to_string().contains("/health/ready"));
+    assert!(
+        matches!(order, Order::CheckHealth(address) if address.to_string() == "0.0.0.0:8001"),
+        "{order:?}"
+    );
+    assert!(
+        command()
+            .render_help()
+            .to_string()
+            .contains("/health/ready")
+    );
 }
 
 #[test]
 fn the_defaults_are_the_documented_policy() {
     let config = Config::default();
-    assert_eq!(config.policy(), Policy::default());
+    assert_eq!(config.policy(), MonitorSettings::default());
     assert!(!config.paging().webhook && config.paging().max_age_ms.is_none());
     assert_eq!(config.retention, Duration::from_hours(90 * 24));
 }
@@ -81,12 +110,17 @@ fn settings_reach_the_policy_and_the_paging() {
         "--alert-webhook-url=https://example.org/hook",
     ])
     .expect("all allowed");
-    let detector = PolicyAnomalyDetector {
+    let detector = ZScoreDetector {
         thresholds: Thresholds::try_new(3.0, 5.0).expect("in order"),
         min_history: 45,
         approved_direction: ApprovedDirection::Down,
     };
-    let policy = Policy { detector, window: 120, allowed_lateness_minutes: 60, cooldown_minutes: 0 };
+    let policy = MonitorSettings {
+        detector,
+        window: 120,
+        allowed_lateness_minutes: 60,
+        cooldown_minutes: 0,
+    };
     assert_eq!(config.policy(), policy);
     assert!(config.paging().webhook);
     assert_eq!(config.paging().max_age_ms, Some(30 * 60 * 1000));
@@ -96,44 +130,103 @@ fn settings_reach_the_policy_and_the_paging() {
 fn a_bad_value_is_refused_with_the_variable_the_value_and_what_is_allowed() {
     let cases: [(&str, [&str; 3]); 18] = [
         ("--http-addr=8000", ["HTTP_ADDR", "'8000'", "address"]),
-        ("--alert-check-interval=30", ["ALERT_CHECK_INTERVAL", "'30'", "from 1s to 10m"]),
-        ("--alert-check-interval=11m", ["ALERT_CHECK_INTERVAL", "'11m'", "from 1s to 10m"]),
-        ("--alert-cooldown=90s", ["ALERT_COOLDOWN", "'90s'", "whole minutes"]),
-        ("--alert-cooldown=25h", ["ALERT_COOLDOWN", "'25h'", "to 24h"]),
-        ("--allowed-lateness=1s", ["ALLOWED_LATENESS", "'1s'", "whole minutes"]),
+        (
+            "--alert-check-interval=30",
+            ["ALERT_CHECK_INTERVAL", "'30'", "from 1s to 10m"],
+        ),
+        (
+            "--alert-check-interval=11m",
+            ["ALERT_CHECK_INTERVAL", "'11m'", "from 1s to 10m"],
+        ),
+        (
+            "--alert-cooldown=90s",
+            ["ALERT_COOLDOWN", "'90s'", "whole minutes"],
+        ),
+        (
+            "--alert-cooldown=25h",
+            ["ALERT_COOLDOWN", "'25h'", "to 24h"],
+        ),
+        (
+            "--allowed-lateness=1s",
+            ["ALLOWED_LATENESS", "'1s'", "whole minutes"],
+        ),
         ("--stale-after=59s", ["STALE_AFTER", "'59s'", "from 1m"]),
         ("--retention=23h", ["RETENTION", "'23h'", "from 1d"]),
-        ("--page-max-age=soon", ["PAGE_MAX_AGE", "'soon'", "from 1m to 365d"]),
-        ("--webhook-give-up-after=0s", ["WEBHOOK_GIVE_UP_AFTER", "'0s'", "from 1m to 30d"]),
-        ("--baseline-window=1", ["BASELINE_WINDOW", "'1'", "2..=1440"]),
+        (
+            "--page-max-age=soon",
+            ["PAGE_MAX_AGE", "'soon'", "from 1m to 365d"],
+        ),
+        (
+            "--webhook-give-up-after=0s",
+            ["WEBHOOK_GIVE_UP_AFTER", "'0s'", "from 1m to 30d"],
+        ),
+        (
+            "--baseline-window=1",
+            ["BASELINE_WINDOW", "'1'", "2..=1440"],
+        ),
         ("--min-history=61", ["MIN_HISTORY", "61", "1 to 60"]),
         ("--max-streams=0", ["MAX_STREAMS", "'0'", "1..=10000"]),
-        ("--warning-threshold=4", ["WARNING_THRESHOLD", "4", "0 < warning < critical"]),
-        ("--approved-direction=left", ["APPROVED_DIRECTION", "'left'", "both, down, up"]),
-        ("--webhook-format=teams", ["WEBHOOK_FORMAT", "'teams'", "json, slack"]),
-        ("--log-webhook-level=fatal", ["LOG_WEBHOOK_LEVEL", "'fatal'", "error, warn, info, debug, trace"]),
-        ("--public-url=ftp://example.org", ["PUBLIC_URL", "'ftp://example.org'", "http:// or https://"]),
+        (
+            "--warning-threshold=4",
+            ["WARNING_THRESHOLD", "4", "0 < warning < critical"],
+        ),
+        (
+            "--approved-direction=left",
+            ["APPROVED_DIRECTION", "'left'", "both, down, up"],
+        ),
+        (
+            "--webhook-format=teams",
+            ["WEBHOOK_FORMAT", "'teams'", "json, slack"],
+        ),
+        (
+            "--log-webhook-level=fatal",
+            [
+                "LOG_WEBHOOK_LEVEL",
+                "'fatal'",
+                "error, warn, info, debug, trace",
+            ],
+        ),
+        (
+            "--public-url=ftp://example.org",
+            ["PUBLIC_URL", "'ftp://example.org'", "http:// or https://"],
+        ),
     ];
     for (arg, parts) in cases {
         let message = refused(&[arg]);
-        assert!(parts.iter().all(|part| message.contains(part)), "{arg}: {message}");
+        assert!(
+            parts.iter().all(|part| message.contains(part)),
+            "{arg}: {message}"
+        );
     }
 }
 
 #[test]
 fn properties_that_the_service_owns_are_refused_by_name() {
-    for key in ["enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset", "group.id", "group.protocol"] {
+    for key in [
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "auto.offset.reset",
+        "group.id",
+        "group.protocol",
+    ] {
         let message = refused(&[&format!("--kafka-properties=linger.ms=1,{key}=hunter2")]);
-        assert!(message.contains("KAFKA_PROPERTIES") && message.contains(key), "{message}");
+        assert!(
+            message.contains("KAFKA_PROPERTIES") && message.contains(key),
+            "{message}"
+        );
         assert!(!message.contains("hunter2"), "{message}");
     }
 }
 
 #[test]
 fn a_comma_in_a_property_is_escaped() {
-    let config = parse(&[r"--kafka-properties=sasl.username=me, sasl.password=a\,b=c\d,"]).expect("allowed");
+    let config =
+        parse(&[r"--kafka-properties=sasl.username=me, sasl.password=a\,b=c\d,"]).expect("allowed");
     let pairs: Vec<_> = config.kafka_properties.pairs().collect();
-    assert_eq!(pairs, [("sasl.username", "me"), ("sasl.password", r"a,b=c\d")]);
+    assert_eq!(
+        pairs,
+        [("sasl.username", "me"), ("sasl.password", r"a,b=c\d")]
+    );
 }
 
 #[test]
@@ -153,8 +246,16 @@ fn secrets_are_in_no_message_and_no_debug_output() {
         "--heartbeat-url=hunter2",
     ] {
         let message = refused(&[bad]);
-        let variable = bad[2..].split('=').next().expect("a flag").to_uppercase().replace('-', "_");
-        assert!(message.contains(&variable) && !message.contains("hunter2"), "{message}");
+        let variable = bad[2..]
+            .split('=')
+            .next()
+            .expect("a flag")
+            .to_uppercase()
+            .replace('-', "_");
+        assert!(
+            message.contains(&variable) && !message.contains("hunter2"),
+            "{message}"
+        );
     }
 }
 
@@ -162,33 +263,49 @@ fn secrets_are_in_no_message_and_no_debug_output() {
 fn help_never_shows_the_value_of_a_secret_variable() {
     let hidden = |variable: &str| {
         let command = command();
-        let arg = command.get_arguments().find(|arg| arg.get_env().is_some_and(|name| name == variable));
+        let arg = command
+            .get_arguments()
+            .find(|arg| arg.get_env().is_some_and(|name| name == variable));
         arg.expect("there is one").is_hide_env_values_set()
     };
-    for variable in
-        ["KAFKA_PROPERTIES", "ALERT_WEBHOOK_URL", "HEARTBEAT_URL", "LOG_WEBHOOK_URL", "WEBHOOK_SECRET", "API_TOKEN"]
-    {
+    for variable in [
+        "KAFKA_PROPERTIES",
+        "ALERT_WEBHOOK_URL",
+        "HEARTBEAT_URL",
+        "LOG_WEBHOOK_URL",
+        "WEBHOOK_SECRET",
+        "API_TOKEN",
+    ] {
         assert!(hidden(variable), "{variable}");
     }
 }
 
 #[test]
 fn log_records_cannot_go_to_the_receiver_of_alerts() {
-    let message =
-        refused(&["--alert-webhook-url=https://example.org/hook", "--log-webhook-url=HTTPS://example.org:443/hook"]);
-    assert!(message.contains("LOG_WEBHOOK_URL") && message.contains("ALERT_WEBHOOK_URL"), "{message}");
+    let message = refused(&[
+        "--alert-webhook-url=https://example.org/hook",
+        "--log-webhook-url=HTTPS://example.org:443/hook",
+    ]);
+    assert!(
+        message.contains("LOG_WEBHOOK_URL") && message.contains("ALERT_WEBHOOK_URL"),
+        "{message}"
+    );
 }
 
 #[test]
 fn the_base_of_links_loses_its_last_slash() {
     let config = parse(&["--public-url=https://monitor.example/base/"]).expect("allowed");
-    assert_eq!(config.public_url.as_deref(), Some("https://monitor.example/base"));
+    assert_eq!(
+        config.public_url.as_deref(),
+        Some("https://monitor.example/base")
+    );
 }
 
 #[test]
 fn a_variable_that_is_set_to_nothing_counts_as_not_set() {
     let arg = || Arg::new("setting").long("setting").env("SETTING");
-    let variable = |value: Option<&'static str>| without_empty_variable(arg(), |_| value.map(OsString::from));
+    let variable =
+        |value: Option<&'static str>| without_empty_variable(arg(), |_| value.map(OsString::from));
     assert_eq!(variable(Some("")).get_env(), None);
     assert!(variable(Some("x")).get_env().is_some() && variable(None).get_env().is_some());
 }

@@ -87,11 +87,24 @@ impl WebhookKeys {
     /// `whsec_BASE64`, or two of them with a comma between.
     pub fn parse(text: &str) -> Result<Self, String> {
         let key = |secret: &str| {
-            let encoded = secret.trim().strip_prefix("whsec_").ok_or("each secret starts with whsec_")?;
-            let key = BASE64_STANDARD.decode(encoded).map_err(|_| "after whsec_ stands base64")?;
-            if (24..=64).contains(&key.len()) { Ok(key) } else { Err("a key has 24 to 64 bytes") }
+            let encoded = secret
+                .trim()
+                .strip_prefix("whsec_")
+                .ok_or("each secret starts with whsec_")?;
+            let key = BASE64_STANDARD
+                .decode(encoded)
+                .map_err(|_| "after whsec_ stands base64")?;
+            if (24..=64).contains(&key.len()) {
+                Ok(key)
+            } else {
+                Err("a key has 24 to 64 bytes")
+            }
         };
-        let keys: Vec<_> = text.split(',').map(key).collect::<Result<_, &str>>().map_err(ToOwned::to_owned)?;
+        let keys: Vec<_> = text
+            .split(',')
+            .map(key)
+            .collect::<Result<_, &str>>()
+            .map_err(ToOwned::to_owned)?;
         if keys.len() <= 2 {
             Ok(Self(keys))
         } else {
@@ -130,13 +143,17 @@ impl KafkaProperties {
 
     /// Key and value of each.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
 impl fmt::Debug for KafkaProperties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.pairs().map(|(key, _)| (key, format_args!("..")))).finish()
+        f.debug_map()
+            .entries(self.pairs().map(|(key, _)| (key, format_args!(".."))))
+            .finish()
     }
 }
 
@@ -150,7 +167,9 @@ fn property(index: usize, entry: &str) -> Result<(String, String), String> {
         return Err(format!("entry {number} has no key: give key=value"));
     }
     if OWNED_PROPERTIES.iter().any(|owned| key.starts_with(owned)) {
-        return Err(format!("{key:?} is set by the service itself: leave it out"));
+        return Err(format!(
+            "{key:?} is set by the service itself: leave it out"
+        ));
     }
     Ok((key.to_owned(), value.trim().to_owned()))
 }
@@ -162,12 +181,23 @@ pub(super) struct SecretParser<T>(pub(super) fn(&str) -> Result<T, String>);
 impl<T: Clone + Send + Sync + 'static> TypedValueParser for SecretParser<T> {
     type Value = T;
 
-    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
-        let parsed = value.to_str().ok_or_else(|| "not UTF-8 text".to_owned()).and_then(self.0);
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        let parsed = value
+            .to_str()
+            .ok_or_else(|| "not UTF-8 text".to_owned())
+            .and_then(self.0);
         parsed.map_err(|reason| {
             // `--name <NAME>`, as in clap's own messages.
             let name = arg.map(ToString::to_string).unwrap_or_default();
-            command.clone().error(ErrorKind::ValueValidation, format!("invalid value for '{name}': {reason}"))
+            command.clone().error(
+                ErrorKind::ValueValidation,
+                format!("invalid value for '{name}': {reason}"),
+            )
         })
     }
 }
@@ -178,8 +208,9 @@ pub(super) fn http_url(text: &str) -> Result<String, String> {
 }
 
 fn parse_http(text: &str) -> Result<Url, String> {
-    let url =
-        Url::parse(text).map_err(|error| format!("{error}: give a whole address, such as https://example.org/path"))?;
+    let url = Url::parse(text).map_err(|error| {
+        format!("{error}: give a whole address, such as https://example.org/path")
+    })?;
     // The scheme is not named: of a password given by mistake it is the part before the first colon.
     match url.scheme() {
         "http" | "https" => Ok(url),
@@ -195,8 +226,12 @@ pub(super) fn duration(
     let limit = |text| humantime::parse_duration(text).expect("limits are durations");
     let range = limit(min)..=limit(max);
     move |text| {
-        let allowed = humantime::parse_duration(text).ok().filter(|duration| range.contains(duration));
-        allowed.ok_or_else(|| format!("give a duration with its unit from {min} to {max}, such as 90s, 5m or 2h"))
+        let allowed = humantime::parse_duration(text)
+            .ok()
+            .filter(|duration| range.contains(duration));
+        allowed.ok_or_else(|| {
+            format!("give a duration with its unit from {min} to {max}, such as 90s, 5m or 2h")
+        })
     }
 }
 
@@ -207,8 +242,12 @@ pub(super) fn whole_minutes(
 ) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
     let parse = duration(min, max);
     move |text| {
-        let whole = parse(text).ok().filter(|duration| duration.as_millis() % 60_000 == 0);
-        whole.ok_or_else(|| format!("give whole minutes with their unit from {min} to {max}, such as 0m, 5m or 2h"))
+        let whole = parse(text)
+            .ok()
+            .filter(|duration| duration.as_millis() % 60_000 == 0);
+        whole.ok_or_else(|| {
+            format!("give whole minutes with their unit from {min} to {max}, such as 0m, 5m or 2h")
+        })
     }
 }
 
@@ -216,7 +255,12 @@ pub(super) fn whole_minutes(
 pub(super) fn choice<T: Copy + Send + Sync + 'static>(
     names: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {
-    let value_of = |name: &str| names.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let value_of = |name: &str| {
+        names
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| *value)
+    };
     PossibleValuesParser::new(names.iter().map(|(name, _)| *name))
         .map(move |name| value_of(&name).expect("clap refuses every other name"))
 }

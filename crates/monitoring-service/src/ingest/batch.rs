@@ -7,7 +7,7 @@ use super::reader::{Judging, Read, Reading};
 use crate::store::{AlertRecord, IngestCommit, Paging};
 
 /// Links from the transaction of a backlog to the messages in it.
-pub(super) const MOST_LINKS: usize = 32;
+pub(super) const MAX_LINKS: usize = 32;
 
 /// What was read for one transaction.
 pub(super) struct Batch {
@@ -28,7 +28,10 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn new(now_ms: i64) -> Self {
         Self {
-            commit: IngestCommit { now_ms, ..IngestCommit::default() },
+            commit: IngestCommit {
+                now_ms,
+                ..IngestCommit::default()
+            },
             messages: 0,
             silences: Vec::new(),
             first: None,
@@ -39,19 +42,29 @@ impl Batch {
     }
 
     pub(super) fn push(&mut self, read: Read, paging: &Paging) {
-        let Read { reading, span, judging } = read;
+        let Read {
+            reading,
+            span,
+            judging,
+        } = read;
         match reading {
             Reading::DeadLetter(letter) => self.commit.dead_letters.push(letter),
             Reading::Judged(mut judged) => {
                 for alert in judged.alerts.drain(..) {
-                    self.commit.cooldowns.push((alert.key.clone(), alert.cooldown));
-                    self.commit.alerts.push(AlertRecord::of_stream(alert, paging, self.commit.now_ms));
+                    self.commit
+                        .cooldowns
+                        .push((alert.key.clone(), alert.cooldown));
+                    self.commit.alerts.push(AlertRecord::of_stream(
+                        alert,
+                        paging,
+                        self.commit.now_ms,
+                    ));
                     self.causes.push(span.clone());
                 }
                 self.commit.judged.push(judged);
             }
         }
-        if self.sampled.len() < MOST_LINKS && span.is_sampled() {
+        if self.sampled.len() < MAX_LINKS && span.is_sampled() {
             self.sampled.push(span.clone());
         }
         if self.messages == 0 {

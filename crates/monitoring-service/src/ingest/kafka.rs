@@ -38,8 +38,14 @@ impl Watcher {
     /// Messages between what was consumed and the end of the log, over all partitions heard of.
     pub(super) fn lag(&self, next_offsets: impl IntoIterator<Item = (i32, i64)>) -> u64 {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let behind = |(partition, next): (i32, i64)| ends.get(&partition).map_or(0, |end| (end - next).max(0));
-        next_offsets.into_iter().map(behind).map(i64::unsigned_abs).sum()
+        let behind = |(partition, next): (i32, i64)| {
+            ends.get(&partition).map_or(0, |end| (end - next).max(0))
+        };
+        next_offsets
+            .into_iter()
+            .map(behind)
+            .map(i64::unsigned_abs)
+            .sum()
     }
 }
 
@@ -51,8 +57,10 @@ impl ClientContext for Watcher {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // Wrong credentials and certificates look like a lost connection everywhere else.
-        let refused =
-            matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
+        let refused = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)
+        );
         if refused && !self.refused.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, reason, "the Kafka brokers do not let the service in; look at KAFKA_PROPERTIES");
         } else {
@@ -62,7 +70,11 @@ impl ClientContext for Watcher {
 
     fn stats(&self, statistics: Statistics) {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        for partition in statistics.topics.into_values().flat_map(|topic| topic.partitions.into_values()) {
+        for partition in statistics
+            .topics
+            .into_values()
+            .flat_map(|topic| topic.partitions.into_values())
+        {
             if partition.hi_offset >= 0 {
                 ends.insert(partition.partition, partition.hi_offset);
             }
@@ -92,7 +104,11 @@ pub(super) fn consumer(settings: &Settings) -> anyhow::Result<KafkaConsumer> {
 
 /// The timestamp of the record at an offset, milliseconds since 1970; none if there is none any more. Asks with a consumer
 /// of its own, so that what the other one has fetched is not thrown away.
-pub(super) fn timestamp_at(settings: &Settings, partition: i32, offset: i64) -> Result<Option<i64>, KafkaError> {
+pub(super) fn timestamp_at(
+    settings: &Settings,
+    partition: i32,
+    offset: i64,
+) -> Result<Option<i64>, KafkaError> {
     let probe: KafkaConsumer = config(settings).create_with_context(Watcher::default())?;
     assign(&probe, &settings.topic, [(partition, offset)])?;
     match probe.poll(QUESTION) {
@@ -142,16 +158,32 @@ pub(super) fn is_of_connection(error: &KafkaError) -> bool {
 /// Asks the brokers for the topic.
 pub(super) fn topic(client: &Client<Watcher>, name: &str) -> Result<Topic, KafkaError> {
     let metadata = client.fetch_metadata(Some(name), QUESTION)?;
-    let cluster_id =
-        client.fetch_cluster_id(QUESTION).ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))?;
-    let known = metadata.topics().iter().filter(|topic| topic.name() == name && topic.error().is_none());
-    let mut partitions: Vec<_> = known.flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect();
+    let cluster_id = client
+        .fetch_cluster_id(QUESTION)
+        .ok_or(KafkaError::MetadataFetch(
+            RDKafkaErrorCode::OperationTimedOut,
+        ))?;
+    let known = metadata
+        .topics()
+        .iter()
+        .filter(|topic| topic.name() == name && topic.error().is_none());
+    let mut partitions: Vec<_> = known
+        .flat_map(MetadataTopic::partitions)
+        .map(MetadataPartition::id)
+        .collect();
     partitions.sort_unstable();
-    Ok(Topic { cluster_id, partitions })
+    Ok(Topic {
+        cluster_id,
+        partitions,
+    })
 }
 
 /// Asks for the ends of a partition's log.
-pub(super) fn log(client: &Client<Watcher>, topic: &str, partition: i32) -> Result<Log, KafkaError> {
+pub(super) fn log(
+    client: &Client<Watcher>,
+    topic: &str,
+    partition: i32,
+) -> Result<Log, KafkaError> {
     let (low, high) = client.fetch_watermarks(topic, partition, QUESTION)?;
     Ok(Log { low, high })
 }
@@ -166,7 +198,7 @@ pub(super) fn assign(
 }
 
 /// Tells Kafka the offsets, for lag tools only: they are never read back, so a failure is no fault.
-pub(super) fn tell_offsets(
+pub(super) fn commit_offsets(
     consumer: &KafkaConsumer,
     topic: &str,
     next_offsets: impl IntoIterator<Item = (i32, i64)>,
@@ -174,7 +206,10 @@ pub(super) fn tell_offsets(
     consumer.commit(&list(topic, next_offsets)?, CommitMode::Async)
 }
 
-fn list(topic: &str, offsets: impl IntoIterator<Item = (i32, i64)>) -> Result<TopicPartitionList, KafkaError> {
+fn list(
+    topic: &str,
+    offsets: impl IntoIterator<Item = (i32, i64)>,
+) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in offsets {
         list.add_partition_offset(topic, partition, Offset::Offset(offset))?;

@@ -1,6 +1,6 @@
 //! Where to go on in a partition, decided from what is stored and what the broker still has. Pure.
 
-use crate::store::{GapReason, StoredOffset};
+use crate::store::{OffsetGapReason, StoredOffset};
 
 /// The log of a partition: it has offsets from `low` to before `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,30 +27,54 @@ pub(super) struct Start {
 pub(super) struct Lost {
     pub(super) from: i64,
     pub(super) to: i64,
-    pub(super) reason: GapReason,
+    pub(super) reason: OffsetGapReason,
 }
 
 /// Never seeks and never lets the broker choose: an offset that is gone is a loss to be recorded.
 pub(super) fn start(stored: Option<StoredOffset>, log: Log) -> Start {
     let Some(stored) = stored else {
-        return Start { offset: log.low, consumed: None, verify: false, lost: None };
+        return Start {
+            offset: log.low,
+            consumed: None,
+            verify: false,
+            lost: None,
+        };
     };
     let next = stored.last_offset + 1;
     if next > log.high {
-        return anew(next, log, GapReason::Recreated);
+        return anew(next, log, OffsetGapReason::Recreated);
     }
     if next < log.low {
-        return anew(next, log, GapReason::Retention);
+        return anew(next, log, OffsetGapReason::Retention);
     }
-    let verify = stored.last_timestamp_ms.is_some() && stored.last_offset >= log.low && stored.last_offset < log.high;
-    Start { offset: if verify { stored.last_offset } else { next }, consumed: Some(stored), verify, lost: None }
+    let verify = stored.last_timestamp_ms.is_some()
+        && stored.last_offset >= log.low
+        && stored.last_offset < log.high;
+    Start {
+        offset: if verify { stored.last_offset } else { next },
+        consumed: Some(stored),
+        verify,
+        lost: None,
+    }
 }
 
 /// From the beginning of what is there, after a loss.
-pub(super) fn anew(next: i64, log: Log, reason: GapReason) -> Start {
-    let consumed = StoredOffset { last_offset: log.low - 1, last_timestamp_ms: None };
-    let lost = Lost { from: next, to: log.low, reason };
-    Start { offset: log.low, consumed: Some(consumed), verify: false, lost: Some(lost) }
+pub(super) fn anew(next: i64, log: Log, reason: OffsetGapReason) -> Start {
+    let consumed = StoredOffset {
+        last_offset: log.low - 1,
+        last_timestamp_ms: None,
+    };
+    let lost = Lost {
+        from: next,
+        to: log.low,
+        reason,
+    };
+    Start {
+        offset: log.low,
+        consumed: Some(consumed),
+        verify: false,
+        lost: Some(lost),
+    }
 }
 
 #[cfg(test)]
@@ -58,13 +82,24 @@ mod tests {
     use super::*;
 
     fn stored(last_offset: i64) -> StoredOffset {
-        StoredOffset { last_offset, last_timestamp_ms: Some(7) }
+        StoredOffset {
+            last_offset,
+            last_timestamp_ms: Some(7),
+        }
     }
 
     #[test]
     fn a_partition_never_read_starts_at_its_oldest_record_and_nothing_is_lost() {
         let start = start(None, Log { low: 5, high: 9 });
-        assert_eq!(start, Start { offset: 5, consumed: None, verify: false, lost: None });
+        assert_eq!(
+            start,
+            Start {
+                offset: 5,
+                consumed: None,
+                verify: false,
+                lost: None
+            }
+        );
     }
 
     #[test]
@@ -84,17 +119,36 @@ mod tests {
     #[test]
     fn records_that_retention_took_before_they_were_read_are_a_gap() {
         let start = start(Some(stored(9)), Log { low: 15, high: 20 });
-        let lost = Lost { from: 10, to: 15, reason: GapReason::Retention };
+        let lost = Lost {
+            from: 10,
+            to: 15,
+            reason: OffsetGapReason::Retention,
+        };
         assert_eq!((start.offset, start.lost), (15, Some(lost)));
-        assert_eq!(start.consumed, Some(StoredOffset { last_offset: 14, last_timestamp_ms: None }));
+        assert_eq!(
+            start.consumed,
+            Some(StoredOffset {
+                last_offset: 14,
+                last_timestamp_ms: None
+            })
+        );
     }
 
     #[test]
     fn a_log_shorter_than_what_was_read_was_made_again() {
         for high in [0, 9] {
             let start = start(Some(stored(9)), Log { low: 0, high });
-            assert_eq!((start.offset, start.lost.map(|lost| lost.reason)), (0, Some(GapReason::Recreated)));
-            assert_eq!(start.consumed, Some(StoredOffset { last_offset: -1, last_timestamp_ms: None }));
+            assert_eq!(
+                (start.offset, start.lost.map(|lost| lost.reason)),
+                (0, Some(OffsetGapReason::Recreated))
+            );
+            assert_eq!(
+                start.consumed,
+                Some(StoredOffset {
+                    last_offset: -1,
+                    last_timestamp_ms: None
+                })
+            );
         }
     }
 }

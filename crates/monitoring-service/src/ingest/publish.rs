@@ -20,24 +20,43 @@ impl Ingest {
     pub(super) fn snapshots_of(&self, commit: &IngestCommit) -> Vec<(Stream, Snapshot)> {
         let mut moved: HashMap<&Stream, bool> = HashMap::new();
         for judged in &commit.judged {
-            *moved.entry(judged.batch.stream()).or_default() |= judged.timeliness == Timeliness::Fresh;
+            *moved.entry(judged.batch.stream()).or_default() |=
+                judged.timeliness == Timeliness::Fresh;
         }
         let snapshot = |(stream, moved): (&Stream, bool)| {
             let history = self.reader.monitor.history(stream)?;
-            let before = if moved { None } else { Some(self.deps.snapshots.get(stream.as_str())?.arrived_at_ms) };
+            let before = if moved {
+                None
+            } else {
+                Some(self.deps.snapshots.get(stream.as_str())?.arrived_at_ms)
+            };
             let arrived_at_ms = before.unwrap_or(commit.now_ms);
             let newest = history.newest()?.minute;
-            Some((stream.clone(), Snapshot { history: Arc::new(history.clone()), newest, arrived_at_ms }))
+            Some((
+                stream.clone(),
+                Snapshot {
+                    history: Arc::new(history.clone()),
+                    newest,
+                    arrived_at_ms,
+                },
+            ))
         };
         moved.into_iter().filter_map(snapshot).collect()
     }
 
     /// Tells of what is stored now: figures and log lines.
     pub(super) fn announce(&mut self, commit: &IngestCommit, messages: usize) {
-        let telemetry = &self.deps.telemetry;
-        for judged in commit.judged.iter().filter(|judged| judged.timeliness == Timeliness::TooLate) {
-            if self.told_late.insert(judged.batch.stream().clone()) {
-                let (stream, minute) = (judged.batch.stream().as_str(), judged.batch.minute().to_string());
+        let metrics = &self.deps.metrics;
+        for judged in commit
+            .judged
+            .iter()
+            .filter(|judged| judged.timeliness == Timeliness::TooLate)
+        {
+            if self.warned_too_late.insert(judged.batch.stream().clone()) {
+                let (stream, minute) = (
+                    judged.batch.stream().as_str(),
+                    judged.batch.minute().to_string(),
+                );
                 tracing::warn!(
                     stream,
                     minute,
@@ -45,17 +64,33 @@ impl Ingest {
                 );
             }
         }
-        telemetry.committed(&commit.judged);
+        metrics.committed(&commit.judged);
         let dead = commit.dead_letters.len();
-        telemetry.messages_consumed.with_label_values(&["stored"]).inc_by((messages - dead) as u64);
-        telemetry.messages_consumed.with_label_values(&["dead_letter"]).inc_by(dead as u64);
+        metrics
+            .messages_consumed
+            .with_label_values(&["stored"])
+            .inc_by((messages - dead) as u64);
+        metrics
+            .messages_consumed
+            .with_label_values(&["dead_letter"])
+            .inc_by(dead as u64);
         for letter in &commit.dead_letters {
-            telemetry.dead_letters.with_label_values(&[letter.reason]).inc();
+            metrics
+                .dead_letters
+                .with_label_values(&[letter.reason])
+                .inc();
             let (topic, partition, offset) = (&letter.topic, letter.partition, letter.offset);
-            tracing::warn!(topic, partition, offset, reason = letter.reason, detail = letter.detail, "dead letter");
+            tracing::warn!(
+                topic,
+                partition,
+                offset,
+                reason = letter.reason,
+                detail = letter.detail,
+                "dead letter"
+            );
         }
         for alert in &commit.alerts {
-            telemetry.alert(alert);
+            metrics.alert(alert);
             if alert.is_dispatched() {
                 log_alert(alert);
             }
@@ -82,8 +117,15 @@ impl Ingest {
 
     pub(super) fn publish_progress(&self, consumer: &KafkaConsumer) {
         let caught_up = self.positions.values().all(|position| position.at_end);
-        let next = self.positions.iter().map(|(partition, position)| (*partition, position.next()));
-        let lag = if caught_up { 0 } else { consumer.context().lag(next) };
+        let next = self
+            .positions
+            .iter()
+            .map(|(partition, position)| (*partition, position.next()));
+        let lag = if caught_up {
+            0
+        } else {
+            consumer.context().lag(next)
+        };
         self.publish(|feed| (feed.caught_up, feed.lag) = (caught_up, Some(lag)));
     }
 
@@ -91,13 +133,18 @@ impl Ingest {
         self.deps.feed.update(self.deps.clock.now_ms(), change);
     }
 
-    pub(super) fn tell_offsets(&self, consumer: &KafkaConsumer) {
-        let read = self.positions.iter().filter(|(_, position)| position.stored.is_some());
-        let next: Vec<_> = read.map(|(partition, position)| (*partition, position.next())).collect();
+    pub(super) fn commit_offsets(&self, consumer: &KafkaConsumer) {
+        let read = self
+            .positions
+            .iter()
+            .filter(|(_, position)| position.stored.is_some());
+        let next: Vec<_> = read
+            .map(|(partition, position)| (*partition, position.next()))
+            .collect();
         if next.is_empty() {
             return;
         }
-        if let Err(error) = kafka::tell_offsets(consumer, &self.settings.topic, next) {
+        if let Err(error) = kafka::commit_offsets(consumer, &self.settings.topic, next) {
             tracing::debug!(%error, "Kafka was not told the offsets; lag tools show old ones");
         }
     }

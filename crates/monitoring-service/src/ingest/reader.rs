@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, ops::Range, time::SystemTime};
 
 use common::propagation;
-use detection::{Judged, Minute, Monitor, Silence, TransactionBatch, batch::BatchError, batch::MAX_PAYLOAD_BYTES};
+use detection::{
+    Judged, Minute, MinuteCounts, Monitor, Silence, batch::MAX_PAYLOAD_BYTES, batch::MessageError,
+};
 use opentelemetry::{
     Context, KeyValue,
     global::BoxedTracer,
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// A minute further ahead of the clock than this is refused: one bad clock must not move a watermark.
-const MOST_AHEAD_MS: i64 = 5 * 60_000;
+const MAX_AHEAD_MS: i64 = 5 * 60_000;
 
 /// From when to when a message was judged.
 pub(super) type Judging = Range<SystemTime>;
@@ -49,8 +51,10 @@ enum Refusal {
     #[error("the message has no payload (a tombstone)")]
     NullPayload,
     #[error(transparent)]
-    Batch(#[from] BatchError),
-    #[error("minute {minute} is more than 5 minutes ahead of the clock: look at the clock of the producer")]
+    Batch(#[from] MessageError),
+    #[error(
+        "minute {minute} is more than 5 minutes ahead of the clock: look at the clock of the producer"
+    )]
     Future { minute: Minute },
     #[error(
         "stream {stream} would be one more than MAX_STREAMS = {limit}: raise it, or look for a producer that invents names"
@@ -98,7 +102,7 @@ impl Reader {
     }
 
     /// Forgets what is in memory and counts the streams of the store: memory may be ahead of it after a failed commit.
-    pub(super) fn start_over(&mut self) -> Result<(), StoreError> {
+    pub(super) fn restart(&mut self) -> Result<(), StoreError> {
         self.monitor.forget();
         self.streams = self.store.count_streams()?;
         Ok(())
@@ -127,26 +131,46 @@ impl Reader {
                 Reading::DeadLetter(dead_letter(message, &refusal, now_ms))
             }
         };
-        Ok(Read { reading, span: span.span_context().clone(), judging })
+        Ok(Read {
+            reading,
+            span: span.span_context().clone(),
+            judging,
+        })
     }
 
-    fn span(&self, message: &BorrowedMessage<'_>, parent: &Context) -> opentelemetry::global::BoxedSpan {
+    fn span(
+        &self,
+        message: &BorrowedMessage<'_>,
+        parent: &Context,
+    ) -> opentelemetry::global::BoxedSpan {
         let attributes = [
             KeyValue::new("messaging.system", "kafka"),
             KeyValue::new("messaging.operation.name", "process"),
             KeyValue::new("messaging.operation.type", "process"),
             KeyValue::new("messaging.destination.name", self.topic.clone()),
-            KeyValue::new("messaging.destination.partition.id", i64::from(message.partition())),
+            KeyValue::new(
+                "messaging.destination.partition.id",
+                i64::from(message.partition()),
+            ),
             KeyValue::new("messaging.kafka.offset", message.offset()),
         ];
-        let span = self.tracer.span_builder(self.span_name.clone()).with_kind(SpanKind::Consumer);
-        span.with_attributes(attributes).start_with_context(&self.tracer, parent)
+        let span = self
+            .tracer
+            .span_builder(self.span_name.clone())
+            .with_kind(SpanKind::Consumer);
+        span.with_attributes(attributes)
+            .start_with_context(&self.tracer, parent)
     }
 
-    fn judge(&mut self, payload: Option<&[u8]>, silences: &[Silence], now_ms: i64) -> Result<Judged, Refusal> {
-        let batch = TransactionBatch::from_json(payload.ok_or(Refusal::NullPayload)?)?;
+    fn judge(
+        &mut self,
+        payload: Option<&[u8]>,
+        silences: &[Silence],
+        now_ms: i64,
+    ) -> Result<Judged, Refusal> {
+        let batch = MinuteCounts::from_json(payload.ok_or(Refusal::NullPayload)?)?;
         let minute = batch.minute();
-        if minute.start().as_millisecond() > now_ms + MOST_AHEAD_MS {
+        if minute.start().as_millisecond() > now_ms + MAX_AHEAD_MS {
             return Err(Refusal::Future { minute });
         }
         if !self.monitor.knows(batch.stream()) {
@@ -156,13 +180,16 @@ impl Reader {
     }
 
     /// Takes a stream into memory.
-    fn meet(&mut self, batch: &TransactionBatch) -> Result<(), Refusal> {
+    fn meet(&mut self, batch: &MinuteCounts) -> Result<(), Refusal> {
         let (stream, limit) = (batch.stream(), self.max_streams);
         let capacity = self.monitor.policy().history_capacity();
         let state = match self.store.stream_state(stream.as_str(), capacity)? {
             Some(state) => state,
             None if self.streams >= limit => {
-                return Err(Refusal::TooManyStreams { stream: stream.to_string(), limit });
+                return Err(Refusal::TooManyStreams {
+                    stream: stream.to_string(),
+                    limit,
+                });
             }
             None => {
                 self.streams += 1;
@@ -184,14 +211,20 @@ fn dead_letter(message: &BorrowedMessage<'_>, refusal: &Refusal, now_ms: i64) ->
         detail: refusal.to_string(),
         payload: payload.map(|payload| payload[..payload.len().min(MAX_PAYLOAD_BYTES)].to_vec()),
         payload_bytes: payload.map_or(0, <[u8]>::len),
-        headers: message.headers().map_or_else(|| "{}".to_owned(), headers_json),
+        headers: message
+            .headers()
+            .map_or_else(|| "{}".to_owned(), headers_json),
         received_at_ms: now_ms,
     }
 }
 
 /// The headers as a JSON object; bytes that are not UTF-8 are replaced.
 fn headers_json(headers: &BorrowedHeaders) -> String {
-    let text = |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned());
-    let headers: BTreeMap<_, _> = headers.iter().map(|header| (header.key, text(header.value))).collect();
+    let text =
+        |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned());
+    let headers: BTreeMap<_, _> = headers
+        .iter()
+        .map(|header| (header.key, text(header.value)))
+        .collect();
     serde_json::to_string(&headers).unwrap_or_default()
 }

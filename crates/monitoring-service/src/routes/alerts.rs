@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, response::IntoResponse};
-use detection::{Monitored, Severity, Stream};
+use detection::{MonitoredStatus, Severity, Stream};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -29,7 +29,7 @@ pub(super) struct AlertsQuery {
     /// Only this status.
     #[param(value_type = schema::MonitoredStatus, required = false)]
     #[serde(default, deserialize_with = "status")]
-    status: Option<Monitored>,
+    status: Option<MonitoredStatus>,
     /// Only this severity.
     #[param(value_type = schema::AlertSeverity, required = false)]
     #[serde(default, deserialize_with = "severity")]
@@ -63,13 +63,19 @@ impl Fields for AlertsQuery {
     ];
 }
 
-fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Monitored>, D::Error> {
-    named(deserializer, "a monitored status", Monitored::from_name)
+fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MonitoredStatus>, D::Error> {
+    named(
+        deserializer,
+        "a monitored status",
+        MonitoredStatus::from_name,
+    )
 }
 
 fn severity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Severity>, D::Error> {
     named(deserializer, "the severity of an alert", |name| {
-        [Severity::Warning, Severity::Critical].into_iter().find(|severity| severity.name() == name)
+        [Severity::Warning, Severity::Critical]
+            .into_iter()
+            .find(|severity| severity.name() == name)
     })
 }
 
@@ -78,11 +84,15 @@ fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Origin>, 
 }
 
 fn dispatched<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    named(deserializer, "the disposition of an alert", |name| match name {
-        "dispatched" => Some(true),
-        "suppressed" => Some(false),
-        _ => None,
-    })
+    named(
+        deserializer,
+        "the disposition of an alert",
+        |name| match name {
+            "dispatched" => Some(true),
+            "suppressed" => Some(false),
+            _ => None,
+        },
+    )
 }
 
 /// A page of alerts, newest first.
@@ -114,8 +124,15 @@ pub(super) async fn list(
         before: query.cursor.map(|Cursor(seq)| seq),
         limit: query.limit.probe(),
     };
-    let (alerts, next_cursor) = page(state.store.alerts(filter).await?, query.limit, |(seq, _)| *seq);
-    Ok(Json(AlertsView { alerts: alerts.into_iter().map(|(_, alert)| alert.into()).collect(), next_cursor }))
+    let (alerts, next_cursor) = page(
+        state.store.alerts(filter).await?,
+        query.limit,
+        |(seq, _)| *seq,
+    );
+    Ok(Json(AlertsView {
+        alerts: alerts.into_iter().map(|(_, alert)| alert.into()).collect(),
+        next_cursor,
+    }))
 }
 
 /// One alert with its evidence, and how its pages are on their way.
@@ -138,5 +155,8 @@ pub(super) async fn one(
             .fix("GET /alerts lists the alerts that are kept"));
     };
     let deliveries = deliveries.into_iter().map(DeliveryView::from).collect();
-    Ok(Json(AlertDetailView { alert: alert.into(), deliveries }))
+    Ok(Json(AlertDetailView {
+        alert: alert.into(),
+        deliveries,
+    }))
 }

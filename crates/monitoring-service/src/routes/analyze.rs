@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, response::IntoResponse};
 use detection::{
-    Disposition, KnownMinute, Minute, Monitor, Monitored, Policy, RowChange, Severity, StatusCount, Stream,
-    StreamState, Thresholds, TransactionBatch, ZScore,
+    Disposition, Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, ObservedMinute,
+    RowChange, Severity, StatusCount, Stream, StreamState, Thresholds, ZScore,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -22,13 +22,13 @@ use super::{
 use crate::store::RangeVerdicts;
 
 /// The longest range: a month of minutes.
-const LONGEST_MINUTES: i64 = 31 * 1440;
+const MAX_MINUTES: i64 = 31 * 1440;
 
 /// Windows that may be asked for, as `BASELINE_WINDOW`.
 const WINDOWS: std::ops::RangeInclusive<usize> = 2..=1440;
 
 /// Alerts that one answer lists; all are counted.
-const MOST_ALERTS: usize = 500;
+const MAX_ALERTS: usize = 500;
 
 const THRESHOLD_FIX: &str = "give 0 < warning < critical; the one not given is that of the service";
 const WINDOW_FIX: &str = "use a whole number of minutes from 2 to 1440";
@@ -52,7 +52,7 @@ pub(super) struct AnalyzeQuery {
     /// Try this CRITICAL threshold.
     #[param(value_type = f64, exclusive_minimum = 0.0, required = false)]
     critical: Option<f64>,
-    /// Try this many known minutes as the baseline.
+    /// Try this many observed minutes as the baseline.
     #[param(value_type = u32, minimum = 2, maximum = 1440, required = false)]
     window: Option<usize>,
 }
@@ -122,7 +122,7 @@ pub(super) async fn analyze(
     let from = query.from.ok_or_else(|| missing::<AnalyzeQuery>("from"))?;
     let to = query.to.ok_or_else(|| missing::<AnalyzeQuery>("to"))?;
     params::require_order(Some(from), Some(to))?;
-    if to.since(from) > LONGEST_MINUTES {
+    if to.since(from) > MAX_MINUTES {
         let detail = "the range is longer than 31 days";
         return Err(Problem::invalid("to", &to.to_string(), detail).fix("give a shorter range"));
     }
@@ -131,12 +131,27 @@ pub(super) async fn analyze(
     let stream = stream_of(&state.store, query.stream).await?;
     let (mode, found) = if recomputed {
         // Fed from before the range, so that its first minutes have their windows.
-        let minutes = usize::try_from(to.since(from)).unwrap_or_default() + policy.history_capacity();
+        let minutes =
+            usize::try_from(to.since(from)).unwrap_or_default() + policy.history_capacity();
         let judged = stream.clone();
         let recompute = move |known| recompute(policy, &judged, known, from);
-        ("recomputed", state.store.look_at_known_minutes(stream.as_str(), to.plus(-1), minutes, recompute).await?)
+        (
+            "recomputed",
+            state
+                .store
+                .look_at_known_minutes(stream.as_str(), to.plus(-1), minutes, recompute)
+                .await?,
+        )
     } else {
-        ("stored", stored(state.store.verdicts(stream.as_str(), from, to, MOST_ALERTS).await?))
+        (
+            "stored",
+            stored(
+                state
+                    .store
+                    .verdicts(stream.as_str(), from, to, MAX_ALERTS)
+                    .await?,
+            ),
+        )
     };
     let thresholds = policy.detector.thresholds;
     Ok(Json(AnalysisView {
@@ -155,13 +170,21 @@ pub(super) async fn analyze(
 }
 
 /// The settings of the service with those of the query put in.
-fn policy(of_service: &Policy, query: &AnalyzeQuery) -> Result<Policy, Problem> {
+fn policy(of_service: &MonitorSettings, query: &AnalyzeQuery) -> Result<MonitorSettings, Problem> {
     let mut policy = *of_service;
     let thresholds = policy.detector.thresholds;
-    let warning = query.warning.unwrap_or_else(|| thresholds.limit(Severity::Warning));
-    let critical = query.critical.unwrap_or_else(|| thresholds.limit(Severity::Critical));
+    let warning = query
+        .warning
+        .unwrap_or_else(|| thresholds.limit(Severity::Warning));
+    let critical = query
+        .critical
+        .unwrap_or_else(|| thresholds.limit(Severity::Critical));
     policy.detector.thresholds = Thresholds::try_new(warning, critical).map_err(|error| {
-        let (field, value) = if query.warning.is_some() { ("warning", warning) } else { ("critical", critical) };
+        let (field, value) = if query.warning.is_some() {
+            ("warning", warning)
+        } else {
+            ("critical", critical)
+        };
         Problem::invalid(field, &value.to_string(), error.to_string()).fix(THRESHOLD_FIX)
     })?;
     policy.window = query.window.unwrap_or(policy.window);
@@ -170,7 +193,10 @@ fn policy(of_service: &Policy, query: &AnalyzeQuery) -> Result<Policy, Problem> 
         return Err(Problem::invalid("window", &policy.window.to_string(), detail).fix(WINDOW_FIX));
     }
     // A window of fewer minutes than it needs would judge nothing, and look as if nothing were wrong.
-    policy.detector.min_history = policy.detector.min_history.min(u32::try_from(policy.window).unwrap_or(u32::MAX));
+    policy.detector.min_history = policy
+        .detector
+        .min_history
+        .min(u32::try_from(policy.window).unwrap_or(u32::MAX));
     Ok(policy)
 }
 
@@ -184,26 +210,41 @@ struct Found {
 }
 
 impl Found {
-    fn count(&mut self, status: Monitored, severity: Severity, rows: u64) {
-        *self.verdicts.entry(status.name()).or_default().entry(severity.name()).or_default() += rows;
+    fn count(&mut self, status: MonitoredStatus, severity: Severity, rows: u64) {
+        *self
+            .verdicts
+            .entry(status.name())
+            .or_default()
+            .entry(severity.name())
+            .or_default() += rows;
     }
 
     fn add(&mut self, dispatched: bool, alert: impl FnOnce() -> AnalyzedAlertView) {
-        *(if dispatched { &mut self.dispatched } else { &mut self.suppressed }) += 1;
-        if self.alerts.len() < MOST_ALERTS {
+        *(if dispatched {
+            &mut self.dispatched
+        } else {
+            &mut self.suppressed
+        }) += 1;
+        if self.alerts.len() < MAX_ALERTS {
             self.alerts.push(alert());
         }
     }
 }
 
 fn stored(range: RangeVerdicts) -> Found {
-    let mut found = Found { dispatched: range.dispatched, suppressed: range.suppressed, ..Found::default() };
+    let mut found = Found {
+        dispatched: range.dispatched,
+        suppressed: range.suppressed,
+        ..Found::default()
+    };
     for (status, severity, rows) in range.counts {
         found.count(status, severity, rows);
     }
     for alert in range.alerts {
         let dispatched = alert.is_dispatched();
-        let Some(anomaly) = alert.anomaly else { continue };
+        let Some(anomaly) = alert.anomaly else {
+            continue;
+        };
         found.alerts.push(AnalyzedAlertView {
             minute: anomaly.minute,
             status: anomaly.status.name(),
@@ -219,11 +260,25 @@ fn stored(range: RangeVerdicts) -> Found {
     found
 }
 
-/// The same fold as ever, over the known minutes (newest first) from the oldest on, with an empty cooldown.
-fn recompute(policy: Policy, stream: &Stream, known: Vec<KnownMinute>, from: Minute) -> Found {
-    let (before, range): (Vec<_>, Vec<_>) = known.into_iter().rev().partition(|known| known.minute < from);
+/// The same fold as ever, over the observed minutes (newest first) from the oldest on, with an empty cooldown.
+fn recompute(
+    policy: MonitorSettings,
+    stream: &Stream,
+    known: Vec<ObservedMinute>,
+    from: Minute,
+) -> Found {
+    let (before, range): (Vec<_>, Vec<_>) = known
+        .into_iter()
+        .rev()
+        .partition(|known| known.minute < from);
     let mut monitor = Monitor::new(policy);
-    monitor.restore(stream.clone(), StreamState { known: before, cooldowns: Vec::new() });
+    monitor.restore(
+        stream.clone(),
+        StreamState {
+            known: before,
+            cooldowns: Vec::new(),
+        },
+    );
     let mut found = Found::default();
     for known in range {
         let judged = monitor.observe(batch(stream, &known), &[]);
@@ -250,10 +305,15 @@ fn recompute(policy: Policy, stream: &Stream, known: Vec<KnownMinute>, from: Min
     found
 }
 
-/// A known minute as the batch that would say it.
-fn batch(stream: &Stream, known: &KnownMinute) -> TransactionBatch {
-    let count = |status: Monitored| StatusCount { status: status.into(), count: known.counts[status.index()] };
-    let named = Monitored::ALL.into_iter().filter(|status| known.named[status.index()]);
-    TransactionBatch::try_new(stream.clone(), known.minute, named.map(count).collect())
+/// A observed minute as the batch that would say it.
+fn batch(stream: &Stream, known: &ObservedMinute) -> MinuteCounts {
+    let count = |status: MonitoredStatus| StatusCount {
+        status: status.into(),
+        count: known.counts[status.index()],
+    };
+    let named = MonitoredStatus::ALL
+        .into_iter()
+        .filter(|status| known.named[status.index()]);
+    MinuteCounts::try_new(stream.clone(), known.minute, named.map(count).collect())
         .expect("five different statuses")
 }

@@ -17,8 +17,14 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
-    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
@@ -26,12 +32,16 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: Bytes) -> Router<S> {
     let page = SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none"));
     let document = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
-    Router::from(page).layer(middleware::map_response(secure)).route("/openapi.json", get(document))
+    Router::from(page)
+        .layer(middleware::map_response(secure))
+        .route("/openapi.json", get(document))
 }
 
 async fn secure(mut response: Response) -> Response {
     if response.status() == StatusCode::NOT_FOUND {
-        response = Problem::not_found("the page has no such part").fix("open /docs/").into_response();
+        response = Problem::not_found("the page has no such part")
+            .fix("open /docs/")
+            .into_response();
     }
     response.headers_mut().extend(SECURITY_HEADERS);
     response

@@ -80,24 +80,58 @@ impl Kind {
     /// The status, the last part of `type`, and the title.
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Unparsable => (StatusCode::BAD_REQUEST, "unparsable", "The request cannot be read"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed"),
+            Self::Unparsable => (
+                StatusCode::BAD_REQUEST,
+                "unparsable",
+                "The request cannot be read",
+            ),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "A token is needed",
+            ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The path has no such method")
-            }
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The path has no such method",
+            ),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "This cannot be done now"),
-            Self::RequestTimeout => {
-                (StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request did not arrive in time")
-            }
-            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
-            }
-            Self::InvalidValue => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", "A value is wrong"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service failed"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service cannot do this now"),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests at a time"),
+            Self::RequestTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request-timeout",
+                "The request did not arrive in time",
+            ),
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "The body is too large",
+            ),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The body must be JSON",
+            ),
+            Self::InvalidValue => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-value",
+                "A value is wrong",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "The service failed",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The service cannot do this now",
+            ),
+            Self::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "Too many requests at a time",
+            ),
         }
     }
 
@@ -129,12 +163,25 @@ impl Problem {
     /// A problem told in one sentence.
     pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
-        Self(Box::new(Details { kind, detail, field: None, value: None, fix: None, cause: None }))
+        Self(Box::new(Details {
+            kind,
+            detail,
+            field: None,
+            value: None,
+            fix: None,
+            cause: None,
+        }))
     }
 
     /// A field with a value it cannot have.
-    pub(crate) fn invalid(field: &'static str, value: &str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Kind::InvalidValue, detail).field(field).value(value)
+    pub(crate) fn invalid(
+        field: &'static str,
+        value: &str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(Kind::InvalidValue, detail)
+            .field(field)
+            .value(value)
     }
 
     /// The path, or what it names, is not there.
@@ -150,10 +197,12 @@ impl Problem {
 
     /// Repeats the value that is wrong, if there is one, cut short.
     pub(crate) fn value<'a>(mut self, value: impl Into<Option<&'a str>>) -> Self {
-        self.0.value = value.into().map(|value| match value.char_indices().nth(MAX_VALUE_CHARS) {
-            Some((end, _)) => format!("{}…", &value[..end]),
-            None => value.to_owned(),
-        });
+        self.0.value = value
+            .into()
+            .map(|value| match value.char_indices().nth(MAX_VALUE_CHARS) {
+                Some((end, _)) => format!("{}…", &value[..end]),
+                None => value.to_owned(),
+            });
         self
     }
 
@@ -178,7 +227,10 @@ impl Problem {
         }
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_LENGTH);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(seconds) = self.0.kind.retry_after_s() {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
@@ -194,7 +246,14 @@ impl Problem {
     }
 
     pub(super) fn document<'a>(&'a self, request_id: &'a str) -> Document<'a> {
-        let Details { kind, detail, field, value, fix, cause: _ } = &*self.0;
+        let Details {
+            kind,
+            detail,
+            field,
+            value,
+            fix,
+            cause: _,
+        } = &*self.0;
         let (status, slug, title) = kind.parts();
         Document {
             kind: format!("/problems/{slug}"),

@@ -41,7 +41,10 @@ pub(super) struct Submission {
 
 impl Fields for Submission {
     const FIELDS: &'static [(&'static str, &'static str)] = &[
-        ("body", "send a JSON object such as {\"status\":\"failed\",\"count\":100}"),
+        (
+            "body",
+            "send a JSON object such as {\"status\":\"failed\",\"count\":100}",
+        ),
         ("status", params::STATUS_FIX),
         ("count", "send a whole number from 0 to 4294967295"),
         ("timestamp", params::TIMESTAMP_FIX),
@@ -51,10 +54,14 @@ impl Fields for Submission {
 
 impl Submission {
     fn question(self) -> Result<Question, Problem> {
-        let status = self.status.ok_or_else(|| extract::missing::<Self>("status"))?;
+        let status = self
+            .status
+            .ok_or_else(|| extract::missing::<Self>("status"))?;
         Ok(Question {
             status: status.monitored().ok_or_else(|| unmonitored(&status))?,
-            count: self.count.ok_or_else(|| extract::missing::<Self>("count"))?,
+            count: self
+                .count
+                .ok_or_else(|| extract::missing::<Self>("count"))?,
             minute: self.timestamp,
             stream: self.stream.unwrap_or_default(),
         })
@@ -62,15 +69,21 @@ impl Submission {
 }
 
 fn unmonitored(status: &Status) -> Problem {
-    Problem::invalid("status", status.name(), format!("the status {status} is not monitored, so it is never judged"))
-        .fix(params::STATUS_FIX)
+    Problem::invalid(
+        "status",
+        status.name(),
+        format!("the status {status} is not monitored, so it is never judged"),
+    )
+    .fix(params::STATUS_FIX)
 }
 
 impl From<EvaluateError> for Problem {
     fn from(error: EvaluateError) -> Self {
         match error {
-            EvaluateError::Future { minute, .. } => Self::invalid("timestamp", &minute.to_string(), error.to_string())
-                .fix("send a minute of the past, or leave timestamp out"),
+            EvaluateError::Future { minute, .. } => {
+                Self::invalid("timestamp", &minute.to_string(), error.to_string())
+                    .fix("send a minute of the past, or leave timestamp out")
+            }
             EvaluateError::Store(error) => error.into(),
         }
     }
@@ -123,7 +136,14 @@ pub(super) async fn post(
 }
 
 fn view<'a>(question: &'a Question, evaluation: &'a Evaluation) -> EvaluationView<'a> {
-    let Evaluation { minute, verdict, message, threshold, record, trace_id } = evaluation;
+    let Evaluation {
+        minute,
+        verdict,
+        message,
+        threshold,
+        record,
+        trace_id,
+    } = evaluation;
     let record = record.as_ref();
     EvaluationView {
         status: question.status.name(),
@@ -137,7 +157,9 @@ fn view<'a>(question: &'a Question, evaluation: &'a Evaluation) -> EvaluationVie
         baseline: verdict.baseline.into(),
         message,
         alert_dispatched: record.is_some_and(AlertRecord::is_dispatched),
-        suppressed_by: record.and_then(|record| record.suppressed_by).map(SuppressedBy::id),
+        suppressed_by: record
+            .and_then(|record| record.suppressed_by)
+            .map(SuppressedBy::id),
         suppressed_before: record.map_or(0, |record| record.suppressed_before),
         not_paged: record.and_then(|record| record.not_paged),
         record_id: record.map(|record| record.id),

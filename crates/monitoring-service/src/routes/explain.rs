@@ -55,7 +55,7 @@ struct ExplainView {
     row: Option<RowView>,
     /// What was recorded about it, oldest first.
     alerts: Vec<AlertView>,
-    /// The known minutes it was judged against, newest first.
+    /// The observed minutes it was judged against, newest first.
     window: Vec<WindowMinuteView>,
 }
 
@@ -79,17 +79,27 @@ pub(super) async fn explain(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<ExplainQuery>,
 ) -> Result<impl IntoResponse, Problem> {
-    let minute = query.minute.ok_or_else(|| missing::<ExplainQuery>("minute"))?;
-    let status = query.status.ok_or_else(|| missing::<ExplainQuery>("status"))?;
+    let minute = query
+        .minute
+        .ok_or_else(|| missing::<ExplainQuery>("minute"))?;
+    let status = query
+        .status
+        .ok_or_else(|| missing::<ExplainQuery>("status"))?;
     let stream = stream_of(&state.store, query.stream).await?;
-    let found = state.store.explained(stream.as_str(), minute, status.name()).await?;
+    let found = state
+        .store
+        .explained(stream.as_str(), minute, status.name())
+        .await?;
     let found = found.ok_or_else(|| params::unknown_stream(&stream))?;
     let (outcome, explanation) = in_words(&found, minute, &status);
     let window = match (&found.row, status.monitored()) {
         (Some(row), Some(status)) => {
             let minutes = row.verdict.baseline.minutes() as usize;
-            let known = state.store.known_minutes(stream.as_str(), Some(minute.plus(-1)), minutes).await?;
-            let view = |known: &detection::KnownMinute| WindowMinuteView {
+            let known = state
+                .store
+                .observed_minutes(stream.as_str(), Some(minute.plus(-1)), minutes)
+                .await?;
+            let view = |known: &detection::ObservedMinute| WindowMinuteView {
                 minute: known.minute,
                 count: known.counts[status.index()],
             };
@@ -113,18 +123,22 @@ fn in_words(found: &Explained, minute: Minute, status: &Status) -> (&'static str
     let Some(row) = &found.row else {
         let why = if minute > found.newest_minute {
             format!(
-                "the newest known minute of the stream is {}: no batch has come for this one yet",
+                "the newest observed minute of the stream is {}: no batch has come for this one yet",
                 found.newest_minute
             )
         } else {
-            format!("no batch came for {status} in this minute: that is silence, and never counts as zero")
+            format!(
+                "no batch came for {status} in this minute: that is silence, and never counts as zero"
+            )
         };
         return ("unknown", why);
     };
     let mut reason = row.reason();
     if let Some(judged) = row.judged_count {
-        reason =
-            format!("{reason}; the verdict was given for {judged}, a correction to {} came after its time", row.count);
+        reason = format!(
+            "{reason}; the verdict was given for {judged}, a correction to {} came after its time",
+            row.count
+        );
     }
     if row.implied {
         reason = format!("{reason}; no batch named the status in this minute, so its 0 is implied");
@@ -136,16 +150,33 @@ fn in_words(found: &Explained, minute: Minute, status: &Status) -> (&'static str
 }
 
 fn with_alert(alert: &AlertRecord, reason: &str) -> (&'static str, String) {
-    let late = if alert.anomaly.as_ref().is_some_and(|anomaly| anomaly.late) { "; it came late" } else { "" };
+    let late = if alert.anomaly.as_ref().is_some_and(|anomaly| anomaly.late) {
+        "; it came late"
+    } else {
+        ""
+    };
     match (alert.suppressed_by, alert.not_paged) {
-        (Some(SuppressedBy::Alert(by)), _) => {
-            ("suppressed", format!("{reason}{late}; held back, because alert {by} of the same kind had just gone out"))
-        }
-        (Some(SuppressedBy::Silence(by)), _) => ("suppressed", format!("{reason}{late}; held back by silence {by}")),
-        (None, Some(why)) => {
-            ("fired", format!("{reason}{late}; the alert went out and no page was sent: {}", why.in_words()))
-        }
-        (None, None) => ("fired", format!("{reason}{late}; the alert went out and was paged")),
+        (Some(SuppressedBy::Alert(by)), _) => (
+            "suppressed",
+            format!(
+                "{reason}{late}; held back, because alert {by} of the same kind had just gone out"
+            ),
+        ),
+        (Some(SuppressedBy::Silence(by)), _) => (
+            "suppressed",
+            format!("{reason}{late}; held back by silence {by}"),
+        ),
+        (None, Some(why)) => (
+            "fired",
+            format!(
+                "{reason}{late}; the alert went out and no page was sent: {}",
+                why.in_words()
+            ),
+        ),
+        (None, None) => (
+            "fired",
+            format!("{reason}{late}; the alert went out and was paged"),
+        ),
     }
 }
 

@@ -30,12 +30,17 @@ pub(super) trait Fields: DeserializeOwned {
 }
 
 fn fix_of<T: Fields>(field: &str) -> Option<&'static str> {
-    T::FIELDS.iter().find(|(name, _)| *name == field).map(|(_, fix)| *fix)
+    T::FIELDS
+        .iter()
+        .find(|(name, _)| *name == field)
+        .map(|(_, fix)| *fix)
 }
 
 /// A field without which the request says nothing.
 pub(super) fn missing<T: Fields>(field: &'static str) -> Problem {
-    Problem::new(Kind::InvalidValue, format!("the field {field} is missing")).field(field).fix(fix_of::<T>(field))
+    Problem::new(Kind::InvalidValue, format!("the field {field} is missing"))
+        .field(field)
+        .fix(fix_of::<T>(field))
 }
 
 /// A JSON object of `Content-Type: application/json`.
@@ -54,16 +59,26 @@ impl<T: Fields, S: Sync> FromRequest<S> for JsonBody<T> {
         // Serde would take a list as well, member by member.
         if body.trim_ascii_start().starts_with(b"[") {
             let detail = "body: it is a list, and must be a JSON object";
-            return Err(Problem::new(Kind::InvalidValue, detail).field("body").fix(fix_of::<T>("body")));
+            return Err(Problem::new(Kind::InvalidValue, detail)
+                .field("body")
+                .fix(fix_of::<T>("body")));
         }
         // Paths cost an allocation for each key, so they are asked for only where something is wrong.
-        serde_json::from_slice(&body).map(Self).map_err(|_| explain_json::<T>(&body))
+        serde_json::from_slice(&body)
+            .map(Self)
+            .map_err(|_| explain_json::<T>(&body))
     }
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    let essence = given.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .map_or(&b""[..], |value| value.as_bytes());
+    let essence = given
+        .split(|&b| b == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     if essence.eq_ignore_ascii_case(b"application/json") {
         return Ok(());
     }
@@ -71,15 +86,20 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 pub(super) fn not_json(content_type: &str) -> Problem {
-    Problem::new(Kind::UnsupportedMediaType, "the body is not declared to be JSON")
-        .field("Content-Type")
-        .value(content_type)
-        .fix("send the header Content-Type: application/json")
+    Problem::new(
+        Kind::UnsupportedMediaType,
+        "the body is not declared to be JSON",
+    )
+    .field("Content-Type")
+    .value(content_type)
+    .fix("send the header Content-Type: application/json")
 }
 
 async fn read(body: Body) -> Result<Bytes, Problem> {
     let body = Limited::new(body, MAX_BODY_BYTES).collect();
-    let body = tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| too_late())?;
+    let body = tokio::time::timeout(BODY_TIMEOUT, body)
+        .await
+        .map_err(|_| too_late())?;
     body.map(Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
             return too_large();
@@ -89,14 +109,22 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
 }
 
 pub(super) fn too_late() -> Problem {
-    let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-    Problem::new(Kind::RequestTimeout, detail).field("body").fix("send the request again")
+    let detail = format!(
+        "the body did not arrive within {} s",
+        BODY_TIMEOUT.as_secs()
+    );
+    Problem::new(Kind::RequestTimeout, detail)
+        .field("body")
+        .fix("send the request again")
 }
 
 pub(super) fn too_large() -> Problem {
-    Problem::new(Kind::BodyTooLarge, format!("the body is longer than {MAX_BODY_BYTES} bytes"))
-        .field("body")
-        .fix("send less; no body that is understood here is that long")
+    Problem::new(
+        Kind::BodyTooLarge,
+        format!("the body is longer than {MAX_BODY_BYTES} bytes"),
+    )
+    .field("body")
+    .fix("send less; no body that is understood here is that long")
 }
 
 /// Why the body is not a `T`: parsed once more, with the path.
@@ -105,22 +133,36 @@ fn explain_json<T: Fields>(body: &[u8]) -> Problem {
     let parsed = serde_path_to_error::deserialize::<_, T>(&mut deserializer);
     let (field, error, value) = match parsed {
         Err(error) => {
-            let value = serde_json::from_slice(body).ok().and_then(|body| at_path(&body, error.path()));
+            let value = serde_json::from_slice(body)
+                .ok()
+                .and_then(|body| at_path(&body, error.path()));
             (field_name(error.path()), error.into_inner(), value)
         }
         // The value itself is good, so something follows it.
         Ok(_) => match deserializer.end() {
             Err(error) => ("body".to_owned(), error, None),
-            Ok(()) => return Problem::new(Kind::Unparsable, "the body cannot be read twice alike").field("body"),
+            Ok(()) => {
+                return Problem::new(Kind::Unparsable, "the body cannot be read twice alike")
+                    .field("body");
+            }
         },
     };
     // A name that is only the client's says nothing about what is understood here.
-    let (field, value) = if fix_of::<T>(&field).is_some() { (field, value) } else { ("body".to_owned(), None) };
+    let (field, value) = if fix_of::<T>(&field).is_some() {
+        (field, value)
+    } else {
+        ("body".to_owned(), None)
+    };
     let (kind, detail) = match error.classify() {
         Category::Data => (Kind::InvalidValue, format!("{field}: {error}")),
-        Category::Syntax | Category::Eof | Category::Io => (Kind::Unparsable, format!("the body is not JSON: {error}")),
+        Category::Syntax | Category::Eof | Category::Io => {
+            (Kind::Unparsable, format!("the body is not JSON: {error}"))
+        }
     };
-    Problem::new(kind, detail).fix(fix_of::<T>(&field)).field(field).value(value.as_deref())
+    Problem::new(kind, detail)
+        .fix(fix_of::<T>(&field))
+        .field(field)
+        .value(value.as_deref())
 }
 
 /// The path with dots; `body` for the whole, and where a body that ends early leaves the path open.
@@ -157,14 +199,17 @@ impl<T: Fields, S: Sync> FromRequestParts<S> for QueryParams<T> {
 }
 
 fn parse_query<T: Fields>(query: &str) -> Result<T, Problem> {
-    let deserializer = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
+    let deserializer =
+        serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(query.as_bytes()));
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let field = match field_name(error.path()) {
             whole if whole == "body" => return given_twice::<T>(query),
             field => field,
         };
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-        let value = pairs.find(|(name, _)| *name == field).map(|(_, value)| value);
+        let value = pairs
+            .find(|(name, _)| *name == field)
+            .map(|(_, value)| value);
         Problem::new(Kind::InvalidValue, format!("{field}: {}", error.inner()))
             .fix(fix_of::<T>(&field))
             .field(field)
@@ -174,9 +219,22 @@ fn parse_query<T: Fields>(query: &str) -> Result<T, Problem> {
 
 /// Why a query is wrong in none of its values: it has one of them twice.
 fn given_twice<T: Fields>(query: &str) -> Problem {
-    let times = |field: &str| url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == field).count();
-    let twice = T::FIELDS.iter().map(|(field, _)| *field).find(|field| times(field) > 1).unwrap_or("query");
-    Problem::new(Kind::InvalidValue, format!("{twice}: it is given more than once")).field(twice).fix("give it once")
+    let times = |field: &str| {
+        url::form_urlencoded::parse(query.as_bytes())
+            .filter(|(name, _)| name == field)
+            .count()
+    };
+    let twice = T::FIELDS
+        .iter()
+        .map(|(field, _)| *field)
+        .find(|field| times(field) > 1)
+        .unwrap_or("query");
+    Problem::new(
+        Kind::InvalidValue,
+        format!("{twice}: it is given more than once"),
+    )
+    .field(twice)
+    .fix("give it once")
 }
 
 /// The `id` of a path such as `/alerts/{id}`.
@@ -205,7 +263,12 @@ impl<T: Id, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let text = parts.extract::<Path<String>>().await.map_or_else(|_| String::new(), |Path(text)| text);
-        T::from_str(&text).map(Self).map_err(|_| Problem::invalid("id", &text, T::REFUSAL).fix(T::FIX))
+        let text = parts
+            .extract::<Path<String>>()
+            .await
+            .map_or_else(|_| String::new(), |Path(text)| text);
+        T::from_str(&text)
+            .map(Self)
+            .map_err(|_| Problem::invalid("id", &text, T::REFUSAL).fix(T::FIX))
     }
 }

@@ -61,19 +61,30 @@ impl Default for Guard {
 impl Guard {
     pub(super) fn new(max_requests: usize, timeout: Duration) -> Self {
         let sending = Sending::new(MAX_ANSWERS_BYTES);
-        Self { permits: Arc::new(Semaphore::new(max_requests)), sending, timeout, token: None }
+        Self {
+            permits: Arc::new(Semaphore::new(max_requests)),
+            sending,
+            timeout,
+            token: None,
+        }
     }
 
     /// The same, but callers must show this token.
     pub(super) fn asking_for(mut self, token: Option<&ApiToken>) -> Self {
-        self.token = token.map(|token| hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes()));
+        self.token =
+            token.map(|token| hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes()));
         self
     }
 
     /// Compares in constant time: what is compared are codes under the token itself, which nobody else can make.
     fn admits(&self, request: &Request) -> bool {
-        let Some(expected) = &self.token else { return true };
-        let shown = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, shown_token(request.headers()).as_bytes()), MESSAGE);
+        let Some(expected) = &self.token else {
+            return true;
+        };
+        let shown = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, shown_token(request.headers()).as_bytes()),
+            MESSAGE,
+        );
         is_open(request.uri().path()) || hmac::verify(expected, MESSAGE, shown.as_ref()).is_ok()
     }
 
@@ -83,18 +94,30 @@ impl Guard {
             return Err(unauthorized());
         }
         let bounded = !is_probe(request.uri().path());
-        let _permit = bounded.then(|| self.permits.try_acquire()).transpose().map_err(|_| overloaded())?;
+        let _permit = bounded
+            .then(|| self.permits.try_acquire())
+            .transpose()
+            .map_err(|_| overloaded())?;
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-        let answer = tokio::time::timeout(self.timeout, answer).await.map_err(|_| too_slow(self.timeout))?;
+        let answer = tokio::time::timeout(self.timeout, answer)
+            .await
+            .map_err(|_| too_slow(self.timeout))?;
         let answer = answer.map_err(|panic| panicked(&*panic))?;
-        if bounded { self.sending.bounded(answer).ok_or_else(overloaded) } else { Ok(answer) }
+        if bounded {
+            self.sending.bounded(answer).ok_or_else(overloaded)
+        } else {
+            Ok(answer)
+        }
     }
 }
 
 /// Middleware for `Router::layer`.
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let request_id = request_id(request.headers());
-    let mut response = guard.run(request, next).await.unwrap_or_else(IntoResponse::into_response);
+    let mut response = guard
+        .run(request, next)
+        .await
+        .unwrap_or_else(IntoResponse::into_response);
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         problem.write(&mut response, &request_id);
     }
@@ -102,15 +125,21 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     headers.insert(REQUEST_ID, request_id);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // How things stand is soon wrong, and nobody else's business. What does not change may say so itself.
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
 /// The token that is shown; empty where none is.
 fn shown_token(headers: &HeaderMap) -> &str {
-    let shown =
-        headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
-    shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token.trim())
+    let shown = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '));
+    shown
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map_or("", |(_, token)| token.trim())
 }
 
 /// What machines ask every few seconds; none of it is worth a trace.
@@ -139,28 +168,43 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 fn is_token(id: &[u8]) -> bool {
-    (1..=64).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+    (1..=64).contains(&id.len())
+        && id
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
 
 pub(super) fn unauthorized() -> Problem {
-    Problem::new(Kind::Unauthorized, "the token is missing or not the one of this service")
-        .field("Authorization")
-        .fix("send the header Authorization: Bearer TOKEN, with the value of API_TOKEN")
+    Problem::new(
+        Kind::Unauthorized,
+        "the token is missing or not the one of this service",
+    )
+    .field("Authorization")
+    .fix("send the header Authorization: Bearer TOKEN, with the value of API_TOKEN")
 }
 
 pub(super) fn overloaded() -> Problem {
-    Problem::new(Kind::Overloaded, "the service is answering as many requests as it may").fix("try again in a second")
+    Problem::new(
+        Kind::Overloaded,
+        "the service is answering as many requests as it may",
+    )
+    .fix("try again in a second")
 }
 
 fn too_slow(timeout: Duration) -> Problem {
-    Problem::new(Kind::Unavailable, format!("the answer took longer than {} s", timeout.as_secs()))
-        .fix("try again; GET /health says what is wrong")
-        .cause("the request ran into its time limit")
+    Problem::new(
+        Kind::Unavailable,
+        format!("the answer took longer than {} s", timeout.as_secs()),
+    )
+    .fix("try again; GET /health says what is wrong")
+    .cause("the request ran into its time limit")
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Problem {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text");
     Problem::new(Kind::Internal, "the service failed while answering")
         .fix(REPORT)
         .cause(format!("a handler panicked: {text}"))

@@ -18,12 +18,12 @@ use super::{
     views::At,
 };
 use crate::{
-    state::{Feed, HUNG_AFTER_MS, Task},
+    state::{Feed, HUNG_TIMEOUT_MS, Task},
     store::{OutboxState, StoreError},
 };
 
 /// A loss of offsets is a worry for this long.
-const GAP_FRESH_MS: i64 = 3_600_000;
+const OFFSET_GAP_DEGRADED_MS: i64 = 3_600_000;
 
 /// A database that answers later than this is not usable.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -120,49 +120,108 @@ struct Stored {
 pub(super) async fn health(State(state): State<Arc<AppState>>) -> impl IntoResponse {
     let stored = match in_time(read_stored(&state)).await {
         Ok(stored) => stored,
-        Err(error) => Stored { error: Some(error.to_string()), ..Stored::default() },
+        Err(error) => Stored {
+            error: Some(error.to_string()),
+            ..Stored::default()
+        },
     };
-    Json(view(stored, state.feed.get(), state.heartbeats.stillest(state.clock.now_ms()), state.clock.now_ms()))
+    Json(view(
+        stored,
+        state.feed.get(),
+        state.liveness.longest_unreported(state.clock.now_ms()),
+        state.clock.now_ms(),
+    ))
 }
 
 async fn read_stored(state: &AppState) -> Result<Stored, StoreError> {
     let outbox = state.store.outbox().await?;
-    Ok(Stored { outbox: Some(outbox), newest_gap_ms: state.store.newest_gap_at().await?, error: None })
+    Ok(Stored {
+        outbox: Some(outbox),
+        newest_gap_ms: state.store.newest_offset_gap_at().await?,
+        error: None,
+    })
 }
 
 async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let late = || StoreError::Unavailable(format!("no answer within {} s", DATABASE_TIMEOUT.as_secs()));
-    tokio::time::timeout(DATABASE_TIMEOUT, read).await.unwrap_or_else(|_| Err(late()))
+    let late =
+        || StoreError::Unavailable(format!("no answer within {} s", DATABASE_TIMEOUT.as_secs()));
+    tokio::time::timeout(DATABASE_TIMEOUT, read)
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }
 
 fn view(stored: Stored, feed: Feed, (stillest, still_ms): (Task, i64), now_ms: i64) -> HealthView {
-    let Stored { outbox, newest_gap_ms, error } = stored;
-    let database = DatabaseView { status: Condition::degraded_if(error.is_some()), error };
+    let Stored {
+        outbox,
+        newest_gap_ms,
+        error,
+    } = stored;
+    let database = DatabaseView {
+        status: Condition::degraded_if(error.is_some()),
+        error,
+    };
     let deliveries = OutboxView {
         status: Condition::degraded_if(outbox.is_some_and(|outbox| outbox.dead > 0)),
         pending: outbox.map(|outbox| outbox.pending),
         dead: outbox.map(|outbox| outbox.dead),
-        oldest_pending_at: outbox.and_then(|outbox| outbox.oldest_pending_created_at_ms).map(At),
+        oldest_pending_at: outbox
+            .and_then(|outbox| outbox.oldest_pending_created_at_ms)
+            .map(At),
     };
     let gaps = LossesView {
-        status: Condition::degraded_if(newest_gap_ms.is_some_and(|at_ms| now_ms - at_ms < GAP_FRESH_MS)),
+        status: Condition::degraded_if(
+            newest_gap_ms.is_some_and(|at_ms| now_ms - at_ms < OFFSET_GAP_DEGRADED_MS),
+        ),
         newest_at: newest_gap_ms.map(At),
     };
     let tasks = TasksView {
-        status: Condition::degraded_if(still_ms >= HUNG_AFTER_MS),
+        status: Condition::degraded_if(still_ms >= HUNG_TIMEOUT_MS),
         stillest: stillest.name(),
         still_seconds: still_ms / 1000,
     };
     let kafka = kafka_view(feed);
-    let conditions = [database.status, kafka.status, deliveries.status, gaps.status, tasks.status];
+    let conditions = [
+        database.status,
+        kafka.status,
+        deliveries.status,
+        gaps.status,
+        tasks.status,
+    ];
     let status = conditions.into_iter().max().unwrap_or(Condition::Ok);
-    HealthView { status, parts: PartsView { database, kafka, deliveries, gaps, tasks } }
+    HealthView {
+        status,
+        parts: PartsView {
+            database,
+            kafka,
+            deliveries,
+            gaps,
+            tasks,
+        },
+    }
 }
 
 fn kafka_view(feed: Feed) -> KafkaView {
-    let Feed { connected, since_ms, consuming, caught_up, partitions, lag, error, .. } = feed;
+    let Feed {
+        connected,
+        since_ms,
+        consuming,
+        caught_up,
+        partitions,
+        lag,
+        error,
+        ..
+    } = feed;
     let status = Condition::degraded_if(!consuming || error.is_some());
-    KafkaView { status, connected, since: At(since_ms), consuming, caught_up, partitions, lag, error }
+    KafkaView {
+        status,
+        connected,
+        since: At(since_ms),
+        consuming,
+        caught_up,
+        partitions,
+        lag,
+        error,
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -181,10 +240,14 @@ struct ProbeView {
     responses((status = 200, description = "Its tasks show signs of life", body = ProbeView), openapi::Probe)
 )]
 pub(super) async fn live(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
-    let Some((task, still_ms)) = state.heartbeats.hung(state.clock.now_ms()) else {
+    let Some((task, still_ms)) = state.liveness.hung(state.clock.now_ms()) else {
         return Ok(Json(ProbeView { status: "alive" }));
     };
-    let detail = format!("the task {} has shown no sign of life for {} s", task.name(), still_ms / 1000);
+    let detail = format!(
+        "the task {} has shown no sign of life for {} s",
+        task.name(),
+        still_ms / 1000
+    );
     Err(Problem::new(Kind::Unavailable, detail).fix("restart the service"))
 }
 
@@ -197,9 +260,13 @@ pub(super) async fn live(State(state): State<Arc<AppState>>) -> Result<impl Into
     security(()),
     responses((status = 200, description = "Requests can be answered", body = ProbeView), openapi::Probe)
 )]
-pub(super) async fn ready(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn ready(
+    State(state): State<Arc<AppState>>,
+) -> Result<impl IntoResponse, Problem> {
     if state.draining.is_cancelled() {
-        return Err(Problem::new(Kind::Unavailable, "the service is stopping").fix("ask another instance"));
+        return Err(
+            Problem::new(Kind::Unavailable, "the service is stopping").fix("ask another instance")
+        );
     }
     in_time(state.store.next_delivery_at()).await?;
     Ok(Json(ProbeView { status: "ready" }))
@@ -214,5 +281,9 @@ pub(super) async fn ready(State(state): State<Arc<AppState>>) -> Result<impl Int
     responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain; version=0.0.4"), openapi::Any)
 )]
 pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
-    ([(header::CONTENT_TYPE, common::metrics::CONTENT_TYPE)], state.metrics.render()).into_response()
+    (
+        [(header::CONTENT_TYPE, common::metrics::CONTENT_TYPE)],
+        state.registry.render(),
+    )
+        .into_response()
 }

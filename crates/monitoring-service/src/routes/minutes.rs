@@ -23,7 +23,7 @@ use crate::store::{RowFilter, RowRecord, SeriesFilter, SeriesPoint};
 const RECENT_MINUTES: u32 = 10;
 
 /// Points that the series of one answer may have: three days of every status by the minute, and some more.
-const MOST_POINTS: usize = 50_000;
+const MAX_POINTS: usize = 50_000;
 
 /// What a series shows where no range is given: the day before the newest minute.
 const SERIES_MINUTES: i64 = 1440;
@@ -103,7 +103,11 @@ pub(super) async fn rows(
     let (rows, looked_to) = state.store.rows_of_page(filter).await?;
     let (rows, next_cursor) = page(rows, query.limit, RowRecord::place);
     let next_cursor = next_cursor.or(looked_to.map(|place| Cursor(place).text()));
-    Ok(Json(RowsView { stream, transactions: rows.into_iter().map(RowView::from).collect(), next_cursor }))
+    Ok(Json(RowsView {
+        stream,
+        transactions: rows.into_iter().map(RowView::from).collect(),
+        next_cursor,
+    }))
 }
 
 /// How many of the newest minutes.
@@ -154,14 +158,30 @@ pub(super) async fn recent(
 ) -> Result<impl IntoResponse, Problem> {
     let stream = stream_of(&state.store, query.stream).await?.to_string();
     let minutes = query.limit.map_or(RECENT_MINUTES, |Limit(minutes)| minutes);
-    let known = state.store.known_minutes(&stream, None, minutes as usize).await?;
+    let known = state
+        .store
+        .observed_minutes(&stream, None, minutes as usize)
+        .await?;
     let from = known.last().map(|oldest| oldest.minute);
-    let filter = RowFilter { stream: stream.clone(), from, limit: u32::MAX, ..RowFilter::default() };
-    let rows = if from.is_some() { state.store.rows(filter).await? } else { Vec::new() };
+    let filter = RowFilter {
+        stream: stream.clone(),
+        from,
+        limit: u32::MAX,
+        ..RowFilter::default()
+    };
+    let rows = if from.is_some() {
+        state.store.rows(filter).await?
+    } else {
+        Vec::new()
+    };
     let mut minutes: Vec<MinuteView> = Vec::new();
     for row in rows {
         if minutes.last().is_none_or(|last| last.minute != row.minute) {
-            minutes.push(MinuteView { minute: row.minute, severity: Severity::NotJudged, statuses: Vec::new() });
+            minutes.push(MinuteView {
+                minute: row.minute,
+                severity: Severity::NotJudged,
+                statuses: Vec::new(),
+            });
         }
         if let Some(last) = minutes.last_mut() {
             last.severity = last.severity.max(row.verdict.severity);
@@ -187,8 +207,11 @@ pub(super) struct DistributionQuery {
 }
 
 impl Fields for DistributionQuery {
-    const FIELDS: &'static [(&'static str, &'static str)] =
-        &[("stream", params::STREAM_FIX), ("from", params::TIMESTAMP_FIX), ("to", params::TIMESTAMP_FIX)];
+    const FIELDS: &'static [(&'static str, &'static str)] = &[
+        ("stream", params::STREAM_FIX),
+        ("from", params::TIMESTAMP_FIX),
+        ("to", params::TIMESTAMP_FIX),
+    ];
 }
 
 #[derive(Serialize, ToSchema)]
@@ -206,7 +229,10 @@ struct ShareView {
     share: Option<f64>,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share needs no more than a double has")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share needs no more than a double has"
+)]
 /// The share of each status over a range.
 #[utoipa::path(
     get,
@@ -226,8 +252,18 @@ pub(super) async fn distribution(
     let total: u64 = summary.statuses.iter().map(|status| status.count).sum();
     let share = |count: u64| (total > 0).then(|| count as f64 / total as f64);
     let statuses = summary.statuses.into_iter();
-    let statuses = statuses.map(|s| ShareView { share: share(s.count), status: s.status, count: s.count }).collect();
-    Ok(Json(DistributionView { stream, total, statuses }))
+    let statuses = statuses
+        .map(|s| ShareView {
+            share: share(s.count),
+            status: s.status,
+            count: s.count,
+        })
+        .collect();
+    Ok(Json(DistributionView {
+        stream,
+        total,
+        statuses,
+    }))
 }
 
 /// Which series: minutes in [from, to), `step` of them to a point.
@@ -275,10 +311,13 @@ impl Default for Step {
 impl<'de> Deserialize<'de> for Step {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let step = humantime::parse_duration(&text).map_err(|_| D::Error::custom("is not a duration"))?;
+        let step =
+            humantime::parse_duration(&text).map_err(|_| D::Error::custom("is not a duration"))?;
         let whole = step.as_secs().is_multiple_of(60) && step.subsec_nanos() == 0;
         match i64::try_from(step.as_secs() / 60) {
-            Ok(minutes) if whole && step <= Duration::from_hours(24) && minutes > 0 => Ok(Self(minutes)),
+            Ok(minutes) if whole && step <= Duration::from_hours(24) && minutes > 0 => {
+                Ok(Self(minutes))
+            }
             _ => Err(D::Error::custom("is not whole minutes up to a day")),
         }
     }
@@ -308,9 +347,9 @@ struct PointView {
     /// The first minute of the step.
     #[schema(value_type = schema::Minute)]
     minute: Minute,
-    /// Transactions in its known minutes.
+    /// Transactions in its observed minutes.
     count: u64,
-    minutes_known: u32,
+    minutes_observed: u32,
     /// The worst verdict in it.
     #[schema(value_type = schema::SeverityName)]
     severity: Severity,
@@ -334,7 +373,11 @@ pub(super) async fn series(
 ) -> Result<impl IntoResponse, Problem> {
     params::require_order(query.from, query.to)?;
     let stream = stream_of(&state.store, query.stream).await?.to_string();
-    let newest = state.store.stream(&stream).await?.map(|stream| stream.newest_minute);
+    let newest = state
+        .store
+        .stream(&stream)
+        .await?
+        .map(|stream| stream.newest_minute);
     let to = query.to.or(newest.map(|newest| newest.plus(1)));
     let to = to.unwrap_or_else(|| Minute::containing(state.clock.now()));
     let from = query.from.unwrap_or_else(|| to.plus(-SERIES_MINUTES));
@@ -345,26 +388,39 @@ pub(super) async fn series(
         from,
         to,
         step_minutes,
-        most_points: MOST_POINTS,
+        most_points: MAX_POINTS,
     };
     let Some(series) = state.store.series(filter).await? else {
-        let detail = format!("the range from {from} to {to} has more than {MOST_POINTS} points");
+        let detail = format!("the range from {from} to {to} has more than {MAX_POINTS} points");
         return Err(Problem::invalid("from", &from.to_string(), detail).fix(RANGE_FIX));
     };
-    let series = series
-        .into_iter()
-        .map(|(status, points)| StatusSeriesView { status, points: points.into_iter().map(PointView::from).collect() });
-    Ok(Json(SeriesView { stream, from, to, step_minutes, series: series.collect() }))
+    let series = series.into_iter().map(|(status, points)| StatusSeriesView {
+        status,
+        points: points.into_iter().map(PointView::from).collect(),
+    });
+    Ok(Json(SeriesView {
+        stream,
+        from,
+        to,
+        step_minutes,
+        series: series.collect(),
+    }))
 }
 
 impl From<SeriesPoint> for PointView {
     fn from(point: SeriesPoint) -> Self {
-        let SeriesPoint { minute, count, minutes_known, severity, judged } = point;
+        let SeriesPoint {
+            minute,
+            count,
+            minutes_observed,
+            severity,
+            judged,
+        } = point;
         let (baseline, z_score) = judged.unzip();
         Self {
             minute,
             count,
-            minutes_known,
+            minutes_observed,
             severity,
             z_score: z_score.flatten().map(ZScore::get),
             baseline: baseline.map(BaselineView::from),

@@ -27,7 +27,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 use common::{
-    metrics::Metrics,
+    metrics::MetricsRegistry,
     middleware::{HttpMetrics, track},
 };
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ use crate::{
     clock::Clock,
     config::ApiToken,
     evaluate::{Evaluator, is_live},
-    state::{FeedState, Heartbeats, Silences},
+    state::{FeedState, Silences, TaskLiveness},
     store::{Store, StreamRecord},
 };
 use error::{Kind, Problem};
@@ -56,9 +56,9 @@ pub struct AppState {
     /// How the feed from Kafka stands.
     pub feed: FeedState,
     /// Signs of life of the tasks.
-    pub heartbeats: Heartbeats,
+    pub liveness: TaskLiveness,
     /// What `GET /metrics` shows; the metrics of the routes are registered here.
-    pub metrics: Metrics,
+    pub registry: MetricsRegistry,
     /// The time.
     pub clock: Clock,
     /// A stream whose newest minute was at most this old when it came is live.
@@ -82,7 +82,7 @@ impl AppState {
 
 /// The API as one service. Once per registry: it registers the HTTP metrics.
 pub fn router(state: AppState) -> Router {
-    let http_metrics = HttpMetrics::new(&state.metrics).without_spans_of(&guard::PROBES);
+    let http_metrics = HttpMetrics::new(&state.registry).without_spans_of(&guard::PROBES);
     let guard = Guard::default().asking_for(state.api_token.as_ref());
     let (routes, document) = routes().split_for_parts();
     let routes = routes.merge(docs::routes(openapi::complete(document)));
@@ -118,7 +118,11 @@ fn routes() -> OpenApiRouter<Arc<AppState>> {
 }
 
 /// Puts around routes what every answer goes through, the outermost last.
-fn guarded<S: Clone + Send + Sync + 'static>(routes: Router<S>, bounds: Guard, http_metrics: HttpMetrics) -> Router<S> {
+fn guarded<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    bounds: Guard,
+    http_metrics: HttpMetrics,
+) -> Router<S> {
     routes
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
@@ -127,7 +131,8 @@ fn guarded<S: Clone + Send + Sync + 'static>(routes: Router<S>, bounds: Guard, h
 }
 
 async fn no_such_path() -> Problem {
-    Problem::not_found("nothing is answered at this path").fix("check the path; it has no slash at its end")
+    Problem::not_found("nothing is answered at this path")
+        .fix("check the path; it has no slash at its end")
 }
 
 async fn method_not_allowed() -> Problem {
@@ -135,6 +140,9 @@ async fn method_not_allowed() -> Problem {
 }
 
 fn no_such_method() -> Problem {
-    Problem::new(Kind::MethodNotAllowed, "the path is there, but not with this method")
-        .fix("use a method that the Allow header names")
+    Problem::new(
+        Kind::MethodNotAllowed,
+        "the path is there, but not with this method",
+    )
+    .fix("use a method that the Allow header names")
 }

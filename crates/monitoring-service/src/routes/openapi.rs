@@ -10,7 +10,8 @@ use serde_json::Value;
 use utoipa::{
     IntoResponses, OpenApi, PartialSchema as _, ToSchema as _,
     openapi::{
-        ContentBuilder, Header, HttpMethod, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
+        ContentBuilder, Header, HttpMethod, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder,
+        Schema,
         example::Example,
         schema::Type,
         security::{Http, HttpAuthScheme, SecurityScheme},
@@ -58,13 +59,21 @@ struct Preamble;
 pub(super) fn preamble() -> utoipa::openapi::OpenApi {
     let mut document = Preamble::openapi();
     let components = document.components.get_or_insert_default();
-    components.schemas.insert(Document::name().into_owned(), Document::schema());
+    components
+        .schemas
+        .insert(Document::name().into_owned(), Document::schema());
     for kind in Kind::ALL {
-        components.responses.entry(name(kind)).or_insert_with(|| response(kind).into());
+        components
+            .responses
+            .entry(name(kind))
+            .or_insert_with(|| response(kind).into());
     }
     let mut token = Http::new(HttpAuthScheme::Bearer);
-    token.description = Some("The value of API_TOKEN. Where none is set, everything is open.".to_owned());
-    components.security_schemes.insert(TOKEN.to_owned(), SecurityScheme::Http(token).into());
+    token.description =
+        Some("The value of API_TOKEN. Where none is set, everything is open.".to_owned());
+    components
+        .security_schemes
+        .insert(TOKEN.to_owned(), SecurityScheme::Http(token).into());
     document
 }
 
@@ -72,15 +81,22 @@ pub(super) fn preamble() -> utoipa::openapi::OpenApi {
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> Bytes {
     require_members(&mut document);
     add_examples(&mut document);
-    serde_json::to_vec_pretty(&document).expect("a document can always be written").into()
+    serde_json::to_vec_pretty(&document)
+        .expect("a document can always be written")
+        .into()
 }
 
 /// Members of answers are never left out: `null` says that one does not apply.
 fn require_members(document: &mut utoipa::openapi::OpenApi) {
     let schemas = &mut document.components.get_or_insert_default().schemas;
-    for (_, schema) in schemas.iter_mut().filter(|(name, _)| name.ends_with("View")) {
+    for (_, schema) in schemas
+        .iter_mut()
+        .filter(|(name, _)| name.ends_with("View"))
+    {
         match schema {
-            RefOr::T(Schema::Object(object)) => object.required = object.properties.keys().cloned().collect(),
+            RefOr::T(Schema::Object(object)) => {
+                object.required = object.properties.keys().cloned().collect()
+            }
             RefOr::T(Schema::AllOf(all)) => {
                 for part in &mut all.items {
                     if let RefOr::T(Schema::Object(object)) = part {
@@ -94,7 +110,8 @@ fn require_members(document: &mut utoipa::openapi::OpenApi) {
 }
 
 fn add_examples(document: &mut utoipa::openapi::OpenApi) {
-    let examples: BTreeMap<String, Value> = serde_json::from_str(EXAMPLES).expect("the examples are JSON");
+    let examples: BTreeMap<String, Value> =
+        serde_json::from_str(EXAMPLES).expect("the examples are JSON");
     for (path, item) in &mut document.paths.paths {
         let operations = [
             (HttpMethod::Get, &mut item.get),
@@ -103,8 +120,14 @@ fn add_examples(document: &mut utoipa::openapi::OpenApi) {
         ];
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
-            let Some(example) = examples.get(&operation_name(&method, path)) else { continue };
-            let answers = operation.responses.responses.iter_mut().filter(|(status, _)| status.starts_with('2'));
+            let Some(example) = examples.get(&operation_name(&method, path)) else {
+                continue;
+            };
+            let answers = operation
+                .responses
+                .responses
+                .iter_mut()
+                .filter(|(status, _)| status.starts_with('2'));
             let contents = answers.filter_map(|(_, answer)| match answer {
                 RefOr::T(answer) => Some(&mut answer.content),
                 RefOr::Ref(_) => None,
@@ -137,10 +160,16 @@ fn name(kind: Kind) -> String {
 
 fn response(kind: Kind) -> Response {
     let mut content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Document::name())));
-    let of_kind = example_problems().into_iter().filter(|problem| name(problem.kind()) == name(kind));
+    let of_kind = example_problems()
+        .into_iter()
+        .filter(|problem| name(problem.kind()) == name(kind));
     content = content.examples_from_iter(of_kind.map(|problem| {
-        let value = serde_json::to_value(problem.document("6f1c1a52-0a7e-4c1b-9d8e-2f1f0a3b4c5d")).ok();
-        (problem.kind().slug(), Example::builder().value(value).build())
+        let value =
+            serde_json::to_value(problem.document("6f1c1a52-0a7e-4c1b-9d8e-2f1f0a3b4c5d")).ok();
+        (
+            problem.kind().slug(),
+            Example::builder().value(value).build(),
+        )
     }));
     let text = |about: &str| {
         let mut header = Header::new(ObjectBuilder::new().schema_type(Type::String));
@@ -150,9 +179,15 @@ fn response(kind: Kind) -> Response {
     let mut response = ResponseBuilder::new()
         .description(kind.title())
         .content("application/problem+json", content.build())
-        .header("x-request-id", text("Ties the answer to the log of the service"));
+        .header(
+            "x-request-id",
+            text("Ties the answer to the log of the service"),
+        );
     if kind.retry_after_s().is_some() {
-        response = response.header("Retry-After", text("Seconds after which another try makes sense"));
+        response = response.header(
+            "Retry-After",
+            text("Seconds after which another try makes sense"),
+        );
     }
     if kind == Kind::Unauthorized {
         response = response.header("WWW-Authenticate", text("Bearer"));
@@ -163,7 +198,11 @@ fn response(kind: Kind) -> Response {
 /// One of each kind, made where it is made when it happens, as far as that needs no request.
 fn example_problems() -> [Problem; Kind::ALL.len()] {
     [
-        Problem::new(Kind::Unparsable, "the body is not JSON: expected value at line 1 column 11").field("body"),
+        Problem::new(
+            Kind::Unparsable,
+            "the body is not JSON: expected value at line 1 column 11",
+        )
+        .field("body"),
         guard::unauthorized(),
         params::unknown_stream(&"acquirer-7".parse().expect("a name")),
         no_such_method(),
@@ -171,7 +210,8 @@ fn example_problems() -> [Problem; Kind::ALL.len()] {
         extract::too_late(),
         extract::too_large(),
         extract::not_json("text/plain"),
-        Problem::invalid("limit", "0", "limit: is not a whole number from 1 to 500").fix(params::LIMIT_FIX),
+        Problem::invalid("limit", "0", "limit: is not a whole number from 1 to 500")
+            .fix(params::LIMIT_FIX),
         Problem::new(Kind::Internal, "the service failed while answering").fix(guard::REPORT),
         StoreError::Closed.into(),
         guard::overloaded(),

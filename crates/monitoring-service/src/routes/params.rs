@@ -6,10 +6,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use super::error::{Kind, Problem};
 
 pub(super) const STATUS_FIX: &str = "use approved, denied, failed, reversed or backend_reversed";
-pub(super) const STREAM_FIX: &str =
-    "use 1 to 128 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-', starting with a letter or digit";
-pub(super) const TIMESTAMP_FIX: &str =
-    "use a date and time such as 2025-07-12T13:45:00Z; without a zone it is UTC, and in a query + is written %2B";
+pub(super) const STREAM_FIX: &str = "use 1 to 128 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-', starting with a letter or digit";
+pub(super) const TIMESTAMP_FIX: &str = "use a date and time such as 2025-07-12T13:45:00Z; without a zone it is UTC, and in a query + is written %2B";
 pub(super) const LIMIT_FIX: &str = "use a whole number from 1 to 500";
 pub(super) const CURSOR_FIX: &str = "take next_cursor from the page before";
 
@@ -36,8 +34,13 @@ impl<'de> Deserialize<'de> for Limit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         match text.parse() {
-            Ok(limit) if (1..=Self::MAX).contains(&limit) && !text.starts_with('+') => Ok(Self(limit)),
-            _ => Err(D::Error::custom(format_args!("is not a whole number from 1 to {}", Self::MAX))),
+            Ok(limit) if (1..=Self::MAX).contains(&limit) && !text.starts_with('+') => {
+                Ok(Self(limit))
+            }
+            _ => Err(D::Error::custom(format_args!(
+                "is not a whole number from 1 to {}",
+                Self::MAX
+            ))),
         }
     }
 }
@@ -55,18 +58,28 @@ impl Cursor {
 impl<'de> Deserialize<'de> for Cursor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digits =
-            text.strip_prefix('p').filter(|digits| digits.len() < 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let digits = text
+            .strip_prefix('p')
+            .filter(|digits| digits.len() < 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
         let position = digits.and_then(|digits| i64::from_str_radix(digits, 16).ok());
-        position.map(Self).ok_or_else(|| D::Error::custom("is not a cursor of this service"))
+        position
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("is not a cursor of this service"))
     }
 }
 
 /// The first entries of those that [`Limit::probe`] asked for, and the cursor of the next page, if there is one.
-pub(super) fn page<T>(mut entries: Vec<T>, limit: Limit, position: impl Fn(&T) -> i64) -> (Vec<T>, Option<String>) {
+pub(super) fn page<T>(
+    mut entries: Vec<T>,
+    limit: Limit,
+    position: impl Fn(&T) -> i64,
+) -> (Vec<T>, Option<String>) {
     let more = entries.len() > limit.0 as usize;
     entries.truncate(limit.0 as usize);
-    let next = entries.last().filter(|_| more).map(|last| Cursor(position(last)).text());
+    let next = entries
+        .last()
+        .filter(|_| more)
+        .map(|last| Cursor(position(last)).text());
     (entries, next)
 }
 
@@ -77,7 +90,9 @@ pub(super) fn named<'de, D: Deserializer<'de>, T>(
     from_name: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
-    let value = name.map(|name| from_name(&name).ok_or_else(|| D::Error::custom(format_args!("is not {what}"))));
+    let value = name.map(|name| {
+        from_name(&name).ok_or_else(|| D::Error::custom(format_args!("is not {what}")))
+    });
     value.transpose()
 }
 
@@ -102,9 +117,12 @@ pub(super) fn unknown_stream(stream: &Stream) -> Problem {
 
 /// Several streams, none of them `default`, and none named.
 pub(super) fn ambiguous_stream(streams: usize) -> Problem {
-    Problem::not_found(format!("there are {streams} streams and none is called {}", Stream::DEFAULT))
-        .field("stream")
-        .fix("name one: GET /streams lists them")
+    Problem::not_found(format!(
+        "there are {streams} streams and none is called {}",
+        Stream::DEFAULT
+    ))
+    .field("stream")
+    .fix("name one: GET /streams lists them")
 }
 
 /// A delivery that need not be asked for again.

@@ -34,8 +34,11 @@ pub(super) struct SummaryQuery {
 }
 
 impl Fields for SummaryQuery {
-    const FIELDS: &'static [(&'static str, &'static str)] =
-        &[("stream", params::STREAM_FIX), ("from", params::TIMESTAMP_FIX), ("to", params::TIMESTAMP_FIX)];
+    const FIELDS: &'static [(&'static str, &'static str)] = &[
+        ("stream", params::STREAM_FIX),
+        ("from", params::TIMESTAMP_FIX),
+        ("to", params::TIMESTAMP_FIX),
+    ];
 }
 
 #[derive(Serialize, ToSchema)]
@@ -46,7 +49,7 @@ struct SummaryView {
     first_minute: Option<Minute>,
     #[schema(value_type = Option<schema::Minute>)]
     last_minute: Option<Minute>,
-    minutes_known: u64,
+    minutes_observed: u64,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -74,13 +77,21 @@ pub(super) async fn summary(
     params::require_order(from, to)?;
     let stream = stream_of(&state.store, stream).await?;
     let summary = state.store.summary(stream.as_str(), from, to).await?;
-    let total = |StatusTotal { status, count, minutes }| TotalView { status, count, minutes };
+    let total = |StatusTotal {
+                     status,
+                     count,
+                     minutes,
+                 }| TotalView {
+        status,
+        count,
+        minutes,
+    };
     Ok(Json(SummaryView {
         stream: stream.to_string(),
         statuses: summary.statuses.into_iter().map(total).collect(),
         first_minute: summary.first_minute,
         last_minute: summary.last_minute,
-        minutes_known: summary.minutes_known,
+        minutes_observed: summary.minutes_observed,
     }))
 }
 
@@ -137,7 +148,13 @@ pub(super) async fn dead_letters(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<DeadLettersQuery>,
 ) -> Result<impl IntoResponse, Problem> {
-    let letters = state.store.dead_letters(query.cursor.map(|Cursor(id)| id), query.limit.probe()).await?;
+    let letters = state
+        .store
+        .dead_letters(query.cursor.map(|Cursor(id)| id), query.limit.probe())
+        .await?;
     let (letters, next_cursor) = page(letters, query.limit, |letter| letter.id);
-    Ok(Json(DeadLettersView { dead_letters: letters.into_iter().map(DeadLetterView::from).collect(), next_cursor }))
+    Ok(Json(DeadLettersView {
+        dead_letters: letters.into_iter().map(DeadLetterView::from).collect(),
+        next_cursor,
+    }))
 }

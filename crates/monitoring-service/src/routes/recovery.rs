@@ -16,14 +16,14 @@ use super::{
     schema,
     views::{AlertView, At, DeliveryView},
 };
-use crate::store::{DeliveryFilter, GapRecord, Replay};
+use crate::store::{DeliveryFilter, OffsetGapRecord, Replay};
 
 const STATES: [&str; 3] = ["pending", "delivered", "dead"];
 
 /// Which losses.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct GapsQuery {
+pub(super) struct OffsetGapsQuery {
     /// Entries of a page.
     #[param(value_type = u32, minimum = 1, maximum = 500, default = 50, required = false)]
     #[serde(default)]
@@ -33,7 +33,7 @@ pub(super) struct GapsQuery {
     cursor: Option<Cursor>,
 }
 
-impl Fields for GapsQuery {
+impl Fields for OffsetGapsQuery {
     const FIELDS: &'static [(&'static str, &'static str)] =
         &[("limit", params::LIMIT_FIX), ("cursor", params::CURSOR_FIX)];
 }
@@ -64,16 +64,19 @@ struct GapView {
     path = "/gaps",
     operation_id = "list_gaps",
     tag = "faults",
-    params(GapsQuery),
+    params(OffsetGapsQuery),
     responses((status = 200, description = "A page, newest first", body = GapsView), openapi::Query)
 )]
 pub(super) async fn gaps(
     State(state): State<Arc<AppState>>,
-    QueryParams(query): QueryParams<GapsQuery>,
+    QueryParams(query): QueryParams<OffsetGapsQuery>,
 ) -> Result<impl IntoResponse, Problem> {
-    let gaps = state.store.gaps(query.cursor.map(|Cursor(id)| id), query.limit.probe()).await?;
+    let gaps = state
+        .store
+        .gaps(query.cursor.map(|Cursor(id)| id), query.limit.probe())
+        .await?;
     let (gaps, next_cursor) = page(gaps, query.limit, |gap| gap.id);
-    let view = |gap: GapRecord| GapView {
+    let view = |gap: OffsetGapRecord| GapView {
         topic: gap.topic,
         partition: gap.partition,
         from_offset: gap.from_offset,
@@ -81,7 +84,10 @@ pub(super) async fn gaps(
         reason: gap.reason,
         detected_at: At(gap.detected_at_ms),
     };
-    Ok(Json(GapsView { gaps: gaps.into_iter().map(view).collect(), next_cursor }))
+    Ok(Json(GapsView {
+        gaps: gaps.into_iter().map(view).collect(),
+        next_cursor,
+    }))
 }
 
 /// Which deliveries.
@@ -119,7 +125,9 @@ impl<'de> Deserialize<'de> for StateName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let known = STATES.into_iter().find(|state| *state == text);
-        known.map(Self).ok_or_else(|| D::Error::custom("is not the state of a delivery"))
+        known
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("is not the state of a delivery"))
     }
 }
 
@@ -156,10 +164,22 @@ pub(super) async fn deliveries(
         before: query.cursor.map(|Cursor(id)| id),
         limit: query.limit.probe(),
     };
-    let (listed, next_cursor) = page(state.store.deliveries(filter).await?, query.limit, |listed| listed.delivery.id);
+    let (listed, next_cursor) = page(
+        state.store.deliveries(filter).await?,
+        query.limit,
+        |listed| listed.delivery.id,
+    );
     let listed = listed.into_iter();
-    let deliveries = listed.map(|l| ListedView { delivery: l.delivery.into(), alert: l.alert.into() }).collect();
-    Ok(Json(DeliveriesView { deliveries, next_cursor }))
+    let deliveries = listed
+        .map(|l| ListedView {
+            delivery: l.delivery.into(),
+            alert: l.alert.into(),
+        })
+        .collect();
+    Ok(Json(DeliveriesView {
+        deliveries,
+        next_cursor,
+    }))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -182,8 +202,18 @@ pub(super) async fn replay(
     State(state): State<Arc<AppState>>,
     PathId(id): PathId<i64>,
 ) -> Result<impl IntoResponse, Problem> {
-    match state.store.replay_delivery(id, state.clock.now_ms()).await? {
-        Replay::Begun => Ok((StatusCode::ACCEPTED, Json(ReplayView { id, state: "pending" }))),
+    match state
+        .store
+        .replay_delivery(id, state.clock.now_ms())
+        .await?
+    {
+        Replay::Begun => Ok((
+            StatusCode::ACCEPTED,
+            Json(ReplayView {
+                id,
+                state: "pending",
+            }),
+        )),
         Replay::Pending => Err(params::still_pending(&id.to_string())),
         Replay::Unknown => Err(Problem::not_found("there is no such delivery")
             .field("id")

@@ -1,7 +1,7 @@
 //! How values of other modules look in the contract: their form, their limits, an example. The crate that defines a value
 //! does not know of the contract, so its schema stands here; fields name it with `#[schema(value_type = ...)]`.
 
-use detection::{Direction, Monitored, Severity};
+use detection::{Direction, Severity};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
@@ -60,14 +60,18 @@ schema!(
 
 schema!(
     StatusName,
-    text("The name of a status, monitored or not.").pattern(Some(r"^[a-z][a-z0-9_]{0,63}$")).examples(["denied"])
+    text("The name of a status, monitored or not.")
+        .pattern(Some(r"^[a-z][a-z0-9_]{0,63}$"))
+        .examples(["denied"])
 );
 
 schema!(
     MonitoredStatus,
     text("A status that is judged.")
-        .enum_values(Some(Monitored::ALL.map(Monitored::name)))
-        .examples([Monitored::Denied.name()])
+        .enum_values(Some(
+            detection::MonitoredStatus::ALL.map(detection::MonitoredStatus::name)
+        ))
+        .examples([detection::MonitoredStatus::Denied.name()])
 );
 
 schema!(
@@ -121,7 +125,12 @@ schema!(
     .examples([NotPaged::TooOld.name()])
 );
 
-schema!(ProbeStatus, text("What was asked.").enum_values(Some(["alive", "ready"])).examples(["ready"]));
+schema!(
+    ProbeStatus,
+    text("What was asked.")
+        .enum_values(Some(["alive", "ready"]))
+        .examples(["ready"])
+);
 
 schema!(
     DeliveryState,
@@ -132,7 +141,9 @@ schema!(
 
 schema!(
     SuppressedBecause,
-    text("What held an alert back.").enum_values(Some(["cooldown", "silence"])).examples(["cooldown"])
+    text("What held an alert back.")
+        .enum_values(Some(["cooldown", "silence"]))
+        .examples(["cooldown"])
 );
 
 schema!(
@@ -144,7 +155,9 @@ schema!(
 
 schema!(
     PayloadEncoding,
-    text("How the payload is written here.").enum_values(Some(["utf-8", "base64"])).examples(["utf-8"])
+    text("How the payload is written here.")
+        .enum_values(Some(["utf-8", "base64"]))
+        .examples(["utf-8"])
 );
 
 schema!(
@@ -157,11 +170,23 @@ schema!(
 schema!(
     Outcome,
     text("What became of a minute: an alert went out, was held back, or there was none.")
-        .enum_values(Some(["fired", "suppressed", "normal", "learning", "not_judged", "unknown"]))
+        .enum_values(Some([
+            "fired",
+            "suppressed",
+            "normal",
+            "learning",
+            "not_judged",
+            "unknown"
+        ]))
         .examples(["fired"])
 );
 
-schema!(StepText, text("Whole minutes up to a day.").pattern(Some(r"^[0-9 a-z]+$")).examples(["5m"]));
+schema!(
+    StepText,
+    text("Whole minutes up to a day.")
+        .pattern(Some(r"^[0-9 a-z]+$"))
+        .examples(["5m"])
+);
 
 schema!(
     Id,
@@ -178,5 +203,7 @@ schema!(
 );
 
 fn text(description: &str) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::String).description(Some(description))
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(description))
 }

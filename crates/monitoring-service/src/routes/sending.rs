@@ -67,7 +67,10 @@ impl HttpBody for Counted {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.deadline.as_mut().poll(cx).is_ready() {
             let late = io::Error::new(io::ErrorKind::TimedOut, "the client reads too slowly");
             return Poll::Ready(Some(Err(axum::Error::new(late))));
@@ -92,7 +95,8 @@ impl HttpBody for Counted {
 
     fn size_hint(&self) -> SizeHint {
         let (rest, piece) = (self.whole.size_hint(), self.piece.len() as u64);
-        rest.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + piece))
+        rest.exact()
+            .map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + piece))
     }
 }
 
@@ -112,14 +116,26 @@ mod tests {
         let large = sending.bounded(answer(600 << 10)).unwrap();
         assert_eq!(large.body().size_hint().exact(), Some(600 << 10));
         assert!(sending.bounded(answer(600 << 10)).is_none(), "no room");
-        assert!(sending.bounded(answer(60 << 10)).is_some(), "a small one needs none");
-        assert_eq!(large.into_body().collect().await.unwrap().to_bytes(), vec![b'a'; 600 << 10]);
-        assert!(sending.bounded(answer(600 << 10)).is_some(), "its room is free again");
+        assert!(
+            sending.bounded(answer(60 << 10)).is_some(),
+            "a small one needs none"
+        );
+        assert_eq!(
+            large.into_body().collect().await.unwrap().to_bytes(),
+            vec![b'a'; 600 << 10]
+        );
+        assert!(
+            sending.bounded(answer(600 << 10)).is_some(),
+            "its room is free again"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_too_long_is_not_sent_the_rest() {
-        let mut body = Sending::new(1 << 20).bounded(answer(600 << 10)).unwrap().into_body();
+        let mut body = Sending::new(1 << 20)
+            .bounded(answer(600 << 10))
+            .unwrap()
+            .into_body();
         let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(piece.len(), PIECE_BYTES);
         tokio::time::advance(TIMEOUT).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
-use detection::{Monitored, Silence, Stream};
+use detection::{MonitoredStatus, Silence, Stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::{IntoParams, ToSchema};
@@ -21,10 +21,10 @@ use super::{
 use crate::{alerting::log_alert, store::SilenceRecord};
 
 /// The longest silence: one forgotten must not hide an outage for ever.
-const LONGEST_MS: i64 = 24 * 3_600_000;
+const MAX_MS: i64 = 24 * 3_600_000;
 
 /// The longest reason, in characters.
-const LONGEST_REASON: usize = 500;
+const MAX_REASON: usize = 500;
 
 const UNTIL_FIX: &str = "use an instant in the next 24 hours such as 2025-07-12T18:00:00Z";
 const REASON_FIX: &str = "say in 1 to 500 characters why";
@@ -39,7 +39,7 @@ pub(super) struct SilenceBody {
     /// Only this status; without it every status.
     #[schema(value_type = Option<schema::MonitoredStatus>)]
     #[serde(default, deserialize_with = "status")]
-    status: Option<Monitored>,
+    status: Option<MonitoredStatus>,
     /// Until then: in the next 24 hours.
     #[serde(default, deserialize_with = "instant")]
     #[schema(value_type = schema::Timestamp)]
@@ -51,7 +51,10 @@ pub(super) struct SilenceBody {
 
 impl Fields for SilenceBody {
     const FIELDS: &'static [(&'static str, &'static str)] = &[
-        ("body", r#"send {"until": "...", "reason": "..."} with stream and status where only they are meant"#),
+        (
+            "body",
+            r#"send {"until": "...", "reason": "..."} with stream and status where only they are meant"#,
+        ),
         ("stream", params::STREAM_FIX),
         ("status", params::STATUS_FIX),
         ("until", UNTIL_FIX),
@@ -61,11 +64,16 @@ impl Fields for SilenceBody {
 
 fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| detection::batch::instant(&text).map_err(D::Error::custom)).transpose()
+    text.map(|text| detection::batch::instant(&text).map_err(D::Error::custom))
+        .transpose()
 }
 
-fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Monitored>, D::Error> {
-    named(deserializer, "a monitored status", Monitored::from_name)
+fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MonitoredStatus>, D::Error> {
+    named(
+        deserializer,
+        "a monitored status",
+        MonitoredStatus::from_name,
+    )
 }
 
 /// A silence.
@@ -85,11 +93,16 @@ struct SilenceView {
 
 impl From<SilenceRecord> for SilenceView {
     fn from(record: SilenceRecord) -> Self {
-        let SilenceRecord { silence, created_at_ms, until_ms, reason } = record;
+        let SilenceRecord {
+            silence,
+            created_at_ms,
+            until_ms,
+            reason,
+        } = record;
         Self {
             id: silence.id,
             stream: silence.stream.map(|stream| stream.to_string()),
-            status: silence.status.map(Monitored::name),
+            status: silence.status.map(MonitoredStatus::name),
             created_at: At(created_at_ms),
             until: At(until_ms),
             reason,
@@ -113,16 +126,31 @@ pub(super) async fn add(
     let now_ms = state.clock.now_ms();
     let until = body.until.ok_or_else(|| missing::<SilenceBody>("until"))?;
     let until_ms = until.as_millisecond();
-    if until_ms <= now_ms || until_ms > now_ms + LONGEST_MS {
+    if until_ms <= now_ms || until_ms > now_ms + MAX_MS {
         let detail = "until is not in the next 24 hours";
         return Err(Problem::invalid("until", &until.to_string(), detail).fix(UNTIL_FIX));
     }
-    let reason = body.reason.ok_or_else(|| missing::<SilenceBody>("reason"))?.trim().to_owned();
-    if reason.is_empty() || reason.chars().count() > LONGEST_REASON {
-        return Err(Problem::invalid("reason", &reason, "reason is empty or too long").fix(REASON_FIX));
+    let reason = body
+        .reason
+        .ok_or_else(|| missing::<SilenceBody>("reason"))?
+        .trim()
+        .to_owned();
+    if reason.is_empty() || reason.chars().count() > MAX_REASON {
+        return Err(
+            Problem::invalid("reason", &reason, "reason is empty or too long").fix(REASON_FIX),
+        );
     }
-    let silence = Silence { id: Uuid::new_v4(), stream: body.stream, status: body.status };
-    let record = SilenceRecord { silence, created_at_ms: now_ms, until_ms, reason };
+    let silence = Silence {
+        id: Uuid::new_v4(),
+        stream: body.stream,
+        status: body.status,
+    };
+    let record = SilenceRecord {
+        silence,
+        created_at_ms: now_ms,
+        until_ms,
+        reason,
+    };
     state.store.add_silence(record.clone()).await?;
     publish(&state).await;
     tracing::info!(silence_id = %record.silence.id, reason = record.reason, until = %until, "silenced");
@@ -132,7 +160,11 @@ pub(super) async fn add(
 /// Has those who decide about alerts see what was stored. If that fails the silence is there all the same: the scheduler
 /// sees to it.
 async fn publish(state: &AppState) {
-    if let Err(error) = state.silences.refresh(&state.store, state.clock.now_ms()).await {
+    if let Err(error) = state
+        .silences
+        .refresh(&state.store, state.clock.now_ms())
+        .await
+    {
         tracing::warn!(%error, "a silence is stored, and is heeded from the next pass of the scheduler on");
     }
 }
@@ -168,12 +200,20 @@ pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<SilencesQuery>,
 ) -> Result<impl IntoResponse, Problem> {
-    let in_force = state.store.silences(state.clock.now_ms()).await?.into_iter();
+    let in_force = state
+        .store
+        .silences(state.clock.now_ms())
+        .await?
+        .into_iter();
     // One that names no stream silences every stream.
     let meant = |record: &SilenceRecord| {
-        query.stream.is_none() || record.silence.stream.is_none() || record.silence.stream == query.stream
+        query.stream.is_none()
+            || record.silence.stream.is_none()
+            || record.silence.stream == query.stream
     };
-    Ok(Json(SilencesView { silences: in_force.filter(meant).map(SilenceView::from).collect() }))
+    Ok(Json(SilencesView {
+        silences: in_force.filter(meant).map(SilenceView::from).collect(),
+    }))
 }
 
 /// Ends a silence before its time.
@@ -191,10 +231,12 @@ pub(super) async fn end(
 ) -> Result<impl IntoResponse, Problem> {
     let now_ms = state.clock.now_ms();
     if !state.store.end_silence(id, now_ms).await? {
-        return Err(Problem::not_found(format!("there is no silence {id} in force"))
-            .field("id")
-            .value(&*id.to_string())
-            .fix("GET /silences lists those in force"));
+        return Err(
+            Problem::not_found(format!("there is no silence {id} in force"))
+                .field("id")
+                .value(&*id.to_string())
+                .fix("GET /silences lists those in force"),
+        );
     }
     publish(&state).await;
     tracing::info!(silence_id = %id, "silence ended");
@@ -209,9 +251,14 @@ pub(super) async fn end(
     tag = "steering",
     responses((status = 202, description = "The alert, to follow through /alerts/{id}", body = AlertView), openapi::Any)
 )]
-pub(super) async fn test_page(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
-    let alert = state.store.record_test(state.clock.now_ms(), state.evaluator.paging).await?;
-    state.evaluator.telemetry.alert(&alert);
+pub(super) async fn test_page(
+    State(state): State<Arc<AppState>>,
+) -> Result<impl IntoResponse, Problem> {
+    let alert = state
+        .store
+        .record_test(state.clock.now_ms(), state.evaluator.paging)
+        .await?;
+    state.evaluator.metrics.alert(&alert);
     log_alert(&alert);
     Ok((StatusCode::ACCEPTED, Json(AlertView::from(alert))))
 }

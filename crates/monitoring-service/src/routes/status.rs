@@ -17,7 +17,7 @@ use super::{
 use crate::store::StreamRecord;
 
 /// Streams that the status of all names.
-const MOST_WORST: usize = 20;
+const MAX_WORST: usize = 20;
 
 /// Whose status.
 #[derive(Deserialize, IntoParams)]
@@ -75,9 +75,16 @@ struct StreamsView {
     tag = "transactions",
     responses((status = 200, description = "Every stream, in the order in which they first came", body = StreamsView), openapi::Any)
 )]
-pub(super) async fn streams(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn streams(
+    State(state): State<Arc<AppState>>,
+) -> Result<impl IntoResponse, Problem> {
     let streams = state.store.streams().await?;
-    Ok(Json(StreamsView { streams: streams.into_iter().map(|stream| state.stream_view(stream)).collect() }))
+    Ok(Json(StreamsView {
+        streams: streams
+            .into_iter()
+            .map(|stream| state.stream_view(stream))
+            .collect(),
+    }))
 }
 
 /// How everything stands now: the newest verdicts, the last alerts, how fresh it is.
@@ -94,7 +101,11 @@ pub(super) async fn status(
     QueryParams(query): QueryParams<StatusQuery>,
 ) -> Result<impl IntoResponse, Problem> {
     if let Some(name) = query.stream {
-        let stream = state.store.stream(name.as_str()).await?.ok_or_else(|| params::unknown_stream(&name))?;
+        let stream = state
+            .store
+            .stream(name.as_str())
+            .await?
+            .ok_or_else(|| params::unknown_stream(&name))?;
         return Ok(Json(StatusAnswer::One(one(&state, stream).await?)));
     }
     let mut streams = state.store.streams().await?;
@@ -109,16 +120,28 @@ pub(super) async fn status(
 }
 
 fn nothing() -> OneView {
-    OneView { severity: Severity::NotJudged, stream: None, freshness: None, statuses: Vec::new() }
+    OneView {
+        severity: Severity::NotJudged,
+        stream: None,
+        freshness: None,
+        statuses: Vec::new(),
+    }
 }
 
 async fn one(state: &AppState, stream: StreamRecord) -> Result<OneView, Problem> {
     let verdicts = state.store.newest_verdicts(&stream.name).await?;
-    let quiet = stream.quiet_since_ms.is_some();
+    let quiet = stream.stale_since_ms.is_some();
     Ok(OneView {
         severity: severity_of(&stream),
-        freshness: Some(FreshnessView::new(&stream, state.is_live(&stream), state.clock.now_ms())),
-        statuses: verdicts.into_iter().map(|verdict| StatusView::new(verdict, quiet)).collect(),
+        freshness: Some(FreshnessView::new(
+            &stream,
+            state.is_live(&stream),
+            state.clock.now_ms(),
+        )),
+        statuses: verdicts
+            .into_iter()
+            .map(|verdict| StatusView::new(verdict, quiet))
+            .collect(),
         stream: Some(stream.name),
     })
 }
@@ -134,6 +157,10 @@ fn all(state: &AppState, mut streams: Vec<StreamRecord>) -> AllView {
         severity: streams.first().map_or(Severity::NotJudged, severity_of),
         streams: streams.len(),
         counts,
-        worst: streams.into_iter().take(MOST_WORST).map(|stream| state.stream_view(stream)).collect(),
+        worst: streams
+            .into_iter()
+            .take(MAX_WORST)
+            .map(|stream| state.stream_view(stream))
+            .collect(),
     }
 }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::schema;
 use crate::store::{
-    AlertRecord, AlertType, Anomaly, DeadLetterRecord, DeliveryRecord, NotPaged, Origin, RowRecord, StatusVerdict,
-    StreamRecord, SuppressedBy,
+    AlertRecord, AlertType, Anomaly, DeadLetterRecord, DeliveryRecord, NotPaged, Origin, RowRecord,
+    StatusVerdict, StreamRecord, SuppressedBy,
 };
 
 /// Longest payload shown of a dead letter, in bytes.
@@ -42,7 +42,12 @@ pub(super) struct BaselineView {
 
 impl From<Baseline> for BaselineView {
     fn from(baseline: Baseline) -> Self {
-        Self { kind: baseline.kind(), mean: baseline.mean(), std_dev: baseline.std_dev(), minutes: baseline.minutes() }
+        Self {
+            kind: baseline.kind(),
+            mean: baseline.mean(),
+            std_dev: baseline.std_dev(),
+            minutes: baseline.minutes(),
+        }
     }
 }
 
@@ -91,7 +96,11 @@ pub(super) struct AlertView {
 
 impl From<AlertRecord> for AlertView {
     fn from(alert: AlertRecord) -> Self {
-        let disposition = if alert.is_dispatched() { "dispatched" } else { "suppressed" };
+        let disposition = if alert.is_dispatched() {
+            "dispatched"
+        } else {
+            "suppressed"
+        };
         let anomaly = alert.anomaly.as_ref();
         Self {
             id: alert.id,
@@ -220,10 +229,12 @@ impl FreshnessView {
         Self {
             newest_minute: stream.newest_minute,
             arrived_at: At(stream.arrived_at_ms),
-            age_seconds: now_ms.div_euclid(1000).saturating_sub(stream.newest_minute.start().as_second()),
+            age_seconds: now_ms
+                .div_euclid(1000)
+                .saturating_sub(stream.newest_minute.start().as_second()),
             live,
-            quiet: stream.quiet_since_ms.is_some(),
-            quiet_since: stream.quiet_since_ms.map(At),
+            quiet: stream.stale_since_ms.is_some(),
+            quiet_since: stream.stale_since_ms.map(At),
             only_old_minutes_since: stream.old_since_ms.map(At),
         }
     }
@@ -253,7 +264,11 @@ impl StreamView {
 
 /// The severity of a stream: of a quiet one STALE, never that of its last verdict.
 pub(super) fn severity_of(stream: &StreamRecord) -> Severity {
-    if stream.quiet_since_ms.is_some() { Severity::Stale } else { stream.worst }
+    if stream.stale_since_ms.is_some() {
+        Severity::Stale
+    } else {
+        stream.worst
+    }
 }
 
 /// A status of a stream: its newest verdict and its last alert.
@@ -278,10 +293,21 @@ pub(super) struct StatusView {
 impl StatusView {
     /// `quiet`: the verdict is of a minute long gone, so it is no longer how the status stands.
     pub(super) fn new(row: StatusVerdict, quiet: bool) -> Self {
-        let StatusVerdict { status, minute, count, implied, verdict, last_alert } = row;
+        let StatusVerdict {
+            status,
+            minute,
+            count,
+            implied,
+            verdict,
+            last_alert,
+        } = row;
         Self {
             status: status.name(),
-            severity: if quiet { Severity::Stale } else { verdict.severity },
+            severity: if quiet {
+                Severity::Stale
+            } else {
+                verdict.severity
+            },
             minute,
             count,
             implied,
@@ -320,7 +346,9 @@ impl From<DeadLetterRecord> for DeadLetterView {
     fn from(letter: DeadLetterRecord) -> Self {
         let shown = letter.payload.as_deref().map(excerpt);
         let shown_bytes = shown.as_ref().map_or(0, |excerpt| excerpt.bytes);
-        let (payload, payload_encoding) = shown.map(|excerpt| (excerpt.text, excerpt.encoding)).unzip();
+        let (payload, payload_encoding) = shown
+            .map(|excerpt| (excerpt.text, excerpt.encoding))
+            .unzip();
         Self {
             id: letter.id,
             topic: letter.topic,
@@ -357,8 +385,16 @@ fn excerpt(payload: &[u8]) -> Excerpt {
         Err(_) => None,
     };
     match text {
-        Some(text) => Excerpt { text: text.to_owned(), encoding: "utf-8", bytes: text.len() },
-        None => Excerpt { text: BASE64_STANDARD.encode(start), encoding: "base64", bytes: start.len() },
+        Some(text) => Excerpt {
+            text: text.to_owned(),
+            encoding: "utf-8",
+            bytes: text.len(),
+        },
+        None => Excerpt {
+            text: BASE64_STANDARD.encode(start),
+            encoding: "base64",
+            bytes: start.len(),
+        },
     }
 }
 
@@ -368,7 +404,7 @@ mod tests {
 
     use super::*;
     use crate::store::NotPaged;
-    use detection::{Direction, Monitored};
+    use detection::{Direction, MonitoredStatus};
 
     fn json<T: Serialize>(view: T) -> Value {
         serde_json::to_value(view).unwrap()
@@ -385,12 +421,16 @@ mod tests {
             message: "too many".into(),
             anomaly: Some(Anomaly {
                 stream: "acme".into(),
-                status: Monitored::Denied,
+                status: MonitoredStatus::Denied,
                 direction: Direction::Up,
                 minute: Minute::from_epoch_minutes(29_205_465),
                 count: 30,
                 z_score: Some(8.5),
-                baseline: Baseline::Spread { mean: 6.0, std_dev: 2.0, minutes: 60 },
+                baseline: Baseline::Spread {
+                    mean: 6.0,
+                    std_dev: 2.0,
+                    minutes: 60,
+                },
                 threshold: 4.0,
                 late: false,
             }),
@@ -431,16 +471,31 @@ mod tests {
             span_id: None,
         };
         let view = json(AlertView::from(alert));
-        assert_eq!((&view["key"], &view["count"], &view["baseline"]), (&Value::Null, &Value::Null, &Value::Null));
-        assert_eq!((&view["streams"], &view["disposition"]), (&json!(["a", "b"]), &json!("suppressed")));
+        assert_eq!(
+            (&view["key"], &view["count"], &view["baseline"]),
+            (&Value::Null, &Value::Null, &Value::Null)
+        );
+        assert_eq!(
+            (&view["streams"], &view["disposition"]),
+            (&json!(["a", "b"]), &json!("suppressed"))
+        );
         assert_eq!(view["recorded_at"], "1970-01-01T00:00:00.001Z");
     }
 
     #[test]
     fn a_dead_letter_shows_text_as_text_and_other_bytes_as_base64() {
-        for (payload, text, encoding) in [(&b"{oops"[..], "{oops", "utf-8"), (b"\xff\x00", "/wA=", "base64")] {
-            let view = json(DeadLetterView::from(dead_letter(Some(payload), payload.len())));
-            assert_eq!((&view["payload"], &view["payload_encoding"]), (&json!(text), &json!(encoding)));
+        for (payload, text, encoding) in [
+            (&b"{oops"[..], "{oops", "utf-8"),
+            (b"\xff\x00", "/wA=", "base64"),
+        ] {
+            let view = json(DeadLetterView::from(dead_letter(
+                Some(payload),
+                payload.len(),
+            )));
+            assert_eq!(
+                (&view["payload"], &view["payload_encoding"]),
+                (&json!(text), &json!(encoding))
+            );
             assert_eq!(view["payload_truncated"], false);
             assert_eq!(view["headers"], json!({"a": "b"}));
         }
@@ -449,16 +504,25 @@ mod tests {
     #[test]
     fn a_long_dead_letter_is_cut_between_characters_and_says_so() {
         let payload = format!("x{}", "é".repeat(MAX_PAYLOAD_BYTES));
-        let view = json(DeadLetterView::from(dead_letter(Some(payload.as_bytes()), payload.len())));
+        let view = json(DeadLetterView::from(dead_letter(
+            Some(payload.as_bytes()),
+            payload.len(),
+        )));
         assert_eq!(view["payload_encoding"], "utf-8");
-        assert_eq!(view["payload"].as_str().unwrap().len(), MAX_PAYLOAD_BYTES - 1);
+        assert_eq!(
+            view["payload"].as_str().unwrap().len(),
+            MAX_PAYLOAD_BYTES - 1
+        );
         assert_eq!(view["payload_truncated"], true);
     }
 
     #[test]
     fn a_null_payload_stays_null() {
         let view = json(DeadLetterView::from(dead_letter(None, 0)));
-        assert_eq!((&view["payload"], &view["payload_encoding"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            (&view["payload"], &view["payload_encoding"]),
+            (&Value::Null, &Value::Null)
+        );
         assert_eq!(view["payload_truncated"], false);
     }
 

@@ -23,7 +23,7 @@ use tokio::{
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The most that is read and dropped.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// See the module. `at_rest`: all that the client sent was read and answered, so there is nothing to wait for.
 pub(super) struct Lingering<S> {
@@ -39,18 +39,30 @@ struct Closing {
 
 impl<S> Lingering<S> {
     pub(super) const fn new(socket: S, at_rest: Arc<AtomicBool>) -> Self {
-        Self { socket, at_rest, closing: None }
+        Self {
+            socket,
+            at_rest,
+            closing: None,
+        }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
@@ -71,12 +83,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { socket, at_rest, closing } = &mut *self;
+        let Self {
+            socket,
+            at_rest,
+            closing,
+        } = &mut *self;
         if closing.is_none() {
             ready!(Pin::new(&mut *socket).poll_shutdown(cx))?;
         }
-        let closing = closing
-            .get_or_insert_with(|| Closing { deadline: Box::pin(tokio::time::sleep(TIMEOUT)), bytes_left: MOST_BYTES });
+        let closing = closing.get_or_insert_with(|| Closing {
+            deadline: Box::pin(tokio::time::sleep(TIMEOUT)),
+            bytes_left: MAX_BYTES,
+        });
         let mut bytes = [0; 4096];
         while closing.bytes_left > 0 {
             let mut buffer = ReadBuf::new(&mut bytes);

@@ -1,6 +1,6 @@
 //! Alerts in the database: recording them with their delivery, and reading them back.
 
-use detection::{Baseline, Minute, Monitored, Severity};
+use detection::{Baseline, Minute, MonitoredStatus, Severity};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ pub struct AlertFilter {
     /// Of this stream.
     pub stream: Option<String>,
     /// Of this status.
-    pub status: Option<Monitored>,
+    pub status: Option<MonitoredStatus>,
     /// Of this severity.
     pub severity: Option<Severity>,
     /// From there.
@@ -53,7 +53,9 @@ impl Store {
     /// Records an alert, with its delivery if it [`AlertRecord::is_paged`].
     pub async fn record_alert(&self, alert: AlertRecord) -> Result<(), StoreError> {
         let paged = alert.is_paged();
-        self.writer.call(move |transaction| insert(transaction.sql, &alert)).await?;
+        self.writer
+            .call(move |transaction| insert(transaction.sql, &alert))
+            .await?;
         if paged {
             self.outbox_changed().notify_one();
         }
@@ -62,7 +64,11 @@ impl Store {
 
     /// Records an anomalous submission: held back if one of the same key was dispatched less than `cooldown_ms` before.
     /// Gives it as it was recorded.
-    pub async fn record_submission(&self, alert: AlertRecord, cooldown_ms: i64) -> Result<AlertRecord, StoreError> {
+    pub async fn record_submission(
+        &self,
+        alert: AlertRecord,
+        cooldown_ms: i64,
+    ) -> Result<AlertRecord, StoreError> {
         let recorded = self.writer.call(move |transaction| {
             let mut alert = alert.clone();
             decide_submission(transaction.sql, &mut alert, cooldown_ms)?;
@@ -82,11 +88,19 @@ impl Store {
     }
 
     /// An alert and its deliveries.
-    pub async fn alert(&self, id: Uuid) -> Result<Option<(AlertRecord, Vec<DeliveryRecord>)>, StoreError> {
+    pub async fn alert(
+        &self,
+        id: Uuid,
+    ) -> Result<Option<(AlertRecord, Vec<DeliveryRecord>)>, StoreError> {
         self.read(move |sql| {
-            let mut statement = sql.prepare_cached(&format!("SELECT {COLUMNS} FROM alerts WHERE id = ?1"))?;
-            let found = statement.query_row([id.to_string()], |row| Ok((row.get("seq")?, read(row)?))).optional()?;
-            found.map(|(seq, alert)| Ok((alert, deliveries(sql, seq)?))).transpose()
+            let mut statement =
+                sql.prepare_cached(&format!("SELECT {COLUMNS} FROM alerts WHERE id = ?1"))?;
+            let found = statement
+                .query_row([id.to_string()], |row| Ok((row.get("seq")?, read(row)?)))
+                .optional()?;
+            found
+                .map(|(seq, alert)| Ok((alert, deliveries(sql, seq)?)))
+                .transpose()
         })
         .await
     }
@@ -143,9 +157,18 @@ pub(super) fn insert(sql: &Connection, alert: &AlertRecord) -> Result<(), StoreE
 }
 
 /// The cooldown of submissions, on the wall clock: looked up where it is written, so that two at once cannot both go out.
-fn decide_submission(sql: &Connection, alert: &mut AlertRecord, cooldown_ms: i64) -> Result<(), StoreError> {
+fn decide_submission(
+    sql: &Connection,
+    alert: &mut AlertRecord,
+    cooldown_ms: i64,
+) -> Result<(), StoreError> {
     // A silence holds back before the cooldown does, as in the fold.
-    let Some(Anomaly { stream, status, direction, .. }) = alert.anomaly.as_ref().filter(|_| alert.is_dispatched())
+    let Some(Anomaly {
+        stream,
+        status,
+        direction,
+        ..
+    }) = alert.anomaly.as_ref().filter(|_| alert.is_dispatched())
     else {
         return Ok(());
     };
@@ -158,7 +181,9 @@ fn decide_submission(sql: &Connection, alert: &mut AlertRecord, cooldown_ms: i64
             Ok((row.get::<_, i64>(0)?, uuid(row, "id")?, row.get::<_, i64>(2)?))
         })
         .optional()?;
-    let Some((seq, id, recorded_at_ms)) = last else { return Ok(()) };
+    let Some((seq, id, recorded_at_ms)) = last else {
+        return Ok(());
+    };
     // One from the future was recorded before the clock was set back: it holds nothing back.
     if (0..cooldown_ms).contains(&(alert.recorded_at_ms - recorded_at_ms)) {
         (alert.suppressed_by, alert.not_paged) = (Some(SuppressedBy::Alert(id)), None);
@@ -181,10 +206,16 @@ pub(super) fn list_statement(filter: &AlertFilter) -> String {
     let given = [
         (filter.stream.is_some(), "stream = :stream"),
         // Literals, because they are those of partial indexes.
-        (filter.origin == Some(Origin::Evaluate), "origin = 'evaluate'"),
+        (
+            filter.origin == Some(Origin::Evaluate),
+            "origin = 'evaluate'",
+        ),
         (filter.origin == Some(Origin::Monitor), "origin = 'monitor'"),
         (filter.status.is_some(), "status_id = :status_id"),
-        (filter.dispatched == Some(false), "suppressed_by IS NOT NULL"),
+        (
+            filter.dispatched == Some(false),
+            "suppressed_by IS NOT NULL",
+        ),
         (filter.severity.is_some(), "severity = :severity"),
         (filter.dispatched == Some(true), "suppressed_by IS NULL"),
         (filter.origin == Some(Origin::Stream), "origin = 'stream'"),
@@ -200,13 +231,14 @@ pub(super) fn list_statement(filter: &AlertFilter) -> String {
 fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, AlertRecord)>, StoreError> {
     let text = list_statement(filter);
     let mut statement = sql.prepare_cached(&text)?;
-    let mut bind = |name: &str, value: &dyn rusqlite::ToSql| match statement.parameter_index(name)? {
-        Some(index) => statement.raw_bind_parameter(index, value),
-        None => Ok(()),
-    };
+    let mut bind =
+        |name: &str, value: &dyn rusqlite::ToSql| match statement.parameter_index(name)? {
+            Some(index) => statement.raw_bind_parameter(index, value),
+            None => Ok(()),
+        };
     bind(":before", &filter.before.unwrap_or(i64::MAX))?;
     bind(":stream", &filter.stream)?;
-    bind(":status_id", &filter.status.map(Monitored::index))?;
+    bind(":status_id", &filter.status.map(MonitoredStatus::index))?;
     bind(":severity", &filter.severity.map(Severity::code))?;
     bind(":limit", &filter.limit)?;
     let mut rows = statement.raw_query();
@@ -218,9 +250,12 @@ fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, AlertRecord)
 }
 
 fn deliveries(sql: &Connection, alert_seq: i64) -> Result<Vec<DeliveryRecord>, StoreError> {
-    let text = format!("SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE alert_seq = ?1 ORDER BY id");
+    let text =
+        format!("SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE alert_seq = ?1 ORDER BY id");
     let mut statement = sql.prepare_cached(&text)?;
-    Ok(statement.query_map([alert_seq], read_delivery)?.collect::<Result<_, _>>()?)
+    Ok(statement
+        .query_map([alert_seq], read_delivery)?
+        .collect::<Result<_, _>>()?)
 }
 
 pub(super) const DELIVERY_COLUMNS: &str = "deliveries.id AS delivery_id, state, attempts, created_at_ms, next_attempt_at_ms, \
@@ -244,14 +279,20 @@ pub(super) fn read_delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
 pub(super) fn last_of(
     sql: &Connection,
     stream: &str,
-    status: Option<Monitored>,
+    status: Option<MonitoredStatus>,
 ) -> Result<Option<AlertRecord>, StoreError> {
-    let condition = if status.is_some() { " AND status_id = ?2" } else { " AND ?2 IS NULL" };
+    let condition = if status.is_some() {
+        " AND status_id = ?2"
+    } else {
+        " AND ?2 IS NULL"
+    };
     let text = format!(
         "SELECT {COLUMNS} FROM alerts WHERE stream = ?1{condition} AND origin = 'stream' ORDER BY seq DESC LIMIT 1"
     );
     let mut statement = sql.prepare_cached(&text)?;
-    Ok(statement.query_row(params![stream, status.map(Monitored::index)], read).optional()?)
+    Ok(statement
+        .query_row(params![stream, status.map(MonitoredStatus::index)], read)
+        .optional()?)
 }
 
 /// The alerts of a stream about one of its minutes and statuses, oldest first.
@@ -261,12 +302,17 @@ pub(super) fn of_minute(
     status: &str,
     minute: Minute,
 ) -> Result<Vec<AlertRecord>, StoreError> {
-    let Some(status) = Monitored::from_name(status) else { return Ok(Vec::new()) };
+    let Some(status) = MonitoredStatus::from_name(status) else {
+        return Ok(Vec::new());
+    };
     let text = format!(
         "SELECT {COLUMNS} FROM alerts WHERE stream = ?1 AND status_id = ?2 AND minute = ?3 AND origin = 'stream' ORDER BY seq"
     );
     let mut statement = sql.prepare_cached(&text)?;
-    let rows = statement.query_map(params![stream, status.index(), minute.epoch_minutes()], read)?;
+    let rows = statement.query_map(
+        params![stream, status.index(), minute.epoch_minutes()],
+        read,
+    )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -283,8 +329,13 @@ pub(super) fn of_range(
     to: Minute,
     most: usize,
 ) -> Result<Vec<AlertRecord>, StoreError> {
-    let mut statement = sql.prepare_cached(&format!("SELECT {COLUMNS} {IN_RANGE} ORDER BY minute, seq LIMIT ?4"))?;
-    let rows = statement.query_map(params![stream, from.epoch_minutes(), to.epoch_minutes(), most], read)?;
+    let mut statement = sql.prepare_cached(&format!(
+        "SELECT {COLUMNS} {IN_RANGE} ORDER BY minute, seq LIMIT ?4"
+    ))?;
+    let rows = statement.query_map(
+        params![stream, from.epoch_minutes(), to.epoch_minutes(), most],
+        read,
+    )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -297,7 +348,9 @@ pub(super) fn count_range(
 ) -> Result<(usize, usize), StoreError> {
     let text = format!("SELECT count(*) - count(suppressed_by), count(suppressed_by) {IN_RANGE}");
     let range = params![stream, from.epoch_minutes(), to.epoch_minutes()];
-    Ok(sql.prepare_cached(&text)?.query_row(range, |row| Ok((row.get(0)?, row.get(1)?)))?)
+    Ok(sql
+        .prepare_cached(&text)?
+        .query_row(range, |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
 /// An alert from a row with [`COLUMNS`].
@@ -313,30 +366,48 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<AlertRecord> {
         severity: severity_from(row.get("severity")?),
         message: row.get("message")?,
         anomaly: stream.map(|stream| read_anomaly(row, stream)).transpose()?,
-        streams: streams.iter().flat_map(|names| names.lines()).map(ToOwned::to_owned).collect(),
+        streams: streams
+            .iter()
+            .flat_map(|names| names.lines())
+            .map(ToOwned::to_owned)
+            .collect(),
         suppressed_by: read_suppressed_by(row)?,
         suppressed_before: row.get("suppressed_before")?,
-        not_paged: row.get::<_, Option<String>>("not_paged")?.and_then(|name| NotPaged::from_name(&name)),
+        not_paged: row
+            .get::<_, Option<String>>("not_paged")?
+            .and_then(|name| NotPaged::from_name(&name)),
         trace_id: row.get("trace_id")?,
         span_id: row.get("span_id")?,
     })
 }
 
 fn read_suppressed_by(row: &Row<'_>) -> rusqlite::Result<Option<SuppressedBy>> {
-    let id = row.get::<_, Option<String>>("suppressed_by")?.and_then(|id| id.parse().ok());
+    let id = row
+        .get::<_, Option<String>>("suppressed_by")?
+        .and_then(|id| id.parse().ok());
     let silenced: bool = row.get("silenced")?;
-    Ok(id.map(|id| if silenced { SuppressedBy::Silence(id) } else { SuppressedBy::Alert(id) }))
+    Ok(id.map(|id| {
+        if silenced {
+            SuppressedBy::Silence(id)
+        } else {
+            SuppressedBy::Alert(id)
+        }
+    }))
 }
 
 fn read_anomaly(row: &Row<'_>, stream: String) -> rusqlite::Result<Anomaly> {
     Ok(Anomaly {
         stream,
-        status: Monitored::ALL[row.get::<_, usize>("status_id")?],
+        status: MonitoredStatus::ALL[row.get::<_, usize>("status_id")?],
         direction: direction_from(row.get("direction")?),
         minute: Minute::from_epoch_minutes(row.get("minute")?),
         count: row.get("count")?,
         z_score: row.get("z_score")?,
-        baseline: Baseline::from_figures(row.get("mean")?, row.get("std_dev")?, row.get("window_minutes")?),
+        baseline: Baseline::from_figures(
+            row.get("mean")?,
+            row.get("std_dev")?,
+            row.get("window_minutes")?,
+        ),
         threshold: row.get("threshold")?,
         late: row.get("late")?,
     })
@@ -344,6 +415,7 @@ fn read_anomaly(row: &Row<'_>, stream: String) -> rusqlite::Result<Anomaly> {
 
 fn uuid(row: &Row<'_>, column: &str) -> rusqlite::Result<Uuid> {
     let text: String = row.get(column)?;
-    text.parse()
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
+    text.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+    })
 }

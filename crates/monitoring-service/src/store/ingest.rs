@@ -6,15 +6,16 @@ use std::{
 };
 
 use detection::{
-    AlertKey, Cooldown, Judged, Minute, Monitored, Row, RowChange, Severity, StreamState, Timeliness, Verdict,
+    AlertKey, Cooldown, Judged, Minute, MonitoredStatus, Row, RowChange, Severity, StreamState,
+    Timeliness, Verdict,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql, params};
 
 use super::{
-    AlertRecord, DeadLetter, Gap, Store, StoreError, alerts,
+    AlertRecord, DeadLetter, OffsetGap, Store, StoreError, alerts,
     codes::{direction_code, direction_from, severity_from, status_id, stream_id},
-    queries::known_minutes,
-    writer::{Ids, Transaction, UnderWay},
+    queries::observed_minutes,
+    writer::{Ids, PendingWrite, Transaction},
 };
 
 /// What follows from one consumed batch of messages.
@@ -29,7 +30,7 @@ pub struct IngestCommit {
     /// Messages that could not be used.
     pub dead_letters: Vec<DeadLetter>,
     /// Offsets found lost.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<OffsetGap>,
     /// Where each partition stands after the batch.
     pub offsets: Vec<OffsetAdvance>,
     /// The clock when the batch was read, milliseconds since 1970.
@@ -61,13 +62,13 @@ pub struct OffsetAdvance {
 }
 
 /// A batch handed over to the writer.
-pub struct IngestUnderWay {
-    job: UnderWay<()>,
+pub struct InFlightCommit {
+    job: PendingWrite<()>,
     store: Store,
     pages: bool,
 }
 
-impl IngestUnderWay {
+impl InFlightCommit {
     /// Waits until the batch is on disk. Blocks.
     ///
     /// [`StoreError::OffsetMoved`] if the stored offsets are not those the batch goes on from: then nothing is written.
@@ -82,28 +83,49 @@ impl IngestUnderWay {
 
 impl Store {
     /// Hands over a batch, to be written in one transaction, and goes on. Blocks only while the writer's queue is full.
-    pub fn begin_ingest(&self, commit: &Arc<IngestCommit>) -> IngestUnderWay {
+    pub fn begin_ingest(&self, commit: &Arc<IngestCommit>) -> InFlightCommit {
         let job = Arc::clone(commit);
-        let job = self.writer.begin(move |transaction| write(transaction, &job));
-        IngestUnderWay { job, store: self.clone(), pages: commit.alerts.iter().any(AlertRecord::is_paged) }
+        let job = self
+            .writer
+            .begin(move |transaction| write(transaction, &job));
+        InFlightCommit {
+            job,
+            store: self.clone(),
+            pages: commit.alerts.iter().any(AlertRecord::is_paged),
+        }
     }
 
     /// What is stored of a stream, for [`detection::Monitor::restore`]; none if it has no minute yet. Blocks.
-    pub fn stream_state(&self, stream: &str, capacity: usize) -> Result<Option<StreamState>, StoreError> {
+    pub fn stream_state(
+        &self,
+        stream: &str,
+        capacity: usize,
+    ) -> Result<Option<StreamState>, StoreError> {
         self.read_blocking(|sql| {
-            let Some(id) = stream_id(sql, stream)? else { return Ok(None) };
-            let known = known_minutes(sql, id, None, capacity)?;
-            Ok(Some(StreamState { known, cooldowns: cooldowns(sql, id, stream)? }))
+            let Some(id) = stream_id(sql, stream)? else {
+                return Ok(None);
+            };
+            let known = observed_minutes(sql, id, None, capacity)?;
+            Ok(Some(StreamState {
+                known,
+                cooldowns: cooldowns(sql, id, stream)?,
+            }))
         })
     }
 
     /// How many streams have a minute. Blocks.
     pub fn count_streams(&self) -> Result<usize, StoreError> {
-        self.read_blocking(|sql| Ok(sql.query_row("SELECT count(*) FROM streams", [], |row| row.get(0))?))
+        self.read_blocking(|sql| {
+            Ok(sql.query_row("SELECT count(*) FROM streams", [], |row| row.get(0))?)
+        })
     }
 
     /// The stored offsets of a topic's partitions. Blocks.
-    pub fn offsets(&self, cluster_id: &str, topic: &str) -> Result<BTreeMap<i32, StoredOffset>, StoreError> {
+    pub fn offsets(
+        &self,
+        cluster_id: &str,
+        topic: &str,
+    ) -> Result<BTreeMap<i32, StoredOffset>, StoreError> {
         self.read_blocking(|sql| {
             let mut statement = sql.prepare_cached(
                 "SELECT partition, last_offset, last_timestamp_ms FROM offsets WHERE cluster_id = ?1 AND topic = ?2",
@@ -116,20 +138,34 @@ impl Store {
     }
 }
 
-fn cooldowns(sql: &Connection, stream_id: i64, stream: &str) -> Result<Vec<(AlertKey, Cooldown)>, StoreError> {
+fn cooldowns(
+    sql: &Connection,
+    stream_id: i64,
+    stream: &str,
+) -> Result<Vec<(AlertKey, Cooldown)>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT status_id, direction, severity, fired, suppressed FROM cooldowns WHERE stream_id = ?1",
     )?;
-    let stream: detection::Stream = stream.parse().map_err(|error| StoreError::Broken(format!("{error}")))?;
+    let stream: detection::Stream = stream
+        .parse()
+        .map_err(|error| StoreError::Broken(format!("{error}")))?;
     let rows = statement.query_map([stream_id], |row| {
         let key = AlertKey {
             stream: stream.clone(),
-            status: Monitored::ALL[row.get::<_, usize>(0)?],
+            status: MonitoredStatus::ALL[row.get::<_, usize>(0)?],
             direction: direction_from(row.get(1)?),
             severity: severity_from(row.get(2)?),
         };
-        let fired = row.get::<_, Option<i64>>(3)?.map(Minute::from_epoch_minutes);
-        Ok((key, Cooldown { fired, suppressed: row.get(4)? }))
+        let fired = row
+            .get::<_, Option<i64>>(3)?
+            .map(Minute::from_epoch_minutes);
+        Ok((
+            key,
+            Cooldown {
+                fired,
+                suppressed: row.get(4)?,
+            },
+        ))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -139,7 +175,10 @@ fn write(transaction: &mut Transaction<'_>, commit: &IngestCommit) -> Result<(),
         advance_offset(transaction.sql, offset)?;
     }
     let (mut newest, mut old) = (BTreeMap::new(), BTreeSet::new());
-    let mut upserts = Upserts { sql: transaction.sql, held: Default::default() };
+    let mut upserts = Upserts {
+        sql: transaction.sql,
+        held: Default::default(),
+    };
     for judged in &commit.judged {
         let stream_id = write_minute(transaction, &mut upserts, judged, commit.now_ms)?;
         match judged.timeliness {
@@ -150,12 +189,12 @@ fn write(transaction: &mut Transaction<'_>, commit: &IngestCommit) -> Result<(),
     }
     // A minute that comes after its stream was noted quiet has come later, whatever the clock says.
     let mut watermark = transaction.sql.prepare_cached(
-        "UPDATE streams SET newest_minute = ?2, arrived_at_ms = max(?3, coalesce(quiet_since_ms + 1, ?3)), old_since_ms = NULL
+        "UPDATE streams SET newest_minute = ?2, arrived_at_ms = max(?3, coalesce(stale_since_ms + 1, ?3)), old_since_ms = NULL
          WHERE id = ?1 AND newest_minute < ?2",
     )?;
-    let mut only_old = transaction
-        .sql
-        .prepare_cached("UPDATE streams SET old_since_ms = ?2 WHERE id = ?1 AND old_since_ms IS NULL")?;
+    let mut only_old = transaction.sql.prepare_cached(
+        "UPDATE streams SET old_since_ms = ?2 WHERE id = ?1 AND old_since_ms IS NULL",
+    )?;
     for stream_id in old.difference(&newest.keys().copied().collect()) {
         only_old.execute(params![stream_id, commit.now_ms])?;
     }
@@ -168,13 +207,25 @@ fn write(transaction: &mut Transaction<'_>, commit: &IngestCommit) -> Result<(),
     for (key, cooldown) in &commit.cooldowns {
         write_cooldown(transaction, key, cooldown)?;
     }
-    commit.dead_letters.iter().try_for_each(|letter| insert_dead_letter(transaction.sql, letter))?;
-    commit.gaps.iter().try_for_each(|gap| insert_gap(transaction.sql, gap))
+    commit
+        .dead_letters
+        .iter()
+        .try_for_each(|letter| insert_dead_letter(transaction.sql, letter))?;
+    commit
+        .gaps
+        .iter()
+        .try_for_each(|gap| insert_gap(transaction.sql, gap))
 }
 
 /// Moves a partition's offset on, if it stands where the batch thinks it does.
 fn advance_offset(sql: &Connection, advance: &OffsetAdvance) -> Result<(), StoreError> {
-    let OffsetAdvance { cluster_id, topic, partition, from, to } = advance;
+    let OffsetAdvance {
+        cluster_id,
+        topic,
+        partition,
+        from,
+        to,
+    } = advance;
     let stored = sql
         .prepare_cached("SELECT last_offset, last_timestamp_ms FROM offsets WHERE cluster_id = ?1 AND topic = ?2 AND partition = ?3")?
         .query_row(params![cluster_id, topic, partition], |row| {
@@ -182,15 +233,19 @@ fn advance_offset(sql: &Connection, advance: &OffsetAdvance) -> Result<(), Store
         })
         .optional()?;
     if stored != *from {
-        return Err(StoreError::OffsetMoved { topic: topic.clone(), partition: *partition });
+        return Err(StoreError::OffsetMoved {
+            topic: topic.clone(),
+            partition: *partition,
+        });
     }
-    sql.prepare_cached("INSERT OR REPLACE INTO offsets VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
-        cluster_id,
-        topic,
-        partition,
-        to.last_offset,
-        to.last_timestamp_ms
-    ])?;
+    sql.prepare_cached("INSERT OR REPLACE INTO offsets VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            cluster_id,
+            topic,
+            partition,
+            to.last_offset,
+            to.last_timestamp_ms
+        ])?;
     Ok(())
 }
 
@@ -205,7 +260,13 @@ struct Stored {
 
 impl Stored {
     fn unjudged(status_id: i64, count: u32, implied: bool) -> Self {
-        Self { status_id, count, implied, verdict: Verdict::NOT_JUDGED, peak: Severity::NotJudged }
+        Self {
+            status_id,
+            count,
+            implied,
+            verdict: Verdict::NOT_JUDGED,
+            peak: Severity::NotJudged,
+        }
     }
 }
 
@@ -219,35 +280,60 @@ fn write_minute(
     let minute = judged.batch.minute();
     let stream_id = stream_id_or_new(transaction, judged.batch.stream().as_str(), minute, now_ms)?;
     let mut replacing = Vec::with_capacity(8);
-    for &Row { status, count, implied, change } in &judged.rows {
+    for &Row {
+        status,
+        count,
+        implied,
+        change,
+    } in &judged.rows
+    {
         let status_id = i64::try_from(status.index()).unwrap_or(i64::MAX);
         match change {
-            RowChange::Judged { verdict, peak } => replacing.push(Stored { status_id, count, implied, verdict, peak }),
+            RowChange::Judged { verdict, peak } => replacing.push(Stored {
+                status_id,
+                count,
+                implied,
+                verdict,
+                peak,
+            }),
             RowChange::CountOnly => {
-                let insert = if implied { &INSERT_IF_NEW } else { &UPSERT_COUNT };
+                let insert = if implied {
+                    &INSERT_IF_NEW
+                } else {
+                    &UPSERT_COUNT
+                };
                 let mut statement = transaction.sql.prepare_cached(insert.of(1))?;
-                insert_rows(&mut statement, stream_id, minute, &[Stored::unjudged(status_id, count, implied)])?;
+                insert_rows(
+                    &mut statement,
+                    stream_id,
+                    minute,
+                    &[Stored::unjudged(status_id, count, implied)],
+                )?;
             }
         }
     }
     for transaction_count in judged.batch.transactions() {
         if transaction_count.status.monitored().is_none() {
-            let status_id = status_id_or_new(transaction.sql, transaction.ids, transaction_count.status.name())?;
+            let status_id = status_id_or_new(
+                transaction.sql,
+                transaction.ids,
+                transaction_count.status.name(),
+            )?;
             replacing.push(Stored::unjudged(status_id, transaction_count.count, false));
         }
     }
-    for rows in replacing.chunks(MOST_ROWS) {
+    for rows in replacing.chunks(MAX_ROWS) {
         insert_rows(upserts.of(rows.len())?, stream_id, minute, rows)?;
     }
     Ok(stream_id)
 }
 
 /// Rows of one INSERT: a usual minute fits in one.
-const MOST_ROWS: usize = 8;
+const MAX_ROWS: usize = 8;
 
-/// What happens to a row that is there already, and the statements that insert 1 to [`MOST_ROWS`] rows so: made once, since
+/// What happens to a row that is there already, and the statements that insert 1 to [`MAX_ROWS`] rows so: made once, since
 /// a backlog needs one a hundred thousand times a second.
-struct Insert(LazyLock<[String; MOST_ROWS]>);
+struct Insert(LazyLock<[String; MAX_ROWS]>);
 
 impl Insert {
     fn of(&self, rows: usize) -> &str {
@@ -255,10 +341,13 @@ impl Insert {
     }
 }
 
-fn statements(conflict: &str) -> [String; MOST_ROWS] {
+fn statements(conflict: &str) -> [String; MAX_ROWS] {
     let row = "(?1,?2,?,?,?,?,?,?,?,?,?,NULL)";
     std::array::from_fn(|more| {
-        format!("INSERT INTO minute_counts VALUES {row}{} ON CONFLICT {conflict}", format!(",{row}").repeat(more))
+        format!(
+            "INSERT INTO minute_counts VALUES {row}{} ON CONFLICT {conflict}",
+            format!(",{row}").repeat(more)
+        )
     })
 }
 
@@ -283,7 +372,7 @@ static INSERT_IF_NEW: Insert = Insert(LazyLock::new(|| statements("DO NOTHING"))
 /// [`UPSERT_ROW`], held for a transaction: looking a text that long up for each of a thousand minutes costs a tenth of it.
 struct Upserts<'a> {
     sql: &'a Connection,
-    held: [Option<CachedStatement<'a>>; MOST_ROWS],
+    held: [Option<CachedStatement<'a>>; MAX_ROWS],
 }
 
 impl<'a> Upserts<'a> {
@@ -305,7 +394,12 @@ fn insert_rows(
     statement.raw_bind_parameter(1, stream_id)?;
     statement.raw_bind_parameter(2, minute.epoch_minutes())?;
     for (row, at) in rows.iter().zip((3..).step_by(9)) {
-        let Verdict { severity, direction, baseline, z_score: _ } = row.verdict;
+        let Verdict {
+            severity,
+            direction,
+            baseline,
+            z_score: _,
+        } = row.verdict;
         let values: [&dyn ToSql; 9] = [
             &row.status_id,
             &row.count,
@@ -351,24 +445,30 @@ fn status_id_or_new(sql: &Connection, ids: &mut Ids, name: &str) -> rusqlite::Re
     if let Some(id) = ids.statuses.get(name) {
         return Ok(*id);
     }
-    sql.prepare_cached("INSERT INTO statuses (name) VALUES (?1) ON CONFLICT DO NOTHING")?.execute([name])?;
+    sql.prepare_cached("INSERT INTO statuses (name) VALUES (?1) ON CONFLICT DO NOTHING")?
+        .execute([name])?;
     let id = status_id(sql, name)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     ids.statuses.insert(name.to_owned(), id);
     Ok(id)
 }
 
-fn write_cooldown(transaction: &mut Transaction<'_>, key: &AlertKey, cooldown: &Cooldown) -> Result<(), StoreError> {
+fn write_cooldown(
+    transaction: &mut Transaction<'_>,
+    key: &AlertKey,
+    cooldown: &Cooldown,
+) -> Result<(), StoreError> {
     let stream_id = stream_id(transaction.sql, key.stream.as_str())?;
-    transaction.sql.prepare_cached("INSERT OR REPLACE INTO cooldowns VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
-        params![
+    transaction
+        .sql
+        .prepare_cached("INSERT OR REPLACE INTO cooldowns VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![
             stream_id,
             key.status.index(),
             direction_code(key.direction),
             key.severity.code(),
             cooldown.fired.map(Minute::epoch_minutes),
             cooldown.suppressed
-        ],
-    )?;
+        ])?;
     Ok(())
 }
 
@@ -391,7 +491,7 @@ fn insert_dead_letter(sql: &Connection, letter: &DeadLetter) -> Result<(), Store
     Ok(())
 }
 
-fn insert_gap(sql: &Connection, gap: &Gap) -> Result<(), StoreError> {
+fn insert_gap(sql: &Connection, gap: &OffsetGap) -> Result<(), StoreError> {
     sql.prepare_cached(
         "INSERT INTO gaps (topic, partition, from_offset, to_offset, reason, detected_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?

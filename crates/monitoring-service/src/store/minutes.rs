@@ -1,6 +1,6 @@
 //! Reading stored minutes row by row: lists, and what one row says.
 
-use detection::{Baseline, Minute, Monitored, Severity, Verdict, ZScore};
+use detection::{Baseline, Minute, MonitoredStatus, Severity, Verdict, ZScore};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -34,7 +34,8 @@ impl RowRecord {
 
     /// The verdict in words.
     pub fn reason(&self) -> String {
-        self.verdict.reason(&self.status, self.judged_count.unwrap_or(self.count))
+        self.verdict
+            .reason(&self.status, self.judged_count.unwrap_or(self.count))
     }
 }
 
@@ -76,7 +77,7 @@ pub struct Explained {
     pub row: Option<RowRecord>,
     /// The alerts about it, oldest first.
     pub alerts: Vec<AlertRecord>,
-    /// The newest known minute of the stream.
+    /// The newest observed minute of the stream.
     pub newest_minute: Minute,
 }
 
@@ -88,7 +89,10 @@ impl Store {
 
     /// Rows, newest first, and the place from which to look on where not all minutes were looked at: a page of a status that is
     /// not monitored is looked for in 30 days of minutes.
-    pub async fn rows_of_page(&self, filter: RowFilter) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
+    pub async fn rows_of_page(
+        &self,
+        filter: RowFilter,
+    ) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
         self.read(move |sql| {
             let sql = sql.unchecked_transaction()?;
             rows_of_a_stretch(&sql, &filter)
@@ -97,7 +101,12 @@ impl Store {
     }
 
     /// What is stored about one minute and status of a stream; none of an unknown stream.
-    pub async fn explained(&self, stream: &str, minute: Minute, status: &str) -> Result<Option<Explained>, StoreError> {
+    pub async fn explained(
+        &self,
+        stream: &str,
+        minute: Minute,
+        status: &str,
+    ) -> Result<Option<Explained>, StoreError> {
         let (stream, status) = (stream.to_owned(), status.to_owned());
         self.read(move |sql| {
             let sql = sql.unchecked_transaction()?;
@@ -105,19 +114,34 @@ impl Store {
                 .prepare_cached("SELECT newest_minute FROM streams WHERE name = ?1")?
                 .query_row([&stream], |row| row.get(0).map(Minute::from_epoch_minutes))
                 .optional()?;
-            let Some(newest_minute) = newest else { return Ok(None) };
+            let Some(newest_minute) = newest else {
+                return Ok(None);
+            };
             let (from, to) = (Some(minute), Some(minute.plus(1)));
             let alerts = alerts::of_minute(&sql, &stream, &status, minute)?;
-            let filter = RowFilter { stream, status: Some(status), from, to, before: None, limit: 1 };
+            let filter = RowFilter {
+                stream,
+                status: Some(status),
+                from,
+                to,
+                before: None,
+                limit: 1,
+            };
             let row = rows(&sql, &filter)?.pop();
-            Ok(Some(Explained { row, alerts, newest_minute }))
+            Ok(Some(Explained {
+                row,
+                alerts,
+                newest_minute,
+            }))
         })
         .await
     }
 }
 
 fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreError> {
-    let Some(stream_id) = stream_id(sql, &filter.stream)? else { return Ok(Vec::new()) };
+    let Some(stream_id) = stream_id(sql, &filter.stream)? else {
+        return Ok(Vec::new());
+    };
     let status_id = match &filter.status {
         None => None,
         Some(name) => match status_id(sql, name)? {
@@ -144,26 +168,51 @@ fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreErr
 
 /// Rows as [`rows`], of a status that is not monitored from a stretch of minutes only; and where that leaves minutes that were
 /// not looked at, the place from which to go on.
-fn rows_of_a_stretch(sql: &Connection, filter: &RowFilter) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
-    let rare = filter.status.as_ref().is_some_and(|status| Monitored::from_name(status).is_none());
+fn rows_of_a_stretch(
+    sql: &Connection,
+    filter: &RowFilter,
+) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
+    let rare = filter
+        .status
+        .as_ref()
+        .is_some_and(|status| MonitoredStatus::from_name(status).is_none());
     let mut newest = sql.prepare_cached("SELECT newest_minute FROM streams WHERE name = ?1")?;
-    let newest: Option<i64> = newest.query_row([&filter.stream], |row| row.get(0)).optional()?;
-    let Some(newest) = newest.filter(|_| rare) else { return Ok((rows(sql, filter)?, None)) };
-    let stretch = Minute::from_epoch_minutes(filter.end(None).min(newest + 1).saturating_sub(STRETCH_MINUTES));
+    let newest: Option<i64> = newest
+        .query_row([&filter.stream], |row| row.get(0))
+        .optional()?;
+    let Some(newest) = newest.filter(|_| rare) else {
+        return Ok((rows(sql, filter)?, None));
+    };
+    let stretch = Minute::from_epoch_minutes(
+        filter
+            .end(None)
+            .min(newest + 1)
+            .saturating_sub(STRETCH_MINUTES),
+    );
     let from = filter.from.unwrap_or(Minute::from_epoch_minutes(i64::MIN));
-    let found = rows(sql, &RowFilter { from: Some(from.max(stretch)), ..filter.clone() })?;
+    let found = rows(
+        sql,
+        &RowFilter {
+            from: Some(from.max(stretch)),
+            ..filter.clone()
+        },
+    )?;
     if found.len() >= filter.limit as usize || from >= stretch {
         return Ok((found, None));
     }
-    let older =
-        sql.prepare_cached(OLDER)?.exists(params![filter.stream, from.epoch_minutes(), stretch.epoch_minutes()])?;
+    let older = sql.prepare_cached(OLDER)?.exists(params![
+        filter.stream,
+        from.epoch_minutes(),
+        stretch.epoch_minutes()
+    ])?;
     Ok((found, older.then(|| place(stretch, 0))))
 }
 
 /// Minutes that one page of a status is looked for in: rows of one that is not monitored may be few and far between.
 const STRETCH_MINUTES: i64 = 30 * 1440;
 
-pub(super) const OLDER: &str = "SELECT 1 FROM minute_counts WHERE stream_id = (SELECT id FROM streams WHERE name = ?1)
+pub(super) const OLDER: &str =
+    "SELECT 1 FROM minute_counts WHERE stream_id = (SELECT id FROM streams WHERE name = ?1)
      AND minute >= ?2 AND minute < ?3";
 
 impl RowFilter {
@@ -192,8 +241,10 @@ macro_rules! rows_of {
 
 /// Of every status, and of one. Every minute has a row of each monitored status, so that a page of one is near; another
 /// status may be anywhere, and is looked for by its number alone.
-pub(super) const ROWS: [&str; 2] =
-    [rows_of!(" AND (minute, status_id) < (?4, ?5) AND ?6 IS NULL"), rows_of!(" AND status_id = ?6")];
+pub(super) const ROWS: [&str; 2] = [
+    rows_of!(" AND (minute, status_id) < (?4, ?5) AND ?6 IS NULL"),
+    rows_of!(" AND status_id = ?6"),
+];
 
 fn read(row: &Row<'_>) -> rusqlite::Result<RowRecord> {
     let (baseline, z_score) = judged(row)?;
@@ -215,8 +266,17 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RowRecord> {
 
 /// What a row was judged against, and how far it was from that.
 pub(super) fn judged(row: &Row<'_>) -> rusqlite::Result<(Baseline, Option<ZScore>)> {
-    let baseline = Baseline::from_figures(row.get("mean")?, row.get("std_dev")?, row.get("window_minutes")?);
+    let baseline = Baseline::from_figures(
+        row.get("mean")?,
+        row.get("std_dev")?,
+        row.get("window_minutes")?,
+    );
     let (count, judged_count): (u32, Option<u32>) = (row.get("count")?, row.get("judged_count")?);
     let is_judged = severity_from(row.get("severity")?) != Severity::NotJudged;
-    Ok((baseline, baseline.z_score(judged_count.unwrap_or(count)).filter(|_| is_judged)))
+    Ok((
+        baseline,
+        baseline
+            .z_score(judged_count.unwrap_or(count))
+            .filter(|_| is_judged),
+    ))
 }

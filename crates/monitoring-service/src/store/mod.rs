@@ -25,10 +25,10 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::Notify;
 
 pub use alerts::{AlertFilter, DeliveryRecord};
-pub use ingest::{IngestCommit, IngestUnderWay, OffsetAdvance, StoredOffset};
+pub use ingest::{InFlightCommit, IngestCommit, OffsetAdvance, StoredOffset};
 pub use minutes::{Explained, RowFilter, RowRecord};
 pub use outbox::{DeliveryFilter, ListedDelivery, OutboxState, Replay};
-pub use queries::{DeadLetterRecord, GapRecord, StatusVerdict, StreamRecord};
+pub use queries::{DeadLetterRecord, OffsetGapRecord, StatusVerdict, StreamRecord};
 pub use ranges::{RangeVerdicts, Series, SeriesFilter, SeriesPoint, StatusTotal, Summary};
 pub use records::*;
 pub use silences::SilenceRecord;
@@ -97,9 +97,23 @@ impl Store {
     pub fn open(path: &Path) -> Result<(Self, Writer), StoreError> {
         let locked = schema::lock(path)?;
         let readers = Arc::new(Readers::new(locked.path.clone()));
-        let (writer, handle) = Writer::new(schema::open_writer(&locked)?, &locked.path, Arc::clone(&readers));
-        let shared = Shared { locked, readers, outbox_changed: Notify::new() };
-        Ok((Self { writer: handle, shared: Arc::new(shared) }, writer))
+        let (writer, handle) = Writer::new(
+            schema::open_writer(&locked)?,
+            &locked.path,
+            Arc::clone(&readers),
+        );
+        let shared = Shared {
+            locked,
+            readers,
+            outbox_changed: Notify::new(),
+        };
+        Ok((
+            Self {
+                writer: handle,
+                shared: Arc::new(shared),
+            },
+            writer,
+        ))
     }
 
     /// Notified after each commit that wrote a delivery.
@@ -144,11 +158,16 @@ impl Store {
             let _place = place;
             readers.run(&waiting, query)
         });
-        query.await.unwrap_or_else(|_| Err(StoreError::Broken("a query panicked".into())))
+        query
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Broken("a query panicked".into())))
     }
 
     /// Runs a query on a read-only connection, on this thread.
-    fn read_blocking<T>(&self, query: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn read_blocking<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.shared.readers.run(&Waiting::default(), query)
     }
 }

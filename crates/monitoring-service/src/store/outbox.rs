@@ -3,7 +3,8 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    AlertRecord, Attempt, DeliveryOutcome, DeliveryRecord, DueDelivery, Store, StoreError, alerts, writer::Transaction,
+    AlertRecord, Attempt, DeliveryOutcome, DeliveryRecord, DueDelivery, Store, StoreError, alerts,
+    writer::Transaction,
 };
 
 /// How the outbox stands.
@@ -52,13 +53,20 @@ pub enum Replay {
 
 impl Store {
     /// Deliveries with their alerts, newest first.
-    pub async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<ListedDelivery>, StoreError> {
+    pub async fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+    ) -> Result<Vec<ListedDelivery>, StoreError> {
         self.read(move |sql| {
             let mut statement = sql.prepare_cached(&list_statement(&filter))?;
             let before = filter.before.unwrap_or(i64::MAX);
-            let rows = statement.query_map(params![before, filter.stream, filter.limit], |row| {
-                Ok(ListedDelivery { delivery: alerts::read_delivery(row)?, alert: alerts::read(row)? })
-            })?;
+            let rows =
+                statement.query_map(params![before, filter.stream, filter.limit], |row| {
+                    Ok(ListedDelivery {
+                        delivery: alerts::read_delivery(row)?,
+                        alert: alerts::read(row)?,
+                    })
+                })?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -92,7 +100,11 @@ impl Store {
     }
 
     /// Deliveries due at `now_ms`, those waiting longest first.
-    pub async fn due_deliveries(&self, now_ms: i64, limit: u32) -> Result<Vec<DueDelivery>, StoreError> {
+    pub async fn due_deliveries(
+        &self,
+        now_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<DueDelivery>, StoreError> {
         self.read(move |sql| {
             let text = format!(
                 "SELECT deliveries.id AS delivery_id, attempts, created_at_ms, {} FROM deliveries JOIN alerts ON alerts.seq = alert_seq
@@ -116,21 +128,34 @@ impl Store {
     /// When the next delivery is due, milliseconds since 1970; none if nothing is on its way.
     pub async fn next_delivery_at(&self) -> Result<Option<i64>, StoreError> {
         const NEXT: &str = "SELECT min(next_attempt_at_ms) FROM deliveries WHERE state = 'pending'";
-        self.read(|sql| Ok(sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?)).await
+        self.read(|sql| Ok(sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?))
+            .await
     }
 
     /// Gives up deliveries asked for before `created_before_ms`; they can be asked for again.
-    pub async fn give_up_deliveries(&self, created_before_ms: i64, why: &'static str) -> Result<usize, StoreError> {
-        const GIVE_UP: &str = "UPDATE deliveries SET state = 'dead', next_attempt_at_ms = NULL, last_error = ?2
+    pub async fn give_up_deliveries(
+        &self,
+        created_before_ms: i64,
+        why: &'static str,
+    ) -> Result<usize, StoreError> {
+        const GIVE_UP: &str =
+            "UPDATE deliveries SET state = 'dead', next_attempt_at_ms = NULL, last_error = ?2
              WHERE state = 'pending' AND created_at_ms < ?1";
         let given_up = move |transaction: &mut Transaction<'_>| {
-            Ok(transaction.sql.prepare_cached(GIVE_UP)?.execute(params![created_before_ms, why])?)
+            Ok(transaction
+                .sql
+                .prepare_cached(GIVE_UP)?
+                .execute(params![created_before_ms, why])?)
         };
         self.writer.call(given_up).await
     }
 
     /// Notes how a try ended.
-    pub async fn finish_attempt(&self, delivery_id: i64, attempt: Attempt) -> Result<(), StoreError> {
+    pub async fn finish_attempt(
+        &self,
+        delivery_id: i64,
+        attempt: Attempt,
+    ) -> Result<(), StoreError> {
         self.writer
             .call(move |transaction| {
                 let (state, next_attempt_at_ms) = match attempt.outcome {
@@ -161,12 +186,18 @@ impl Store {
     pub async fn outbox(&self) -> Result<OutboxState, StoreError> {
         self.read(|sql| {
             let (pending, oldest_pending_created_at_ms) = sql
-                .prepare_cached("SELECT count(*), min(created_at_ms) FROM deliveries WHERE state = 'pending'")?
+                .prepare_cached(
+                    "SELECT count(*), min(created_at_ms) FROM deliveries WHERE state = 'pending'",
+                )?
                 .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let dead = sql
                 .prepare_cached("SELECT count(*) FROM deliveries WHERE state = 'dead'")?
                 .query_row([], |row| row.get(0))?;
-            Ok(OutboxState { pending, dead, oldest_pending_created_at_ms })
+            Ok(OutboxState {
+                pending,
+                dead,
+                oldest_pending_created_at_ms,
+            })
         })
         .await
     }
@@ -175,11 +206,21 @@ impl Store {
 /// The statement of a list. Deliveries are in the order of their alerts, so that those of a stream are found by its alerts.
 pub(super) fn list_statement(filter: &DeliveryFilter) -> String {
     let (from, order) = match filter.stream {
-        Some(_) => ("alerts CROSS JOIN deliveries ON alert_seq = alerts.seq WHERE stream = ?2", "alerts.seq"),
-        None => ("deliveries CROSS JOIN alerts ON alerts.seq = alert_seq WHERE ?2 IS NULL", "deliveries.id"),
+        Some(_) => (
+            "alerts CROSS JOIN deliveries ON alert_seq = alerts.seq WHERE stream = ?2",
+            "alerts.seq",
+        ),
+        None => (
+            "deliveries CROSS JOIN alerts ON alerts.seq = alert_seq WHERE ?2 IS NULL",
+            "deliveries.id",
+        ),
     };
     // A literal, because it is that of a partial index.
-    let state = filter.state.map_or_else(String::new, |state| format!(" AND state = '{state}'"));
+    let state = filter
+        .state
+        .map_or_else(String::new, |state| format!(" AND state = '{state}'"));
     let (delivery, alert) = (alerts::DELIVERY_COLUMNS, alerts::COLUMNS);
-    format!("SELECT {delivery}, {alert} FROM {from} AND deliveries.id < ?1{state} ORDER BY {order} DESC LIMIT ?3")
+    format!(
+        "SELECT {delivery}, {alert} FROM {from} AND deliveries.id < ?1{state} ORDER BY {order} DESC LIMIT ?3"
+    )
 }

@@ -1,6 +1,6 @@
 //! Reading what is stored: streams, verdicts, dead letters, gaps.
 
-use detection::{KnownMinute, Minute, Monitored, Severity, Verdict};
+use detection::{Minute, MonitoredStatus, ObservedMinute, Severity, Verdict};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -19,7 +19,7 @@ pub struct StreamRecord {
     /// When that minute came, milliseconds since 1970.
     pub arrived_at_ms: i64,
     /// Since when it is known to be quiet; none while minutes come.
-    pub quiet_since_ms: Option<i64>,
+    pub stale_since_ms: Option<i64>,
     /// Since when only minutes come that are too old to be judged; none while newer ones come.
     pub old_since_ms: Option<i64>,
     /// The worst verdict of its newest minute.
@@ -32,7 +32,7 @@ pub struct StreamRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusVerdict {
     /// Which status.
-    pub status: Monitored,
+    pub status: MonitoredStatus,
     /// Which minute.
     pub minute: Minute,
     /// Its count.
@@ -72,7 +72,7 @@ pub struct DeadLetterRecord {
 
 /// Kafka offsets that were lost before they were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GapRecord {
+pub struct OffsetGapRecord {
     /// Its number.
     pub id: i64,
     /// Which topic.
@@ -91,14 +91,18 @@ pub struct GapRecord {
 
 impl Store {
     /// Losses of Kafka offsets, newest first, before the one of this number.
-    pub async fn gaps(&self, before: Option<i64>, limit: u32) -> Result<Vec<GapRecord>, StoreError> {
+    pub async fn gaps(
+        &self,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<OffsetGapRecord>, StoreError> {
         self.read(move |sql| {
             let mut statement = sql.prepare_cached(
                 "SELECT id, topic, partition, from_offset, to_offset, reason, detected_at_ms FROM gaps
                  WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
             )?;
             let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
-                Ok(GapRecord {
+                Ok(OffsetGapRecord {
                     id: row.get(0)?,
                     topic: row.get(1)?,
                     partition: row.get(2)?,
@@ -118,8 +122,12 @@ impl Store {
         self.read(|sql| {
             let sql = sql.unchecked_transaction()?;
             let mut statement = sql.prepare_cached(&format!("{STREAM} ORDER BY id"))?;
-            let rows = statement.query_map([], read_stream)?.collect::<Result<Vec<_>, _>>()?;
-            rows.into_iter().map(|stream| with_last_alert(&sql, stream)).collect()
+            let rows = statement
+                .query_map([], read_stream)?
+                .collect::<Result<Vec<_>, _>>()?;
+            rows.into_iter()
+                .map(|stream| with_last_alert(&sql, stream))
+                .collect()
         })
         .await
     }
@@ -131,7 +139,9 @@ impl Store {
             let sql = sql.unchecked_transaction()?;
             let mut statement = sql.prepare_cached(&format!("{STREAM} WHERE name = ?1"))?;
             let found = statement.query_row([name], read_stream).optional()?;
-            found.map(|stream| with_last_alert(&sql, stream)).transpose()
+            found
+                .map(|stream| with_last_alert(&sql, stream))
+                .transpose()
         })
         .await
     }
@@ -140,21 +150,23 @@ impl Store {
     pub async fn stream_names(&self) -> Result<Vec<String>, StoreError> {
         self.read(|sql| {
             let mut statement = sql.prepare_cached("SELECT name FROM streams ORDER BY id")?;
-            Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+            Ok(statement
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?)
         })
         .await
     }
 
-    /// Known minutes of a stream at or before a minute, newest first; none of an unknown stream.
-    pub async fn known_minutes(
+    /// Observed minutes of a stream at or before a minute, newest first; none of an unknown stream.
+    pub async fn observed_minutes(
         &self,
         stream: &str,
         before_or_at: Option<Minute>,
         limit: usize,
-    ) -> Result<Vec<KnownMinute>, StoreError> {
+    ) -> Result<Vec<ObservedMinute>, StoreError> {
         let stream = stream.to_owned();
         self.read(move |sql| match stream_id(sql, &stream)? {
-            Some(id) => known_minutes(sql, id, before_or_at, limit),
+            Some(id) => observed_minutes(sql, id, before_or_at, limit),
             None => Ok(Vec::new()),
         })
         .await
@@ -166,12 +178,14 @@ impl Store {
         stream: &str,
         before_or_at: Minute,
         limit: usize,
-        look: impl FnOnce(Vec<KnownMinute>) -> T + Send + 'static,
+        look: impl FnOnce(Vec<ObservedMinute>) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         let stream = stream.to_owned();
         self.read_long(move |sql| {
             let id = stream_id(sql, &stream)?;
-            let known = id.map_or(Ok(Vec::new()), |id| known_minutes(sql, id, Some(before_or_at), limit))?;
+            let known = id.map_or(Ok(Vec::new()), |id| {
+                observed_minutes(sql, id, Some(before_or_at), limit)
+            })?;
             Ok(look(known))
         })
         .await
@@ -198,7 +212,11 @@ impl Store {
     }
 
     /// Messages that could not be used, newest first, before the one of this number.
-    pub async fn dead_letters(&self, before: Option<i64>, limit: u32) -> Result<Vec<DeadLetterRecord>, StoreError> {
+    pub async fn dead_letters(
+        &self,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetterRecord>, StoreError> {
         self.read(move |sql| {
             let mut statement = sql.prepare_cached(
                 "SELECT id, topic, partition, offset, reason, detail, payload, payload_bytes, headers, received_at_ms
@@ -224,13 +242,18 @@ impl Store {
     }
 
     /// When the newest loss of Kafka offsets was seen, milliseconds since 1970.
-    pub async fn newest_gap_at(&self) -> Result<Option<i64>, StoreError> {
+    pub async fn newest_offset_gap_at(&self) -> Result<Option<i64>, StoreError> {
         const NEWEST: &str = "SELECT max(detected_at_ms) FROM gaps";
-        self.read(|sql| Ok(sql.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))?)).await
+        self.read(|sql| {
+            Ok(sql
+                .prepare_cached(NEWEST)?
+                .query_row([], |row| row.get(0))?)
+        })
+        .await
     }
 }
 
-const STREAM: &str = "SELECT name, newest_minute, arrived_at_ms, iif(arrived_at_ms <= quiet_since_ms, quiet_since_ms, NULL) AS quiet_since_ms,
+const STREAM: &str = "SELECT name, newest_minute, arrived_at_ms, iif(arrived_at_ms <= stale_since_ms, stale_since_ms, NULL) AS stale_since_ms,
     old_since_ms, (SELECT max(severity) FROM minute_counts WHERE stream_id = streams.id AND minute = newest_minute) AS worst FROM streams";
 
 fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
@@ -238,7 +261,7 @@ fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
         name: row.get("name")?,
         newest_minute: Minute::from_epoch_minutes(row.get("newest_minute")?),
         arrived_at_ms: row.get("arrived_at_ms")?,
-        quiet_since_ms: row.get("quiet_since_ms")?,
+        stale_since_ms: row.get("stale_since_ms")?,
         old_since_ms: row.get("old_since_ms")?,
         worst: severity_from(row.get::<_, Option<u8>>("worst")?.unwrap_or(0)),
         last_alert: None,
@@ -253,7 +276,7 @@ fn with_last_alert(sql: &Connection, mut stream: StreamRecord) -> Result<StreamR
 fn read_verdict(row: &Row<'_>) -> rusqlite::Result<StatusVerdict> {
     let (baseline, z_score) = judged(row)?;
     Ok(StatusVerdict {
-        status: Monitored::ALL[row.get::<_, usize>("status_id")?],
+        status: MonitoredStatus::ALL[row.get::<_, usize>("status_id")?],
         minute: Minute::from_epoch_minutes(row.get("minute")?),
         count: row.get("count")?,
         implied: row.get("implied")?,
@@ -267,31 +290,37 @@ fn read_verdict(row: &Row<'_>) -> rusqlite::Result<StatusVerdict> {
     })
 }
 
-pub(super) const KNOWN_MINUTES: &str = "SELECT minute, status_id, count, implied, peak FROM minute_counts
+pub(super) const OBSERVED_MINUTES: &str =
+    "SELECT minute, status_id, count, implied, peak FROM minute_counts
      WHERE stream_id = ?1 AND minute <= ?2 ORDER BY minute DESC, status_id DESC";
 
-/// The newest known minutes of a stream at or before a minute, newest first.
-pub(super) fn known_minutes(
+/// The newest observed minutes of a stream at or before a minute, newest first.
+pub(super) fn observed_minutes(
     sql: &Connection,
     stream_id: i64,
     before_or_at: Option<Minute>,
     limit: usize,
-) -> Result<Vec<KnownMinute>, StoreError> {
-    let mut statement = sql.prepare_cached(KNOWN_MINUTES)?;
+) -> Result<Vec<ObservedMinute>, StoreError> {
+    let mut statement = sql.prepare_cached(OBSERVED_MINUTES)?;
     let newest = before_or_at.map_or(i64::MAX, Minute::epoch_minutes);
     let mut rows = statement.query(params![stream_id, newest])?;
-    let mut known: Vec<KnownMinute> = Vec::new();
+    let mut known: Vec<ObservedMinute> = Vec::new();
     while let Some(row) = rows.next()? {
         let minute = Minute::from_epoch_minutes(row.get(0)?);
         if known.last().is_none_or(|last| last.minute != minute) {
             if known.len() == limit {
                 break;
             }
-            let peaks = [Severity::NotJudged; Monitored::COUNT];
-            known.push(KnownMinute { minute, counts: Default::default(), named: Default::default(), peaks });
+            let peaks = [Severity::NotJudged; MonitoredStatus::COUNT];
+            known.push(ObservedMinute {
+                minute,
+                counts: Default::default(),
+                named: Default::default(),
+                peaks,
+            });
         }
         let status: usize = row.get(1)?;
-        if let (Some(last), true) = (known.last_mut(), status < Monitored::COUNT) {
+        if let (Some(last), true) = (known.last_mut(), status < MonitoredStatus::COUNT) {
             last.counts[status] = row.get(2)?;
             last.named[status] = !row.get::<_, bool>(3)?;
             last.peaks[status] = severity_from(row.get(4)?);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use detection::{Baseline, Minute, Monitored, Severity, ZScore};
+use detection::{Baseline, Minute, MonitoredStatus, Severity, ZScore};
 use rusqlite::{Connection, params};
 
 use super::{
@@ -17,12 +17,12 @@ use super::{
 pub struct Summary {
     /// Totals per status, monitored ones first.
     pub statuses: Vec<StatusTotal>,
-    /// The first known minute of the range.
+    /// The first observed minute of the range.
     pub first_minute: Option<Minute>,
     /// The last one.
     pub last_minute: Option<Minute>,
     /// How many minutes of the range are known.
-    pub minutes_known: u64,
+    pub minutes_observed: u64,
 }
 
 /// The total of a status.
@@ -40,7 +40,7 @@ pub struct StatusTotal {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RangeVerdicts {
     /// How many rows of each monitored status had each severity.
-    pub counts: Vec<(Monitored, Severity, u64)>,
+    pub counts: Vec<(MonitoredStatus, Severity, u64)>,
     /// Alerts about minutes of the range that went out.
     pub dispatched: usize,
     /// Those that were held back.
@@ -71,10 +71,10 @@ pub struct SeriesFilter {
 pub struct SeriesPoint {
     /// The first minute of the step.
     pub minute: Minute,
-    /// Transactions in its known minutes.
+    /// Transactions in its observed minutes.
     pub count: u64,
     /// How many of its minutes are known.
-    pub minutes_known: u32,
+    pub minutes_observed: u32,
     /// The worst verdict in it.
     pub severity: Severity,
     /// What its minute was judged against, and its z-score; none where a point may have several minutes.
@@ -86,7 +86,12 @@ pub type Series = BTreeMap<String, Vec<SeriesPoint>>;
 
 impl Store {
     /// Totals per status of a stream's minutes in [from, to); empty for an unknown stream.
-    pub async fn summary(&self, stream: &str, from: Option<Minute>, to: Option<Minute>) -> Result<Summary, StoreError> {
+    pub async fn summary(
+        &self,
+        stream: &str,
+        from: Option<Minute>,
+        to: Option<Minute>,
+    ) -> Result<Summary, StoreError> {
         let stream = stream.to_owned();
         let from = from.map_or(i64::MIN, Minute::epoch_minutes);
         let to = to.map_or(i64::MAX, Minute::epoch_minutes);
@@ -108,7 +113,9 @@ impl Store {
         let stream = stream.to_owned();
         self.read_long(move |sql| {
             let sql = sql.unchecked_transaction()?;
-            let Some(stream_id) = stream_id(&sql, &stream)? else { return Ok(RangeVerdicts::default()) };
+            let Some(stream_id) = stream_id(&sql, &stream)? else {
+                return Ok(RangeVerdicts::default());
+            };
             let (dispatched, suppressed) = alerts::count_range(&sql, &stream, from, to)?;
             Ok(RangeVerdicts {
                 counts: verdicts(&sql, stream_id, from, to)?,
@@ -130,8 +137,7 @@ impl Store {
     }
 }
 
-pub(super) const TOTALS: &str =
-    "SELECT minute, status_id, count FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3";
+pub(super) const TOTALS: &str = "SELECT minute, status_id, count FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3";
 
 fn summary(sql: &Connection, stream_id: i64, from: i64, to: i64) -> Result<Summary, StoreError> {
     struct Total {
@@ -146,27 +152,55 @@ fn summary(sql: &Connection, stream_id: i64, from: i64, to: i64) -> Result<Summa
     let mut totals: BTreeMap<i64, Total> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let minute = row.get(0)?;
-        let total = totals.entry(row.get(1)?).or_insert(Total { count: 0, minutes: 0, first: minute, last: minute });
+        let total = totals.entry(row.get(1)?).or_insert(Total {
+            count: 0,
+            minutes: 0,
+            first: minute,
+            last: minute,
+        });
         total.count += row.get::<_, u64>(2)?;
         total.minutes += 1;
         total.last = minute;
     }
     let mut summary = Summary::default();
     let names = names(&sql)?;
-    for (status_id, Total { count, minutes, first, last }) in totals {
+    for (
+        status_id,
+        Total {
+            count,
+            minutes,
+            first,
+            last,
+        },
+    ) in totals
+    {
         let status = names.get(&status_id).cloned().unwrap_or_default();
-        // Every known minute has a row of every monitored status, so any of them tells which minutes are known.
-        summary.minutes_known = summary.minutes_known.max(minutes);
-        summary.first_minute = summary.first_minute.into_iter().chain([Minute::from_epoch_minutes(first)]).min();
-        summary.last_minute = summary.last_minute.into_iter().chain([Minute::from_epoch_minutes(last)]).max();
-        summary.statuses.push(StatusTotal { status, count, minutes });
+        // Every observed minute has a row of every monitored status, so any of them tells which minutes are known.
+        summary.minutes_observed = summary.minutes_observed.max(minutes);
+        summary.first_minute = summary
+            .first_minute
+            .into_iter()
+            .chain([Minute::from_epoch_minutes(first)])
+            .min();
+        summary.last_minute = summary
+            .last_minute
+            .into_iter()
+            .chain([Minute::from_epoch_minutes(last)])
+            .max();
+        summary.statuses.push(StatusTotal {
+            status,
+            count,
+            minutes,
+        });
     }
     Ok(summary)
 }
 
 /// Names of statuses by their numbers.
 fn names(sql: &Connection) -> rusqlite::Result<BTreeMap<i64, String>> {
-    sql.prepare_cached("SELECT id, name FROM statuses")?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    sql.prepare_cached("SELECT id, name FROM statuses")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
 }
 
 pub(super) const VERDICTS: &str = "SELECT status_id, severity FROM minute_counts
@@ -177,7 +211,7 @@ fn verdicts(
     stream_id: i64,
     from: Minute,
     to: Minute,
-) -> rusqlite::Result<Vec<(Monitored, Severity, u64)>> {
+) -> rusqlite::Result<Vec<(MonitoredStatus, Severity, u64)>> {
     let mut statement = sql.prepare_cached(VERDICTS)?;
     let mut rows = statement.query(params![stream_id, from.epoch_minutes(), to.epoch_minutes()])?;
     let mut counts: BTreeMap<(usize, u8), u64> = BTreeMap::new();
@@ -185,7 +219,11 @@ fn verdicts(
         *counts.entry((row.get(0)?, row.get(1)?)).or_default() += 1;
     }
     let counts = counts.into_iter();
-    Ok(counts.map(|((status, severity), count)| (Monitored::ALL[status], severity_from(severity), count)).collect())
+    Ok(counts
+        .map(|((status, severity), count)| {
+            (MonitoredStatus::ALL[status], severity_from(severity), count)
+        })
+        .collect())
 }
 
 /// A macro because statements are constants, so that a test can ask for their plans.
@@ -200,10 +238,15 @@ macro_rules! series_of {
 }
 
 /// Of every status, and of one.
-pub(super) const SERIES: [&str; 2] = [series_of!(" AND ?4 IS NULL"), series_of!(" AND status_id = ?4")];
+pub(super) const SERIES: [&str; 2] = [
+    series_of!(" AND ?4 IS NULL"),
+    series_of!(" AND status_id = ?4"),
+];
 
 fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, StoreError> {
-    let Some(stream_id) = stream_id(sql, &filter.stream)? else { return Ok(Some(Series::new())) };
+    let Some(stream_id) = stream_id(sql, &filter.stream)? else {
+        return Ok(Some(Series::new()));
+    };
     let status_id = match &filter.status {
         None => None,
         Some(name) => match status_id(sql, name)? {
@@ -212,7 +255,12 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
         },
     };
     let mut statement = sql.prepare_cached(SERIES[usize::from(status_id.is_some())])?;
-    let range = params![stream_id, filter.from.epoch_minutes(), filter.to.epoch_minutes(), status_id];
+    let range = params![
+        stream_id,
+        filter.from.epoch_minutes(),
+        filter.to.epoch_minutes(),
+        status_id
+    ];
     let mut rows = statement.query(range)?;
     let mut series: BTreeMap<i64, Vec<SeriesPoint>> = BTreeMap::new();
     let mut points = 0;
@@ -223,7 +271,7 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
         let of_status = series.entry(row.get(1)?).or_default();
         if let Some(last) = of_status.last_mut().filter(|last| last.minute == minute) {
             last.count += count;
-            last.minutes_known += 1;
+            last.minutes_observed += 1;
             last.severity = last.severity.max(severity);
             continue;
         }
@@ -231,10 +279,25 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
         if points > filter.most_points {
             return Ok(None);
         }
-        let judged = if filter.step_minutes == 1 { Some(judged(row)?) } else { None };
-        of_status.push(SeriesPoint { minute, count, minutes_known: 1, severity, judged });
+        let judged = if filter.step_minutes == 1 {
+            Some(judged(row)?)
+        } else {
+            None
+        };
+        of_status.push(SeriesPoint {
+            minute,
+            count,
+            minutes_observed: 1,
+            severity,
+            judged,
+        });
     }
     let names = names(sql)?;
     let name = |id| names.get(&id).cloned().unwrap_or_default();
-    Ok(Some(series.into_iter().map(|(id, points)| (name(id), points)).collect()))
+    Ok(Some(
+        series
+            .into_iter()
+            .map(|(id, points)| (name(id), points))
+            .collect(),
+    ))
 }

@@ -73,7 +73,10 @@ impl Readers {
             Reach::Page => None,
             Reach::Long => Some(taken(&self.long_places).await?),
         };
-        Ok(Place { _place: taken(&self.places).await?, _long_place: long_place })
+        Ok(Place {
+            _place: taken(&self.places).await?,
+            _long_place: long_place,
+        })
     }
 
     /// Runs a query on this thread, until it ends or nobody waits for it. Blocks.
@@ -89,7 +92,11 @@ impl Readers {
         };
         let result = {
             let inside = self.enter(connection.get_interrupt_handle(), waiting);
-            if waiting.begin(&inside.interrupt) { query(&connection) } else { Err(StoreError::Closed) }
+            if waiting.begin(&inside.interrupt) {
+                query(&connection)
+            } else {
+                Err(StoreError::Closed)
+            }
         };
         // An interrupt can hit the end of a transaction too: one that is still open must not be the next query's.
         if connection.is_autocommit() {
@@ -101,17 +108,26 @@ impl Readers {
     fn enter<'a>(&'a self, interrupt: InterruptHandle, waiting: &'a Waiting) -> Inside<'a> {
         let interrupt = Arc::new(interrupt);
         lock(&self.running).push(Arc::clone(&interrupt));
-        Inside { readers: self, interrupt, waiting }
+        Inside {
+            readers: self,
+            interrupt,
+            waiting,
+        }
     }
 
     /// Interrupts the queries that run. One that is just between two statements is not troubled.
     pub(super) fn interrupt(&self) {
-        lock(&self.running).iter().for_each(|running| running.interrupt());
+        lock(&self.running)
+            .iter()
+            .for_each(|running| running.interrupt());
     }
 }
 
 async fn taken(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
-    Arc::clone(places).acquire_owned().await.map_err(|_| StoreError::Closed)
+    Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(|_| StoreError::Closed)
 }
 
 /// What a lock holds is right at any time, also where a thread panicked with it.

@@ -1,6 +1,6 @@
 //! What the store keeps and gives back, as types. No SQL here.
 
-use detection::{Alert, Baseline, Direction, Disposition, Minute, Monitored, Severity};
+use detection::{Alert, Baseline, Direction, Disposition, Minute, MonitoredStatus, Severity};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -17,11 +17,11 @@ pub enum AlertType {
     #[serde(rename = "stream.resumed")]
     StreamResumed,
     /// Nothing is read from Kafka, so nothing is being watched.
-    #[serde(rename = "monitor.blind")]
-    MonitorBlind,
+    #[serde(rename = "ingest.down")]
+    IngestDown,
     /// It is read again.
-    #[serde(rename = "monitor.resumed")]
-    MonitorResumed,
+    #[serde(rename = "ingest.up")]
+    IngestUp,
     /// Somebody wanted to see that alerts arrive.
     #[serde(rename = "alert.test")]
     Test,
@@ -29,8 +29,14 @@ pub enum AlertType {
 
 impl AlertType {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Anomaly, Self::StreamStale, Self::StreamResumed, Self::MonitorBlind, Self::MonitorResumed, Self::Test];
+    pub const ALL: [Self; 6] = [
+        Self::Anomaly,
+        Self::StreamStale,
+        Self::StreamResumed,
+        Self::IngestDown,
+        Self::IngestUp,
+        Self::Test,
+    ];
 
     /// The name in payloads, the API and the database.
     pub const fn name(self) -> &'static str {
@@ -38,8 +44,8 @@ impl AlertType {
             Self::Anomaly => "transaction.anomaly",
             Self::StreamStale => "stream.stale",
             Self::StreamResumed => "stream.resumed",
-            Self::MonitorBlind => "monitor.blind",
-            Self::MonitorResumed => "monitor.resumed",
+            Self::IngestDown => "ingest.down",
+            Self::IngestUp => "ingest.up",
             Self::Test => "alert.test",
         }
     }
@@ -74,7 +80,9 @@ impl Origin {
 
     /// The origin of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Stream, Self::Evaluate, Self::Monitor].into_iter().find(|origin| origin.name() == name)
+        [Self::Stream, Self::Evaluate, Self::Monitor]
+            .into_iter()
+            .find(|origin| origin.name() == name)
     }
 }
 
@@ -116,7 +124,7 @@ pub struct Anomaly {
     /// Whose minute.
     pub stream: String,
     /// Which status.
-    pub status: Monitored,
+    pub status: MonitoredStatus,
     /// Which way.
     pub direction: Direction,
     /// The minute judged.
@@ -199,7 +207,9 @@ impl NotPaged {
 
     /// The reason of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::TooOld, Self::NoWebhook, Self::Warning].into_iter().find(|reason| reason.name() == name)
+        [Self::TooOld, Self::NoWebhook, Self::Warning]
+            .into_iter()
+            .find(|reason| reason.name() == name)
     }
 }
 
@@ -214,7 +224,12 @@ pub struct Paging {
 
 impl Paging {
     /// Why an alert of this severity and minute would not be paged now; none if it would.
-    pub fn refuses(&self, severity: Severity, minute: Option<Minute>, now_ms: i64) -> Option<NotPaged> {
+    pub fn refuses(
+        &self,
+        severity: Severity,
+        minute: Option<Minute>,
+        now_ms: i64,
+    ) -> Option<NotPaged> {
         let age_ms = minute.map_or(0, |minute| now_ms - minute.start().as_millisecond());
         if severity != Severity::Critical {
             Some(NotPaged::Warning)
@@ -231,7 +246,17 @@ impl Paging {
 impl AlertRecord {
     /// The record of an alert of the fold, not traced yet.
     pub fn of_stream(alert: Alert, paging: &Paging, now_ms: i64) -> Self {
-        let Alert { id, key, minute, count, verdict, threshold, late, disposition, cooldown: _ } = alert;
+        let Alert {
+            id,
+            key,
+            minute,
+            count,
+            verdict,
+            threshold,
+            late,
+            disposition,
+            cooldown: _,
+        } = alert;
         let (suppressed_by, suppressed_before) = match disposition {
             Disposition::Dispatched { suppressed_before } => (None, suppressed_before),
             Disposition::Cooldown { by } => (Some(SuppressedBy::Alert(by)), 0),
@@ -244,7 +269,10 @@ impl AlertRecord {
             recorded_at_ms: now_ms,
             severity: key.severity,
             message: verdict.reason(key.status.name(), count),
-            not_paged: suppressed_by.is_none().then(|| paging.refuses(key.severity, Some(minute), now_ms)).flatten(),
+            not_paged: suppressed_by
+                .is_none()
+                .then(|| paging.refuses(key.severity, Some(minute), now_ms))
+                .flatten(),
             anomaly: Some(Anomaly {
                 stream: key.stream.to_string(),
                 status: key.status,
@@ -340,7 +368,7 @@ pub struct DeadLetter {
 
 /// Kafka offsets that were lost before they were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub struct OffsetGap {
     /// Which topic.
     pub topic: String,
     /// Which partition.
@@ -350,7 +378,7 @@ pub struct Gap {
     /// The first offset after the loss.
     pub to_offset: i64,
     /// Why.
-    pub reason: GapReason,
+    pub reason: OffsetGapReason,
     /// When it was seen, milliseconds since 1970.
     pub detected_at_ms: i64,
 }
@@ -358,14 +386,14 @@ pub struct Gap {
 /// Why offsets are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum GapReason {
+pub enum OffsetGapReason {
     /// The broker deleted records before they were read.
     Retention,
     /// The topic was deleted and made again: its offsets started anew.
     Recreated,
 }
 
-impl GapReason {
+impl OffsetGapReason {
     /// `retention` or `recreated`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -23,7 +23,7 @@ CREATE TABLE streams (
     name           TEXT NOT NULL UNIQUE,
     newest_minute  INTEGER NOT NULL,
     arrived_at_ms  INTEGER NOT NULL,
-    quiet_since_ms INTEGER,
+    stale_since_ms INTEGER,
     -- Since when only minutes came that were too old to be judged.
     old_since_ms   INTEGER
 ) STRICT;
@@ -183,18 +183,27 @@ pub(super) fn lock(path: &Path) -> Result<LockedPath, StoreError> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
-    let refuse = |why: String| StoreError::Broken(format!("cannot lock {}: {why}", lock_path.display()));
+    let refuse =
+        |why: String| StoreError::Broken(format!("cannot lock {}: {why}", lock_path.display()));
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .open(&lock_path)
-        .map_err(|error| refuse(format!("{error}; does the folder exist and may we write there?")))?;
+        .map_err(|error| {
+            refuse(format!(
+                "{error}; does the folder exist and may we write there?"
+            ))
+        })?;
     match lock.try_lock() {
-        Ok(()) => Ok(LockedPath { path: path.to_owned(), _lock: lock }),
-        Err(TryLockError::WouldBlock) => {
-            Err(refuse("another monitoring-service uses this database; stop it, or set another DATABASE_PATH".into()))
-        }
+        Ok(()) => Ok(LockedPath {
+            path: path.to_owned(),
+            _lock: lock,
+        }),
+        Err(TryLockError::WouldBlock) => Err(refuse(
+            "another monitoring-service uses this database; stop it, or set another DATABASE_PATH"
+                .into(),
+        )),
         Err(TryLockError::Error(error)) => Err(refuse(error.to_string())),
     }
 }
@@ -222,9 +231,15 @@ pub(super) fn open_writer(locked: &LockedPath) -> Result<Connection, StoreError>
 fn check(path: &Path) -> Result<(), StoreError> {
     let read = || -> rusqlite::Result<(i32, usize)> {
         let connection = open_reader(path)?;
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
-        let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-        Ok((application, connection.pragma_query_value(None, "user_version", |row| row.get(0))?))
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
+            row.get::<_, i64>(0)
+        })?;
+        let application =
+            connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        Ok((
+            application,
+            connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
+        ))
     };
     let (application, version) = read().map_err(|error| refused(path, &error))?;
     if application != APPLICATION_ID {

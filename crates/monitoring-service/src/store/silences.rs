@@ -1,6 +1,6 @@
 //! Silences: asked for, ended early, kept so that what they held back can be explained.
 
-use detection::{Monitored, Silence, batch::StreamError};
+use detection::{MonitoredStatus, Silence, batch::StreamError};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
@@ -24,17 +24,23 @@ impl Store {
     pub async fn add_silence(&self, record: SilenceRecord) -> Result<(), StoreError> {
         self.writer
             .call(move |transaction| {
-                let SilenceRecord { silence, created_at_ms, until_ms, reason } = &record;
-                transaction.sql.prepare_cached("INSERT INTO silences VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(
-                    params![
+                let SilenceRecord {
+                    silence,
+                    created_at_ms,
+                    until_ms,
+                    reason,
+                } = &record;
+                transaction
+                    .sql
+                    .prepare_cached("INSERT INTO silences VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                    .execute(params![
                         silence.id.to_string(),
                         silence.stream.as_ref().map(detection::Stream::as_str),
-                        silence.status.map(Monitored::index),
+                        silence.status.map(MonitoredStatus::index),
                         created_at_ms,
                         until_ms,
                         reason
-                    ],
-                )?;
+                    ])?;
                 Ok(())
             })
             .await
@@ -46,7 +52,9 @@ impl Store {
             .call(move |transaction| {
                 let ended = transaction
                     .sql
-                    .prepare_cached("UPDATE silences SET until_ms = ?2 WHERE id = ?1 AND until_ms > ?2")?
+                    .prepare_cached(
+                        "UPDATE silences SET until_ms = ?2 WHERE id = ?1 AND until_ms > ?2",
+                    )?
                     .execute(params![id.to_string(), now_ms])?;
                 Ok(ended == 1)
             })
@@ -63,18 +71,26 @@ fn in_force(sql: &Connection, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreEr
     let mut statement = sql.prepare_cached(
         "SELECT id, stream, status_id, created_at_ms, until_ms, reason FROM silences WHERE until_ms > ?1 ORDER BY created_at_ms DESC, id",
     )?;
-    Ok(statement.query_map([now_ms], read)?.collect::<Result<_, _>>()?)
+    Ok(statement
+        .query_map([now_ms], read)?
+        .collect::<Result<_, _>>()?)
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<SilenceRecord> {
     let (id, stream): (String, Option<String>) = (row.get("id")?, row.get("stream")?);
     let status: Option<usize> = row.get("status_id")?;
-    let unreadable = |error: &dyn std::error::Error| rusqlite::Error::InvalidParameterName(error.to_string());
+    let unreadable =
+        |error: &dyn std::error::Error| rusqlite::Error::InvalidParameterName(error.to_string());
     Ok(SilenceRecord {
         silence: Silence {
-            id: id.parse().map_err(|error: uuid::Error| unreadable(&error))?,
-            stream: stream.map(|stream| stream.parse()).transpose().map_err(|error: StreamError| unreadable(&error))?,
-            status: status.map(|status| Monitored::ALL[status]),
+            id: id
+                .parse()
+                .map_err(|error: uuid::Error| unreadable(&error))?,
+            stream: stream
+                .map(|stream| stream.parse())
+                .transpose()
+                .map_err(|error: StreamError| unreadable(&error))?,
+            status: status.map(|status| MonitoredStatus::ALL[status]),
         },
         created_at_ms: row.get("created_at_ms")?,
         until_ms: row.get("until_ms")?,

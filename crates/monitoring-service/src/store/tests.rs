@@ -7,13 +7,17 @@ mod upkeep;
 
 use std::{path::Path, sync::Arc};
 
-use detection::{Alert, Judged, Minute, Monitor, Monitored, Policy, Severity, StatusCount, Stream, TransactionBatch};
+use detection::{
+    Alert, Judged, Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, Severity,
+    StatusCount, Stream,
+};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    AlertFilter, AlertRecord, DeliveryFilter, IngestCommit, OffsetAdvance, Origin, Paging, Retention, RowFilter, Store,
-    StoreError, StoredOffset, alerts, minutes, outbox, queries, ranges,
+    AlertFilter, AlertRecord, DeliveryFilter, IngestCommit, OffsetAdvance, Origin, Paging,
+    Retention, RowFilter, Store, StoreError, StoredOffset, alerts, minutes, outbox, queries,
+    ranges,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -29,34 +33,63 @@ fn open() -> (Store, TempDir) {
     (store, folder)
 }
 
-fn batch(minute: i64, counts: &[(Monitored, u32)]) -> TransactionBatch {
-    let counts = counts.iter().map(|&(status, count)| StatusCount { status: status.into(), count });
+fn batch(minute: i64, counts: &[(MonitoredStatus, u32)]) -> MinuteCounts {
+    let counts = counts.iter().map(|&(status, count)| StatusCount {
+        status: status.into(),
+        count,
+    });
     let minute = Minute::from_epoch_minutes(minute);
-    TransactionBatch::try_new(Stream::default(), minute, counts.collect()).expect("no status twice")
+    MinuteCounts::try_new(Stream::default(), minute, counts.collect()).expect("no status twice")
 }
 
 fn commit(store: &Store, judged: Vec<Judged>, now_ms: i64) {
     let alerts = judged.iter().flat_map(|judged| judged.alerts.clone());
-    let paging = Paging { webhook: true, max_age_ms: None };
+    let paging = Paging {
+        webhook: true,
+        max_age_ms: None,
+    };
     let record = |alert: Alert| AlertRecord::of_stream(alert, &paging, now_ms);
-    let commit = IngestCommit { alerts: alerts.map(record).collect(), judged, now_ms, ..IngestCommit::default() };
-    store.begin_ingest(&Arc::new(commit)).wait().expect("committed");
+    let commit = IngestCommit {
+        alerts: alerts.map(record).collect(),
+        judged,
+        now_ms,
+        ..IngestCommit::default()
+    };
+    store
+        .begin_ingest(&Arc::new(commit))
+        .wait()
+        .expect("committed");
 }
 
 /// Approvals for `minutes` minutes, and failures in the last.
 fn fill(store: &Store, minutes: i64) -> Monitor {
-    let mut monitor = Monitor::new(Policy::default());
-    let usual =
-        (0..minutes - 1).map(|minute| batch(minute, &[(Monitored::Approved, 100 + u32::from(minute % 2 == 0))]));
-    let last = batch(minutes - 1, &[(Monitored::Approved, 100), (Monitored::Failed, 7)]);
-    let judged = usual.chain([last]).map(|batch| monitor.observe(batch, &[])).collect();
+    let mut monitor = Monitor::new(MonitorSettings::default());
+    let usual = (0..minutes - 1).map(|minute| {
+        batch(
+            minute,
+            &[(MonitoredStatus::Approved, 100 + u32::from(minute % 2 == 0))],
+        )
+    });
+    let last = batch(
+        minutes - 1,
+        &[
+            (MonitoredStatus::Approved, 100),
+            (MonitoredStatus::Failed, 7),
+        ],
+    );
+    let judged = usual
+        .chain([last])
+        .map(|batch| monitor.observe(batch, &[]))
+        .collect();
     commit(store, judged, minutes * MINUTE_MS);
     monitor
 }
 
 /// Waits for a query from a thread that is not of a runtime, as ingest's is not.
 fn wait<T>(query: impl Future<Output = Result<T, StoreError>>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
     runtime.block_on(query).expect("readable")
 }
 
@@ -67,8 +100,13 @@ fn raw(store: &Store) -> Connection {
 #[test]
 fn a_second_store_on_the_same_database_is_refused() {
     let (store, _folder) = open();
-    let Err(StoreError::Broken(reason)) = Store::open(store.path()) else { panic!("must be refused") };
-    assert!(reason.contains("another monitoring-service uses this database"), "{reason}");
+    let Err(StoreError::Broken(reason)) = Store::open(store.path()) else {
+        panic!("must be refused")
+    };
+    assert!(
+        reason.contains("another monitoring-service uses this database"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -82,7 +120,11 @@ fn a_file_that_cannot_be_used_is_refused_and_left_as_it_was() {
         connection.pragma_update(None, "user_version", 999)
     };
     let garbage = |path: &Path| {
-        std::fs::write(path, b"this is no database, however long one looks at it. ".repeat(100)).expect("written");
+        std::fs::write(
+            path,
+            b"this is no database, however long one looks at it. ".repeat(100),
+        )
+        .expect("written");
         Ok(())
     };
     let truncated = |path: &Path| -> rusqlite::Result<()> {
@@ -101,7 +143,9 @@ fn a_file_that_cannot_be_used_is_refused_and_left_as_it_was() {
         let path = folder.path().join(name);
         make(&path).expect("made");
         let before = std::fs::read(&path).expect("readable");
-        let Err(error) = Store::open(&path) else { panic!("{name} must be refused") };
+        let Err(error) = Store::open(&path) else {
+            panic!("{name} must be refused")
+        };
         assert!(error.to_string().contains(expected), "{name}: {error}");
         assert_eq!(std::fs::read(&path).expect("readable"), before, "{name}");
     }
@@ -112,7 +156,10 @@ fn what_is_restored_is_what_was_in_memory() {
     let (store, _folder) = open();
     let monitor = fill(&store, 100);
     let capacity = monitor.policy().history_capacity();
-    let state = store.stream_state("default", capacity).expect("readable").expect("known");
+    let state = store
+        .stream_state("default", capacity)
+        .expect("readable")
+        .expect("known");
     assert_eq!(state.known.len(), capacity);
     let history = monitor.history(&Stream::default()).expect("in memory");
     for known in &state.known {
@@ -124,17 +171,27 @@ fn what_is_restored_is_what_was_in_memory() {
 fn an_old_correction_changes_the_count_and_keeps_the_verdict_with_the_count_it_was_given_for() {
     let (store, _folder) = open();
     let mut monitor = fill(&store, 100);
-    let corrected = monitor.observe(batch(50, &[(Monitored::Approved, 7), (Monitored::Denied, 3)]), &[]);
+    let corrected = monitor.observe(
+        batch(
+            50,
+            &[(MonitoredStatus::Approved, 7), (MonitoredStatus::Denied, 3)],
+        ),
+        &[],
+    );
     commit(&store, vec![corrected], 101 * MINUTE_MS);
     let row = |status: i64| {
-        let sql =
-            "SELECT count, implied, severity, judged_count FROM minute_counts WHERE minute = 50 AND status_id = ?1";
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        let sql = "SELECT count, implied, severity, judged_count FROM minute_counts WHERE minute = 50 AND status_id = ?1";
+        let read =
+            |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
         raw(&store).query_row(sql, [status], read).expect("there")
     };
     let normal = i64::from(Severity::Normal.code());
     assert_eq!(row(0), (7_i64, 0_i64, normal, Some(101_i64)));
-    assert_eq!(row(1), (3, 0, normal, Some(0)), "named now, so no longer implied");
+    assert_eq!(
+        row(1),
+        (3, 0, normal, Some(0)),
+        "named now, so no longer implied"
+    );
 }
 
 #[test]
@@ -142,28 +199,61 @@ fn an_implied_zero_never_replaces_a_stored_count() {
     let (store, _folder) = open();
     fill(&store, 100);
     // A monitor without memory thinks that minute 99 is new and implies zeros for all it does not name.
-    let mut forgetful = Monitor::new(Policy::default());
+    let mut forgetful = Monitor::new(MonitorSettings::default());
     forgetful.observe(batch(200, &[]), &[]);
-    let late = forgetful.observe(batch(99, &[(Monitored::Denied, 1)]), &[]);
+    let late = forgetful.observe(batch(99, &[(MonitoredStatus::Denied, 1)]), &[]);
     commit(&store, vec![late], 101 * MINUTE_MS);
     let summary = wait(store.summary("default", Some(Minute::from_epoch_minutes(99)), None));
-    let counts: Vec<_> = summary.statuses.iter().map(|s| (s.status.as_str(), s.count)).collect();
-    assert_eq!(counts, [("approved", 100), ("denied", 1), ("failed", 7), ("reversed", 0), ("backend_reversed", 0)]);
+    let counts: Vec<_> = summary
+        .statuses
+        .iter()
+        .map(|s| (s.status.as_str(), s.count))
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            ("approved", 100),
+            ("denied", 1),
+            ("failed", 7),
+            ("reversed", 0),
+            ("backend_reversed", 0)
+        ]
+    );
 }
 
 #[test]
 fn a_batch_that_does_not_go_on_from_the_stored_offset_is_not_written() {
     let (store, _folder) = open();
-    let to = StoredOffset { last_offset: 9, last_timestamp_ms: Some(1) };
-    let advance = |from| OffsetAdvance { cluster_id: "c".into(), topic: "t".into(), partition: 0, from, to };
+    let to = StoredOffset {
+        last_offset: 9,
+        last_timestamp_ms: Some(1),
+    };
+    let advance = |from| OffsetAdvance {
+        cluster_id: "c".into(),
+        topic: "t".into(),
+        partition: 0,
+        from,
+        to,
+    };
     let commit = |from, judged| {
-        let commit = IngestCommit { offsets: vec![advance(from)], judged, ..IngestCommit::default() };
+        let commit = IngestCommit {
+            offsets: vec![advance(from)],
+            judged,
+            ..IngestCommit::default()
+        };
         store.begin_ingest(&Arc::new(commit)).wait()
     };
     commit(None, vec![]).expect("the first");
-    let judged = vec![Monitor::new(Policy::default()).observe(batch(1, &[]), &[])];
-    assert!(matches!(commit(None, judged), Err(StoreError::OffsetMoved { .. })));
-    assert_eq!(store.count_streams().expect("readable"), 0, "the minute went with the offset");
+    let judged = vec![Monitor::new(MonitorSettings::default()).observe(batch(1, &[]), &[])];
+    assert!(matches!(
+        commit(None, judged),
+        Err(StoreError::OffsetMoved { .. })
+    ));
+    assert_eq!(
+        store.count_streams().expect("readable"),
+        0,
+        "the minute went with the offset"
+    );
     commit(Some(to), vec![]).expect("from where it stands");
 }
 
@@ -172,15 +262,43 @@ fn alerts_are_listed_newest_first_by_any_filter_and_page() {
     let (store, _folder) = open();
     fill(&store, 100);
     let list = |filter| wait(store.alerts(filter));
-    let all = list(AlertFilter { limit: 10, ..AlertFilter::default() });
-    let [(seq, alert)] = &all[..] else { panic!("one alert, not {all:?}") };
-    assert_eq!(alert.anomaly.as_ref().map(|anomaly| anomaly.status), Some(Monitored::Failed));
+    let all = list(AlertFilter {
+        limit: 10,
+        ..AlertFilter::default()
+    });
+    let [(seq, alert)] = &all[..] else {
+        panic!("one alert, not {all:?}")
+    };
+    assert_eq!(
+        alert.anomaly.as_ref().map(|anomaly| anomaly.status),
+        Some(MonitoredStatus::Failed)
+    );
     let other = [
-        AlertFilter { status: Some(Monitored::Denied), limit: 10, ..AlertFilter::default() },
-        AlertFilter { stream: Some("b".into()), limit: 10, ..AlertFilter::default() },
-        AlertFilter { severity: Some(Severity::Warning), limit: 10, ..AlertFilter::default() },
-        AlertFilter { dispatched: Some(false), limit: 10, ..AlertFilter::default() },
-        AlertFilter { before: Some(*seq), limit: 10, ..AlertFilter::default() },
+        AlertFilter {
+            status: Some(MonitoredStatus::Denied),
+            limit: 10,
+            ..AlertFilter::default()
+        },
+        AlertFilter {
+            stream: Some("b".into()),
+            limit: 10,
+            ..AlertFilter::default()
+        },
+        AlertFilter {
+            severity: Some(Severity::Warning),
+            limit: 10,
+            ..AlertFilter::default()
+        },
+        AlertFilter {
+            dispatched: Some(false),
+            limit: 10,
+            ..AlertFilter::default()
+        },
+        AlertFilter {
+            before: Some(*seq),
+            limit: 10,
+            ..AlertFilter::default()
+        },
     ];
     for filter in other {
         assert_eq!(list(filter.clone()), [], "{filter:?}");
@@ -193,44 +311,91 @@ fn alerts_are_listed_newest_first_by_any_filter_and_page() {
 fn pruning_keeps_what_is_younger_than_the_retention_of_its_stream() {
     let (store, _folder) = open();
     fill(&store, 2000);
-    let retention = Retention { length_ms: 500 * MINUTE_MS };
+    let retention = Retention {
+        length_ms: 500 * MINUTE_MS,
+    };
     while wait(store.prune_step(0, retention)) {}
     let summary = wait(store.summary("default", None, None));
-    assert_eq!((summary.minutes_known, summary.first_minute), (501, Some(Minute::from_epoch_minutes(1499))));
-    assert_eq!(wait(store.alerts(AlertFilter { limit: 10, ..AlertFilter::default() })).len(), 1);
+    assert_eq!(
+        (summary.minutes_observed, summary.first_minute),
+        (501, Some(Minute::from_epoch_minutes(1499)))
+    );
+    assert_eq!(
+        wait(store.alerts(AlertFilter {
+            limit: 10,
+            ..AlertFilter::default()
+        }))
+        .len(),
+        1
+    );
 }
 
 #[test]
 fn a_page_of_a_rare_status_looks_at_a_month_and_says_where_to_go_on() {
     let (store, _folder) = open();
-    let mut monitor = Monitor::new(Policy::default());
-    let rare = StatusCount { status: detection::Status::parse("chargeback").expect("a name"), count: 3 };
-    for (minute, counts) in [(0, vec![rare.clone()]), (70_000, vec![]), (100_000, vec![rare])] {
+    let mut monitor = Monitor::new(MonitorSettings::default());
+    let rare = StatusCount {
+        status: detection::Status::parse("chargeback").expect("a name"),
+        count: 3,
+    };
+    for (minute, counts) in [
+        (0, vec![rare.clone()]),
+        (70_000, vec![]),
+        (100_000, vec![rare]),
+    ] {
         let minute = Minute::from_epoch_minutes(minute);
-        let batch = TransactionBatch::try_new(Stream::default(), minute, counts).expect("no status twice");
+        let batch =
+            MinuteCounts::try_new(Stream::default(), minute, counts).expect("no status twice");
         commit(&store, vec![monitor.observe(batch, &[])], 0);
     }
-    let (mut filter, mut pages) =
-        (RowFilter { stream: "default".into(), limit: 10, ..RowFilter::default() }, Vec::new());
+    let (mut filter, mut pages) = (
+        RowFilter {
+            stream: "default".into(),
+            limit: 10,
+            ..RowFilter::default()
+        },
+        Vec::new(),
+    );
     filter.status = Some("chargeback".into());
     loop {
         let (rows, next) = wait(store.rows_of_page(filter.clone()));
-        pages.push(rows.iter().map(|row| row.minute.epoch_minutes()).collect::<Vec<_>>());
+        pages.push(
+            rows.iter()
+                .map(|row| row.minute.epoch_minutes())
+                .collect::<Vec<_>>(),
+        );
         let Some(next) = next else { break };
         filter.before = Some(next);
     }
     assert_eq!(pages, [vec![100_000], vec![], vec![0]]);
-    let of_monitored = RowFilter { status: Some("denied".into()), before: None, ..filter.clone() };
-    assert_eq!(wait(store.rows_of_page(of_monitored)).0.len(), 3, "they are in every minute");
-    let bounded = RowFilter { from: Some(Minute::from_epoch_minutes(90_000)), before: None, ..filter };
+    let of_monitored = RowFilter {
+        status: Some("denied".into()),
+        before: None,
+        ..filter.clone()
+    };
+    assert_eq!(
+        wait(store.rows_of_page(of_monitored)).0.len(),
+        3,
+        "they are in every minute"
+    );
+    let bounded = RowFilter {
+        from: Some(Minute::from_epoch_minutes(90_000)),
+        before: None,
+        ..filter
+    };
     let (rows, next) = wait(store.rows_of_page(bounded));
     assert_eq!((rows.len(), next), (1, None), "nothing older was asked for");
 }
 
 fn plan(connection: &Connection, sql: &str) -> String {
-    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(sql);
+    let mut statement = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .expect(sql);
     // What is not bound is NULL, and does not matter to a plan.
-    let lines = statement.raw_query().mapped(|row| row.get::<_, String>(3)).collect::<Result<Vec<_>, _>>();
+    let lines = statement
+        .raw_query()
+        .mapped(|row| row.get::<_, String>(3))
+        .collect::<Result<Vec<_>, _>>();
     lines.expect(sql).join("; ")
 }
 
@@ -240,17 +405,22 @@ fn the_queries_that_matter_use_indexes() {
     let connection = raw(&store);
     let plan = |sql: &str| plan(&connection, sql);
     let known = [
-        queries::KNOWN_MINUTES,
+        queries::OBSERVED_MINUTES,
         "SELECT * FROM alerts WHERE stream = 'a' AND status_id = 1 ORDER BY seq DESC LIMIT 1",
         "SELECT seq FROM alerts WHERE origin = 'evaluate' AND stream = 'a' AND status_id = 1 AND direction = 0 AND severity = 5
          AND suppressed_by IS NULL ORDER BY seq DESC LIMIT 1",
         "SELECT * FROM deliveries WHERE state = 'pending' AND next_attempt_at_ms <= 5 ORDER BY next_attempt_at_ms, id LIMIT 4",
     ];
-    let ranges =
-        [ranges::TOTALS, ranges::VERDICTS, minutes::OLDER].into_iter().chain(ranges::SERIES).chain(minutes::ROWS);
+    let ranges = [ranges::TOTALS, ranges::VERDICTS, minutes::OLDER]
+        .into_iter()
+        .chain(ranges::SERIES)
+        .chain(minutes::ROWS);
     for sql in known.into_iter().chain(ranges) {
         let plan = plan(sql);
-        assert!(plan.contains("SEARCH") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
+        assert!(
+            plan.contains("SEARCH") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"),
+            "{sql}: {plan}"
+        );
     }
 }
 
@@ -261,7 +431,7 @@ fn every_list_is_read_in_its_order_through_the_index_of_its_first_filter() {
     let alerts = |filter: AlertFilter| plan(&sql, &alerts::list_statement(&filter));
     let all = AlertFilter {
         stream: Some("a".into()),
-        status: Some(Monitored::Denied),
+        status: Some(MonitoredStatus::Denied),
         severity: Some(Severity::Warning),
         origin: Some(Origin::Evaluate),
         dispatched: Some(false),
@@ -270,20 +440,84 @@ fn every_list_is_read_in_its_order_through_the_index_of_its_first_filter() {
     let none = AlertFilter::default;
     for (filter, index) in [
         (none(), "INTEGER PRIMARY KEY"),
-        (AlertFilter { stream: all.stream.clone(), ..none() }, "alerts_of_stream"),
-        (AlertFilter { status: all.status, ..none() }, "alerts_by_status"),
-        (AlertFilter { severity: all.severity, ..none() }, "alerts_by_severity"),
-        (AlertFilter { origin: Some(Origin::Evaluate), ..none() }, "alerts_from_evaluate"),
-        (AlertFilter { origin: Some(Origin::Monitor), ..none() }, "alerts_from_monitor"),
-        (AlertFilter { origin: Some(Origin::Stream), ..none() }, "INTEGER PRIMARY KEY"),
-        (AlertFilter { dispatched: Some(true), ..none() }, "INTEGER PRIMARY KEY"),
-        (AlertFilter { dispatched: Some(false), ..none() }, "alerts_suppressed"),
-        (AlertFilter { stream: None, origin: None, ..all.clone() }, "alerts_by_status"),
-        (AlertFilter { stream: None, ..all.clone() }, "alerts_from_evaluate"),
+        (
+            AlertFilter {
+                stream: all.stream.clone(),
+                ..none()
+            },
+            "alerts_of_stream",
+        ),
+        (
+            AlertFilter {
+                status: all.status,
+                ..none()
+            },
+            "alerts_by_status",
+        ),
+        (
+            AlertFilter {
+                severity: all.severity,
+                ..none()
+            },
+            "alerts_by_severity",
+        ),
+        (
+            AlertFilter {
+                origin: Some(Origin::Evaluate),
+                ..none()
+            },
+            "alerts_from_evaluate",
+        ),
+        (
+            AlertFilter {
+                origin: Some(Origin::Monitor),
+                ..none()
+            },
+            "alerts_from_monitor",
+        ),
+        (
+            AlertFilter {
+                origin: Some(Origin::Stream),
+                ..none()
+            },
+            "INTEGER PRIMARY KEY",
+        ),
+        (
+            AlertFilter {
+                dispatched: Some(true),
+                ..none()
+            },
+            "INTEGER PRIMARY KEY",
+        ),
+        (
+            AlertFilter {
+                dispatched: Some(false),
+                ..none()
+            },
+            "alerts_suppressed",
+        ),
+        (
+            AlertFilter {
+                stream: None,
+                origin: None,
+                ..all.clone()
+            },
+            "alerts_by_status",
+        ),
+        (
+            AlertFilter {
+                stream: None,
+                ..all.clone()
+            },
+            "alerts_from_evaluate",
+        ),
         (all.clone(), "alerts_of_stream"),
     ] {
         let plan = alerts(filter.clone());
-        assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"), "{filter:?}: {plan}");
+        assert!(
+            plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"),
+            "{filter:?}: {plan}"
+        );
     }
     for (stream, state, index) in [
         (None, None, "deliveries USING INTEGER PRIMARY KEY"),
@@ -292,8 +526,15 @@ fn every_list_is_read_in_its_order_through_the_index_of_its_first_filter() {
         (Some("a".to_owned()), None, "alerts_of_stream"),
         (Some("a".to_owned()), Some("dead"), "alerts_of_stream"),
     ] {
-        let filter = DeliveryFilter { stream, state, ..DeliveryFilter::default() };
+        let filter = DeliveryFilter {
+            stream,
+            state,
+            ..DeliveryFilter::default()
+        };
         let plan = plan(&sql, &outbox::list_statement(&filter));
-        assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"), "{filter:?}: {plan}");
+        assert!(
+            plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"),
+            "{filter:?}: {plan}"
+        );
     }
 }

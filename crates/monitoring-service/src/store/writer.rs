@@ -22,7 +22,7 @@ use crate::clock::Stopwatch;
 const QUEUE: usize = 1024;
 
 /// Most jobs of one commit.
-const MOST_GROUPED: usize = 64;
+const MAX_GROUPED: usize = 64;
 
 /// How long a statement waits for another program that holds the database: the default of rusqlite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +43,12 @@ pub(super) struct WalLimits {
 impl Default for WalLimits {
     fn default() -> Self {
         let (wait, retry) = (Duration::from_millis(100), Duration::from_secs(1));
-        Self { restart_bytes: 64 << 20, interrupt_bytes: 256 << 20, wait, retry }
+        Self {
+            restart_bytes: 64 << 20,
+            interrupt_bytes: 256 << 20,
+            wait,
+            retry,
+        }
     }
 }
 
@@ -101,28 +106,36 @@ impl WriterHandle {
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Call { work, value: None, reply });
+        let job = Box::new(Call {
+            work,
+            value: None,
+            reply,
+        });
         self.0.send(job).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Hands a job over and goes on, for a thread that is not of the async runtime.
-    pub(super) fn begin<T, F>(&self, work: F) -> UnderWay<T>
+    pub(super) fn begin<T, F>(&self, work: F) -> PendingWrite<T>
     where
         F: FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         // Where the writer is gone the job is dropped with its reply, which is what the wait then meets.
-        drop(self.0.blocking_send(Box::new(Call { work, value: None, reply })));
-        UnderWay(answer)
+        drop(self.0.blocking_send(Box::new(Call {
+            work,
+            value: None,
+            reply,
+        })));
+        PendingWrite(answer)
     }
 }
 
 /// A job handed over.
-pub(super) struct UnderWay<T>(oneshot::Receiver<Result<T, StoreError>>);
+pub(super) struct PendingWrite<T>(oneshot::Receiver<Result<T, StoreError>>);
 
-impl<T> UnderWay<T> {
+impl<T> PendingWrite<T> {
     /// Waits until the job is on disk. Blocks.
     pub(super) fn wait(self) -> Result<T, StoreError> {
         self.0.blocking_recv().unwrap_or(Err(StoreError::Closed))
@@ -142,12 +155,27 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, path: &Path, readers: Arc<Readers>) -> (Self, WriterHandle) {
+    pub(super) fn new(
+        connection: Connection,
+        path: &Path,
+        readers: Arc<Readers>,
+    ) -> (Self, WriterHandle) {
         let (sender, jobs) = mpsc::channel(QUEUE);
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
         let (ids, limits) = (Ids::default(), WalLimits::default());
-        (Self { connection, ids, jobs, readers, wal: wal.into(), limits, tried: None }, WriterHandle(sender))
+        (
+            Self {
+                connection,
+                ids,
+                jobs,
+                readers,
+                wal: wal.into(),
+                limits,
+                tried: None,
+            },
+            WriterHandle(sender),
+        )
     }
 
     /// The same with other limits of the write-ahead log.
@@ -159,8 +187,8 @@ impl Writer {
 
     /// Works until every [`super::Store`] is gone.
     pub fn run(mut self) {
-        let mut jobs = Vec::with_capacity(MOST_GROUPED);
-        while self.jobs.blocking_recv_many(&mut jobs, MOST_GROUPED) > 0 {
+        let mut jobs = Vec::with_capacity(MAX_GROUPED);
+        while self.jobs.blocking_recv_many(&mut jobs, MAX_GROUPED) > 0 {
             self.commit_all(&mut jobs);
             self.bound_wal();
         }
@@ -169,7 +197,10 @@ impl Writer {
     /// Starts the write-ahead log anew where it has become too long. Failing is no fault: it is tried again.
     fn bound_wal(&mut self) {
         let bytes = self.wal.metadata().map_or(0, |file| file.len());
-        let just_tried = self.tried.as_ref().is_some_and(|tried| tried.elapsed() < self.limits.retry);
+        let just_tried = self
+            .tried
+            .as_ref()
+            .is_some_and(|tried| tried.elapsed() < self.limits.retry);
         if bytes < self.limits.restart_bytes || just_tried {
             return;
         }
@@ -184,7 +215,9 @@ impl Writer {
 
     fn empty_wal(&self) -> rusqlite::Result<()> {
         self.connection.busy_timeout(self.limits.wait)?;
-        let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let emptied = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         self.connection.busy_timeout(BUSY_TIMEOUT)?;
         emptied
     }
@@ -212,13 +245,19 @@ impl Writer {
         result
     }
 
-    fn try_commit(connection: &mut Connection, ids: &mut Ids, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    fn try_commit(
+        connection: &mut Connection,
+        ids: &mut Ids,
+        jobs: &mut [Box<dyn Job>],
+    ) -> Result<(), StoreError> {
         let sql = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for job in jobs {
             job.run(&mut Transaction { sql: &sql, ids })?;
         }
         if sql.is_autocommit() {
-            return Err(StoreError::Unavailable("SQLite rolled the transaction back".into()));
+            return Err(StoreError::Unavailable(
+                "SQLite rolled the transaction back".into(),
+            ));
         }
         Ok(sql.commit()?)
     }

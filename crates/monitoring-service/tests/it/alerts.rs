@@ -2,57 +2,107 @@
 
 use std::time::Duration;
 
-use detection::{Monitor, Policy, RowChange, TransactionBatch};
+use detection::{MinuteCounts, Monitor, MonitorSettings, RowChange};
 use monitoring_service::{clock::Clock, store::NotPaged};
 use serde_json::Value;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
 use crate::harness::{
-    Message, NOW_MS, Setup, TestApp, broker, folder, minute, post, received, receiver, send, until, usual,
+    Message, NOW_MS, Setup, TestApp, broker, folder, minute, post, received, receiver, send, until,
+    usual,
 };
 
 fn setup(server: &MockServer, clock: &Clock) -> Setup {
-    Setup { clock: clock.clone(), webhook: Some(server.uri()), ..Setup::default() }
+    Setup {
+        clock: clock.clone(),
+        webhook: Some(server.uri()),
+        ..Setup::default()
+    }
 }
 
 /// The minute before [`NOW_MS`] with failures.
 fn failures() -> Message {
-    Message::new(minute("2025-12-31T23:59:00Z", &[("approved", 101), ("failed", 9)]))
+    Message::new(minute(
+        "2025-12-31T23:59:00Z",
+        &[("approved", 101), ("failed", 9)],
+    ))
 }
 
 /// The labels that such an alert is counted under.
 fn of_failures(disposition: &'static str, page: &'static str) -> [(&'static str, &'static str); 5] {
     let [origin, status] = [("origin", "stream"), ("status", "failed")];
-    [origin, status, ("severity", "CRITICAL"), ("disposition", disposition), ("page", page)]
+    [
+        origin,
+        status,
+        ("severity", "CRITICAL"),
+        ("disposition", disposition),
+        ("page", page),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_critical_alert_reaches_the_receiver_once_and_a_warning_does_not() {
-    let (broker, folder, server, clock) = (broker().await, folder(), receiver(204).await, Clock::fixed(NOW_MS));
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&server, &clock)).await;
+    let (broker, folder, server, clock) = (
+        broker().await,
+        folder(),
+        receiver(204).await,
+        Clock::fixed(NOW_MS),
+    );
+    let app = TestApp::start(
+        &broker.bootstrap_servers(),
+        folder.path(),
+        setup(&server, &clock),
+    )
+    .await;
     let mut messages = usual(60, NOW_MS - 60_000);
-    messages.push(Message::new(minute("2025-12-31T23:59:00Z", &[("approved", 97), ("failed", 9)])));
+    messages.push(Message::new(minute(
+        "2025-12-31T23:59:00Z",
+        &[("approved", 97), ("failed", 9)],
+    )));
     send(&broker, messages);
     app.until_consumed(61).await;
-    until("it is delivered", async || !received(&server).await.is_empty()).await;
+    until("it is delivered", async || {
+        !received(&server).await.is_empty()
+    })
+    .await;
     let alerts = app.alerts().await;
-    let names: Vec<_> = alerts.iter().map(|a| (a.severity.name(), a.not_paged.map(NotPaged::name))).collect();
+    let names: Vec<_> = alerts
+        .iter()
+        .map(|a| (a.severity.name(), a.not_paged.map(NotPaged::name)))
+        .collect();
     assert_eq!(names, [("WARNING", Some("warning")), ("CRITICAL", None)]);
     let id = alerts[1].id.to_string();
-    assert_eq!(app.counted("monitoring_alerts_total", &of_failures("dispatched", "queued")), 1);
-    until("it is settled", async || app.get(&format!("/alerts/{id}")).await["deliveries"][0]["state"] == "delivered")
-        .await;
+    assert_eq!(
+        app.counted(
+            "monitoring_alerts_total",
+            &of_failures("dispatched", "queued")
+        ),
+        1
+    );
+    until("it is settled", async || {
+        app.get(&format!("/alerts/{id}")).await["deliveries"][0]["state"] == "delivered"
+    })
+    .await;
     let pages = received(&server).await;
     assert_eq!(pages.len(), 1);
-    assert_eq!((&pages[0]["id"], &pages[0]["status"]), (&Value::from(id), &Value::from("failed")));
+    assert_eq!(
+        (&pages[0]["id"], &pages[0]["status"]),
+        (&Value::from(id), &Value::from("failed"))
+    );
     app.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alert_recorded_while_the_receiver_was_away_is_delivered_after_a_restart_with_the_same_id() {
+async fn an_alert_recorded_while_the_receiver_was_away_is_delivered_after_a_restart_with_the_same_id()
+ {
     let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
     let away = receiver(503).await;
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&away, &clock)).await;
+    let app = TestApp::start(
+        &broker.bootstrap_servers(),
+        folder.path(),
+        setup(&away, &clock),
+    )
+    .await;
     send(&broker, usual(60, NOW_MS - 60_000));
     send(&broker, [failures()]);
     app.until_consumed(61).await;
@@ -60,24 +110,52 @@ async fn an_alert_recorded_while_the_receiver_was_away_is_delivered_after_a_rest
     app.stop().await.expect("a clean stop");
     let back = receiver(200).await;
     clock.set_ms(NOW_MS + 60_000);
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&back, &clock)).await;
-    until("it is delivered", async || !received(&back).await.is_empty()).await;
-    assert_eq!(received(&back).await[0]["id"], received(&away).await[0]["id"]);
+    let app = TestApp::start(
+        &broker.bootstrap_servers(),
+        folder.path(),
+        setup(&back, &clock),
+    )
+    .await;
+    until("it is delivered", async || {
+        !received(&back).await.is_empty()
+    })
+    .await;
+    assert_eq!(
+        received(&back).await[0]["id"],
+        received(&away).await[0]["id"]
+    );
     app.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_is_away_at_first_gets_the_alert_later_with_the_same_id() {
     let (broker, folder, server) = (broker().await, folder(), MockServer::start().await);
-    Mock::given(method("POST")).respond_with(ResponseTemplate::new(503)).up_to_n_times(1).mount(&server).await;
-    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&server, &Clock::system())).await;
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(503))
+        .up_to_n_times(1)
+        .mount(&server)
+        .await;
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&server)
+        .await;
+    let app = TestApp::start(
+        &broker.bootstrap_servers(),
+        folder.path(),
+        setup(&server, &Clock::system()),
+    )
+    .await;
     send(&broker, usual(60, NOW_MS - 60_000));
     send(&broker, [failures()]);
     app.until_consumed(61).await;
-    let delivered = || async { app.get("/deliveries").await["deliveries"][0]["state"] == "delivered" };
+    let delivered =
+        || async { app.get("/deliveries").await["deliveries"][0]["state"] == "delivered" };
     until("it is delivered", delivered).await;
-    let ids: Vec<_> = received(&server).await.iter().map(|page| page["id"].clone()).collect();
+    let ids: Vec<_> = received(&server)
+        .await
+        .iter()
+        .map(|page| page["id"].clone())
+        .collect();
     let id = Value::from(app.alerts().await[0].id.to_string());
     assert_eq!(ids, [id.clone(), id]);
     app.stop().await.expect("a clean stop");
@@ -85,42 +163,96 @@ async fn a_receiver_that_is_away_at_first_gets_the_alert_later_with_the_same_id(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn catching_up_does_not_page_the_past() {
-    let (broker, folder, server, clock) =
-        (broker().await, folder(), receiver(200).await, Clock::fixed(NOW_MS + 3_600_000));
+    let (broker, folder, server, clock) = (
+        broker().await,
+        folder(),
+        receiver(200).await,
+        Clock::fixed(NOW_MS + 3_600_000),
+    );
     let change = |config: &mut monitoring_service::config::Config| {
         config.page_max_age = Some(Duration::from_mins(30));
     };
-    let app =
-        TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup { change, ..setup(&server, &clock) }).await;
+    let app = TestApp::start(
+        &broker.bootstrap_servers(),
+        folder.path(),
+        Setup {
+            change,
+            ..setup(&server, &clock)
+        },
+    )
+    .await;
     send(&broker, usual(60, NOW_MS - 60_000));
     send(&broker, [failures()]);
     app.until_consumed(61).await;
     let alerts = app.alerts().await;
     assert_eq!(alerts[0].not_paged.map(NotPaged::name), Some("too_old"));
-    assert_eq!(app.get("/health").await["parts"]["deliveries"]["pending"], 0);
-    assert_eq!(app.counted("monitoring_alerts_total", &of_failures("dispatched", "too_old")), 1);
-    let explained = app.get("/explain?minute=2025-12-31T23:59:00Z&status=failed").await.to_string();
-    assert!(explained.contains("no page was sent") && explained.contains("PAGE_MAX_AGE"), "{explained}");
+    assert_eq!(
+        app.get("/health").await["parts"]["deliveries"]["pending"],
+        0
+    );
+    assert_eq!(
+        app.counted(
+            "monitoring_alerts_total",
+            &of_failures("dispatched", "too_old")
+        ),
+        1
+    );
+    let explained = app
+        .get("/explain?minute=2025-12-31T23:59:00Z&status=failed")
+        .await
+        .to_string();
+    assert!(
+        explained.contains("no page was sent") && explained.contains("PAGE_MAX_AGE"),
+        "{explained}"
+    );
     app.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_that_a_silence_holds_back_is_seen_in_the_alert_in_explain_and_in_the_metric() {
-    let (broker, folder, server, clock) = (broker().await, folder(), receiver(200).await, Clock::fixed(NOW_MS));
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&server, &clock)).await;
+    let (broker, folder, server, clock) = (
+        broker().await,
+        folder(),
+        receiver(200).await,
+        Clock::fixed(NOW_MS),
+    );
+    let app = TestApp::start(
+        &broker.bootstrap_servers(),
+        folder.path(),
+        setup(&server, &clock),
+    )
+    .await;
     let silence = r#"{"status":"failed","until":"2026-01-01T01:00:00Z","reason":"maintenance"}"#;
-    let silence = post(&format!("{}/silences", app.url), silence).await["id"].as_str().expect("an id").to_owned();
+    let silence = post(&format!("{}/silences", app.url), silence).await["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     send(&broker, usual(60, NOW_MS - 60_000));
     send(&broker, [failures()]);
     app.until_consumed(61).await;
     let alerts = app.get("/alerts?status=failed").await;
     assert_eq!(
-        (&alerts["alerts"][0]["disposition"], &alerts["alerts"][0]["suppressed_by"]),
+        (
+            &alerts["alerts"][0]["disposition"],
+            &alerts["alerts"][0]["suppressed_by"]
+        ),
         (&"suppressed".into(), &Value::from(&*silence))
     );
-    let explained = app.get("/explain?minute=2025-12-31T23:59:00Z&status=failed").await.to_string();
-    assert!(explained.contains(&format!("held back by silence {silence}")), "{explained}");
-    assert_eq!(app.counted("monitoring_alerts_total", &of_failures("silence", "held_back")), 1);
+    let explained = app
+        .get("/explain?minute=2025-12-31T23:59:00Z&status=failed")
+        .await
+        .to_string();
+    assert!(
+        explained.contains(&format!("held back by silence {silence}")),
+        "{explained}"
+    );
+    assert_eq!(
+        app.counted(
+            "monitoring_alerts_total",
+            &of_failures("silence", "held_back")
+        ),
+        1
+    );
     assert!(received(&server).await.is_empty());
     app.stop().await.expect("a clean stop");
 }
@@ -132,17 +264,29 @@ async fn a_submission_is_judged_recorded_and_sent_without_kafka_and_changes_no_b
     let app = TestApp::start("127.0.0.1:9", folder.path(), setup(&server, &clock)).await;
     let body = r#"{"status":"failed","count":100}"#;
     let first = app.evaluate(body).await;
-    assert_eq!((&first["severity"], &first["alert_dispatched"]), (&Value::from("CRITICAL"), &Value::from(true)));
-    until("it is delivered", async || !received(&server).await.is_empty()).await;
+    assert_eq!(
+        (&first["severity"], &first["alert_dispatched"]),
+        (&Value::from("CRITICAL"), &Value::from(true))
+    );
+    until("it is delivered", async || {
+        !received(&server).await.is_empty()
+    })
+    .await;
     assert_eq!(received(&server).await[0]["id"], first["record_id"]);
     clock.set_ms(NOW_MS + 4 * 60_000);
     let second = app.evaluate(body).await;
-    assert_eq!((&second["alert_dispatched"], &second["suppressed_by"]), (&Value::from(false), &first["record_id"]));
+    assert_eq!(
+        (&second["alert_dispatched"], &second["suppressed_by"]),
+        (&Value::from(false), &first["record_id"])
+    );
     clock.set_ms(NOW_MS + 5 * 60_000);
     let third = app.evaluate(body).await;
-    assert_eq!((&third["alert_dispatched"], &third["suppressed_before"]), (&Value::from(true), &Value::from(1)));
+    assert_eq!(
+        (&third["alert_dispatched"], &third["suppressed_before"]),
+        (&Value::from(true), &Value::from(1))
+    );
     let summary = app.get("/transactions/summary").await;
-    assert_eq!(summary["minutes_known"], 0, "a submission is no minute");
+    assert_eq!(summary["minutes_observed"], 0, "a submission is no minute");
     assert_eq!(app.alerts().await.len(), 3);
     app.stop().await.expect("a clean stop");
 }
@@ -150,25 +294,50 @@ async fn a_submission_is_judged_recorded_and_sent_without_kafka_and_changes_no_b
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submission_does_not_change_the_baseline_of_the_next_minute() {
     let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup { clock, ..Setup::default() }).await;
+    let app = TestApp::start(
+        &broker.bootstrap_servers(),
+        folder.path(),
+        Setup {
+            clock,
+            ..Setup::default()
+        },
+    )
+    .await;
     let mut messages = usual(41, NOW_MS);
     let last = messages.split_off(40);
     send(&broker, messages.clone());
     app.until_consumed(40).await;
-    for body in [r#"{"status":"approved","count":4000000}"#, r#"{"status":"failed","count":100}"#] {
+    for body in [
+        r#"{"status":"approved","count":4000000}"#,
+        r#"{"status":"failed","count":100}"#,
+    ] {
         assert_eq!(app.evaluate(body).await["severity"], "CRITICAL");
     }
     send(&broker, last.clone());
     app.until_consumed(41).await;
-    let mut alone = Monitor::new(Policy::default());
-    let batches = messages.iter().chain(&last).map(|message| message.payload.as_ref().expect("there"));
-    let judge = |payload: &Vec<u8>| alone.observe(TransactionBatch::from_json(payload).expect("a batch"), &[]);
+    let mut alone = Monitor::new(MonitorSettings::default());
+    let batches = messages
+        .iter()
+        .chain(&last)
+        .map(|message| message.payload.as_ref().expect("there"));
+    let judge =
+        |payload: &Vec<u8>| alone.observe(MinuteCounts::from_json(payload).expect("a batch"), &[]);
     let judged = batches.map(judge).last();
     let status = app.get("/alerts/status").await;
-    for (row, shown) in judged.expect("some").rows.iter().zip(status["statuses"].as_array().expect("a list")) {
-        let RowChange::Judged { verdict, .. } = row.change else { panic!("not judged: {row:?}") };
+    for (row, shown) in judged
+        .expect("some")
+        .rows
+        .iter()
+        .zip(status["statuses"].as_array().expect("a list"))
+    {
+        let RowChange::Judged { verdict, .. } = row.change else {
+            panic!("not judged: {row:?}")
+        };
         assert_eq!(shown["status"], row.status.name());
-        assert_eq!(shown["baseline"]["mean"], serde_json::json!(verdict.baseline.mean()));
+        assert_eq!(
+            shown["baseline"]["mean"],
+            serde_json::json!(verdict.baseline.mean())
+        );
         assert_eq!(shown["severity"], verdict.severity.name());
     }
     app.stop().await.expect("a clean stop");
@@ -179,8 +348,16 @@ async fn a_stop_is_clean_and_bounded_while_the_receiver_hangs() {
     let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
     let server = MockServer::start().await;
     let hang = ResponseTemplate::new(200).set_delay(Duration::from_mins(1));
-    Mock::given(method("POST")).respond_with(hang).mount(&server).await;
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup(&server, &clock)).await;
+    Mock::given(method("POST"))
+        .respond_with(hang)
+        .mount(&server)
+        .await;
+    let app = TestApp::start(
+        &broker.bootstrap_servers(),
+        folder.path(),
+        setup(&server, &clock),
+    )
+    .await;
     app.evaluate(r#"{"status":"failed","count":100}"#).await;
     broker.go_silent();
     let stopped = tokio::time::timeout(Duration::from_secs(10), app.stop()).await;

@@ -13,18 +13,30 @@ const DOORS: [(&str, &[&str]); 6] = [
 ];
 
 fn visit(folder: &Path, root: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable").path()) {
+    for entry in fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("readable").path())
+    {
         if entry.is_dir() {
             visit(&entry, root, found);
             continue;
         }
-        let name = entry.strip_prefix(root).expect("below").to_string_lossy().into_owned();
+        let name = entry
+            .strip_prefix(root)
+            .expect("below")
+            .to_string_lossy()
+            .into_owned();
         let text = fs::read_to_string(&entry).expect("text");
-        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
         for line in code.take_while(|line| !line.starts_with("mod tests {")) {
             for (what, allowed) in DOORS {
                 let in_tests = name.contains("tests");
-                if line.contains(what) && !in_tests && !allowed.iter().any(|door| name.starts_with(door)) {
+                if line.contains(what)
+                    && !in_tests
+                    && !allowed.iter().any(|door| name.starts_with(door))
+                {
                     found.push(format!("{name} uses {what}: {line}"));
                 }
             }

@@ -5,7 +5,9 @@ use embedded_kafka::EmbeddedKafka;
 use crate::harness::{Setup, TOPIC, TestApp, broker, folder, sample, send, until};
 
 async fn known(app: &TestApp) -> u64 {
-    app.get("/transactions/summary").await["minutes_known"].as_u64().expect("a count")
+    app.get("/transactions/summary").await["minutes_observed"]
+        .as_u64()
+        .expect("a count")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,10 +36,16 @@ async fn records_that_retention_took_are_a_gap_and_the_rest_is_read() {
     broker.delete_records(TOPIC, 0, 60).expect("deleted");
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
     app.until_consumed(20).await;
-    assert_eq!(app.counted("monitoring_offset_gaps_total", &[("reason", "retention")]), 1);
+    assert_eq!(
+        app.counted("monitoring_offset_gaps_total", &[("reason", "retention")]),
+        1
+    );
     assert_eq!(app.get("/health").await["status"], "degraded");
     let gap = &app.get("/gaps").await["gaps"][0];
-    assert_eq!((&gap["from_offset"], &gap["to_offset"], &gap["reason"]), (&50.into(), &60.into(), &"retention".into()));
+    assert_eq!(
+        (&gap["from_offset"], &gap["to_offset"], &gap["reason"]),
+        (&50.into(), &60.into(), &"retention".into())
+    );
     app.stop().await.expect("a clean stop");
 }
 
@@ -46,15 +54,21 @@ async fn a_topic_made_again_is_noticed_and_read_from_its_start() {
     for again in [30, 90] {
         let (broker, folder) = (broker().await, folder());
         send(&broker, sample(60));
-        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        let app =
+            TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
         app.until_consumed(60).await;
         app.stop().await.expect("a clean stop");
         assert!(broker.delete_topic(TOPIC));
         broker.create_topic(TOPIC, 1).expect("made again");
         send(&broker, sample(again));
-        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        let app =
+            TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
         app.until_consumed(again as u64).await;
-        assert_eq!(app.counted("monitoring_offset_gaps_total", &[("reason", "recreated")]), 1, "{again} messages");
+        assert_eq!(
+            app.counted("monitoring_offset_gaps_total", &[("reason", "recreated")]),
+            1,
+            "{again} messages"
+        );
         assert_eq!(known(&app).await, again.max(60) as u64);
         app.stop().await.expect("a clean stop");
     }
@@ -65,11 +79,17 @@ async fn it_starts_before_the_broker_and_before_the_topic() {
     let (broker, folder) = (EmbeddedKafka::start().await.expect("a broker"), folder());
     broker.go_down();
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
-    until("the outage is noticed", async || app.get("/health").await["status"] == "degraded").await;
+    until("the outage is noticed", async || {
+        app.get("/health").await["status"] == "degraded"
+    })
+    .await;
     let answer = app.evaluate(r#"{"status":"failed","count":100}"#).await;
     assert_eq!(answer["severity"], "CRITICAL", "it serves without a broker");
     broker.come_back();
-    until("it is connected", async || app.get("/health").await["parts"]["kafka"]["connected"] == true).await;
+    until("it is connected", async || {
+        app.get("/health").await["parts"]["kafka"]["connected"] == true
+    })
+    .await;
     broker.create_topic(TOPIC, 3).expect("a topic");
     send(&broker, sample(20));
     app.until_consumed(20).await;
@@ -84,13 +104,19 @@ async fn an_outage_of_the_broker_heals_and_nothing_is_lost() {
     app.until_consumed(40).await;
     for round in 1..=3 {
         broker.go_down();
-        until("the outage is noticed", async || app.get("/health").await["status"] == "degraded").await;
+        until("the outage is noticed", async || {
+            app.get("/health").await["status"] == "degraded"
+        })
+        .await;
         broker.come_back();
         send(&broker, sample(40 + round * 10).split_off(30 + round * 10));
         app.until_consumed(40 + round as u64 * 10).await;
     }
     assert_eq!(known(&app).await, 70);
-    until("health is back", async || app.get("/health").await["status"] == "ok").await;
+    until("health is back", async || {
+        app.get("/health").await["status"] == "ok"
+    })
+    .await;
     app.stop().await.expect("a clean stop");
 }
 

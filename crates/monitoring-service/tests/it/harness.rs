@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use common::metrics::Metrics;
+use common::metrics::MetricsRegistry;
 use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{
     app::App,
@@ -41,14 +41,18 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { clock: Clock::system(), webhook: None, change: |_| {} }
+        Self {
+            clock: Clock::system(),
+            webhook: None,
+            change: |_| {},
+        }
     }
 }
 
 /// A running service.
 pub(crate) struct TestApp {
     pub(crate) url: String,
-    pub(crate) metrics: Metrics,
+    pub(crate) registry: MetricsRegistry,
     store: Store,
     stop: CancellationToken,
     running: JoinSet<anyhow::Result<()>>,
@@ -61,18 +65,26 @@ impl TestApp {
         let mut config = Config {
             database_path: database(folder),
             kafka_bootstrap_servers: brokers.to_owned(),
-            alert_webhook_url: setup.webhook.map(|url| SecretUrl::parse(&url).expect("an address")),
+            alert_webhook_url: setup
+                .webhook
+                .map(|url| SecretUrl::parse(&url).expect("an address")),
             ..Config::default()
         };
         (setup.change)(&mut config);
-        let metrics = Metrics::new();
-        let app = App::open(config, setup.clock, metrics.clone()).expect("a usable database");
+        let registry = MetricsRegistry::new();
+        let app = App::open(config, setup.clock, registry.clone()).expect("a usable database");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let (stop, store) = (CancellationToken::new(), app.store().clone());
         let mut running = JoinSet::new();
         running.spawn(app.run(listener, stop.clone()));
-        Self { url, metrics, store, stop, running }
+        Self {
+            url,
+            registry,
+            store,
+            stop,
+            running,
+        }
     }
 
     /// Stops as SIGTERM does; the outcome is the service's.
@@ -84,13 +96,19 @@ impl TestApp {
     /// Waits until the service ends, asked or not; the outcome is the service's.
     pub(crate) async fn ended(mut self) -> anyhow::Result<()> {
         drop(self.store);
-        let ended = tokio::time::timeout(PATIENCE, self.running.join_next()).await.expect("in time");
+        let ended = tokio::time::timeout(PATIENCE, self.running.join_next())
+            .await
+            .expect("in time");
         ended.expect("running").expect("no panic")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
         let client = client();
-        let answer = client.get(format!("{}{path}", self.url)).send().await.expect("an answer");
+        let answer = client
+            .get(format!("{}{path}", self.url))
+            .send()
+            .await
+            .expect("an answer");
         serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON")
     }
 
@@ -100,9 +118,16 @@ impl TestApp {
 
     /// All alerts, oldest first.
     pub(crate) async fn alerts(&self) -> Vec<AlertRecord> {
-        let filter = AlertFilter { limit: 10_000, ..AlertFilter::default() };
+        let filter = AlertFilter {
+            limit: 10_000,
+            ..AlertFilter::default()
+        };
         let newest_first = self.store.alerts(filter).await.expect("readable");
-        newest_first.into_iter().rev().map(|(_, alert)| alert).collect()
+        newest_first
+            .into_iter()
+            .rev()
+            .map(|(_, alert)| alert)
+            .collect()
     }
 
     /// Messages consumed since the start, whatever became of them.
@@ -113,13 +138,20 @@ impl TestApp {
             .sum()
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a small count"
+    )]
     pub(crate) fn counted(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        common::testing::value(&self.metrics, name, labels) as u64
+        common::testing::value(&self.registry, name, labels) as u64
     }
 
     pub(crate) async fn until_consumed(&self, messages: u64) {
-        until("the messages are consumed", async || self.consumed() >= messages).await;
+        until("the messages are consumed", async || {
+            self.consumed() >= messages
+        })
+        .await;
         assert_eq!(self.consumed(), messages);
     }
 }
@@ -131,26 +163,41 @@ pub(crate) async fn evaluate(url: &str, body: &str) -> Value {
 
 /// POSTs JSON.
 pub(crate) async fn post(url: &str, body: &str) -> Value {
-    let request = client().post(url).header("content-type", "application/json");
-    let answer = request.body(body.to_owned()).send().await.expect("an answer");
+    let request = client()
+        .post(url)
+        .header("content-type", "application/json");
+    let answer = request
+        .body(body.to_owned())
+        .send()
+        .await
+        .expect("an answer");
     serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON")
 }
 
 /// A receiver of alerts that answers with this status.
 pub(crate) async fn receiver(status: u16) -> MockServer {
     let server = MockServer::start().await;
-    Mock::given(method("POST")).respond_with(ResponseTemplate::new(status)).mount(&server).await;
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(status))
+        .mount(&server)
+        .await;
     server
 }
 
 /// The alerts that came.
 pub(crate) async fn received(server: &MockServer) -> Vec<Value> {
     let requests = server.received_requests().await.expect("recorded");
-    requests.iter().map(|request| serde_json::from_slice(&request.body).expect("JSON")).collect()
+    requests
+        .iter()
+        .map(|request| serde_json::from_slice(&request.body).expect("JSON"))
+        .collect()
 }
 
 pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder().timeout(PATIENCE).build().expect("a client")
+    reqwest::Client::builder()
+        .timeout(PATIENCE)
+        .build()
+        .expect("a client")
 }
 
 pub(crate) fn database(folder: &Path) -> PathBuf {
@@ -175,7 +222,9 @@ pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
             again.tick().await;
         }
     };
-    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("waited too long until {what}"));
+    tokio::time::timeout(PATIENCE, asked)
+        .await
+        .unwrap_or_else(|_| panic!("waited too long until {what}"));
 }
 
 /// One message.
@@ -188,7 +237,11 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn new(payload: impl Into<Vec<u8>>) -> Self {
-        Self { key: "default".into(), payload: Some(payload.into()), traceparent: None }
+        Self {
+            key: "default".into(),
+            payload: Some(payload.into()),
+            traceparent: None,
+        }
     }
 }
 
@@ -199,7 +252,9 @@ pub(crate) fn send(broker: &EmbeddedKafka, messages: impl IntoIterator<Item = Me
 
 pub(crate) fn producer(broker: &EmbeddedKafka) -> BaseProducer {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", broker.bootstrap_servers()).set("message.max.bytes", "4000000");
+    config
+        .set("bootstrap.servers", broker.bootstrap_servers())
+        .set("message.max.bytes", "4000000");
     config.set("linger.ms", "0").create().expect("a producer")
 }
 
@@ -210,29 +265,49 @@ pub(crate) fn send_with(producer: &BaseProducer, messages: impl IntoIterator<Ite
             record = record.payload(payload);
         }
         if let Some(traceparent) = &message.traceparent {
-            let header = Header { key: "traceparent", value: Some(traceparent) };
+            let header = Header {
+                key: "traceparent",
+                value: Some(traceparent),
+            };
             record = record.headers(OwnedHeaders::new().insert(header));
         }
-        producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
+        producer
+            .send(record)
+            .map_err(|(error, _)| error)
+            .expect("room in the queue");
     }
     producer.flush(PATIENCE).expect("acknowledged");
 }
 
 /// A minute of the default stream as JSON.
 pub(crate) fn minute(timestamp: &str, counts: &[(&str, u32)]) -> Vec<u8> {
-    let transactions: Vec<_> =
-        counts.iter().map(|(status, count)| serde_json::json!({ "status": status, "count": count })).collect();
-    serde_json::json!({ "timestamp": timestamp, "transactions": transactions }).to_string().into_bytes()
+    let transactions: Vec<_> = counts
+        .iter()
+        .map(|(status, count)| serde_json::json!({ "status": status, "count": count }))
+        .collect();
+    serde_json::json!({ "timestamp": timestamp, "transactions": transactions })
+        .to_string()
+        .into_bytes()
 }
 
 /// The first `minutes` minutes of the sample file: one message each.
 pub(crate) fn sample(minutes: usize) -> Vec<Message> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sample_data/transactions.csv");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../sample_data/transactions.csv"
+    );
     let text = std::fs::read_to_string(path).expect("the sample file");
-    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').collect())
+        .collect();
     let blocks: Vec<_> = rows.chunks(4320).collect();
     let message = |at: usize| {
-        let counts: Vec<_> = blocks.iter().map(|rows| (rows[at][1], rows[at][2].parse().expect("a count"))).collect();
+        let counts: Vec<_> = blocks
+            .iter()
+            .map(|rows| (rows[at][1], rows[at][2].parse().expect("a count")))
+            .collect();
         Message::new(minute(blocks[0][at][0], &counts))
     };
     (0..minutes).map(message).collect()
@@ -242,13 +317,21 @@ pub(crate) fn sample(minutes: usize) -> Vec<Message> {
 pub(crate) fn usual(minutes: i64, end_ms: i64) -> Vec<Message> {
     let message = |back: i64| {
         let minute_start = detection::Minute::from_epoch_minutes(end_ms / 60_000 - back);
-        Message::new(minute(&minute_start.to_string(), &[("approved", 100 + u32::try_from(back % 7).expect("small"))]))
+        Message::new(minute(
+            &minute_start.to_string(),
+            &[("approved", 100 + u32::try_from(back % 7).expect("small"))],
+        ))
     };
     (1..=minutes).rev().map(message).collect()
 }
 
 /// What of an alert does not depend on when and in which trace it was found.
 pub(crate) fn substance(alerts: &[AlertRecord]) -> Vec<AlertRecord> {
-    let bare = |alert: &AlertRecord| AlertRecord { recorded_at_ms: 0, trace_id: None, span_id: None, ..alert.clone() };
+    let bare = |alert: &AlertRecord| AlertRecord {
+        recorded_at_ms: 0,
+        trace_id: None,
+        span_id: None,
+        ..alert.clone()
+    };
     alerts.iter().map(bare).collect()
 }

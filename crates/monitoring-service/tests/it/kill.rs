@@ -10,7 +10,8 @@ use rusqlite::{Connection, OpenFlags};
 use wiremock::MockServer;
 
 use crate::harness::{
-    Setup, TOPIC, TestApp, broker, database, folder, received, receiver, sample, send, substance, until,
+    Setup, TOPIC, TestApp, broker, database, folder, received, receiver, sample, send, substance,
+    until,
 };
 
 /// Up to and beyond the second incident of the sample file.
@@ -23,10 +24,22 @@ struct Running(Child);
 impl Running {
     fn start(brokers: &str, folder: &Path, webhook: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
-        command.env_clear().env("KAFKA_BOOTSTRAP_SERVERS", brokers).env("DATABASE_PATH", database(folder));
-        command.env("KAFKA_TOPIC", TOPIC).env("HTTP_ADDR", "127.0.0.1:0").env("RUST_LOG", "off");
+        command
+            .env_clear()
+            .env("KAFKA_BOOTSTRAP_SERVERS", brokers)
+            .env("DATABASE_PATH", database(folder));
+        command
+            .env("KAFKA_TOPIC", TOPIC)
+            .env("HTTP_ADDR", "127.0.0.1:0")
+            .env("RUST_LOG", "off");
         command.env("ALERT_WEBHOOK_URL", webhook);
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started"))
+        Self(
+            command
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("started"),
+        )
     }
 }
 
@@ -39,27 +52,47 @@ impl Drop for Running {
 /// Minutes stored so far, as a connection sees them that changes nothing in the files.
 fn stored(folder: &Path) -> usize {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let count =
-        |sql: Connection| sql.query_one("SELECT count(DISTINCT minute) FROM minute_counts", [], |row| row.get(0));
+    let count = |sql: Connection| {
+        sql.query_one(
+            "SELECT count(DISTINCT minute) FROM minute_counts",
+            [],
+            |row| row.get(0),
+        )
+    };
     // At first there is no file, then no table in it.
-    Connection::open_with_flags(database(folder), flags).and_then(count).unwrap_or(0)
+    Connection::open_with_flags(database(folder), flags)
+        .and_then(count)
+        .unwrap_or(0)
 }
 
 async fn paged_ids(receiver: &MockServer) -> BTreeSet<String> {
-    received(receiver).await.iter().map(|page| page["id"].as_str().expect("an id").to_owned()).collect()
+    received(receiver)
+        .await
+        .iter()
+        .map(|page| page["id"].as_str().expect("an id").to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_killed_again_and_again_ends_with_the_right_totals_alerts_and_pages() {
     let (messages, paged) = (sample(MINUTES), receiver(200).await);
-    let setup = || Setup { webhook: Some(paged.uri()), ..Setup::default() };
+    let setup = || Setup {
+        webhook: Some(paged.uri()),
+        ..Setup::default()
+    };
     let (summary, alerts) = {
         let (broker, folder, unheard) = (broker().await, folder(), receiver(200).await);
         send(&broker, messages.clone());
-        let setup = Setup { webhook: Some(unheard.uri()), ..Setup::default() };
+        let setup = Setup {
+            webhook: Some(unheard.uri()),
+            ..Setup::default()
+        };
         let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await;
         app.until_consumed(MINUTES as u64).await;
-        let found = (app.get("/transactions/summary").await, substance(&app.alerts().await));
+        let found = (
+            app.get("/transactions/summary").await,
+            substance(&app.alerts().await),
+        );
         app.stop().await.expect("a clean stop");
         found
     };
@@ -69,15 +102,25 @@ async fn a_service_killed_again_and_again_ends_with_the_right_totals_alerts_and_
         let running = Running::start(&broker.bootstrap_servers(), folder.path(), &paged.uri());
         let (first, second) = round.split_at(round.len() / 2);
         send(&broker, first.to_vec());
-        until("some of it is stored", async || stored(folder.path()) > before).await;
+        until("some of it is stored", async || {
+            stored(folder.path()) > before
+        })
+        .await;
         // Killed with these on their way, or stored and not paged, or paged and not settled.
         send(&broker, second.to_vec());
         drop(running);
     }
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
-    until("all of it is stored", async || app.get("/transactions/summary").await == summary).await;
+    until("all of it is stored", async || {
+        app.get("/transactions/summary").await == summary
+    })
+    .await;
     assert_eq!(substance(&app.alerts().await), alerts);
-    let ids: BTreeSet<_> = alerts.iter().filter(|alert| alert.is_paged()).map(|alert| alert.id.to_string()).collect();
+    let ids: BTreeSet<_> = alerts
+        .iter()
+        .filter(|alert| alert.is_paged())
+        .map(|alert| alert.id.to_string())
+        .collect();
     assert!(ids.len() > 5, "{} pages", ids.len());
     until("all are paged", async || paged_ids(&paged).await == ids).await;
     app.stop().await.expect("a clean stop");

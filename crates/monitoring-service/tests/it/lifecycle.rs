@@ -17,7 +17,10 @@ use crate::harness::{Setup, TestApp, broker, database, evaluate, folder, until};
 
 fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
-    command.env_clear().env("DATABASE_PATH", database(folder)).env("HTTP_ADDR", "127.0.0.1:0");
+    command
+        .env_clear()
+        .env("DATABASE_PATH", database(folder))
+        .env("HTTP_ADDR", "127.0.0.1:0");
     command
 }
 
@@ -47,7 +50,11 @@ async fn a_second_process_on_the_same_database_is_refused_with_a_reason() {
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
     let output = program(folder.path()).output().expect("started");
     assert!(!output.status.success());
-    assert!(said(&output).contains("another monitoring-service uses this database"), "{}", said(&output));
+    assert!(
+        said(&output).contains("another monitoring-service uses this database"),
+        "{}",
+        said(&output)
+    );
     app.stop().await.expect("a clean stop");
 }
 
@@ -55,18 +62,27 @@ async fn a_second_process_on_the_same_database_is_refused_with_a_reason() {
 fn a_database_that_is_not_its_own_is_refused_with_a_reason_and_left_as_it_was() {
     let folder = folder();
     let path = database(folder.path());
-    Connection::open(&path).and_then(|sql| sql.execute_batch("CREATE TABLE theirs (x)")).expect("made");
+    Connection::open(&path)
+        .and_then(|sql| sql.execute_batch("CREATE TABLE theirs (x)"))
+        .expect("made");
     let before = std::fs::read(&path).expect("readable");
     let output = program(folder.path()).output().expect("started");
     assert!(!output.status.success());
-    assert!(said(&output).contains("another program"), "{}", said(&output));
+    assert!(
+        said(&output).contains("another program"),
+        "{}",
+        said(&output)
+    );
     assert_eq!(std::fs::read(&path).expect("readable"), before);
 }
 
 /// What `healthcheck` says of the service at this address: an environment as the service has it, with a token too.
 fn healthcheck(folder: &Path, address: &str) -> Output {
     let mut command = program(folder);
-    command.env("HTTP_ADDR", address).env("API_TOKEN", "a-token-of-16-characters").env("LOG_FORMAT", "");
+    command
+        .env("HTTP_ADDR", address)
+        .env("API_TOKEN", "a-token-of-16-characters")
+        .env("LOG_FORMAT", "");
     command.arg("healthcheck").output().expect("started")
 }
 
@@ -74,16 +90,28 @@ fn healthcheck(folder: &Path, address: &str) -> Output {
 async fn a_health_check_asks_the_running_service_and_opens_no_database() {
     let (broker, folder, elsewhere) = (broker().await, folder(), folder());
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
-    let address = app.url.strip_prefix("http://").expect("an address").to_owned();
+    let address = app
+        .url
+        .strip_prefix("http://")
+        .expect("an address")
+        .to_owned();
     let port = address.rsplit(':').next().expect("a port");
     for asked in [address.clone(), format!("0.0.0.0:{port}")] {
         let output = healthcheck(elsewhere.path(), &asked);
-        assert!(output.status.success() && said(&output).is_empty(), "{asked}: {}", said(&output));
+        assert!(
+            output.status.success() && said(&output).is_empty(),
+            "{asked}: {}",
+            said(&output)
+        );
     }
     app.stop().await.expect("a clean stop");
     let output = healthcheck(elsewhere.path(), &address);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
-    assert!(said(&output).contains(&format!("http://{address}/health/ready cannot be asked")), "{}", said(&output));
+    assert!(
+        said(&output).contains(&format!("http://{address}/health/ready cannot be asked")),
+        "{}",
+        said(&output)
+    );
     assert!(!database(elsewhere.path()).exists());
 }
 
@@ -92,22 +120,40 @@ async fn a_stop_by_signal_is_clean_and_bounded_while_kafka_receiver_and_collecto
     common::install_tls_provider();
     let (broker, folder, receiver) = (broker().await, folder(), MockServer::start().await);
     let hang = ResponseTemplate::new(200).set_delay(Duration::from_mins(1));
-    Mock::given(method("POST")).respond_with(hang).mount(&receiver).await;
+    Mock::given(method("POST"))
+        .respond_with(hang)
+        .mount(&receiver)
+        .await;
     // Takes connections, by its backlog, and answers none.
     let collector = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let collector_url = format!("http://{}", collector.local_addr().expect("bound"));
     let mut command = program(folder.path());
-    command.env("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers()).env("ALERT_WEBHOOK_URL", receiver.uri());
+    command
+        .env("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers())
+        .env("ALERT_WEBHOOK_URL", receiver.uri());
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector_url);
     let mut child = command.stdout(Stdio::piped()).spawn().expect("started");
     let url = address(&mut child);
     broker.go_silent();
     let answer = evaluate(&url, r#"{"status":"failed","count":100}"#).await;
     assert_eq!(answer["alert_dispatched"], true);
-    until("the receiver hangs", async || receiver.received_requests().await.is_some_and(|r| !r.is_empty())).await;
+    until("the receiver hangs", async || {
+        receiver
+            .received_requests()
+            .await
+            .is_some_and(|r| !r.is_empty())
+    })
+    .await;
     let stopping = Stopwatch::start();
     kill_process(Pid::from_child(&child), Signal::TERM).expect("told to stop");
-    let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("joined").expect("waited for");
+    let status = tokio::task::spawn_blocking(move || child.wait())
+        .await
+        .expect("joined")
+        .expect("waited for");
     assert!(status.success(), "{status}");
-    assert!(stopping.elapsed() <= Duration::from_secs(10), "took {:?}", stopping.elapsed());
+    assert!(
+        stopping.elapsed() <= Duration::from_secs(10),
+        "took {:?}",
+        stopping.elapsed()
+    );
 }

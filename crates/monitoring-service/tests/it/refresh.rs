@@ -2,15 +2,15 @@
 
 use std::{path::Path, thread::JoinHandle, time::Duration};
 
-use common::metrics::Metrics;
+use common::metrics::MetricsRegistry;
 use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{
     clock::Clock,
     config::Config,
     ingest,
-    state::{FeedState, Heartbeats, Silences, Snapshots},
+    metrics::ServiceMetrics,
+    state::{FeedState, Silences, Snapshots, TaskLiveness},
     store::{Paging, Store},
-    telemetry::Telemetry,
 };
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::harness::{Message, TOPIC, broker, database, folder, sample, send, unt
 /// The ingest thread and the writer of its store.
 struct Reading {
     store: Store,
-    metrics: Metrics,
+    registry: MetricsRegistry,
     feed: FeedState,
     stop: CancellationToken,
     ingest: JoinHandle<anyhow::Result<()>>,
@@ -30,7 +30,11 @@ impl Reading {
     fn start(broker: &EmbeddedKafka, folder: &Path) -> Self {
         let (store, writer) = Store::open(&database(folder)).expect("a usable database");
         std::thread::spawn(move || writer.run());
-        let (metrics, feed, stop) = (Metrics::new(), FeedState::new(0), CancellationToken::new());
+        let (registry, feed, stop) = (
+            MetricsRegistry::new(),
+            FeedState::new(0),
+            CancellationToken::new(),
+        );
         let config = Config::default();
         let settings = ingest::Settings {
             bootstrap_servers: broker.bootstrap_servers(),
@@ -47,31 +51,51 @@ impl Reading {
             snapshots: Snapshots::default(),
             silences: Silences::default(),
             feed: feed.clone(),
-            heartbeats: Heartbeats::new(0),
-            telemetry: Telemetry::new(&metrics),
+            liveness: TaskLiveness::new(0),
+            metrics: ServiceMetrics::new(&registry),
             clock: Clock::system(),
             runtime: tokio::runtime::Handle::current(),
         };
         let token = stop.clone();
         let ingest = std::thread::spawn(move || ingest::run(settings, deps, &token));
-        Self { store, metrics, feed, stop, ingest }
+        Self {
+            store,
+            registry,
+            feed,
+            stop,
+            ingest,
+        }
     }
 
     fn consumed(&self) -> f64 {
-        common::testing::value(&self.metrics, "monitoring_messages_consumed_total", &[("result", "stored")])
+        common::testing::value(
+            &self.registry,
+            "monitoring_messages_consumed_total",
+            &[("result", "stored")],
+        )
     }
 
     async fn known(&self, stream: &str) -> u64 {
-        self.store.summary(stream, None, None).await.expect("readable").minutes_known
+        self.store
+            .summary(stream, None, None)
+            .await
+            .expect("readable")
+            .minutes_observed
     }
 
     fn recreated(&self) -> f64 {
-        common::testing::value(&self.metrics, "monitoring_offset_gaps_total", &[("reason", "recreated")])
+        common::testing::value(
+            &self.registry,
+            "monitoring_offset_gaps_total",
+            &[("reason", "recreated")],
+        )
     }
 
     async fn end(self) -> anyhow::Result<()> {
         self.stop.cancel();
-        tokio::task::spawn_blocking(|| self.ingest.join().expect("no panic")).await.expect("joined")
+        tokio::task::spawn_blocking(|| self.ingest.join().expect("no panic"))
+            .await
+            .expect("joined")
     }
 }
 
@@ -79,8 +103,14 @@ impl Reading {
 fn of_stream(name: &str, messages: Vec<Message>) -> Vec<Message> {
     let renamed = |message: Message| {
         let payload = String::from_utf8(message.payload.expect("there")).expect("text");
-        let payload = payload.replacen('{', &format!(r#"{{"stream":"{name}","#), 1).into_bytes();
-        Message { key: name.to_owned(), payload: Some(payload), ..message }
+        let payload = payload
+            .replacen('{', &format!(r#"{{"stream":"{name}","#), 1)
+            .into_bytes();
+        Message {
+            key: name.to_owned(),
+            payload: Some(payload),
+            ..message
+        }
     };
     messages.into_iter().map(renamed).collect()
 }
@@ -90,16 +120,33 @@ async fn partitions_that_are_added_while_it_reads_are_found_and_nothing_is_read_
     let (broker, folder) = (broker().await, folder());
     let reading = Reading::start(&broker, folder.path());
     send(&broker, sample(20));
-    until("the first are consumed", async || reading.known("default").await == 20).await;
+    until("the first are consumed", async || {
+        reading.known("default").await == 20
+    })
+    .await;
     broker.add_partitions(TOPIC, 6).expect("more partitions");
-    until("they are found", async || reading.feed.get().partitions == 6).await;
+    until("they are found", async || {
+        reading.feed.get().partitions == 6
+    })
+    .await;
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
-    send(&broker, names.iter().flat_map(|name| of_stream(name, sample(5))));
-    let used = (1..6).filter(|partition| broker.next_offset(TOPIC, *partition).is_some_and(|next| next > 0));
+    send(
+        &broker,
+        names.iter().flat_map(|name| of_stream(name, sample(5))),
+    );
+    let used = (1..6).filter(|partition| {
+        broker
+            .next_offset(TOPIC, *partition)
+            .is_some_and(|next| next > 0)
+    });
     assert!(used.count() > 0, "the names are spread");
     until("all are consumed", async || reading.consumed() >= 60.0).await;
     assert_eq!(reading.known("h").await, 5);
-    assert!((reading.consumed() - 60.0).abs() < 0.5, "{}", reading.consumed());
+    assert!(
+        (reading.consumed() - 60.0).abs() < 0.5,
+        "{}",
+        reading.consumed()
+    );
     reading.end().await.expect("a clean stop");
 }
 
@@ -108,12 +155,22 @@ async fn a_topic_made_again_and_filled_further_while_it_reads_is_noticed_and_rea
     let (broker, folder) = (broker().await, folder());
     let reading = Reading::start(&broker, folder.path());
     send(&broker, sample(30));
-    until("the first are consumed", async || reading.known("default").await == 30).await;
+    until("the first are consumed", async || {
+        reading.known("default").await == 30
+    })
+    .await;
     assert!(broker.delete_topic(TOPIC));
     broker.create_topic(TOPIC, 1).expect("made again");
     send(&broker, of_stream("again", sample(70)));
-    until("all are consumed", async || reading.known("again").await == 70).await;
-    assert!((reading.recreated() - 1.0).abs() < 0.5, "{} gaps", reading.recreated());
+    until("all are consumed", async || {
+        reading.known("again").await == 70
+    })
+    .await;
+    assert!(
+        (reading.recreated() - 1.0).abs() < 0.5,
+        "{} gaps",
+        reading.recreated()
+    );
     assert_eq!(reading.known("default").await, 30);
     reading.end().await.expect("a clean stop");
 }
@@ -127,15 +184,27 @@ async fn what_was_stored_is_counted_and_told_although_the_next_message_ends_the_
     until("it is consumed", async || reading.consumed() > 0.5).await;
     reading.end().await.expect("a clean stop");
     let sql = Connection::open(database(folder.path())).expect("a second connection");
-    sql.execute_batch("PRAGMA ignore_check_constraints = ON; UPDATE minute_counts SET count = -1").expect("damaged");
+    sql.execute_batch("PRAGMA ignore_check_constraints = ON; UPDATE minute_counts SET count = -1")
+        .expect("damaged");
     drop(sql);
-    send(&broker, sample(1500).into_iter().chain(of_stream("damaged", sample(1))));
+    send(
+        &broker,
+        sample(1500)
+            .into_iter()
+            .chain(of_stream("damaged", sample(1))),
+    );
     let reading = Reading::start(&broker, folder.path());
     until("it gives up", async || reading.ingest.is_finished()).await;
     let stored = reading.known("default").await;
     assert!(stored > 0, "a batch was written before");
     let counted = reading.consumed();
-    assert!((counted - f64::from(u32::try_from(stored).expect("small"))).abs() < 0.5, "{counted} of {stored} are told");
+    assert!(
+        (counted - f64::from(u32::try_from(stored).expect("small"))).abs() < 0.5,
+        "{counted} of {stored} are told"
+    );
     let error = reading.end().await.expect_err("it cannot go on");
-    assert!(format!("{error:#}").contains("refused a statement"), "{error:#}");
+    assert!(
+        format!("{error:#}").contains("refused a statement"),
+        "{error:#}"
+    );
 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use monitoring_service::clock::Clock;
 
 use crate::harness::{
-    Message, NOW_MS, Setup, TOPIC, TestApp, broker, folder, minute, receiver, sample, send, until, usual,
+    Message, NOW_MS, Setup, TOPIC, TestApp, broker, folder, minute, receiver, sample, send, until,
+    usual,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -19,7 +20,11 @@ fn often(clock: &Clock) -> Setup {
 }
 
 async fn types(app: &TestApp) -> Vec<&'static str> {
-    app.alerts().await.iter().map(|alert| alert.alert_type.name()).collect()
+    app.alerts()
+        .await
+        .iter()
+        .map(|alert| alert.alert_type.name())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,24 +33,43 @@ async fn live_streams_that_go_quiet_are_one_alert_and_their_return_another() {
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
     send(&broker, usual(40, NOW_MS));
     let other = |timestamp: &str| {
-        Message::new(format!(r#"{{"timestamp":"{timestamp}","stream":"acquirer-7","transactions":[]}}"#))
+        Message::new(format!(
+            r#"{{"timestamp":"{timestamp}","stream":"acquirer-7","transactions":[]}}"#
+        ))
     };
     send(&broker, [other("2025-12-31T23:59:00Z")]);
     app.until_consumed(41).await;
     clock.set_ms(NOW_MS + 3 * MINUTE_MS + 1);
-    until("the silence is noticed", async || types(&app).await == ["stream.stale"]).await;
+    until("the silence is noticed", async || {
+        types(&app).await == ["stream.stale"]
+    })
+    .await;
     assert_eq!(app.alerts().await[0].streams, ["acquirer-7", "default"]);
     assert_eq!(app.get("/alerts/status").await["severity"], "STALE");
-    send(&broker, [other("2026-01-01T00:02:00Z"), Message::new(minute("2026-01-01T00:02:00Z", &[("approved", 101)]))]);
+    send(
+        &broker,
+        [
+            other("2026-01-01T00:02:00Z"),
+            Message::new(minute("2026-01-01T00:02:00Z", &[("approved", 101)])),
+        ],
+    );
     app.until_consumed(43).await;
     let noticed = || async {
         let alerts = app.alerts().await;
         // The two may come in two transactions with a pass between them: then each return is told once.
-        let back = alerts.iter().filter(|alert| alert.alert_type.name() == "stream.resumed");
-        back.flat_map(|alert| alert.streams.clone()).collect::<BTreeSet<_>>().len() == 2
+        let back = alerts
+            .iter()
+            .filter(|alert| alert.alert_type.name() == "stream.resumed");
+        back.flat_map(|alert| alert.streams.clone())
+            .collect::<BTreeSet<_>>()
+            .len()
+            == 2
     };
     until("the return is noticed", noticed).await;
-    assert_eq!(app.get("/alerts/status?stream=default").await["severity"], "NORMAL");
+    assert_eq!(
+        app.get("/alerts/status?stream=default").await["severity"],
+        "NORMAL"
+    );
     app.stop().await.expect("a clean stop");
 }
 
@@ -61,8 +85,16 @@ async fn a_replay_of_an_old_file_never_goes_quiet() {
     send(&broker, [Message::new(live)]);
     app.until_consumed(41).await;
     clock.set_ms(NOW_MS + 70 * MINUTE_MS);
-    until("the live one is noticed", async || types(&app).await.contains(&"stream.stale")).await;
-    let stale = app.alerts().await.into_iter().find(|a| a.alert_type.name() == "stream.stale").expect("there");
+    until("the live one is noticed", async || {
+        types(&app).await.contains(&"stream.stale")
+    })
+    .await;
+    let stale = app
+        .alerts()
+        .await
+        .into_iter()
+        .find(|a| a.alert_type.name() == "stream.stale")
+        .expect("there");
     assert_eq!(stale.streams, ["live"]);
     app.stop().await.expect("a clean stop");
 }
@@ -72,21 +104,30 @@ async fn a_monitor_that_cannot_see_says_so_once_even_across_a_restart() {
     let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
     // The page stays on its way, so that its age tells that a pass has looked at the clock.
     let away = receiver(503).await;
-    let setup = || Setup { webhook: Some(away.uri()), ..often(&clock) };
+    let setup = || Setup {
+        webhook: Some(away.uri()),
+        ..often(&clock)
+    };
     let age_s = |app: &TestApp| app.counted("monitoring_outbox_oldest_age_seconds", &[]);
     broker.go_down();
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
     clock.set_ms(NOW_MS + 4 * MINUTE_MS);
-    until("blindness is noticed", async || types(&app).await == ["monitor.blind"]).await;
+    until("ingest down is noticed", async || {
+        types(&app).await == ["ingest.down"]
+    })
+    .await;
     clock.set_ms(NOW_MS + 8 * MINUTE_MS);
     until("a pass has looked", async || age_s(&app) == 4 * 60).await;
     app.stop().await.expect("a clean stop");
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
     clock.set_ms(NOW_MS + 12 * MINUTE_MS);
     until("a pass has looked", async || age_s(&app) == 8 * 60).await;
-    assert_eq!(types(&app).await, ["monitor.blind"]);
+    assert_eq!(types(&app).await, ["ingest.down"]);
     broker.come_back();
-    until("sight is noticed", async || types(&app).await == ["monitor.blind", "monitor.resumed"]).await;
+    until("sight is noticed", async || {
+        types(&app).await == ["ingest.down", "ingest.up"]
+    })
+    .await;
     app.stop().await.expect("a clean stop");
 }
 
@@ -99,10 +140,19 @@ async fn a_topic_that_is_gone_blinds_a_monitor_that_had_streams_although_the_bro
     app.stop().await.expect("a clean stop");
     assert!(broker.delete_topic(TOPIC));
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
-    until("it is connected", async || app.get("/health").await["parts"]["kafka"]["connected"] == true).await;
+    until("it is connected", async || {
+        app.get("/health").await["parts"]["kafka"]["connected"] == true
+    })
+    .await;
     clock.set_ms(NOW_MS + 4 * MINUTE_MS);
-    until("blindness is noticed", async || types(&app).await == ["monitor.blind"]).await;
+    until("ingest down is noticed", async || {
+        types(&app).await == ["ingest.down"]
+    })
+    .await;
     broker.create_topic(TOPIC, 1).expect("made again");
-    until("sight is noticed", async || types(&app).await == ["monitor.blind", "monitor.resumed"]).await;
+    until("sight is noticed", async || {
+        types(&app).await == ["ingest.down", "ingest.up"]
+    })
+    .await;
     app.stop().await.expect("a clean stop");
 }

@@ -22,7 +22,10 @@ async fn undisturbed() -> Vec<AlertRecord> {
 async fn a_database_that_cannot_be_written_for_a_while_costs_no_message_and_no_alert() {
     let (broker, folder) = (broker().await, folder());
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
-    let (before, during) = sample(MINUTES).into_iter().enumerate().partition::<Vec<_>, _>(|(at, _)| *at < 200);
+    let (before, during) = sample(MINUTES)
+        .into_iter()
+        .enumerate()
+        .partition::<Vec<_>, _>(|(at, _)| *at < 200);
     send(&broker, before.into_iter().map(|(_, message)| message));
     app.until_consumed(200).await;
     // Another program that writes to the file: the writer gives up its transaction after five seconds.
@@ -30,19 +33,36 @@ async fn a_database_that_cannot_be_written_for_a_while_costs_no_message_and_no_a
     other.execute_batch("BEGIN IMMEDIATE").expect("locked");
     send(&broker, during.into_iter().map(|(_, message)| message));
     let failed = [("operation", "ingest")];
-    until("a commit fails", async || app.counted("monitoring_store_errors_total", &failed) > 0).await;
-    assert_eq!(app.consumed(), 200, "nothing counts as consumed that is not stored");
-    until("it says so", async || app.get("/health").await["status"] == "degraded").await;
+    until("a commit fails", async || {
+        app.counted("monitoring_store_errors_total", &failed) > 0
+    })
+    .await;
+    assert_eq!(
+        app.consumed(),
+        200,
+        "nothing counts as consumed that is not stored"
+    );
+    until("it says so", async || {
+        app.get("/health").await["status"] == "degraded"
+    })
+    .await;
     other.execute_batch("ROLLBACK").expect("unlocked");
     app.until_consumed(MINUTES as u64).await;
-    assert_eq!(app.get("/transactions/summary").await["minutes_known"], MINUTES);
+    assert_eq!(
+        app.get("/transactions/summary").await["minutes_observed"],
+        MINUTES
+    );
     assert_eq!(substance(&app.alerts().await), undisturbed().await);
-    until("health is back", async || app.get("/health").await["status"] == "ok").await;
+    until("health is back", async || {
+        app.get("/health").await["status"] == "ok"
+    })
+    .await;
     app.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_refuses_a_batch_for_good_ends_the_service_which_then_goes_on_where_it_was() {
+async fn a_database_that_refuses_a_batch_for_good_ends_the_service_which_then_goes_on_where_it_was()
+{
     let (broker, folder) = (broker().await, folder());
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
     send(&broker, sample(100));

@@ -17,7 +17,11 @@ fn csv(text: &str) -> NamedTempFile {
 }
 
 /// Runs it with nothing inherited: variables of the developer's shell must not decide a test.
-fn run(file: &NamedTempFile, args: &[&str], variables: &[(&str, &str)]) -> (Output, String, String) {
+fn run(
+    file: &NamedTempFile,
+    args: &[&str],
+    variables: &[(&str, &str)],
+) -> (Output, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_stream-processor"))
         .env_clear()
         .envs(variables.iter().copied())
@@ -35,9 +39,11 @@ fn run(file: &NamedTempFile, args: &[&str], variables: &[(&str, &str)]) -> (Outp
 fn a_dry_run_prints_what_would_be_sent_and_needs_no_kafka() {
     let (output, stdout, stderr) = run(&csv(TWO_STREAMS), &["--dry-run"], &[]);
     assert!(output.status.success(), "{stderr}");
-    for part in
-        ["minutes   3, from 2025-07-12T13:45:00Z to 2025-07-12T13:47:00Z; streams: 2", "5 with 10 rows", "Dry run"]
-    {
+    for part in [
+        "minutes   3, from 2025-07-12T13:45:00Z to 2025-07-12T13:47:00Z; streams: 2",
+        "5 with 10 rows",
+        "Dry run",
+    ] {
         assert!(stdout.contains(part), "{part} in {stdout}");
     }
 }
@@ -45,43 +51,72 @@ fn a_dry_run_prints_what_would_be_sent_and_needs_no_kafka() {
 #[tokio::test]
 async fn everything_acknowledged_is_exit_code_0() {
     let kafka = EmbeddedKafka::start().await.unwrap();
-    let variables = [("KAFKA_BOOTSTRAP_SERVERS", &*kafka.bootstrap_servers()), ("STREAM_SPEED", "max")];
-    let (output, stdout, stderr) = run(&csv(TWO_STREAMS), &["--metrics-addr", "127.0.0.1:0"], &variables);
+    let variables = [
+        ("KAFKA_BOOTSTRAP_SERVERS", &*kafka.bootstrap_servers()),
+        ("STREAM_SPEED", "max"),
+    ];
+    let (output, stdout, stderr) = run(
+        &csv(TWO_STREAMS),
+        &["--metrics-addr", "127.0.0.1:0"],
+        &variables,
+    );
     assert_eq!((output.status.code(), &*stderr), (Some(0), ""));
     let record: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
-    assert!(record.to_string().contains("all that was sent is acknowledged"), "{record}");
+    assert!(
+        record
+            .to_string()
+            .contains("all that was sent is acknowledged"),
+        "{record}"
+    );
     consume(&kafka, 5);
 }
 
 #[test]
 fn an_unacknowledged_message_is_exit_code_1_and_its_secret_properties_stay_secret() {
-    let variables =
-        [("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9"), ("KAFKA_PROPERTIES", "message.timeout.ms=50,client.rack=hunter2")];
+    let variables = [
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9"),
+        (
+            "KAFKA_PROPERTIES",
+            "message.timeout.ms=50,client.rack=hunter2",
+        ),
+    ];
     let (output, stdout, stderr) = run(&csv(TWO_STREAMS), &["--speed", "max"], &variables);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr.contains("error: 5 of 5 messages were not acknowledged"), "{stderr}");
+    assert!(
+        stderr.contains("error: 5 of 5 messages were not acknowledged"),
+        "{stderr}"
+    );
     assert!(!stderr.contains("hunter2") && !stdout.contains("hunter2"));
 }
 
 #[test]
 fn a_bad_row_is_exit_code_1_with_file_line_and_column() {
-    let file = csv("timestamp,status,count\n2025-07-12 13:45,denied,many\n2025-07-12 13:45,failed,1\n");
+    let file =
+        csv("timestamp,status,count\n2025-07-12 13:45,denied,many\n2025-07-12 13:45,failed,1\n");
     let (output, _, stderr) = run(&file, &[], &[]);
     assert_eq!(output.status.code(), Some(1));
     let path = file.path().display();
     assert!(
-        stderr.contains(&format!("error: {path}: line 2, column count: \"many\" is not a whole number")),
+        stderr.contains(&format!(
+            "error: {path}: line 2, column count: \"many\" is not a whole number"
+        )),
         "{stderr}"
     );
     let (output, stdout, _) = run(&file, &["--dry-run", "--on-error", "skip"], &[]);
-    assert!(output.status.success() && stdout.contains("1 with 1 rows; 1 bad rows skipped"), "{stdout}");
+    assert!(
+        output.status.success() && stdout.contains("1 with 1 rows; 1 bad rows skipped"),
+        "{stdout}"
+    );
 }
 
 #[test]
 fn bad_usage_is_exit_code_2() {
     let (output, _, stderr) = run(&csv(TWO_STREAMS), &[], &[("STREAM_SPEED", "warp")]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr.contains("'warp'") && stderr.contains("STREAM_SPEED"), "{stderr}");
+    assert!(
+        stderr.contains("'warp'") && stderr.contains("STREAM_SPEED"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -99,15 +134,26 @@ fn variables_that_are_set_to_nothing_count_as_not_set() {
     ]
     .map(|name| (name, ""));
     let (output, stdout, stderr) = run(&csv(TWO_STREAMS), &["--dry-run"], &empty);
-    assert!(output.status.success() && stdout.contains("Dry run"), "{stderr}");
+    assert!(
+        output.status.success() && stdout.contains("Dry run"),
+        "{stderr}"
+    );
 }
 
 /// Runs `healthcheck` with the address of the metrics, if any.
 fn healthcheck(metrics_addr: &str) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stream-processor"));
-    let output = command.env_clear().env("METRICS_ADDR", metrics_addr).arg("healthcheck").output().expect("it runs");
+    let output = command
+        .env_clear()
+        .env("METRICS_ADDR", metrics_addr)
+        .arg("healthcheck")
+        .output()
+        .expect("it runs");
     assert!(output.stdout.is_empty());
-    (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).expect("UTF-8"),
+    )
 }
 
 #[test]
@@ -116,7 +162,11 @@ fn a_health_check_asks_the_running_replay() {
     assert_eq!(code, Some(1));
     assert!(said.contains("METRICS_ADDR is not set"), "{said}");
 
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").to_string();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("bound")
+        .to_string();
     let file = csv(TWO_STREAMS);
     let mut replay = Command::new(env!("CARGO_BIN_EXE_stream-processor"))
         .env_clear()
@@ -128,10 +178,14 @@ fn a_health_check_asks_the_running_replay() {
         .spawn()
         .expect("it runs");
     let mut log = BufReader::new(replay.stdout.take().expect("piped"));
-    log.read_line(&mut String::new()).expect("it says that Kafka cannot be reached");
+    log.read_line(&mut String::new())
+        .expect("it says that Kafka cannot be reached");
     assert_eq!(healthcheck(&free), (Some(0), String::new()));
     replay.kill().and_then(|()| replay.wait()).expect("killed");
     let (code, said) = healthcheck(&free);
     assert_eq!(code, Some(1));
-    assert!(said.contains(&format!("http://{free}/health/live cannot be asked")), "{said}");
+    assert!(
+        said.contains(&format!("http://{free}/health/live cannot be asked")),
+        "{said}"
+    );
 }

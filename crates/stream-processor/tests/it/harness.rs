@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use common::metrics::Metrics;
-use detection::{Minute, TransactionBatch};
+use common::metrics::MetricsRegistry;
+use detection::{Minute, MinuteCounts};
 use embedded_kafka::EmbeddedKafka;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use rdkafka::{
@@ -44,13 +44,21 @@ pub(crate) fn minute(text: &str) -> Minute {
 
 pub(crate) fn options(brokers: String, speed: &str, properties: &str) -> Options {
     let properties = Properties::parse(properties).expect("good properties");
-    let kafka = Kafka { brokers, topic: TOPIC.to_owned(), properties };
-    Options { kafka, speed: speed.parse().expect("a speed"), timeline: Timeline::AsInFile }
+    let kafka = Kafka {
+        brokers,
+        topic: TOPIC.to_owned(),
+        properties,
+    };
+    Options {
+        kafka,
+        speed: speed.parse().expect("a speed"),
+        timeline: Timeline::AsInFile,
+    }
 }
 
 /// A replay of its own: metrics, token, and both ends of the remote.
 pub(crate) struct Replay {
-    pub(crate) metrics: Metrics,
+    pub(crate) registry: MetricsRegistry,
     pub(crate) own: ProcessorMetrics,
     pub(crate) handle: stream_processor::Handle,
     pub(crate) shutdown: CancellationToken,
@@ -59,13 +67,27 @@ pub(crate) struct Replay {
 
 impl Replay {
     pub(crate) fn new() -> Self {
-        let (metrics, (remote, handle)) = (Metrics::new(), remote());
-        let own = ProcessorMetrics::new(&metrics);
-        Self { metrics, own, handle, shutdown: CancellationToken::new(), remote }
+        let (registry, (remote, handle)) = (MetricsRegistry::new(), remote());
+        let own = ProcessorMetrics::new(&registry);
+        Self {
+            registry,
+            own,
+            handle,
+            shutdown: CancellationToken::new(),
+            remote,
+        }
     }
 
     pub(crate) async fn run(self, loaded: &Loaded, options: &Options) -> anyhow::Result<Summary> {
-        run(loaded, options, &self.own, self.remote, Clock::System, &self.shutdown).await
+        run(
+            loaded,
+            options,
+            &self.own,
+            self.remote,
+            Clock::System,
+            &self.shutdown,
+        )
+        .await
     }
 }
 
@@ -73,7 +95,7 @@ impl Replay {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) key: String,
-    pub(crate) batch: TransactionBatch,
+    pub(crate) batch: MinuteCounts,
     pub(crate) payload: String,
     pub(crate) parent: SpanContext,
     pub(crate) sent_at_ms: i64,
@@ -88,20 +110,29 @@ pub(crate) fn consume(kafka: &EmbeddedKafka, count: usize) -> Vec<Found> {
         .create()
         .expect("a consumer");
     let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(TOPIC, 0, Offset::Offset(0)).expect("a partition");
+    partitions
+        .add_partition_offset(TOPIC, 0, Offset::Offset(0))
+        .expect("a partition");
     consumer.assign(&partitions).expect("assigned");
     let found = (0..count).map(|_| found(&consumer)).collect();
-    assert_eq!(kafka.next_offset(TOPIC, 0), i64::try_from(count).ok(), "no more and no fewer messages");
+    assert_eq!(
+        kafka.next_offset(TOPIC, 0),
+        i64::try_from(count).ok(),
+        "no more and no fewer messages"
+    );
     found
 }
 
 fn found(consumer: &BaseConsumer) -> Found {
-    let message = consumer.poll(Duration::from_secs(20)).expect("a message in time").expect("no error");
+    let message = consumer
+        .poll(Duration::from_secs(20))
+        .expect("a message in time")
+        .expect("no error");
     let payload = message.payload().expect("a payload");
     let context = common::propagation::extract(message.headers());
     Found {
         key: String::from_utf8(message.key().expect("a key").to_vec()).expect("UTF-8"),
-        batch: TransactionBatch::from_json(payload).expect("a batch"),
+        batch: MinuteCounts::from_json(payload).expect("a batch"),
         payload: String::from_utf8(payload.to_vec()).expect("UTF-8"),
         parent: context.span().span_context().clone(),
         sent_at_ms: message.timestamp().to_millis().expect("a timestamp"),

@@ -21,22 +21,51 @@ const NOBODY: &str = "127.0.0.1:9";
 async fn two_unsorted_streams_arrive_complete_keyed_and_in_order_of_time() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let replay = Replay::new();
-    let metrics = replay.metrics.clone();
+    let registry = replay.registry.clone();
     let before = Clock::System.now().as_millisecond();
-    let summary = replay.run(&file(TWO_STREAMS), &options(kafka.bootstrap_servers(), "max", "")).await.unwrap();
-    assert_eq!((summary.minutes, summary.batches, summary.rows, summary.stopped_at), (3, 5, 10, None));
+    let summary = replay
+        .run(
+            &file(TWO_STREAMS),
+            &options(kafka.bootstrap_servers(), "max", ""),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            summary.minutes,
+            summary.batches,
+            summary.rows,
+            summary.stopped_at
+        ),
+        (3, 5, 10, None)
+    );
 
     let found = consume(&kafka, 5);
-    let order: Vec<_> = found.iter().map(|f| (f.key.as_str(), f.batch.minute().to_string())).collect();
-    let expected = [("a", "45"), ("b", "45"), ("a", "46"), ("a", "47"), ("b", "47")];
-    assert_eq!(order, expected.map(|(key, past)| (key, format!("2025-07-12T13:{past}:00Z"))));
+    let order: Vec<_> = found
+        .iter()
+        .map(|f| (f.key.as_str(), f.batch.minute().to_string()))
+        .collect();
+    let expected = [
+        ("a", "45"),
+        ("b", "45"),
+        ("a", "46"),
+        ("a", "47"),
+        ("b", "47"),
+    ];
+    assert_eq!(
+        order,
+        expected.map(|(key, past)| (key, format!("2025-07-12T13:{past}:00Z")))
+    );
     assert!(found.iter().all(|f| f.batch.stream().as_str() == f.key));
     assert_eq!(
         found[4].payload,
         r#"{"timestamp":"2025-07-12T13:47:00Z","stream":"b","transactions":[{"status":"approved","count":203},{"status":"denied","count":6}]}"#
     );
     let sending = before..=Clock::System.now().as_millisecond();
-    assert!(found.iter().all(|f| sending.contains(&f.sent_at_ms)), "the time of sending, not the event time");
+    assert!(
+        found.iter().all(|f| sending.contains(&f.sent_at_ms)),
+        "the time of sending, not the event time"
+    );
 
     for (name, expected) in [
         ("messages_produced_total", 5.0),
@@ -46,7 +75,7 @@ async fn two_unsorted_streams_arrive_complete_keyed_and_in_order_of_time() {
         ("delivery_duration_seconds", 5.0),
         ("event_timestamp_seconds", 1_752_328_020.0),
     ] {
-        let found = value(&metrics, &format!("stream_processor_{name}"), &[]);
+        let found = value(&registry, &format!("stream_processor_{name}"), &[]);
         assert!((found - expected).abs() < 0.5, "{name} is {found}");
     }
 }
@@ -58,25 +87,48 @@ async fn a_flood_larger_than_what_may_be_in_flight_arrives_once_and_in_order() {
     let row = |m: i64| format!("{},denied,{m}\n", first.plus(m));
     let rows = (0..12_000).rev().map(row).collect::<Vec<_>>().concat();
     let loaded = file(&format!("timestamp,status,count\n{rows}"));
-    let summary = Replay::new().run(&loaded, &options(kafka.bootstrap_servers(), "max", "")).await.unwrap();
+    let summary = Replay::new()
+        .run(&loaded, &options(kafka.bootstrap_servers(), "max", ""))
+        .await
+        .unwrap();
     assert_eq!((summary.batches, summary.minutes), (12_000, 12_000));
-    assert!(consume(&kafka, 12_000).iter().map(|f| f.batch.minute().since(first)).eq(0..12_000));
+    assert!(
+        consume(&kafka, 12_000)
+            .iter()
+            .map(|f| f.batch.minute().since(first))
+            .eq(0..12_000)
+    );
 }
 
 #[tokio::test]
 async fn each_message_carries_the_root_span_of_a_trace_of_its_own() {
     let recorded = record_process();
     let kafka = EmbeddedKafka::start().await.unwrap();
-    Replay::new().run(&file(TWO_STREAMS), &options(kafka.bootstrap_servers(), "max", "")).await.unwrap();
+    Replay::new()
+        .run(
+            &file(TWO_STREAMS),
+            &options(kafka.bootstrap_servers(), "max", ""),
+        )
+        .await
+        .unwrap();
     let found = consume(&kafka, 5);
     let traces: HashSet<_> = found.iter().map(|f| f.parent.trace_id()).collect();
     assert_eq!(traces.len(), 5);
     let spans = recorded.spans();
     for message in &found {
         assert!(message.parent.is_valid() && message.parent.is_sampled());
-        let span = spans.iter().find(|span| span.span_context.span_id() == message.parent.span_id()).expect("exported");
-        assert_eq!((span.span_context.trace_id(), span.parent_span_id), (message.parent.trace_id(), SpanId::INVALID));
-        assert_eq!((&*span.name, &span.span_kind), ("send transactions", &SpanKind::Producer));
+        let span = spans
+            .iter()
+            .find(|span| span.span_context.span_id() == message.parent.span_id())
+            .expect("exported");
+        assert_eq!(
+            (span.span_context.trace_id(), span.parent_span_id),
+            (message.parent.trace_id(), SpanId::INVALID)
+        );
+        assert_eq!(
+            (&*span.name, &span.span_kind),
+            ("send transactions", &SpanKind::Producer)
+        );
         for (name, value) in [
             ("messaging.system", "kafka"),
             ("messaging.operation.name", "send"),
@@ -95,14 +147,24 @@ async fn a_stop_in_the_middle_says_where_and_leaves_nothing_unacknowledged() {
     let replay = Replay::new();
     let (mut handle, shutdown) = (replay.handle.clone(), replay.shutdown.clone());
     // So slow that the second minute never comes.
-    let (loaded, options) = (file(TWO_STREAMS), options(kafka.bootstrap_servers(), "0.001", ""));
+    let (loaded, options) = (
+        file(TWO_STREAMS),
+        options(kafka.bootstrap_servers(), "0.001", ""),
+    );
     let stop_after_two = async {
-        handle.progress.wait_for(|progress| progress.sent == 2).await.unwrap();
+        handle
+            .progress
+            .wait_for(|progress| progress.sent == 2)
+            .await
+            .unwrap();
         shutdown.cancel();
     };
     let (summary, ()) = tokio::join!(replay.run(&loaded, &options), stop_after_two);
     let summary = summary.unwrap();
-    assert_eq!((summary.batches, summary.stopped_at), (2, Some(minute("2025-07-12 13:46"))));
+    assert_eq!(
+        (summary.batches, summary.stopped_at),
+        (2, Some(minute("2025-07-12 13:46")))
+    );
     assert_eq!(
         stream_processor::resume(summary.stopped_at.unwrap(), options.timeline),
         "continue with --from 2025-07-12T13:46:00Z"
@@ -116,11 +178,26 @@ async fn the_keys_reach_the_replay() {
     let replay = Replay::new();
     let (mut handle, shutdown) = (replay.handle.clone(), replay.shutdown.clone());
     handle.commands.send(Command::TogglePause).await.unwrap();
-    let (loaded, options) = (file(TWO_STREAMS), options(kafka.bootstrap_servers(), "max", ""));
+    let (loaded, options) = (
+        file(TWO_STREAMS),
+        options(kafka.bootstrap_servers(), "max", ""),
+    );
     let keys = async {
-        assert_eq!(handle.progress.wait_for(|progress| progress.paused).await.unwrap().sent, 0);
+        assert_eq!(
+            handle
+                .progress
+                .wait_for(|progress| progress.paused)
+                .await
+                .unwrap()
+                .sent,
+            0
+        );
         handle.commands.send(Command::TogglePause).await.unwrap();
-        handle.progress.wait_for(|progress| progress.sent == 5 && progress.expected == Some(5)).await.unwrap();
+        handle
+            .progress
+            .wait_for(|progress| progress.sent == 5 && progress.expected == Some(5))
+            .await
+            .unwrap();
         assert!(!shutdown.is_cancelled());
     };
     let (summary, ()) = tokio::join!(replay.run(&loaded, &options), keys);
@@ -132,15 +209,28 @@ async fn a_rebased_file_ends_with_the_minute_that_closed_last() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let mut options = options(kafka.bootstrap_servers(), "max", "");
     options.timeline = Timeline::Rebased;
-    let summary = Replay::new().run(&file(TWO_STREAMS), &options).await.unwrap();
+    let summary = Replay::new()
+        .run(&file(TWO_STREAMS), &options)
+        .await
+        .unwrap();
     assert_eq!((summary.batches, summary.rows), (5, 10));
     for message in consume(&kafka, 5) {
         let closed_at = message.batch.minute().plus(1).start().as_millisecond();
-        assert!((closed_at..closed_at + 5 * 60_000).contains(&message.sent_at_ms), "{message:?}");
-        let in_file = stream_processor::replay::file_minute(message.batch.minute(), minute("2025-07-12 13:45"), 3);
+        assert!(
+            (closed_at..closed_at + 5 * 60_000).contains(&message.sent_at_ms),
+            "{message:?}"
+        );
+        let in_file = stream_processor::replay::file_minute(
+            message.batch.minute(),
+            minute("2025-07-12 13:45"),
+            3,
+        );
         let past = in_file.since(minute("2025-07-12 13:44"));
         let base = if message.key == "a" { 100 } else { 200 };
-        assert_eq!(i64::from(message.batch.transactions()[0].count), base + past);
+        assert_eq!(
+            i64::from(message.batch.transactions()[0].count),
+            base + past
+        );
     }
 }
 
@@ -173,7 +263,10 @@ async fn refused_and_lost_requests_are_tried_again_and_nothing_arrives_twice() {
     kafka.refuse_produces(2);
     kafka.lose_answers(ApiKey::Produce, 1);
     let options = options(kafka.bootstrap_servers(), "max", "retry.backoff.ms=1");
-    let summary = Replay::new().run(&file(TWO_STREAMS), &options).await.unwrap();
+    let summary = Replay::new()
+        .run(&file(TWO_STREAMS), &options)
+        .await
+        .unwrap();
     assert_eq!(summary.batches, 5);
     consume(&kafka, 5);
 }
@@ -183,9 +276,13 @@ async fn a_refused_message_is_an_error_that_says_what_to_do() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     kafka.fail(ApiKey::Produce, 9, ErrorCode::TopicAuthorizationFailed);
     let replay = Replay::new();
-    let metrics = replay.metrics.clone();
+    let registry = replay.registry.clone();
     let options = options(kafka.bootstrap_servers(), "0.001", "");
-    let error = replay.run(&file(TWO_STREAMS), &options).await.unwrap_err().to_string();
+    let error = replay
+        .run(&file(TWO_STREAMS), &options)
+        .await
+        .unwrap_err()
+        .to_string();
     for part in [
         "of 2 messages were not acknowledged",
         "may not write to the topic transactions",
@@ -193,16 +290,23 @@ async fn a_refused_message_is_an_error_that_says_what_to_do() {
     ] {
         assert!(error.contains(part), "{part} in {error}");
     }
-    assert!(value(&metrics, "stream_processor_delivery_errors_total", &[]) >= 1.0);
+    assert!(value(&registry, "stream_processor_delivery_errors_total", &[]) >= 1.0);
 }
 
 #[tokio::test]
 async fn without_a_broker_the_error_names_the_address() {
     let options = options(NOBODY.to_owned(), "max", "message.timeout.ms=50");
-    let error = Replay::new().run(&file(TWO_STREAMS), &options).await.unwrap_err().to_string();
-    for part in
-        ["5 of 5 messages", "no broker at 127.0.0.1:9 took it", "message.timeout.ms", "--from 2025-07-12T13:45:00Z"]
-    {
+    let error = Replay::new()
+        .run(&file(TWO_STREAMS), &options)
+        .await
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "5 of 5 messages",
+        "no broker at 127.0.0.1:9 took it",
+        "message.timeout.ms",
+        "--from 2025-07-12T13:45:00Z",
+    ] {
         assert!(error.contains(part), "{part} in {error}");
     }
 }
@@ -213,25 +317,44 @@ async fn a_stop_waits_ten_seconds_for_a_silent_broker_and_then_counts_what_is_lo
     let (mut handle, shutdown) = (replay.handle.clone(), replay.shutdown.clone());
     let (loaded, options) = (file(TWO_STREAMS), options(NOBODY.to_owned(), "max", ""));
     let stop = async {
-        handle.progress.wait_for(|progress| progress.sent == 5).await.unwrap();
+        handle
+            .progress
+            .wait_for(|progress| progress.sent == 5)
+            .await
+            .unwrap();
         shutdown.cancel();
     };
     let started = Instant::now();
     let (outcome, ()) = tokio::join!(replay.run(&loaded, &options), stop);
-    assert_eq!(started.elapsed().as_secs(), Duration::from_secs(10).as_secs());
+    assert_eq!(
+        started.elapsed().as_secs(),
+        Duration::from_secs(10).as_secs()
+    );
     let error = outcome.unwrap_err().to_string();
-    assert!(error.contains("5 of 5 messages") && error.contains("within 10 s of the stop"), "{error}");
+    assert!(
+        error.contains("5 of 5 messages") && error.contains("within 10 s of the stop"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn settings_that_librdkafka_refuses_are_named_without_their_values() {
     for (properties, part) in [
         ("no.such.thing=hunter2", "no property \"no.such.thing\""),
-        ("compression.codec=hunter2", "value of \"compression.codec\""),
+        (
+            "compression.codec=hunter2",
+            "value of \"compression.codec\"",
+        ),
     ] {
         let options = options(NOBODY.to_owned(), "max", properties);
-        let error = Replay::new().run(&file(TWO_STREAMS), &options).await.unwrap_err();
+        let error = Replay::new()
+            .run(&file(TWO_STREAMS), &options)
+            .await
+            .unwrap_err();
         let error = format!("{error:?}");
-        assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+        assert!(
+            error.contains(part) && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 }

@@ -14,7 +14,12 @@ fn api() -> Api {
     for minute in 0..10 {
         let denied = [6, 40][usize::from(minute == 0)] + [0, 6][usize::from(minute == 7)];
         let counts = [("approved", 120), ("denied", denied)];
-        api.consume("default", now().plus(minute), &counts, NOW_MS + (minute + 1) * 60_000);
+        api.consume(
+            "default",
+            now().plus(minute),
+            &counts,
+            NOW_MS + (minute + 1) * 60_000,
+        );
     }
     api
 }
@@ -22,9 +27,21 @@ fn api() -> Api {
 #[tokio::test]
 async fn the_stored_verdicts_are_those_of_the_minutes_when_they_came() {
     let analysis = api().ok(&format!("/alerts/analyze?{RANGE}")).await;
-    assert_eq!((&analysis["mode"], &analysis["window"]), (&json!("stored"), &json!(60)));
-    assert_eq!(analysis["verdicts"]["denied"], json!({"CRITICAL": 1, "NORMAL": 39}));
-    assert_eq!((&analysis["alerts_dispatched"], &analysis["alerts"][0]["count"]), (&json!(1), &json!(40)));
+    assert_eq!(
+        (&analysis["mode"], &analysis["window"]),
+        (&json!("stored"), &json!(60))
+    );
+    assert_eq!(
+        analysis["verdicts"]["denied"],
+        json!({"CRITICAL": 1, "NORMAL": 39})
+    );
+    assert_eq!(
+        (
+            &analysis["alerts_dispatched"],
+            &analysis["alerts"][0]["count"]
+        ),
+        (&json!(1), &json!(40))
+    );
 }
 
 #[tokio::test]
@@ -33,14 +50,21 @@ async fn the_settings_of_the_service_recomputed_say_what_is_stored() {
     let stored = api.ok(&format!("/alerts/analyze?{RANGE}")).await;
     let recomputed = api.ok(&format!("/alerts/analyze?{RANGE}&window=60")).await;
     assert_eq!(recomputed["mode"], "recomputed");
-    for member in ["verdicts", "alerts", "alerts_dispatched", "alerts_suppressed"] {
+    for member in [
+        "verdicts",
+        "alerts",
+        "alerts_dispatched",
+        "alerts_suppressed",
+    ] {
         assert_eq!(recomputed[member], stored[member], "{member}");
     }
 }
 
 #[tokio::test]
 async fn a_window_shorter_than_the_usual_history_judges_all_the_same() {
-    let short = api().ok(&format!("/alerts/analyze?{RANGE}&window=10")).await;
+    let short = api()
+        .ok(&format!("/alerts/analyze?{RANGE}&window=10"))
+        .await;
     assert_eq!(short["verdicts"]["denied"].get("LEARNING"), None, "{short}");
     assert_eq!(short["verdicts"]["denied"]["CRITICAL"], 1, "{short}");
 }
@@ -48,11 +72,23 @@ async fn a_window_shorter_than_the_usual_history_judges_all_the_same() {
 #[tokio::test]
 async fn other_thresholds_are_tried_without_a_trace() {
     let api = api();
-    let milder = api.ok(&format!("/alerts/analyze?{RANGE}&warning=0.5&critical=100")).await;
-    assert_eq!((&milder["warning"], &milder["critical"]), (&json!(0.5), &json!(100.0)));
-    assert!(milder["verdicts"]["denied"]["WARNING"].as_u64().unwrap() > 1, "{milder}");
+    let milder = api
+        .ok(&format!("/alerts/analyze?{RANGE}&warning=0.5&critical=100"))
+        .await;
+    assert_eq!(
+        (&milder["warning"], &milder["critical"]),
+        (&json!(0.5), &json!(100.0))
+    );
+    assert!(
+        milder["verdicts"]["denied"]["WARNING"].as_u64().unwrap() > 1,
+        "{milder}"
+    );
     assert_eq!(milder["verdicts"]["denied"].get("CRITICAL"), None);
-    assert_eq!(api.ok("/alerts").await["alerts"].as_array().unwrap().len(), 1, "nothing was recorded");
+    assert_eq!(
+        api.ok("/alerts").await["alerts"].as_array().unwrap().len(),
+        1,
+        "nothing was recorded"
+    );
 }
 
 #[tokio::test]
@@ -61,7 +97,10 @@ async fn what_cannot_be_analyzed_is_refused_by_its_field() {
     for (field, query) in [
         ("from", "to=2025-07-12T15:00:00Z".to_owned()),
         ("to", "from=2025-07-12T15:00:00Z".to_owned()),
-        ("to", "from=2025-07-12T15:00:00Z&to=2025-08-12T15:01:00Z".to_owned()),
+        (
+            "to",
+            "from=2025-07-12T15:00:00Z&to=2025-08-12T15:01:00Z".to_owned(),
+        ),
         ("warning", format!("{RANGE}&warning=9")),
         ("critical", format!("{RANGE}&critical=1")),
         ("critical", format!("{RANGE}&critical=NaN")),

@@ -20,15 +20,30 @@ async fn with_no_history_a_problem_is_critical_recorded_and_dispatched() {
         "status": "failed", "count": 100, "timestamp": "2025-07-12T15:00:00Z", "stream": "default", "severity": "CRITICAL",
         "direction": "up", "z_score": null, "threshold": 4.0,
         "baseline": {"kind": "missing", "mean": null, "std_dev": null, "minutes": 0},
-        "message": "CRITICAL: failed = 100 with no established baseline (none in 0 known minutes): any occurrence is critical",
+        "message": "CRITICAL: failed = 100 with no established baseline (none in 0 observed minutes): any occurrence is critical",
         "alert_dispatched": true, "suppressed_by": null, "suppressed_before": 0, "not_paged": null,
         "record_id": answer["record_id"], "trace_id": answer["trace_id"],
     });
     assert_eq!(answer, expected);
-    let recorded = api.ok(&format!("/alerts/{}", answer["record_id"].as_str().unwrap())).await;
-    assert_eq!((&recorded["origin"], &recorded["disposition"]), (&json!("evaluate"), &json!("dispatched")));
-    assert_eq!(recorded["deliveries"][0]["state"], "pending", "it is paged however old its minute");
-    assert_eq!(api.ok("/streams").await["streams"], json!([]), "no stream is made");
+    let recorded = api
+        .ok(&format!(
+            "/alerts/{}",
+            answer["record_id"].as_str().unwrap()
+        ))
+        .await;
+    assert_eq!(
+        (&recorded["origin"], &recorded["disposition"]),
+        (&json!("evaluate"), &json!("dispatched"))
+    );
+    assert_eq!(
+        recorded["deliveries"][0]["state"], "pending",
+        "it is paged however old its minute"
+    );
+    assert_eq!(
+        api.ok("/streams").await["streams"],
+        json!([]),
+        "no stream is made"
+    );
 }
 
 #[tokio::test]
@@ -37,13 +52,25 @@ async fn the_same_submission_within_the_cooldown_is_suppressed_and_says_by_which
     let first = api.evaluate(FAILED_100).await.json;
     api.state.clock.set_ms(NOW_MS + 299_000);
     let second = api.evaluate(FAILED_100).await.json;
-    assert_eq!((&second["alert_dispatched"], &second["suppressed_by"]), (&json!(false), &first["record_id"]));
+    assert_eq!(
+        (&second["alert_dispatched"], &second["suppressed_by"]),
+        (&json!(false), &first["record_id"])
+    );
     assert_ne!(second["record_id"], Value::Null);
-    let other = api.evaluate(r#"{"status":"denied","count":100}"#).await.json;
-    assert_eq!(other["alert_dispatched"], true, "another status is another matter");
+    let other = api
+        .evaluate(r#"{"status":"denied","count":100}"#)
+        .await
+        .json;
+    assert_eq!(
+        other["alert_dispatched"], true,
+        "another status is another matter"
+    );
     api.state.clock.set_ms(NOW_MS + 300_000);
     let third = api.evaluate(FAILED_100).await.json;
-    assert_eq!((&third["alert_dispatched"], &third["suppressed_before"]), (&json!(true), &json!(1)));
+    assert_eq!(
+        (&third["alert_dispatched"], &third["suppressed_before"]),
+        (&json!(true), &json!(1))
+    );
 }
 
 #[tokio::test]
@@ -51,10 +78,22 @@ async fn a_normal_count_is_judged_by_the_snapshot_and_not_recorded() {
     let mut api = Api::new();
     api.consume_usual("default", now(), 60);
     api.publish("default", NOW_MS);
-    let answer = api.evaluate(r#"{"status":"denied","count":6,"unknown":[1]}"#).await.json;
-    assert_eq!((&answer["severity"], &answer["record_id"]), (&json!("NORMAL"), &Value::Null));
-    assert_eq!((&answer["alert_dispatched"], &answer["direction"]), (&json!(false), &Value::Null));
-    assert_eq!((&answer["baseline"]["kind"], &answer["baseline"]["minutes"]), (&json!("spread"), &json!(60)));
+    let answer = api
+        .evaluate(r#"{"status":"denied","count":6,"unknown":[1]}"#)
+        .await
+        .json;
+    assert_eq!(
+        (&answer["severity"], &answer["record_id"]),
+        (&json!("NORMAL"), &Value::Null)
+    );
+    assert_eq!(
+        (&answer["alert_dispatched"], &answer["direction"]),
+        (&json!(false), &Value::Null)
+    );
+    assert_eq!(
+        (&answer["baseline"]["kind"], &answer["baseline"]["minutes"]),
+        (&json!("spread"), &json!(60))
+    );
     assert_eq!(api.ok("/alerts").await["alerts"], json!([]));
 }
 
@@ -62,8 +101,13 @@ async fn a_normal_count_is_judged_by_the_snapshot_and_not_recorded() {
 async fn the_snapshot_and_the_database_give_the_same_baseline() {
     let mut api = Api::new();
     api.consume_usual("acme", now(), 90);
-    for (minute, minutes) in [("2025-07-12T15:00:00Z", 60), ("2025-07-12T14:10:00Z", 40), ("2025-07-12T13:00:00Z", 0)] {
-        let body = json!({"status": "denied", "count": 6, "stream": "acme", "timestamp": minute}).to_string();
+    for (minute, minutes) in [
+        ("2025-07-12T15:00:00Z", 60),
+        ("2025-07-12T14:10:00Z", 40),
+        ("2025-07-12T13:00:00Z", 0),
+    ] {
+        let body = json!({"status": "denied", "count": 6, "stream": "acme", "timestamp": minute})
+            .to_string();
         let from_database = api.evaluate(body.clone()).await.json["baseline"].clone();
         api.publish("acme", NOW_MS);
         assert_eq!(api.evaluate(body).await.json["baseline"], from_database);
@@ -75,8 +119,14 @@ async fn the_snapshot_and_the_database_give_the_same_baseline() {
 async fn a_submission_never_enters_a_baseline_nor_a_total() {
     let mut api = Api::new();
     api.consume_usual("default", now(), 60);
-    let before = (api.evaluate(FAILED_100).await.json["baseline"].clone(), api.ok("/transactions/summary").await);
-    let after = (api.evaluate(FAILED_100).await.json["baseline"].clone(), api.ok("/transactions/summary").await);
+    let before = (
+        api.evaluate(FAILED_100).await.json["baseline"].clone(),
+        api.ok("/transactions/summary").await,
+    );
+    let after = (
+        api.evaluate(FAILED_100).await.json["baseline"].clone(),
+        api.ok("/transactions/summary").await,
+    );
     assert_eq!(before, after);
 }
 
@@ -85,15 +135,27 @@ async fn without_a_timestamp_a_live_stream_is_judged_now_and_a_replayed_one_at_i
     let mut api = Api::new();
     let live_newest = now().plus(-2);
     api.consume("live", live_newest, &[("denied", 6)], NOW_MS - 60_000);
-    api.consume("replayed", minute("2025-07-01T10:00:00Z"), &[("denied", 6)], NOW_MS - 60_000);
+    api.consume(
+        "replayed",
+        minute("2025-07-01T10:00:00Z"),
+        &[("denied", 6)],
+        NOW_MS - 60_000,
+    );
     for published in [false, true] {
         if published {
             api.publish("live", NOW_MS - 60_000);
             api.publish("replayed", NOW_MS - 60_000);
         }
-        for (stream, timestamp) in [("live", "2025-07-12T15:00:00Z"), ("replayed", "2025-07-01T10:00:00Z")] {
+        for (stream, timestamp) in [
+            ("live", "2025-07-12T15:00:00Z"),
+            ("replayed", "2025-07-01T10:00:00Z"),
+        ] {
             let body = json!({"status": "denied", "count": 0, "stream": stream}).to_string();
-            assert_eq!(api.evaluate(body).await.json["timestamp"], timestamp, "{stream}, published: {published}");
+            assert_eq!(
+                api.evaluate(body).await.json["timestamp"],
+                timestamp,
+                "{stream}, published: {published}"
+            );
         }
     }
 }
@@ -120,8 +182,16 @@ async fn a_warning_is_recorded_and_not_paged() {
     api.consume_usual("default", now(), 60);
     // Denied is 5, 6 and 7 in turn: mean 6, deviation 0.82.
     let answer = api.evaluate(r#"{"status":"denied","count":9}"#).await.json;
-    assert_eq!((&answer["severity"], &answer["not_paged"]), (&json!("WARNING"), &json!("warning")));
-    let alert = api.ok(&format!("/alerts/{}", answer["record_id"].as_str().unwrap())).await;
+    assert_eq!(
+        (&answer["severity"], &answer["not_paged"]),
+        (&json!("WARNING"), &json!("warning"))
+    );
+    let alert = api
+        .ok(&format!(
+            "/alerts/{}",
+            answer["record_id"].as_str().unwrap()
+        ))
+        .await;
     assert_eq!(alert["deliveries"], json!([]));
 }
 
@@ -131,29 +201,64 @@ async fn an_anomalous_submission_is_one_trace_of_four_steps_with_one_log_line() 
     let api = Api::new();
     let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let request = Request::post("/alerts/evaluate").header("content-type", "application/json");
-    let request = request.header("traceparent", caller).body(Body::from(FAILED_100)).unwrap();
+    let request = request
+        .header("traceparent", caller)
+        .body(Body::from(FAILED_100))
+        .unwrap();
     let answer = api.send(request).await.json;
     assert_eq!(answer["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
     let server = recorded.span("POST /alerts/evaluate");
-    assert_eq!(server.span_context.trace_id(), TraceId::from_hex("4bf92f3577b34da6a3ce929d0e0e4736").unwrap());
-    let of_trace = recorded.spans().into_iter().filter(|s| s.span_context.trace_id() == server.span_context.trace_id());
+    assert_eq!(
+        server.span_context.trace_id(),
+        TraceId::from_hex("4bf92f3577b34da6a3ce929d0e0e4736").unwrap()
+    );
+    let of_trace = recorded
+        .spans()
+        .into_iter()
+        .filter(|s| s.span_context.trace_id() == server.span_context.trace_id());
     let children = of_trace.filter(|span| span.parent_span_id == server.span_context.span_id());
     let names: Vec<_> = children.map(|span| span.name.into_owned()).collect();
-    assert_eq!(names, ["history fetch", "evaluate", "insert", "dispatch"], "in the order of their ends");
+    assert_eq!(
+        names,
+        ["history fetch", "evaluate", "insert", "dispatch"],
+        "in the order of their ends"
+    );
     let attribute = |span: &str, name: &str| common::testing::attribute(&recorded.span(span), name);
-    assert_eq!(attribute("history fetch", "db.operation.name").as_deref(), Some("SELECT"));
-    assert_eq!(attribute("insert", "db.operation.name").as_deref(), Some("INSERT"));
+    assert_eq!(
+        attribute("history fetch", "db.operation.name").as_deref(),
+        Some("SELECT")
+    );
+    assert_eq!(
+        attribute("insert", "db.operation.name").as_deref(),
+        Some("INSERT")
+    );
     let id = answer["record_id"].as_str().unwrap().parse().unwrap();
     let (alert, _) = api.state.store.alert(id).await.unwrap().unwrap();
-    assert_eq!(alert.span_id, Some(server.span_context.span_id().to_string()), "where its delivery links to");
+    assert_eq!(
+        alert.span_id,
+        Some(server.span_context.span_id().to_string()),
+        "where its delivery links to"
+    );
     api.evaluate(FAILED_100).await;
-    let lines = recorded.logs().into_iter().filter(|line| line["target"] == "monitoring_service::alerting").count();
+    let lines = recorded
+        .logs()
+        .into_iter()
+        .filter(|line| line["target"] == "monitoring_service::alerting")
+        .count();
     assert_eq!(lines, 1, "a suppressed submission writes no line");
 }
 
 #[test]
 fn a_baseline_says_what_it_is() {
-    let view = |baseline: Baseline| serde_json::to_value(crate::routes::views::BaselineView::from(baseline)).unwrap();
-    let flat = Baseline::Flat { mean: 2.0, minutes: 3 };
-    assert_eq!(view(flat), json!({"kind": "flat", "mean": 2.0, "std_dev": 0.0, "minutes": 3}));
+    let view = |baseline: Baseline| {
+        serde_json::to_value(crate::routes::views::BaselineView::from(baseline)).unwrap()
+    };
+    let flat = Baseline::Flat {
+        mean: 2.0,
+        minutes: 3,
+    };
+    assert_eq!(
+        view(flat),
+        json!({"kind": "flat", "mean": 2.0, "std_dev": 0.0, "minutes": 3})
+    );
 }

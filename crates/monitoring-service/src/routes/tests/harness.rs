@@ -8,8 +8,8 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode},
     response::Response,
 };
-use common::metrics::Metrics;
-use detection::{Minute, Monitor, Policy, Status, StatusCount, Stream, TransactionBatch};
+use common::metrics::MetricsRegistry;
+use detection::{Minute, MinuteCounts, Monitor, MonitorSettings, Status, StatusCount, Stream};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,10 +19,10 @@ use tower::ServiceExt as _;
 use crate::{
     clock::Clock,
     evaluate::Evaluator,
+    metrics::ServiceMetrics,
     routes::{AppState, router},
-    state::{FeedState, Heartbeats, Silences, Snapshot, Snapshots},
-    store::{AlertRecord, DeadLetter, Gap, GapReason, IngestCommit, Paging, Store},
-    telemetry::Telemetry,
+    state::{FeedState, Silences, Snapshot, Snapshots, TaskLiveness},
+    store::{AlertRecord, DeadLetter, IngestCommit, OffsetGap, OffsetGapReason, Paging, Store},
 };
 
 /// 2025-07-12T15:00:00Z.
@@ -47,7 +47,12 @@ impl Answer {
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         let json = serde_json::from_str(&text).unwrap_or_default();
-        Self { status: parts.status, headers: parts.headers, json, text }
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            json,
+            text,
+        }
     }
 }
 
@@ -56,32 +61,44 @@ impl Api {
         let directory = tempfile::tempdir().unwrap();
         let (store, writer) = Store::open(&directory.path().join("monitoring.db")).unwrap();
         thread::spawn(move || writer.run());
-        let (clock, metrics, policy) = (Clock::fixed(NOW_MS), Metrics::new(), Policy::default());
+        let (clock, registry, policy) = (
+            Clock::fixed(NOW_MS),
+            MetricsRegistry::new(),
+            MonitorSettings::default(),
+        );
         let silences = Silences::default();
         let evaluator = Evaluator {
             store: store.clone(),
             snapshots: Snapshots::default(),
             silences: silences.clone(),
             policy,
-            paging: Paging { webhook: true, max_age_ms: Some(60_000) },
+            paging: Paging {
+                webhook: true,
+                max_age_ms: Some(60_000),
+            },
             stale_after: Duration::from_mins(3),
             cooldown: Duration::from_mins(5),
             clock: clock.clone(),
-            telemetry: Telemetry::new(&metrics),
+            metrics: ServiceMetrics::new(&registry),
         };
         let state = AppState {
             store,
             evaluator,
             silences,
             feed: FeedState::new(NOW_MS),
-            heartbeats: Heartbeats::new(NOW_MS),
-            metrics,
+            liveness: TaskLiveness::new(NOW_MS),
+            registry,
             clock,
             stale_after: Duration::from_mins(3),
             draining: CancellationToken::new(),
             api_token: None,
         };
-        Self { router: router(state.clone()), state, monitor: Monitor::new(policy), _directory: directory }
+        Self {
+            router: router(state.clone()),
+            state,
+            monitor: Monitor::new(policy),
+            _directory: directory,
+        }
     }
 
     /// Stores a minute as ingest does, arriving `arrived_at_ms`. Gives the alerts.
@@ -92,16 +109,28 @@ impl Api {
         counts: &[(&str, u32)],
         arrived_at_ms: i64,
     ) -> Vec<AlertRecord> {
-        let count = |&(status, count)| StatusCount { status: Status::parse(status).unwrap(), count };
-        let batch =
-            TransactionBatch::try_new(stream.parse().unwrap(), minute, counts.iter().map(count).collect()).unwrap();
+        let count = |&(status, count)| StatusCount {
+            status: Status::parse(status).unwrap(),
+            count,
+        };
+        let batch = MinuteCounts::try_new(
+            stream.parse().unwrap(),
+            minute,
+            counts.iter().map(count).collect(),
+        )
+        .unwrap();
         let mut judged = self.monitor.observe(batch, &[]);
         let paging = self.state.evaluator.paging;
         let alerts: Vec<_> = std::mem::take(&mut judged.alerts)
             .into_iter()
             .map(|alert| AlertRecord::of_stream(alert, &paging, arrived_at_ms))
             .collect();
-        let commit = IngestCommit { judged: vec![judged], alerts, now_ms: arrived_at_ms, ..IngestCommit::default() };
+        let commit = IngestCommit {
+            judged: vec![judged],
+            alerts,
+            now_ms: arrived_at_ms,
+            ..IngestCommit::default()
+        };
         self.commit(commit).alerts.clone()
     }
 
@@ -124,7 +153,14 @@ impl Api {
         let stream: Stream = stream.parse().unwrap();
         let history = Arc::new(self.monitor.history(&stream).unwrap().clone());
         let newest = history.newest().unwrap().minute;
-        self.state.evaluator.snapshots.publish([(stream, Snapshot { history, newest, arrived_at_ms })]);
+        self.state.evaluator.snapshots.publish([(
+            stream,
+            Snapshot {
+                history,
+                newest,
+                arrived_at_ms,
+            },
+        )]);
     }
 
     pub(super) fn dead_letter(&self, offset: i64, payload: &[u8]) {
@@ -139,25 +175,44 @@ impl Api {
             headers: "{}".into(),
             received_at_ms: NOW_MS,
         };
-        self.commit(IngestCommit { dead_letters: vec![letter], now_ms: NOW_MS, ..IngestCommit::default() });
+        self.commit(IngestCommit {
+            dead_letters: vec![letter],
+            now_ms: NOW_MS,
+            ..IngestCommit::default()
+        });
     }
 
     pub(super) fn gap(&self, from_offset: i64, to_offset: i64) {
-        let (topic, reason) = ("transactions".to_owned(), GapReason::Retention);
-        let gap = Gap { topic, partition: 0, from_offset, to_offset, reason, detected_at_ms: NOW_MS };
-        self.commit(IngestCommit { gaps: vec![gap], now_ms: NOW_MS, ..IngestCommit::default() });
+        let (topic, reason) = ("transactions".to_owned(), OffsetGapReason::Retention);
+        let gap = OffsetGap {
+            topic,
+            partition: 0,
+            from_offset,
+            to_offset,
+            reason,
+            detected_at_ms: NOW_MS,
+        };
+        self.commit(IngestCommit {
+            gaps: vec![gap],
+            now_ms: NOW_MS,
+            ..IngestCommit::default()
+        });
     }
 
     /// On a thread of its own: a commit blocks, which a thread of the runtime must not.
     fn commit(&self, commit: IngestCommit) -> Arc<IngestCommit> {
         let (store, commit) = (self.state.store.clone(), Arc::new(commit));
         let shared = Arc::clone(&commit);
-        thread::spawn(move || store.begin_ingest(&shared).wait()).join().unwrap().unwrap();
+        thread::spawn(move || store.begin_ingest(&shared).wait())
+            .join()
+            .unwrap()
+            .unwrap();
         commit
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {
-        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+        self.send(Request::get(path).body(Body::empty()).unwrap())
+            .await
     }
 
     /// The JSON of a 200.
@@ -173,7 +228,14 @@ impl Api {
     }
 
     pub(super) async fn method(&self, method: Method, path: &str) -> Answer {
-        self.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
+        self.send(
+            Request::builder()
+                .method(method)
+                .uri(path)
+                .body(Body::empty())
+                .unwrap(),
+        )
+        .await
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderValue, Method, Request, StatusCode},
     routing::get,
 };
-use common::{metrics::Metrics, middleware::HttpMetrics};
+use common::{metrics::MetricsRegistry, middleware::HttpMetrics};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -26,9 +26,18 @@ fn assert_problem(answer: &Answer, status: u16, kind: &str) {
     assert_eq!(answer.headers["content-type"], "application/problem+json");
     assert_eq!(answer.json["status"], status);
     assert_eq!(answer.json["type"], format!("/problems/{kind}"));
-    assert_eq!(answer.json["request_id"], answer.headers["x-request-id"].to_str().unwrap());
+    assert_eq!(
+        answer.json["request_id"],
+        answer.headers["x-request-id"].to_str().unwrap()
+    );
     for member in ["title", "detail"] {
-        assert!(answer.json[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {}", answer.text);
+        assert!(
+            answer.json[member]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "{member}: {}",
+            answer.text
+        );
     }
 }
 
@@ -41,15 +50,60 @@ async fn each_bad_submission_is_a_problem_that_names_the_field() {
         (r#"{"status":null,"count":1}"#, 422, "status", Value::Null),
         (r#"{"status":7,"count":1}"#, 422, "status", json!("7")),
         (r#"{"status":"","count":1}"#, 422, "status", json!("")),
-        (r#"{"status":"FAILED","count":1}"#, 422, "status", json!("FAILED")),
-        (r#"{"status":"refunded","count":1}"#, 422, "status", json!("refunded")),
-        (r#"{"status":"failed","count":-5}"#, 422, "count", json!("-5")),
-        (r#"{"status":"failed","count":1.5}"#, 422, "count", json!("1.5")),
-        (r#"{"status":"failed","count":"1"}"#, 422, "count", json!("1")),
-        (r#"{"status":"failed","count":4294967296}"#, 422, "count", json!("4294967296")),
-        (r#"{"status":"failed","count":{"a":[1]}}"#, 422, "count", Value::Null),
-        (r#"{"status":"failed","count":1,"timestamp":"yesterday"}"#, 422, "timestamp", json!("yesterday")),
-        (r#"{"status":"failed","count":1,"timestamp":1752332400}"#, 422, "timestamp", json!("1752332400")),
+        (
+            r#"{"status":"FAILED","count":1}"#,
+            422,
+            "status",
+            json!("FAILED"),
+        ),
+        (
+            r#"{"status":"refunded","count":1}"#,
+            422,
+            "status",
+            json!("refunded"),
+        ),
+        (
+            r#"{"status":"failed","count":-5}"#,
+            422,
+            "count",
+            json!("-5"),
+        ),
+        (
+            r#"{"status":"failed","count":1.5}"#,
+            422,
+            "count",
+            json!("1.5"),
+        ),
+        (
+            r#"{"status":"failed","count":"1"}"#,
+            422,
+            "count",
+            json!("1"),
+        ),
+        (
+            r#"{"status":"failed","count":4294967296}"#,
+            422,
+            "count",
+            json!("4294967296"),
+        ),
+        (
+            r#"{"status":"failed","count":{"a":[1]}}"#,
+            422,
+            "count",
+            Value::Null,
+        ),
+        (
+            r#"{"status":"failed","count":1,"timestamp":"yesterday"}"#,
+            422,
+            "timestamp",
+            json!("yesterday"),
+        ),
+        (
+            r#"{"status":"failed","count":1,"timestamp":1752332400}"#,
+            422,
+            "timestamp",
+            json!("1752332400"),
+        ),
         (
             r#"{"status":"failed","count":1,"timestamp":"2025-07-12T15:06:00Z"}"#,
             422,
@@ -62,19 +116,47 @@ async fn each_bad_submission_is_a_problem_that_names_the_field() {
             "timestamp",
             json!("9999-12-30T00:00:00Z"),
         ),
-        (r#"{"status":"failed","count":1,"stream":"a b"}"#, 422, "stream", json!("a b")),
-        ("{\"status\":\"failed\",\"count\":1,\"stream\":\"a\\u0000\"}", 422, "stream", json!("a\u{0}")),
+        (
+            r#"{"status":"failed","count":1,"stream":"a b"}"#,
+            422,
+            "stream",
+            json!("a b"),
+        ),
+        (
+            "{\"status\":\"failed\",\"count\":1,\"stream\":\"a\\u0000\"}",
+            422,
+            "stream",
+            json!("a\u{0}"),
+        ),
         (r#"["failed",1,null,null]"#, 422, "body", Value::Null),
         (r#""failed""#, 422, "body", json!("failed")),
         ("", 400, "body", Value::Null),
         ("status=failed&count=1", 400, "body", Value::Null),
-        (r#"{"status":"failed","count":1} x"#, 400, "body", Value::Null),
+        (
+            r#"{"status":"failed","count":1} x"#,
+            400,
+            "body",
+            Value::Null,
+        ),
         (r#"{"status":"failed","count":1"#, 400, "body", Value::Null),
     ];
     for (body, status, field, value) in cases {
         let answer = api.evaluate(body).await;
-        assert_problem(&answer, status, if status == 400 { "unparsable" } else { "invalid-value" });
-        assert_eq!((&answer.json["field"], &answer.json["value"]), (&json!(field), &value), "{body}: {}", answer.text);
+        assert_problem(
+            &answer,
+            status,
+            if status == 400 {
+                "unparsable"
+            } else {
+                "invalid-value"
+            },
+        );
+        assert_eq!(
+            (&answer.json["field"], &answer.json["value"]),
+            (&json!(field), &value),
+            "{body}: {}",
+            answer.text
+        );
         assert!(answer.json["fix"].is_string(), "{body}: {}", answer.text);
     }
 }
@@ -87,7 +169,10 @@ async fn hostile_bodies_are_refused_and_nothing_is_recorded() {
         (deep.into_bytes(), 422),
         (b"{\"status\":\"\xff\xfe\",\"count\":1}".to_vec(), 400),
         (vec![0; 1000], 400),
-        (br#"{"status":"failed","status":"denied","count":1}"#.to_vec(), 422),
+        (
+            br#"{"status":"failed","status":"denied","count":1}"#.to_vec(),
+            422,
+        ),
         (vec![b' '; 64 * 1024 + 1], 413),
     ];
     for (body, status) in bodies {
@@ -95,7 +180,10 @@ async fn hostile_bodies_are_refused_and_nothing_is_recorded() {
         let answer = api.evaluate(body).await;
         assert_eq!(answer.status.as_u16(), status, "{start}: {}", answer.text);
         assert_eq!(answer.headers["content-type"], "application/problem+json");
-        assert!(answer.text.len() < 1000, "an answer repeats little of the request");
+        assert!(
+            answer.text.len() < 1000,
+            "an answer repeats little of the request"
+        );
     }
     assert_eq!(api.ok("/alerts").await["alerts"], json!([]));
 }
@@ -118,13 +206,21 @@ async fn each_bad_query_is_a_problem_that_names_the_field() {
         ("/alerts/status?stream=-a", "stream", "-a"),
         ("/transactions/summary?from=noon", "from", "noon"),
         ("/transactions/summary?to=2025-07-12", "to", "2025-07-12"),
-        ("/transactions/summary?from=2025-07-12T13:45Z&to=2025-07-12T13:45Z", "to", "2025-07-12T13:45:00Z"),
+        (
+            "/transactions/summary?from=2025-07-12T13:45Z&to=2025-07-12T13:45Z",
+            "to",
+            "2025-07-12T13:45:00Z",
+        ),
         ("/dead-letters?limit=many", "limit", "many"),
         ("/alerts/7", "id", "7"),
     ] {
         let answer = api.get(path).await;
         assert_problem(&answer, 422, "invalid-value");
-        assert_eq!((&answer.json["field"], &answer.json["value"]), (&json!(field), &json!(value)), "{path}");
+        assert_eq!(
+            (&answer.json["field"], &answer.json["value"]),
+            (&json!(field), &json!(value)),
+            "{path}"
+        );
         assert!(answer.json["fix"].is_string(), "{path}: {}", answer.text);
     }
 }
@@ -132,7 +228,10 @@ async fn each_bad_query_is_a_problem_that_names_the_field() {
 #[tokio::test]
 async fn a_huge_query_is_read_and_what_is_unknown_in_it_ignored() {
     let query = "a=1&".repeat(15_000);
-    assert_eq!(Api::new().get(&format!("/alerts?{query}")).await.status, StatusCode::OK);
+    assert_eq!(
+        Api::new().get(&format!("/alerts?{query}")).await.status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
@@ -168,14 +267,32 @@ async fn a_wrong_method_is_told_the_right_one() {
 #[tokio::test]
 async fn a_body_that_is_not_declared_json_is_refused() {
     let api = Api::new();
-    for content_type in ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"] {
+    for content_type in [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+    ] {
         let request = Request::post("/alerts/evaluate").header("content-type", content_type);
-        let answer = api.send(request.body(Body::from(r#"{"status":"failed","count":0}"#)).unwrap()).await;
+        let answer = api
+            .send(
+                request
+                    .body(Body::from(r#"{"status":"failed","count":0}"#))
+                    .unwrap(),
+            )
+            .await;
         assert_problem(&answer, 415, "unsupported-media-type");
         assert_eq!(answer.json["field"], "Content-Type");
     }
-    let request = Request::post("/alerts/evaluate").header("content-type", "Application/JSON; charset=utf-8");
-    let answer = api.send(request.body(Body::from(r#"{"status":"failed","count":0}"#)).unwrap()).await;
+    let request =
+        Request::post("/alerts/evaluate").header("content-type", "Application/JSON; charset=utf-8");
+    let answer = api
+        .send(
+            request
+                .body(Body::from(r#"{"status":"failed","count":0}"#))
+                .unwrap(),
+        )
+        .await;
     assert_eq!(answer.status, StatusCode::OK);
 }
 
@@ -188,7 +305,8 @@ async fn a_body_that_does_not_come_is_a_timeout_of_the_request() {
 
 #[tokio::test]
 async fn a_body_of_unknown_length_is_read_to_the_limit_and_no_further() {
-    let chunks = futures_util::stream::repeat(Bytes::from_static(&[b' '; 1024])).map(Ok::<_, Infallible>);
+    let chunks =
+        futures_util::stream::repeat(Bytes::from_static(&[b' '; 1024])).map(Ok::<_, Infallible>);
     let answer = Api::new().evaluate(Body::from_stream(chunks)).await;
     assert_problem(&answer, 413, "body-too-large");
 }
@@ -197,7 +315,8 @@ async fn a_body_of_unknown_length_is_read_to_the_limit_and_no_further() {
 async fn the_callers_request_id_is_kept_if_it_is_a_plain_token() {
     let api = Api::new();
     let ask = async |id: &[u8]| {
-        let request = Request::get("/streams").header("x-request-id", HeaderValue::from_bytes(id).unwrap());
+        let request =
+            Request::get("/streams").header("x-request-id", HeaderValue::from_bytes(id).unwrap());
         api.send(request.body(Body::empty()).unwrap()).await.headers["x-request-id"].clone()
     };
     assert_eq!(ask(b"deploy-7.retry_2").await, "deploy-7.retry_2");
@@ -209,7 +328,10 @@ async fn the_callers_request_id_is_kept_if_it_is_a_plain_token() {
 /// Routes that fail in every way of our own, within small bounds.
 fn failing() -> Router {
     let routes = Router::new()
-        .route("/panic", get(async || -> () { panic!("the secret of the failure") }))
+        .route(
+            "/panic",
+            get(async || -> () { panic!("the secret of the failure") }),
+        )
         .route("/slow", get(std::future::pending::<()>))
         .route("/health/live", get(async || ()))
         .route(
@@ -218,7 +340,11 @@ fn failing() -> Router {
                 Err(StoreError::Unavailable("disk /var/secret is full".into()).into())
             }),
         );
-    guarded(routes, Guard::new(1, Duration::from_secs(10)), HttpMetrics::new(&Metrics::new()))
+    guarded(
+        routes,
+        Guard::new(1, Duration::from_secs(10)),
+        HttpMetrics::new(&MetricsRegistry::new()),
+    )
 }
 
 async fn ask(router: &Router, path: &str) -> Answer {
@@ -233,9 +359,16 @@ async fn a_panic_is_answered_and_its_cause_stays_in_the_log_with_the_request_id(
     assert_problem(&answer, 500, "internal");
     assert!(!answer.text.contains("secret"));
     let logs = recorded.logs();
-    let told: Vec<_> = logs.iter().filter(|record| record.to_string().contains("the secret of the failure")).collect();
+    let told: Vec<_> = logs
+        .iter()
+        .filter(|record| record.to_string().contains("the secret of the failure"))
+        .collect();
     assert_eq!(told.len(), 1, "{logs:?}");
-    assert!(told[0].to_string().contains(answer.json["request_id"].as_str().unwrap()));
+    assert!(
+        told[0]
+            .to_string()
+            .contains(answer.json["request_id"].as_str().unwrap())
+    );
 }
 
 #[tokio::test]
@@ -258,23 +391,45 @@ async fn more_requests_than_may_run_are_refused_at_once_but_probes_are_not() {
     };
     let (slow, ()) = tokio::join!(slow, meanwhile);
     assert_problem(&slow, 503, "unavailable");
-    assert_eq!(ask(&router, "/store").await.json["type"], "/problems/unavailable", "the place is free again");
+    assert_eq!(
+        ask(&router, "/store").await.json["type"],
+        "/problems/unavailable",
+        "the place is free again"
+    );
 }
 
 /// The paths of all routes, as they stand in the source: one that is added tomorrow is among them.
 fn paths() -> BTreeSet<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/routes");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let sources = files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap());
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let sources = files
+        .filter(|path| path.is_file())
+        .map(|path| std::fs::read_to_string(path).unwrap());
     let mut paths = BTreeSet::new();
     for source in sources {
-        let code = source.lines().map(str::trim_start).filter(|line| !line.starts_with("//")).collect::<String>();
+        let code = source
+            .lines()
+            .map(str::trim_start)
+            .filter(|line| !line.starts_with("//"))
+            .collect::<String>();
         for start in [".route(\"", "path = \""] {
-            let literals = code.split(start).skip(1).filter_map(|rest| rest.split_once('"'));
-            paths.extend(literals.map(|(path, _)| path.to_owned()).filter(|path| path.starts_with('/')));
+            let literals = code
+                .split(start)
+                .skip(1)
+                .filter_map(|rest| rest.split_once('"'));
+            paths.extend(
+                literals
+                    .map(|(path, _)| path.to_owned())
+                    .filter(|path| path.starts_with('/')),
+            );
         }
     }
-    assert!(paths.len() >= 22 && paths.contains("/deliveries/{id}/replay"), "{paths:?}");
+    assert!(
+        paths.len() >= 22 && paths.contains("/deliveries/{id}/replay"),
+        "{paths:?}"
+    );
     paths
 }
 
@@ -283,31 +438,69 @@ async fn with_a_token_everything_but_the_probes_asks_for_it() {
     let mut api = Api::new();
     let token = "correct-horse-battery-staple";
     api.state.api_token = Some(ApiToken::parse(token).unwrap());
-    api.state.metrics = Metrics::new();
+    api.state.registry = MetricsRegistry::new();
     api.router = router(api.state.clone());
     let ask = async |method: &Method, path: &str, authorization: &[u8]| {
         let request = Request::builder().method(method).uri(path);
-        let request = request.header("authorization", HeaderValue::from_bytes(authorization).unwrap());
+        let request = request.header(
+            "authorization",
+            HeaderValue::from_bytes(authorization).unwrap(),
+        );
         api.send(request.body(Body::empty()).unwrap()).await
     };
     for good in [format!("Bearer {token}"), format!("bearer   {token} ")] {
-        assert_eq!(ask(&Method::GET, "/alerts", good.as_bytes()).await.status, StatusCode::OK);
+        assert_eq!(
+            ask(&Method::GET, "/alerts", good.as_bytes()).await.status,
+            StatusCode::OK
+        );
     }
-    let mut wrong: Vec<Vec<u8>> = ["", "Bearer", "Bearer ", "Basic Y29ycmVjdA==", "Bearer correct-horse-battery-stapl"]
-        .map(|text| text.as_bytes().to_vec())
-        .to_vec();
-    wrong.extend([token.into(), format!("Bearer {token}x").into(), format!("Bearer Bearer {token}").into()]);
-    wrong.extend([format!("Bearer {}", token.to_uppercase()).into(), format!("Bearer\t{token}").into()]);
-    wrong.extend([b"Bearer \xff\xfe".to_vec(), [b"Bearer ".as_slice(), &[b'a'; 8192]].concat()]);
+    let mut wrong: Vec<Vec<u8>> = [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic Y29ycmVjdA==",
+        "Bearer correct-horse-battery-stapl",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec();
+    wrong.extend([
+        token.into(),
+        format!("Bearer {token}x").into(),
+        format!("Bearer Bearer {token}").into(),
+    ]);
+    wrong.extend([
+        format!("Bearer {}", token.to_uppercase()).into(),
+        format!("Bearer\t{token}").into(),
+    ]);
+    wrong.extend([
+        b"Bearer \xff\xfe".to_vec(),
+        [b"Bearer ".as_slice(), &[b'a'; 8192]].concat(),
+    ]);
     let open = ["/health/live", "/health/ready"];
-    let guarded = paths().into_iter().chain(["/".into(), "/nothing".into(), "/health/live/".into()]);
+    let guarded =
+        paths()
+            .into_iter()
+            .chain(["/".into(), "/nothing".into(), "/health/live/".into()]);
     for path in guarded.filter(|path| !open.contains(&path.as_str())) {
         let path = path.replace("{id}", "1");
-        for method in [Method::GET, Method::POST, Method::DELETE, Method::HEAD, Method::OPTIONS] {
+        for method in [
+            Method::GET,
+            Method::POST,
+            Method::DELETE,
+            Method::HEAD,
+            Method::OPTIONS,
+        ] {
             for wrong in &wrong {
                 let answer = ask(&method, &path, wrong).await;
-                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} {wrong:?}");
-                assert_eq!(answer.headers["www-authenticate"], "Bearer", "{method} {path}");
+                assert_eq!(
+                    answer.status,
+                    StatusCode::UNAUTHORIZED,
+                    "{method} {path} {wrong:?}"
+                );
+                assert_eq!(
+                    answer.headers["www-authenticate"], "Bearer",
+                    "{method} {path}"
+                );
                 if method != Method::HEAD {
                     assert_problem(&answer, 401, "unauthorized");
                 }
@@ -315,7 +508,11 @@ async fn with_a_token_everything_but_the_probes_asks_for_it() {
         }
     }
     for path in open {
-        assert_eq!(ask(&Method::GET, path, b"").await.status, StatusCode::OK, "{path}");
+        assert_eq!(
+            ask(&Method::GET, path, b"").await.status,
+            StatusCode::OK,
+            "{path}"
+        );
     }
 }
 
@@ -324,10 +521,23 @@ async fn no_answer_is_taken_for_another_type_or_kept_by_a_cache() {
     let api = Api::new();
     for path in paths() {
         let answer = api.get(&path.replace("{id}", "1")).await;
-        assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{path}");
+        assert_eq!(
+            answer.headers["x-content-type-options"], "nosniff",
+            "{path}"
+        );
         assert!(answer.headers.contains_key("cache-control"), "{path}");
     }
-    for path in ["/alerts", "/metrics", "/health/live", "/nothing", "/alerts?limit=0"] {
-        assert_eq!(api.get(path).await.headers["cache-control"], "no-store", "{path}");
+    for path in [
+        "/alerts",
+        "/metrics",
+        "/health/live",
+        "/nothing",
+        "/alerts?limit=0",
+    ] {
+        assert_eq!(
+            api.get(path).await.headers["cache-control"],
+            "no-store",
+            "{path}"
+        );
     }
 }

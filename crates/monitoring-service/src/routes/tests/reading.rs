@@ -11,13 +11,19 @@ use crate::store::Paging;
 #[tokio::test]
 async fn an_empty_database_has_an_answer_for_everything() {
     let api = Api::new();
-    let nothing = json!({"severity": "NOT_JUDGED", "stream": null, "freshness": null, "statuses": []});
+    let nothing =
+        json!({"severity": "NOT_JUDGED", "stream": null, "freshness": null, "statuses": []});
     assert_eq!(api.ok("/alerts/status").await, nothing);
     assert_eq!(api.ok("/streams").await, json!({"streams": []}));
-    assert_eq!(api.ok("/alerts").await, json!({"alerts": [], "next_cursor": null}));
-    assert_eq!(api.ok("/dead-letters").await, json!({"dead_letters": [], "next_cursor": null}));
-    let summary =
-        json!({"stream": "default", "statuses": [], "first_minute": null, "last_minute": null, "minutes_known": 0});
+    assert_eq!(
+        api.ok("/alerts").await,
+        json!({"alerts": [], "next_cursor": null})
+    );
+    assert_eq!(
+        api.ok("/dead-letters").await,
+        json!({"dead_letters": [], "next_cursor": null})
+    );
+    let summary = json!({"stream": "default", "statuses": [], "first_minute": null, "last_minute": null, "minutes_observed": 0});
     assert_eq!(api.ok("/transactions/summary").await, summary);
 }
 
@@ -25,10 +31,18 @@ async fn an_empty_database_has_an_answer_for_everything() {
 async fn the_status_of_the_only_stream_shows_each_status_with_its_last_alert() {
     let mut api = Api::new();
     api.consume_usual("acme", now(), 60);
-    let alerts = api.consume("acme", now(), &[("approved", 120), ("denied", 40)], NOW_MS + 60_000);
+    let alerts = api.consume(
+        "acme",
+        now(),
+        &[("approved", 120), ("denied", 40)],
+        NOW_MS + 60_000,
+    );
     api.state.clock.set_ms(NOW_MS + 90_000);
     let status = api.ok("/alerts/status").await;
-    assert_eq!((&status["stream"], &status["severity"]), (&json!("acme"), &json!("CRITICAL")));
+    assert_eq!(
+        (&status["stream"], &status["severity"]),
+        (&json!("acme"), &json!("CRITICAL"))
+    );
     let freshness = json!({
         "newest_minute": "2025-07-12T15:00:00Z", "arrived_at": "2025-07-12T15:01:00.000Z", "age_seconds": 90,
         "live": true, "quiet": false, "quiet_since": null, "only_old_minutes_since": null,
@@ -36,11 +50,23 @@ async fn the_status_of_the_only_stream_shows_each_status_with_its_last_alert() {
     assert_eq!(status["freshness"], freshness);
     let statuses = status["statuses"].as_array().unwrap();
     assert_eq!(statuses.len(), 5);
-    let denied = statuses.iter().find(|status| status["status"] == "denied").unwrap();
-    assert_eq!((&denied["severity"], &denied["count"]), (&json!("CRITICAL"), &json!(40)));
+    let denied = statuses
+        .iter()
+        .find(|status| status["status"] == "denied")
+        .unwrap();
+    assert_eq!(
+        (&denied["severity"], &denied["count"]),
+        (&json!("CRITICAL"), &json!(40))
+    );
     assert_eq!(denied["last_alert"]["id"], alerts[0].id.to_string());
-    let failed = statuses.iter().find(|status| status["status"] == "failed").unwrap();
-    assert_eq!((&failed["severity"], &failed["implied"]), (&json!("NORMAL"), &json!(true)));
+    let failed = statuses
+        .iter()
+        .find(|status| status["status"] == "failed")
+        .unwrap();
+    assert_eq!(
+        (&failed["severity"], &failed["implied"]),
+        (&json!("NORMAL"), &json!(true))
+    );
     assert_eq!(api.ok("/alerts/status?stream=acme").await, status);
 }
 
@@ -53,22 +79,50 @@ async fn the_status_of_several_streams_is_the_worst_with_counts_and_the_worst_fi
     api.consume_usual("bad", now(), 60);
     api.consume("bad", now(), &[("approved", 0), ("denied", 6)], NOW_MS);
     let status = api.ok("/alerts/status").await;
-    assert_eq!((&status["severity"], &status["streams"]), (&json!("CRITICAL"), &json!(26)));
-    assert_eq!((&status["counts"]["CRITICAL"], &status["counts"]["LEARNING"]), (&json!(1), &json!(25)));
+    assert_eq!(
+        (&status["severity"], &status["streams"]),
+        (&json!("CRITICAL"), &json!(26))
+    );
+    assert_eq!(
+        (&status["counts"]["CRITICAL"], &status["counts"]["LEARNING"]),
+        (&json!(1), &json!(25))
+    );
     let worst = status["worst"].as_array().unwrap();
-    assert_eq!((worst.len(), &worst[0]["stream"], &worst[1]["stream"]), (20, &json!("bad"), &json!("s0")));
+    assert_eq!(
+        (worst.len(), &worst[0]["stream"], &worst[1]["stream"]),
+        (20, &json!("bad"), &json!("s0"))
+    );
 }
 
 #[tokio::test]
 async fn a_quiet_stream_is_stale_whatever_its_last_verdict_was() {
     let mut api = Api::new();
     api.consume_usual("acme", now(), 60);
-    api.state.store.sweep_silence(NOW_MS + 600_000, 180_000, Paging::default()).await.unwrap();
+    api.state
+        .store
+        .note_stale_streams(NOW_MS + 600_000, 180_000, Paging::default())
+        .await
+        .unwrap();
     let status = api.ok("/alerts/status").await;
-    assert_eq!((&status["severity"], &status["freshness"]["quiet"]), (&json!("STALE"), &json!(true)));
-    assert!(status["statuses"].as_array().unwrap().iter().all(|status| status["severity"] == "STALE"));
+    assert_eq!(
+        (&status["severity"], &status["freshness"]["quiet"]),
+        (&json!("STALE"), &json!(true))
+    );
+    assert!(
+        status["statuses"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|status| status["severity"] == "STALE")
+    );
     let streams = api.ok("/streams").await;
-    assert_eq!((&streams["streams"][0]["severity"], &streams["streams"][0]["quiet"]), (&json!("STALE"), &json!(true)));
+    assert_eq!(
+        (
+            &streams["streams"][0]["severity"],
+            &streams["streams"][0]["quiet"]
+        ),
+        (&json!("STALE"), &json!(true))
+    );
     let stale = api.ok("/alerts?origin=monitor").await;
     assert_eq!(
         (&stale["alerts"][0]["type"], &stale["alerts"][0]["streams"]),
@@ -84,8 +138,16 @@ async fn alerts_are_filtered_and_paged_and_new_ones_do_not_shift_the_pages() {
     for later in 0..7 {
         api.consume("acme", now().plus(later), &counts, NOW_MS);
     }
-    let all = api.ok("/alerts").await["alerts"].as_array().unwrap().clone();
-    let ids = |alerts: &[Value]| alerts.iter().map(|alert| alert["id"].clone()).collect::<Vec<_>>();
+    let all = api.ok("/alerts").await["alerts"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let ids = |alerts: &[Value]| {
+        alerts
+            .iter()
+            .map(|alert| alert["id"].clone())
+            .collect::<Vec<_>>()
+    };
     assert!(all.len() >= 3, "{all:?}");
 
     let first = api.ok("/alerts?limit=2").await;
@@ -107,8 +169,14 @@ async fn alerts_are_filtered_and_paged_and_new_ones_do_not_shift_the_pages() {
         ("stream=acme", "stream", "acme"),
         ("status=denied", "status", "denied"),
     ] {
-        let found = api.ok(&format!("/alerts?{query}")).await["alerts"].as_array().unwrap().clone();
-        assert!(!found.is_empty() && found.iter().all(|alert| alert[member] == value), "{query}: {found:?}");
+        let found = api.ok(&format!("/alerts?{query}")).await["alerts"]
+            .as_array()
+            .unwrap()
+            .clone();
+        assert!(
+            !found.is_empty() && found.iter().all(|alert| alert[member] == value),
+            "{query}: {found:?}"
+        );
     }
     assert_eq!(api.ok("/alerts?stream=other").await["alerts"], json!([]));
 }
@@ -116,19 +184,42 @@ async fn alerts_are_filtered_and_paged_and_new_ones_do_not_shift_the_pages() {
 #[tokio::test]
 async fn the_summary_counts_a_range_without_its_end() {
     let mut api = Api::new();
-    for (at, approved) in [("2025-07-12T13:45:00Z", 1), ("2025-07-12T13:46:00Z", 10), ("2025-07-12T13:47:00Z", 100)] {
-        api.consume("acme", minute(at), &[("approved", approved), ("refunded", 2)], NOW_MS);
+    for (at, approved) in [
+        ("2025-07-12T13:45:00Z", 1),
+        ("2025-07-12T13:46:00Z", 10),
+        ("2025-07-12T13:47:00Z", 100),
+    ] {
+        api.consume(
+            "acme",
+            minute(at),
+            &[("approved", approved), ("refunded", 2)],
+            NOW_MS,
+        );
     }
-    let summary = api.ok("/transactions/summary?from=2025-07-12T13:45:00Z&to=2025-07-12%2013:47").await;
+    let summary = api
+        .ok("/transactions/summary?from=2025-07-12T13:45:00Z&to=2025-07-12%2013:47")
+        .await;
     let total = |summary: &Value, status: &str| {
         let statuses = summary["statuses"].as_array().unwrap();
-        statuses.iter().find(|total| total["status"] == status).map(|total| total["count"].clone())
+        statuses
+            .iter()
+            .find(|total| total["status"] == status)
+            .map(|total| total["count"].clone())
     };
-    assert_eq!((total(&summary, "approved"), total(&summary, "refunded")), (Some(json!(11)), Some(json!(4))));
+    assert_eq!(
+        (total(&summary, "approved"), total(&summary, "refunded")),
+        (Some(json!(11)), Some(json!(4)))
+    );
     assert_eq!(total(&summary, "denied"), Some(json!(0)));
-    assert_eq!((&summary["stream"], &summary["minutes_known"]), (&json!("acme"), &json!(2)));
+    assert_eq!(
+        (&summary["stream"], &summary["minutes_observed"]),
+        (&json!("acme"), &json!(2))
+    );
     assert_eq!(summary["last_minute"], "2025-07-12T13:46:00Z");
-    assert_eq!(total(&api.ok("/transactions/summary").await, "approved"), Some(json!(111)));
+    assert_eq!(
+        total(&api.ok("/transactions/summary").await, "approved"),
+        Some(json!(111))
+    );
 }
 
 #[tokio::test]
@@ -137,10 +228,19 @@ async fn among_several_streams_default_is_meant_and_without_it_one_must_be_named
     api.consume("a", now(), &[("approved", 1)], NOW_MS);
     api.consume("b", now(), &[("approved", 2)], NOW_MS);
     let answer = api.get("/transactions/summary").await;
-    assert_eq!((answer.status, &answer.json["field"]), (StatusCode::NOT_FOUND, &json!("stream")));
-    assert_eq!(api.ok("/transactions/summary?stream=b").await["statuses"][0]["count"], 2);
+    assert_eq!(
+        (answer.status, &answer.json["field"]),
+        (StatusCode::NOT_FOUND, &json!("stream"))
+    );
+    assert_eq!(
+        api.ok("/transactions/summary?stream=b").await["statuses"][0]["count"],
+        2
+    );
     api.consume("default", now(), &[("approved", 3)], NOW_MS);
-    assert_eq!(api.ok("/transactions/summary").await["statuses"][0]["count"], 3);
+    assert_eq!(
+        api.ok("/transactions/summary").await["statuses"][0]["count"],
+        3
+    );
 }
 
 #[tokio::test]
@@ -151,25 +251,49 @@ async fn dead_letters_are_listed_newest_first_in_pages() {
     }
     let first = api.ok("/dead-letters?limit=2").await;
     let offsets = |page: &Value| {
-        page["dead_letters"].as_array().unwrap().iter().map(|letter| letter["offset"].clone()).collect::<Vec<_>>()
+        page["dead_letters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|letter| letter["offset"].clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(offsets(&first), [json!(2), json!(1)]);
     assert_eq!(
-        (&first["dead_letters"][0]["payload"], &first["dead_letters"][0]["headers"]),
+        (
+            &first["dead_letters"][0]["payload"],
+            &first["dead_letters"][0]["headers"]
+        ),
         (&json!("{oops"), &json!({}))
     );
     let cursor = first["next_cursor"].as_str().unwrap();
-    let second = api.ok(&format!("/dead-letters?limit=2&cursor={cursor}")).await;
-    assert_eq!((offsets(&second), &second["next_cursor"]), (vec![json!(0)], &Value::Null));
+    let second = api
+        .ok(&format!("/dead-letters?limit=2&cursor={cursor}"))
+        .await;
+    assert_eq!(
+        (offsets(&second), &second["next_cursor"]),
+        (vec![json!(0)], &Value::Null)
+    );
 }
 
 #[tokio::test]
 async fn health_is_always_answered_and_says_which_part_is_degraded() {
     let mut api = Api::new();
-    let condition = |health: &Value| (health["status"].clone(), health["parts"]["kafka"]["status"].clone());
+    let condition = |health: &Value| {
+        (
+            health["status"].clone(),
+            health["parts"]["kafka"]["status"].clone(),
+        )
+    };
     let health = api.ok("/health").await;
-    assert_eq!(condition(&health), (json!("degraded"), json!("degraded")), "Kafka is not there yet");
-    api.state.feed.update(NOW_MS, |feed| (feed.connected, feed.consuming) = (true, true));
+    assert_eq!(
+        condition(&health),
+        (json!("degraded"), json!("degraded")),
+        "Kafka is not there yet"
+    );
+    api.state.feed.update(NOW_MS, |feed| {
+        (feed.connected, feed.consuming) = (true, true)
+    });
     assert_eq!(api.ok("/health").await["status"], "ok");
 
     api.consume_usual("acme", now(), 60);
@@ -182,9 +306,16 @@ async fn health_is_always_answered_and_says_which_part_is_degraded() {
         http_status: Some(500),
         error: None,
     };
-    api.state.store.finish_attempt(due[0].id, given_up).await.unwrap();
+    api.state
+        .store
+        .finish_attempt(due[0].id, given_up)
+        .await
+        .unwrap();
     let health = api.ok("/health").await;
-    assert_eq!((&health["status"], &health["parts"]["deliveries"]["dead"]), (&json!("degraded"), &json!(1)));
+    assert_eq!(
+        (&health["status"], &health["parts"]["deliveries"]["dead"]),
+        (&json!("degraded"), &json!(1))
+    );
 }
 
 #[tokio::test]
@@ -197,7 +328,7 @@ async fn the_service_is_alive_while_its_tasks_beat_and_kafka_does_not_matter() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.json["type"], "/problems/unavailable");
     for task in Task::ALL {
-        api.state.heartbeats.beat(task, NOW_MS + 30_000);
+        api.state.liveness.report(task, NOW_MS + 30_000);
     }
     assert_eq!(api.get("/health/live").await.status, StatusCode::OK);
 }
@@ -207,17 +338,26 @@ async fn the_service_is_ready_until_it_stops() {
     let api = Api::new();
     assert_eq!(api.get("/health/ready").await.status, StatusCode::OK);
     api.state.draining.cancel();
-    assert_eq!(api.get("/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        api.get("/health/ready").await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     assert_eq!(api.get("/health/live").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn metrics_are_prometheus_text_with_each_route_by_its_pattern() {
     let api = Api::new();
-    api.get("/alerts/00000000-0000-0000-0000-000000000000").await;
+    api.get("/alerts/00000000-0000-0000-0000-000000000000")
+        .await;
     api.get("/nothing/here").await;
     let answer = api.get("/metrics").await;
-    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
+    assert!(
+        answer.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/plain")
+    );
     for line in [
         r#"http_requests_total{method="GET",route="/alerts/{id}",status="404"} 1"#,
         r#"http_requests_total{method="GET",route="unmatched",status="404"} 1"#,

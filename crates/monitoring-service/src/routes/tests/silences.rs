@@ -10,7 +10,8 @@ use super::harness::{Answer, Api, NOW_MS};
 
 async fn silence(api: &Api, body: serde_json::Value) -> Answer {
     let request = Request::post("/silences").header("content-type", "application/json");
-    api.send(request.body(Body::from(body.to_string())).unwrap()).await
+    api.send(request.body(Body::from(body.to_string())).unwrap())
+        .await
 }
 
 #[tokio::test]
@@ -18,38 +19,80 @@ async fn a_silence_holds_back_what_it_covers_until_it_ends() {
     let api = Api::new();
     let asked = json!({"status": "failed", "until": "2025-07-12T16:00:00Z", "reason": "maintenance of the switch"});
     let answer = silence(&api, asked).await;
-    assert_eq!((answer.status, &answer.json["until"]), (StatusCode::CREATED, &json!("2025-07-12T16:00:00.000Z")));
+    assert_eq!(
+        (answer.status, &answer.json["until"]),
+        (StatusCode::CREATED, &json!("2025-07-12T16:00:00.000Z"))
+    );
     let id = answer.json["id"].as_str().unwrap();
-    assert_eq!(api.ok("/silences?stream=any").await["silences"][0]["id"], id);
-    let held = api.evaluate(r#"{"status":"failed","count":100}"#).await.json;
-    assert_eq!((&held["severity"], &held["alert_dispatched"]), (&json!("CRITICAL"), &json!(false)));
+    assert_eq!(
+        api.ok("/silences?stream=any").await["silences"][0]["id"],
+        id
+    );
+    let held = api
+        .evaluate(r#"{"status":"failed","count":100}"#)
+        .await
+        .json;
+    assert_eq!(
+        (&held["severity"], &held["alert_dispatched"]),
+        (&json!("CRITICAL"), &json!(false))
+    );
     assert_eq!(held["suppressed_by"], id);
     let recorded = api.ok("/alerts").await;
     assert_eq!(recorded["alerts"][0]["suppressed_because"], "silence");
-    let other = api.evaluate(r#"{"status":"denied","count":100}"#).await.json;
+    let other = api
+        .evaluate(r#"{"status":"denied","count":100}"#)
+        .await
+        .json;
     assert_eq!(other["alert_dispatched"], true);
-    assert_eq!(api.method(Method::DELETE, &format!("/silences/{id}")).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        api.method(Method::DELETE, &format!("/silences/{id}"))
+            .await
+            .status,
+        StatusCode::NO_CONTENT
+    );
     assert_eq!(api.ok("/silences").await, json!({"silences": []}));
-    let heard = api.evaluate(r#"{"status":"failed","count":100}"#).await.json;
-    assert_eq!(heard["alert_dispatched"], true, "a silenced alert starts no cooldown");
-    assert_eq!(api.method(Method::DELETE, &format!("/silences/{id}")).await.status, StatusCode::NOT_FOUND);
+    let heard = api
+        .evaluate(r#"{"status":"failed","count":100}"#)
+        .await
+        .json;
+    assert_eq!(
+        heard["alert_dispatched"], true,
+        "a silenced alert starts no cooldown"
+    );
+    assert_eq!(
+        api.method(Method::DELETE, &format!("/silences/{id}"))
+            .await
+            .status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
 async fn a_silence_is_over_when_its_time_is() {
     let api = Api::new();
-    silence(&api, json!({"until": "2025-07-12T15:30:00Z", "reason": "deploy"})).await;
+    silence(
+        &api,
+        json!({"until": "2025-07-12T15:30:00Z", "reason": "deploy"}),
+    )
+    .await;
     api.state.clock.set_ms(NOW_MS + 30 * 60_000);
-    let heard = api.evaluate(r#"{"status":"failed","count":100}"#).await.json;
+    let heard = api
+        .evaluate(r#"{"status":"failed","count":100}"#)
+        .await
+        .json;
     assert_eq!(heard["alert_dispatched"], true);
     assert_eq!(api.ok("/silences").await, json!({"silences": []}));
 }
 
 #[tokio::test]
 async fn an_end_without_a_zone_is_utc_and_null_leaves_a_field_out() {
-    let asked = json!({"status": null, "stream": null, "until": "2025-07-12 16:00", "reason": "deploy"});
+    let asked =
+        json!({"status": null, "stream": null, "until": "2025-07-12 16:00", "reason": "deploy"});
     let answer = silence(&Api::new(), asked).await;
-    assert_eq!((answer.status, &answer.json["until"]), (StatusCode::CREATED, &json!("2025-07-12T16:00:00.000Z")));
+    assert_eq!(
+        (answer.status, &answer.json["until"]),
+        (StatusCode::CREATED, &json!("2025-07-12T16:00:00.000Z"))
+    );
 }
 
 #[tokio::test]
@@ -58,17 +101,33 @@ async fn a_silence_that_is_refused_says_which_field_and_why() {
     let until = "2025-07-12T16:00:00Z";
     for (field, body) in [
         ("until", json!({"reason": "x"})),
-        ("until", json!({"until": "2025-07-12T14:00:00Z", "reason": "x"})),
-        ("until", json!({"until": "2025-07-13T15:00:01Z", "reason": "x"})),
+        (
+            "until",
+            json!({"until": "2025-07-12T14:00:00Z", "reason": "x"}),
+        ),
+        (
+            "until",
+            json!({"until": "2025-07-13T15:00:01Z", "reason": "x"}),
+        ),
         ("until", json!({"until": "soon", "reason": "x"})),
         ("reason", json!({"until": until})),
         ("reason", json!({"until": until, "reason": "  "})),
         ("reason", json!({"until": until, "reason": "x".repeat(501)})),
-        ("status", json!({"until": until, "reason": "x", "status": "refunded"})),
-        ("stream", json!({"until": until, "reason": "x", "stream": "a b"})),
+        (
+            "status",
+            json!({"until": until, "reason": "x", "status": "refunded"}),
+        ),
+        (
+            "stream",
+            json!({"until": until, "reason": "x", "stream": "a b"}),
+        ),
     ] {
         let answer = silence(&api, body.clone()).await;
-        assert_eq!((answer.status, &answer.json["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!(field)), "{body}");
+        assert_eq!(
+            (answer.status, &answer.json["field"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!(field)),
+            "{body}"
+        );
     }
 }
 
@@ -76,7 +135,13 @@ async fn a_silence_that_is_refused_says_which_field_and_why() {
 async fn a_test_page_is_marked_and_on_its_way() {
     let api = Api::new();
     let answer = api.method(Method::POST, "/alerts/test").await;
-    assert_eq!((answer.status, &answer.json["type"]), (StatusCode::ACCEPTED, &json!("alert.test")));
+    assert_eq!(
+        (answer.status, &answer.json["type"]),
+        (StatusCode::ACCEPTED, &json!("alert.test"))
+    );
     let id = answer.json["id"].as_str().unwrap();
-    assert_eq!(api.ok(&format!("/alerts/{id}")).await["deliveries"][0]["state"], "pending");
+    assert_eq!(
+        api.ok(&format!("/alerts/{id}")).await["deliveries"][0]["state"],
+        "pending"
+    );
 }

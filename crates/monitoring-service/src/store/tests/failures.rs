@@ -2,56 +2,92 @@
 
 use std::sync::{Arc, mpsc};
 
-use detection::{Judged, Monitor, Monitored, Policy};
+use detection::{Judged, Monitor, MonitorSettings, MonitoredStatus};
 
 use super::{MINUTE_MS, batch, commit, fill, open, raw, wait};
 use crate::store::{
-    AlertFilter, IngestCommit, IngestUnderWay, OffsetAdvance, Store, StoreError, StoredOffset, writer::Transaction,
+    AlertFilter, InFlightCommit, IngestCommit, OffsetAdvance, Store, StoreError, StoredOffset,
+    writer::Transaction,
 };
 
 /// Lets the database grow by this many pages from now on.
 fn room(store: &Store, pages: i64) {
-    let used: i64 = raw(store).pragma_query_value(None, "page_count", |row| row.get(0)).expect("readable");
+    let used: i64 = raw(store)
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .expect("readable");
     let limit = move |transaction: &mut Transaction<'_>| {
-        Ok(transaction.sql.pragma_update(None, "max_page_count", used + pages)?)
+        Ok(transaction
+            .sql
+            .pragma_update(None, "max_page_count", used + pages)?)
     };
     store.writer.begin(limit).wait().expect("limited");
 }
 
 /// Two thousand minutes, far more than five pages.
 fn many() -> Vec<Judged> {
-    let mut monitor = Monitor::new(Policy::default());
-    (0..2000).map(|minute| monitor.observe(batch(minute, &[(Monitored::Approved, 100)]), &[])).collect()
+    let mut monitor = Monitor::new(MonitorSettings::default());
+    (0..2000)
+        .map(|minute| monitor.observe(batch(minute, &[(MonitoredStatus::Approved, 100)]), &[]))
+        .collect()
 }
 
 fn advance() -> OffsetAdvance {
-    let to = StoredOffset { last_offset: 1999, last_timestamp_ms: Some(1) };
-    OffsetAdvance { cluster_id: "c".into(), topic: "t".into(), partition: 0, from: None, to }
+    let to = StoredOffset {
+        last_offset: 1999,
+        last_timestamp_ms: Some(1),
+    };
+    OffsetAdvance {
+        cluster_id: "c".into(),
+        topic: "t".into(),
+        partition: 0,
+        from: None,
+        to,
+    }
 }
 
 #[test]
 fn a_full_disk_costs_the_whole_batch_with_its_offset_and_it_is_stored_once_there_is_room() {
     let (store, _folder) = open();
     room(&store, 5);
-    let batch = Arc::new(IngestCommit { judged: many(), offsets: vec![advance()], ..IngestCommit::default() });
+    let batch = Arc::new(IngestCommit {
+        judged: many(),
+        offsets: vec![advance()],
+        ..IngestCommit::default()
+    });
     let full = store.begin_ingest(&batch).wait();
-    assert!(matches!(&full, Err(StoreError::Unavailable(reason)) if reason.contains("full")), "{full:?}");
+    assert!(
+        matches!(&full, Err(StoreError::Unavailable(reason)) if reason.contains("full")),
+        "{full:?}"
+    );
     assert_eq!(store.count_streams().expect("readable"), 0);
     assert!(store.offsets("c", "t").expect("readable").is_empty());
     room(&store, 10_000);
     store.begin_ingest(&batch).wait().expect("room now");
-    assert_eq!(wait(store.summary("default", None, None)).minutes_known, 2000);
+    assert_eq!(
+        wait(store.summary("default", None, None)).minutes_observed,
+        2000
+    );
     assert_eq!(store.offsets("c", "t").expect("readable")[&0], advance().to);
 }
 
 #[test]
 fn a_job_that_fails_does_not_take_those_along_that_are_committed_with_it() {
     let (store, _folder) = open();
-    let moved = OffsetAdvance { from: Some(advance().to), ..advance() };
-    let bad = Arc::new(IngestCommit { offsets: vec![moved], ..IngestCommit::default() });
+    let moved = OffsetAdvance {
+        from: Some(advance().to),
+        ..advance()
+    };
+    let bad = Arc::new(IngestCommit {
+        offsets: vec![moved],
+        ..IngestCommit::default()
+    });
     let good = |minute| {
-        let judged = vec![Monitor::new(Policy::default()).observe(batch(minute, &[]), &[])];
-        Arc::new(IngestCommit { judged, ..IngestCommit::default() })
+        let judged =
+            vec![Monitor::new(MonitorSettings::default()).observe(batch(minute, &[]), &[])];
+        Arc::new(IngestCommit {
+            judged,
+            ..IngestCommit::default()
+        })
     };
     // While the writer is busy, the others come to wait together.
     let (begun, busy) = mpsc::channel();
@@ -62,29 +98,50 @@ fn a_job_that_fails_does_not_take_those_along_that_are_committed_with_it() {
         Ok(())
     });
     busy.recv().expect("begun");
-    let under_way = [good(1), bad, good(2)].map(|commit| store.begin_ingest(&commit));
+    let in_flight = [good(1), bad, good(2)].map(|commit| store.begin_ingest(&commit));
     done.send(()).expect("waited for");
     slow.wait().expect("done");
-    let [first, bad, last] = under_way.map(IngestUnderWay::wait);
+    let [first, bad, last] = in_flight.map(InFlightCommit::wait);
     first.expect("not its fault");
     assert!(matches!(bad, Err(StoreError::OffsetMoved { .. })));
     last.expect("not its fault");
-    assert_eq!(wait(store.summary("default", None, None)).minutes_known, 2);
+    assert_eq!(
+        wait(store.summary("default", None, None)).minutes_observed,
+        2
+    );
 }
 
 #[test]
 fn a_batch_written_twice_leaves_one_alert_and_one_delivery() {
     let (store, _folder) = open();
     fill(&store, 100);
-    let mut monitor = Monitor::new(Policy::default());
+    let mut monitor = Monitor::new(MonitorSettings::default());
     let again = (0..100).map(|minute| {
         let failed = if minute == 99 { 7 } else { 0 };
         let approved = 100 + u32::from(minute % 2 == 0 && minute < 99);
-        monitor.observe(batch(minute, &[(Monitored::Approved, approved), (Monitored::Failed, failed)]), &[])
+        monitor.observe(
+            batch(
+                minute,
+                &[
+                    (MonitoredStatus::Approved, approved),
+                    (MonitoredStatus::Failed, failed),
+                ],
+            ),
+            &[],
+        )
     });
     commit(&store, again.collect(), 200 * MINUTE_MS);
-    let alerts = wait(store.alerts(AlertFilter { limit: 10, ..AlertFilter::default() }));
-    let [(_, alert)] = &alerts[..] else { panic!("one alert, not {alerts:?}") };
-    assert_eq!(alert.recorded_at_ms, 100 * MINUTE_MS, "as it was recorded first");
+    let alerts = wait(store.alerts(AlertFilter {
+        limit: 10,
+        ..AlertFilter::default()
+    }));
+    let [(_, alert)] = &alerts[..] else {
+        panic!("one alert, not {alerts:?}")
+    };
+    assert_eq!(
+        alert.recorded_at_ms,
+        100 * MINUTE_MS,
+        "as it was recorded first"
+    );
     assert_eq!(wait(store.outbox()).pending, 1);
 }

@@ -15,8 +15,7 @@ use super::*;
 use crate::store::writer::WalLimits;
 
 /// Runs until it is interrupted.
-const ENDLESS: &str =
-    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n, minute_counts";
+const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n, minute_counts";
 
 fn endless(sql: &Connection) -> Result<i64, StoreError> {
     Ok(sql.query_row(ENDLESS, [], |row| row.get(0))?)
@@ -27,8 +26,14 @@ const LOOK: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FRO
      SELECT max(i), (SELECT count(*) FROM minute_counts) FROM n";
 
 fn commit_minute(store: &Store, monitor: &mut Monitor, minute: i64) -> Result<(), StoreError> {
-    let judged = vec![monitor.observe(batch(minute, &[(Monitored::Approved, 100)]), &[])];
-    store.begin_ingest(&Arc::new(IngestCommit { judged, now_ms: minute * MINUTE_MS, ..IngestCommit::default() })).wait()
+    let judged = vec![monitor.observe(batch(minute, &[(MonitoredStatus::Approved, 100)]), &[])];
+    store
+        .begin_ingest(&Arc::new(IngestCommit {
+            judged,
+            now_ms: minute * MINUTE_MS,
+            ..IngestCommit::default()
+        }))
+        .wait()
 }
 
 fn write_minute(store: &Store, monitor: &mut Monitor, minute: i64) {
@@ -76,18 +81,35 @@ async fn long_looks_hold_up_neither_commits_nor_pages_and_end_with_those_who_wai
         write_minute(&store, &mut monitor, 100);
     });
     assert!(has_begun.try_recv().is_err(), "two at a time");
-    assert_eq!(store.stream("default").await.expect("a page").expect("there").newest_minute.epoch_minutes(), 100);
+    assert_eq!(
+        store
+            .stream("default")
+            .await
+            .expect("a page")
+            .expect("there")
+            .newest_minute
+            .epoch_minutes(),
+        100
+    );
     // Nobody waits for any of them: those that run are interrupted, the others never begin.
     drop(looks);
-    let found =
-        store.read_long(|sql| Ok(sql.query_row("SELECT count(*) FROM streams", [], |row| row.get::<_, i64>(0))?));
+    let found = store.read_long(|sql| {
+        Ok(sql.query_row("SELECT count(*) FROM streams", [], |row| {
+            row.get::<_, i64>(0)
+        })?)
+    });
     assert_eq!(found.await.expect("room for others"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_is_interrupted_before_the_write_ahead_log_grows_without_bound() {
     let (wait, retry) = (Duration::from_millis(1), Duration::ZERO);
-    let limits = WalLimits { restart_bytes: 64 << 10, interrupt_bytes: 512 << 10, wait, retry };
+    let limits = WalLimits {
+        restart_bytes: 64 << 10,
+        interrupt_bytes: 512 << 10,
+        wait,
+        retry,
+    };
     let (store, _folder) = open_with(limits);
     let (begun, has_begun) = mpsc::channel();
     let mut look = pin!(store.read(move |sql| {
@@ -99,7 +121,7 @@ async fn a_query_is_interrupted_before_the_write_ahead_log_grows_without_bound()
     assert!(poll(look.as_mut()).is_pending());
     let largest = tokio::task::block_in_place(|| {
         has_begun.recv().expect("its snapshot is taken");
-        let mut monitor = Monitor::new(Policy::default());
+        let mut monitor = Monitor::new(MonitorSettings::default());
         let write = |minute| {
             write_minute(&store, &mut monitor, minute);
             wal_bytes(&store)
@@ -107,22 +129,37 @@ async fn a_query_is_interrupted_before_the_write_ahead_log_grows_without_bound()
         (0..500).map(write).max().expect("some")
     });
     assert!(largest < 2 * limits.interrupt_bytes, "{largest}");
-    assert!(wal_bytes(&store) < 2 * limits.restart_bytes, "it was emptied");
-    let Err(StoreError::Unavailable(why)) = look.await else { panic!("interrupted") };
+    assert!(
+        wal_bytes(&store) < 2 * limits.restart_bytes,
+        "it was emptied"
+    );
+    let Err(StoreError::Unavailable(why)) = look.await else {
+        panic!("interrupted")
+    };
     assert!(why.contains("interrupted"), "{why}");
 }
 
 #[test]
 fn queries_that_leave_no_moment_between_them_are_waited_for() {
     let (wait, retry) = (Duration::from_secs(1), Duration::ZERO);
-    let limits = WalLimits { restart_bytes: 256 << 10, interrupt_bytes: 1 << 30, wait, retry };
+    let limits = WalLimits {
+        restart_bytes: 256 << 10,
+        interrupt_bytes: 1 << 30,
+        wait,
+        retry,
+    };
     let (store, _folder) = open_with(limits);
-    let (mut monitor, stop) = (Monitor::new(Policy::default()), AtomicBool::new(false));
+    let (mut monitor, stop) = (
+        Monitor::new(MonitorSettings::default()),
+        AtomicBool::new(false),
+    );
     let largest = thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    store.read_blocking(|sql| Ok(sql.query_row(LOOK, [], |_| Ok(()))?)).expect("never interrupted");
+                    store
+                        .read_blocking(|sql| Ok(sql.query_row(LOOK, [], |_| Ok(()))?))
+                        .expect("never interrupted");
                 }
             });
         }
@@ -141,14 +178,28 @@ fn queries_that_leave_no_moment_between_them_are_waited_for() {
 #[test]
 fn another_program_that_reads_only_lets_the_log_grow() {
     let (wait, retry) = (Duration::from_millis(1), Duration::ZERO);
-    let limits = WalLimits { restart_bytes: 64 << 10, interrupt_bytes: 128 << 10, wait, retry };
+    let limits = WalLimits {
+        restart_bytes: 64 << 10,
+        interrupt_bytes: 128 << 10,
+        wait,
+        retry,
+    };
     let (store, _folder) = open_with(limits);
     let mut monitor = fill(&store, 100);
     let other = raw(&store);
-    other.execute_batch("BEGIN; SELECT count(*) FROM minute_counts").expect("its snapshot is taken");
+    other
+        .execute_batch("BEGIN; SELECT count(*) FROM minute_counts")
+        .expect("its snapshot is taken");
     (100..300).for_each(|minute| write_minute(&store, &mut monitor, minute));
-    assert!(wal_bytes(&store) > limits.interrupt_bytes, "it can only grow");
+    assert!(
+        wal_bytes(&store) > limits.interrupt_bytes,
+        "it can only grow"
+    );
     drop(other);
     (300..310).for_each(|minute| write_minute(&store, &mut monitor, minute));
-    assert!(wal_bytes(&store) < 2 * limits.restart_bytes, "{}", wal_bytes(&store));
+    assert!(
+        wal_bytes(&store) < 2 * limits.restart_bytes,
+        "{}",
+        wal_bytes(&store)
+    );
 }

@@ -5,21 +5,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use common::metrics::Metrics;
-use detection::{Baseline, Judged, Minute, Monitored, RowChange, Severity, Thresholds, Timeliness};
+use common::metrics::MetricsRegistry;
+use detection::{
+    Baseline, Judged, Minute, MonitoredStatus, RowChange, Severity, Thresholds, Timeliness,
+};
 use prometheus::{Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::store::{AlertRecord, NotPaged, SuppressedBy};
 
 /// Streams and statuses with label values of their own; the rest is `other`.
-const MOST_LABELS: usize = 32;
+const MAX_LABELS: usize = 32;
 
-/// What names beyond [`MOST_LABELS`] are counted under.
+/// What names beyond [`MAX_LABELS`] are counted under.
 const OTHER: &str = "other";
 
 /// The metrics of the service. A clone is the same metrics.
 #[derive(Clone)]
-pub struct Telemetry {
+pub struct ServiceMetrics {
     /// `monitoring_messages_consumed_total{result}`: stored, dead_letter.
     pub messages_consumed: IntCounterVec,
     /// `monitoring_ingest_batch_duration_seconds`: reading, judging and committing the messages of one transaction.
@@ -50,7 +52,7 @@ pub struct Telemetry {
     /// `monitoring_consumer_lag_messages`: messages not yet read.
     pub consumer_lag: IntGauge,
     /// `monitoring_quiet_streams`: live streams without a new minute for `STALE_AFTER`.
-    pub quiet_streams: IntGauge,
+    pub stale_streams: IntGauge,
     /// `monitoring_streams`: known streams.
     pub streams: IntGauge,
     /// `monitoring_outbox_pending`: deliveries on their way.
@@ -86,73 +88,86 @@ struct Newest {
     /// `monitoring_baseline_deviation{stream,status}`: what its distance from the mean was measured in: the standard deviation, 1 where
     /// every count is the same, 0 where no baseline is established and any occurrence counts.
     baseline_deviation: GaugeVec,
-    /// `monitoring_watermark_timestamp_seconds{stream}`: start of the newest known minute, seconds since 1970.
+    /// `monitoring_watermark_timestamp_seconds{stream}`: start of the newest observed minute, seconds since 1970.
     watermark: GaugeVec,
 }
 
 impl Newest {
-    fn new(metrics: &Metrics) -> Self {
+    fn new(registry: &MetricsRegistry) -> Self {
         Self {
-            per_minute: metrics.int_gauge_vec(
+            per_minute: registry.int_gauge_vec(
                 "monitoring_transactions_per_minute",
                 "Transactions of the newest minute",
                 &["stream", "status"],
             ),
-            score: metrics.gauge_vec(
+            score: registry.gauge_vec(
                 "monitoring_anomaly_score",
                 "|z| of the newest minute, 0 where none exists",
                 &["stream", "status"],
             ),
-            score_max: metrics.gauge_vec(
+            score_max: registry.gauge_vec(
                 "monitoring_anomaly_score_max",
                 "The largest |z| of the newest minute",
                 &["stream"],
             ),
-            severity: metrics.int_gauge_vec(
+            severity: registry.int_gauge_vec(
                 "monitoring_severity",
                 "Verdict of the newest minute: 1 learning, 2 normal, 3 warning, 5 critical",
                 &["stream", "status"],
             ),
-            baseline_mean: metrics.gauge_vec(
+            baseline_mean: registry.gauge_vec(
                 "monitoring_baseline_mean",
                 "Mean count of the window that the newest minute was judged against, 0 without a baseline",
                 &["stream", "status"],
             ),
-            baseline_deviation: metrics.gauge_vec(
+            baseline_deviation: registry.gauge_vec(
                 "monitoring_baseline_deviation",
                 "Deviation that the newest minute was judged with: 1 for a flat baseline, 0 without one",
                 &["stream", "status"],
             ),
-            watermark: metrics.gauge_vec(
+            watermark: registry.gauge_vec(
                 "monitoring_watermark_timestamp_seconds",
-                "Start of the newest known minute, seconds since 1970",
+                "Start of the newest observed minute, seconds since 1970",
                 &["stream"],
             ),
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact in a double for ages to come")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "seconds since 1970 are exact in a double for ages to come"
+    )]
     fn watermark(&self, stream: &str, minute: Minute) {
-        self.watermark.with_label_values(&[stream]).set((minute.epoch_minutes() * 60) as f64);
+        self.watermark
+            .with_label_values(&[stream])
+            .set((minute.epoch_minutes() * 60) as f64);
     }
 
     fn show(&self, stream: &str, judged: &Judged) {
         let mut score_max: f64 = 0.0;
         for row in &judged.rows {
-            let RowChange::Judged { verdict, .. } = row.change else { continue };
+            let RowChange::Judged { verdict, .. } = row.change else {
+                continue;
+            };
             let labels = [stream, row.status.name()];
             let score = verdict.z_score.map_or(0.0, |z| z.get().abs());
             score_max = score_max.max(score);
             self.score.with_label_values(&labels).set(score);
-            self.per_minute.with_label_values(&labels).set(i64::from(row.count));
-            self.severity.with_label_values(&labels).set(i64::from(verdict.severity.code()));
+            self.per_minute
+                .with_label_values(&labels)
+                .set(i64::from(row.count));
+            self.severity
+                .with_label_values(&labels)
+                .set(i64::from(verdict.severity.code()));
             let (mean, deviation) = match verdict.baseline {
                 Baseline::Missing { .. } => (0.0, 0.0),
                 Baseline::Flat { mean, .. } => (mean, 1.0),
                 Baseline::Spread { mean, std_dev, .. } => (mean, std_dev),
             };
             self.baseline_mean.with_label_values(&labels).set(mean);
-            self.baseline_deviation.with_label_values(&labels).set(deviation);
+            self.baseline_deviation
+                .with_label_values(&labels)
+                .set(deviation);
         }
         self.score_max.with_label_values(&[stream]).set(score_max);
         self.watermark(stream, judged.batch.minute());
@@ -170,43 +185,53 @@ fn own_label(names: &mut BTreeSet<String>, name: &str) -> bool {
     if names.contains(name) {
         return true;
     }
-    let room = names.len() < MOST_LABELS;
+    let room = names.len() < MAX_LABELS;
     if room {
         names.insert(name.to_owned());
     }
     room
 }
 
-impl Telemetry {
+impl ServiceMetrics {
     /// Registers every metric.
-    pub fn new(metrics: &Metrics) -> Self {
-        let counters = |name, help, labels: &[&str]| metrics.counter_vec(name, help, labels);
-        let build = metrics.int_gauge_vec("monitoring_build_info", "1, with the version that runs", &["version"]);
+    pub fn new(registry: &MetricsRegistry) -> Self {
+        let counters = |name, help, labels: &[&str]| registry.counter_vec(name, help, labels);
+        let build = registry.int_gauge_vec(
+            "monitoring_build_info",
+            "1, with the version that runs",
+            &["version"],
+        );
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let statuses = Monitored::ALL.map(|status| status.name().to_owned()).into();
-        let telemetry = Self {
+        let statuses = MonitoredStatus::ALL
+            .map(|status| status.name().to_owned())
+            .into();
+        let metrics = Self {
             messages_consumed: counters(
                 "monitoring_messages_consumed_total",
                 "Messages consumed from Kafka",
                 &["result"],
             ),
-            batch_duration: metrics.histogram(
+            batch_duration: registry.histogram(
                 "monitoring_ingest_batch_duration_seconds",
                 "Reading, judging and committing the messages of one transaction",
-                &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0],
+                &[
+                    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+                ],
             ),
-            insert_duration: metrics.histogram(
+            insert_duration: registry.histogram(
                 "monitoring_store_insert_duration_seconds",
                 "The database transaction of one batch",
-                &[0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0],
+                &[
+                    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+                ],
             ),
             transactions: counters(
                 "monitoring_transactions_total",
                 "Transactions of minutes when first known",
                 &["stream", "status"],
             ),
-            newest: Newest::new(metrics),
-            thresholds: metrics.gauge_vec(
+            newest: Newest::new(registry),
+            thresholds: registry.gauge_vec(
                 "monitoring_threshold_deviations",
                 "Deviations from the mean beyond which a count is a warning or critical",
                 &["severity"],
@@ -221,27 +246,47 @@ impl Telemetry {
                 "Counts judged for POST /alerts/evaluate",
                 &["severity"],
             ),
-            late_batches: counters("monitoring_late_batches_total", "Minutes that came late", &["result"]),
-            dead_letters: counters("monitoring_dead_letters_total", "Messages that could not be used", &["reason"]),
-            offset_gaps: counters("monitoring_offset_gaps_total", "Losses of Kafka offsets", &["reason"]),
-            offsets_missing: metrics.counter(
+            late_batches: counters(
+                "monitoring_late_batches_total",
+                "Minutes that came late",
+                &["result"],
+            ),
+            dead_letters: counters(
+                "monitoring_dead_letters_total",
+                "Messages that could not be used",
+                &["reason"],
+            ),
+            offset_gaps: counters(
+                "monitoring_offset_gaps_total",
+                "Losses of Kafka offsets",
+                &["reason"],
+            ),
+            offsets_missing: registry.counter(
                 "monitoring_offsets_missing_total",
                 "Offsets missing inside the log (transaction markers, compaction)",
             ),
-            kafka_connected: metrics.int_gauge("monitoring_kafka_connected", "1 while the Kafka brokers answer"),
-            consumer_lag: metrics.int_gauge("monitoring_consumer_lag_messages", "Messages not yet read"),
-            quiet_streams: metrics.int_gauge("monitoring_quiet_streams", "Live streams that went quiet"),
-            streams: metrics.int_gauge("monitoring_streams", "Known streams"),
-            outbox_pending: metrics.int_gauge("monitoring_outbox_pending", "Deliveries on their way"),
-            outbox_dead: metrics.int_gauge("monitoring_outbox_dead", "Deliveries given up"),
-            outbox_oldest_age: metrics
-                .gauge("monitoring_outbox_oldest_age_seconds", "Age of the oldest delivery on its way"),
+            kafka_connected: registry.int_gauge(
+                "monitoring_kafka_connected",
+                "1 while the Kafka brokers answer",
+            ),
+            consumer_lag: registry
+                .int_gauge("monitoring_consumer_lag_messages", "Messages not yet read"),
+            stale_streams: registry
+                .int_gauge("monitoring_quiet_streams", "Live streams that went quiet"),
+            streams: registry.int_gauge("monitoring_streams", "Known streams"),
+            outbox_pending: registry
+                .int_gauge("monitoring_outbox_pending", "Deliveries on their way"),
+            outbox_dead: registry.int_gauge("monitoring_outbox_dead", "Deliveries given up"),
+            outbox_oldest_age: registry.gauge(
+                "monitoring_outbox_oldest_age_seconds",
+                "Age of the oldest delivery on its way",
+            ),
             delivery_attempts: counters(
                 "monitoring_delivery_attempts_total",
                 "Tries to deliver an alert",
                 &["outcome"],
             ),
-            delivery_duration: metrics.histogram(
+            delivery_duration: registry.histogram(
                 "monitoring_delivery_duration_seconds",
                 "One try to deliver an alert",
                 &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
@@ -251,11 +296,18 @@ impl Telemetry {
                 "Calls of HEARTBEAT_URL: answered, failed, or withheld because a task hangs",
                 &["outcome"],
             ),
-            store_errors: counters("monitoring_store_errors_total", "The database could not be used", &["operation"]),
-            labels: Arc::new(Mutex::new(Labels { streams: BTreeSet::new(), statuses })),
+            store_errors: counters(
+                "monitoring_store_errors_total",
+                "The database could not be used",
+                &["operation"],
+            ),
+            labels: Arc::new(Mutex::new(Labels {
+                streams: BTreeSet::new(),
+                statuses,
+            })),
         };
-        telemetry.start_at_zero();
-        telemetry
+        metrics.start_at_zero();
+        metrics
     }
 
     /// Makes the series whose labels are known, so that the first event is a rise: a series that begins at 1 shows none.
@@ -266,18 +318,35 @@ impl Telemetry {
             (&self.late_batches, &["judged", "corrected", "too_late"]),
             (&self.offset_gaps, &["retention", "recreated"]),
             (&self.delivery_attempts, &["delivered", "retry", "dead"]),
-            (&self.store_errors, &["ingest", "scheduler", "delivery", "evaluate"]),
+            (
+                &self.store_errors,
+                &["ingest", "scheduler", "delivery", "evaluate"],
+            ),
         ];
         for (counter, values) in known {
             for value in values {
                 counter.with_label_values(&[value]);
             }
         }
-        for status in Monitored::ALL {
+        for status in MonitoredStatus::ALL {
             for severity in [Severity::Warning, Severity::Critical] {
-                let page = if severity == Severity::Critical { "queued" } else { NotPaged::Warning.name() };
-                for (disposition, page) in [("dispatched", page), ("cooldown", "held_back"), ("silence", "held_back")] {
-                    self.alerts.with_label_values(&["stream", status.name(), severity.name(), disposition, page]);
+                let page = if severity == Severity::Critical {
+                    "queued"
+                } else {
+                    NotPaged::Warning.name()
+                };
+                for (disposition, page) in [
+                    ("dispatched", page),
+                    ("cooldown", "held_back"),
+                    ("silence", "held_back"),
+                ] {
+                    self.alerts.with_label_values(&[
+                        "stream",
+                        status.name(),
+                        severity.name(),
+                        disposition,
+                        page,
+                    ]);
                 }
             }
         }
@@ -285,8 +354,13 @@ impl Telemetry {
 
     /// Shows the limits that counts are judged by.
     pub fn judges_by(&self, thresholds: &Thresholds) {
-        for (name, severity) in [("warning", Severity::Warning), ("critical", Severity::Critical)] {
-            self.thresholds.with_label_values(&[name]).set(thresholds.limit(severity));
+        for (name, severity) in [
+            ("warning", Severity::Warning),
+            ("critical", Severity::Critical),
+        ] {
+            self.thresholds
+                .with_label_values(&[name])
+                .set(thresholds.limit(severity));
         }
     }
 
@@ -318,22 +392,36 @@ impl Telemetry {
             let stream = judged.batch.stream().as_str();
             if judged.is_new {
                 for transaction in judged.batch.transactions() {
-                    *totals.entry((stream, transaction.status.name())).or_default() += u64::from(transaction.count);
+                    *totals
+                        .entry((stream, transaction.status.name()))
+                        .or_default() += u64::from(transaction.count);
                 }
             }
             match judged.timeliness {
                 Timeliness::Fresh => drop(newest.insert(stream, judged)),
                 // A repeated minute changes nothing.
                 _ if judged.rows.is_empty() => {}
-                Timeliness::Late if judged.is_new => self.late_batches.with_label_values(&["judged"]).inc(),
+                Timeliness::Late if judged.is_new => {
+                    self.late_batches.with_label_values(&["judged"]).inc()
+                }
                 Timeliness::Late => self.late_batches.with_label_values(&["corrected"]).inc(),
                 Timeliness::TooLate => self.late_batches.with_label_values(&["too_late"]).inc(),
             }
         }
         for ((stream, status), count) in totals {
-            let stream = if own_label(&mut labels.streams, stream) { stream } else { OTHER };
-            let status = if own_label(&mut labels.statuses, status) { status } else { OTHER };
-            self.transactions.with_label_values(&[stream, status]).inc_by(count);
+            let stream = if own_label(&mut labels.streams, stream) {
+                stream
+            } else {
+                OTHER
+            };
+            let status = if own_label(&mut labels.statuses, status) {
+                status
+            } else {
+                OTHER
+            };
+            self.transactions
+                .with_label_values(&[stream, status])
+                .inc_by(count);
         }
         for (stream, judged) in newest {
             if own_label(&mut labels.streams, stream) {
@@ -344,13 +432,26 @@ impl Telemetry {
 
     /// Counts an alert that was recorded.
     pub fn alert(&self, alert: &AlertRecord) {
-        let status = alert.anomaly.as_ref().map_or("none", |anomaly| anomaly.status.name());
-        let disposition = alert.suppressed_by.map_or("dispatched", SuppressedBy::reason);
+        let status = alert
+            .anomaly
+            .as_ref()
+            .map_or("none", |anomaly| anomaly.status.name());
+        let disposition = alert
+            .suppressed_by
+            .map_or("dispatched", SuppressedBy::reason);
         let page = match alert.not_paged {
             _ if !alert.is_dispatched() => "held_back",
             Some(why) => why.name(),
             None => "queued",
         };
-        self.alerts.with_label_values(&[alert.origin.name(), status, alert.severity.name(), disposition, page]).inc();
+        self.alerts
+            .with_label_values(&[
+                alert.origin.name(),
+                status,
+                alert.severity.name(),
+                disposition,
+                page,
+            ])
+            .inc();
     }
 }
