@@ -1,24 +1,66 @@
-//! What both programs must know of the Kafka client they are built with. It makes no client and knows no topic.
+//! `KAFKA_PROPERTIES`: more librdkafka properties, for both programs. Creates no client and knows no topic.
 
-/// An error if these librdkafka settings need TLS or SCRAM and the build is without (cargo feature `kafka-tls`): librdkafka's
-/// own words would not say how to get it. No value is repeated.
-pub fn require_tls<'a>(
-    properties: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> anyhow::Result<()> {
-    match properties
-        .into_iter()
-        .find(|(key, value)| needs_tls(key, value))
-    {
-        Some((key, _)) if !cfg!(feature = "kafka-tls") => anyhow::bail!(
-            "KAFKA_PROPERTIES: {key} needs TLS or SCRAM, which this build is without; build with `--features kafka-tls`, or use the image"
-        ),
-        _ => Ok(()),
+use std::fmt;
+
+/// Properties passed to librdkafka as they are, in the order given. Values may be passwords, so
+/// neither `Debug` nor any error shows one.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct KafkaProperties(Vec<(String, String)>);
+
+impl KafkaProperties {
+    /// Parses `key=value,key=value`; `\,` is a comma within a value, and space around keys and
+    /// values is dropped. Refuses keys that begin with one of `owned`, which the program sets
+    /// itself, and properties that need TLS or SCRAM in a build without the feature `kafka-tls`.
+    pub fn parse(text: &str, owned: &[&str]) -> Result<Self, String> {
+        // Neither a variable nor an argument can hold NUL, so it can replace an escaped comma.
+        let escaped = text.replace("\\,", "\0");
+        let entries = escaped.split(',').filter(|entry| !entry.trim().is_empty());
+        entries
+            .enumerate()
+            .map(|(index, entry)| property(index + 1, &entry.replace('\0', ","), owned))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Key and value of each property.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
-/// True for a setting that librdkafka needs OpenSSL for.
+impl fmt::Debug for KafkaProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.pairs().map(|(key, _)| (key, format_args!(".."))))
+            .finish()
+    }
+}
+
+fn property(number: usize, entry: &str, owned: &[&str]) -> Result<(String, String), String> {
+    let (key, value) = entry.split_once('=').ok_or_else(|| {
+        format!("entry {number} has no '='; give key=value,key=value and write a comma within a value as \\,")
+    })?;
+    let (key, value) = (key.trim(), value.trim());
+    if key.is_empty() {
+        return Err(format!("entry {number} has no key; give key=value"));
+    }
+    if owned.iter().any(|owned| key.starts_with(owned)) {
+        return Err(format!("{key:?} is set by this program; remove it"));
+    }
+    // The error of librdkafka would not say how to get a build that has them.
+    if !cfg!(feature = "kafka-tls") && needs_tls(key, value) {
+        return Err(format!(
+            "{key:?} needs TLS or SCRAM, which this build does not have; build with `--features kafka-tls`, or use the image"
+        ));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Whether librdkafka needs OpenSSL for this property.
 fn needs_tls(key: &str, value: &str) -> bool {
-    let value = value.trim().to_ascii_lowercase();
+    let value = value.to_ascii_lowercase();
     match key {
         "security.protocol" => value.ends_with("ssl"),
         "sasl.mechanism" | "sasl.mechanisms" => value.starts_with("scram"),
@@ -30,8 +72,44 @@ fn needs_tls(key: &str, value: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<KafkaProperties, String> {
+        KafkaProperties::parse(text, &["acks", "group."])
+    }
+
     #[test]
-    fn what_needs_openssl_is_known_and_the_rest_is_not_held_up() {
+    fn unescaped_commas_separate_entries() {
+        let text = r"sasl.username=a, sasl.password=x\,y=z\\,,linger.ms=1";
+        let properties = parse(text).unwrap();
+        let expected = [
+            ("sasl.username", "a"),
+            ("sasl.password", r"x,y=z\,"),
+            ("linger.ms", "1"),
+        ];
+        assert_eq!(properties.pairs().collect::<Vec<_>>(), expected);
+        assert_eq!(parse("").unwrap(), KafkaProperties::default());
+    }
+
+    #[test]
+    fn owned_keys_are_refused_by_name() {
+        for key in ["acks", "group.id"] {
+            let error = parse(&format!("linger.ms=1,{key}=hunter2")).unwrap_err();
+            assert!(error.contains(key) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_value_is_ever_shown() {
+        let error = parse("a=1,hunter2").unwrap_err();
+        assert!(error.contains("entry 2") && !error.contains("hunter2"));
+        assert!(parse("=hunter2").unwrap_err().contains("has no key"));
+        assert_eq!(
+            format!("{:?}", parse("sasl.password=hunter2").unwrap()),
+            r#"{"sasl.password": ..}"#
+        );
+    }
+
+    #[test]
+    fn properties_that_need_openssl_are_known() {
         for (key, value) in [
             ("security.protocol", "SASL_SSL"),
             ("sasl.mechanism", "SCRAM-SHA-512"),
@@ -50,12 +128,8 @@ mod tests {
 
     #[cfg(not(feature = "kafka-tls"))]
     #[test]
-    fn a_build_without_tls_names_the_feature_and_no_secret() {
-        let asked = [
-            ("sasl.password", "hunter2"),
-            ("security.protocol", "SASL_SSL"),
-        ];
-        let error = require_tls(asked).unwrap_err().to_string();
+    fn a_build_without_tls_names_the_feature() {
+        let error = parse("sasl.password=hunter2,security.protocol=SASL_SSL").unwrap_err();
         assert!(
             error.contains("security.protocol") && error.contains("kafka-tls"),
             "{error}"

@@ -1,8 +1,9 @@
-//! Observability shared by the programs: structured logs, traces, propagation, metrics.
+//! What both programs share: logs, traces, metrics, health checks, and what each must know of Kafka,
+//! signals, the clock and its command line.
 //!
-//! It knows nothing of transactions, reads no environment of its own (the OpenTelemetry SDK reads its standard
-//! variables) and starts no task: a program hands over its [`Settings`] once and keeps the [`ServiceMetrics`] until it
-//! ends.
+//! It knows nothing of transactions and starts no task. Of the environment it reads only whether a
+//! variable is empty; the OpenTelemetry SDK reads its own standard variables. A program calls
+//! [`init`] once with its [`Settings`] and keeps the [`TelemetryGuard`] until it ends.
 
 use std::sync::mpsc;
 use std::thread;
@@ -17,43 +18,47 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::logging::{LogFormat, LogWebhook, WebhookThread};
 
+pub mod clock;
+pub mod command_line;
 pub mod kafka;
 pub mod logging;
 pub mod metrics;
 pub mod middleware;
 pub mod probe;
 pub mod propagation;
+pub mod signals;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trace;
 
-/// How long [`ServiceMetrics::shutdown`] waits, in all, for spans and log records to leave.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
+/// Time limit of [`TelemetryGuard::shutdown`].
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a program wants of its telemetry. The program owns the variables and flags; this crate takes their values.
+/// The telemetry settings of a program, which owns their variables and flags.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `service` of every log record and `service.name` of every span (`OTEL_SERVICE_NAME` overrides the latter).
     pub service_name: &'static str,
     /// `service.version` of every span.
     pub service_version: &'static str,
-    /// Which records are logged, in the syntax of `RUST_LOG`. Spans are not affected: `warn` here must not end the
-    /// traces.
+    /// Which records are logged, in the syntax of `RUST_LOG`. Spans are not filtered: `warn` here
+    /// keeps the traces.
     pub log_filter: String,
     /// How records are written.
     pub log_format: LogFormat,
-    /// Where chosen records are sent besides.
+    /// Receiver of severe records, besides the log.
     pub log_webhook: Option<LogWebhook>,
-    /// Base address of an OTLP/HTTP collector, such as `http://localhost:4318`. Without it spans have ids and go
-    /// nowhere.
+    /// Base address of an OTLP/HTTP collector, such as `http://localhost:4318`. Without it spans
+    /// have ids but are not exported.
     pub otlp_endpoint: Option<String>,
 }
 
-/// Installs the subscriber, the tracer provider, the W3C propagator and the TLS provider, each for the whole process.
+/// Installs the subscriber, the tracer provider, the W3C propagator and the TLS provider for the
+/// whole process.
 ///
 /// # Errors
-/// A filter or an address that cannot be parsed, or a subscriber that is installed already.
-pub fn init(settings: Settings) -> anyhow::Result<ServiceMetrics> {
+/// A filter or an address is not valid, or a subscriber is installed already.
+pub fn init(settings: Settings) -> anyhow::Result<TelemetryGuard> {
     let Settings {
         service_name,
         service_version,
@@ -76,42 +81,41 @@ pub fn init(settings: Settings) -> anyhow::Result<ServiceMetrics> {
         .with(webhook_layer)
         .try_init()
         .context(
-            "a log subscriber is installed already: call `common::init` once, before anything logs",
+            "a log subscriber is installed already; call `common::init` once, before anything logs",
         )?;
-    Ok(ServiceMetrics { provider, webhook })
+    Ok(TelemetryGuard { provider, webhook })
 }
 
-/// Makes ring the TLS provider of the process unless one is chosen already. `reqwest` is built without one and panics
-/// where none is installed.
+/// Makes ring the TLS provider of the process unless it has one. `reqwest` is built without a
+/// provider and panics if none is installed.
 pub fn install_tls_provider() {
-    // An error only says that a provider is there, which is all that is wanted.
+    // An error means that a provider is installed, which is all that is needed.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// What [`init`] started. Dropping it without [`ServiceMetrics::shutdown`] loses the spans and records that are still
-/// queued.
-#[must_use = "spans and log records still queued are lost unless `shutdown` is called"]
+/// Flushes spans and log records when the program ends.
+#[must_use = "queued spans and log records are lost unless `shutdown` is called"]
 #[derive(Debug)]
-pub struct ServiceMetrics {
+pub struct TelemetryGuard {
     provider: SdkTracerProvider,
     webhook: Option<WebhookThread>,
 }
 
-impl ServiceMetrics {
-    /// Sends what is queued. Blocks for at most three seconds, whatever the receivers do; what they did not take by
-    /// then is lost.
+impl TelemetryGuard {
+    /// Sends all queued spans and records. Blocks for at most three seconds, even if a receiver
+    /// hangs; what it did not accept by then is lost.
     pub fn shutdown(self) {
         let (done, finished) = mpsc::channel::<()>();
-        // The SDK's own timeout cannot be relied on (it joins its thread), so the whole of it runs where it can be
-        // left behind.
+        // The timeout of the SDK does not hold (it joins its thread), so all of this runs on a thread
+        // that can be abandoned.
         thread::spawn(move || {
-            // Closed first, so that both queues drain side by side.
+            // Closed first, so that both queues drain at the same time.
             let webhook = self.webhook.map(WebhookThread::close);
-            let _ = self.provider.shutdown_with_timeout(SHUTDOWN_DEADLINE);
+            let _ = self.provider.shutdown_with_timeout(SHUTDOWN_TIMEOUT);
             let _ = webhook.map(thread::JoinHandle::join);
             drop(done);
         });
-        let _ = finished.recv_timeout(SHUTDOWN_DEADLINE);
+        let _ = finished.recv_timeout(SHUTDOWN_TIMEOUT);
     }
 }
 
@@ -127,16 +131,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the bound on the shutdown is what is tested"
-    )]
-    async fn a_collector_that_hangs_delays_the_shutdown_by_its_deadline_and_costs_no_log_record() {
+    #[expect(clippy::disallowed_methods, reason = "the time limit is tested")]
+    async fn a_hung_collector_costs_time_but_no_log_record() {
         install_tls_provider();
         let collector = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", collector.local_addr().unwrap());
         let provider = trace::provider("test", "0", Some(&endpoint)).unwrap();
-        drop(provider.tracer("test").start("never taken"));
+        drop(provider.tracer("test").start("never accepted"));
 
         let logs = MockServer::start().await;
         Mock::given(matchers::any())
@@ -150,17 +151,17 @@ mod tests {
         };
         let (layer, thread) = logging::webhook_layer("test", &webhook).unwrap();
         tracing::subscriber::with_default(Registry::default().with(layer), || {
-            tracing::error!("last words")
+            tracing::error!("the last record");
         });
 
         let start = Instant::now();
-        ServiceMetrics {
+        TelemetryGuard {
             provider,
             webhook: Some(thread),
         }
         .shutdown();
         assert!(
-            start.elapsed() < SHUTDOWN_DEADLINE * 3,
+            start.elapsed() < SHUTDOWN_TIMEOUT * 3,
             "{:?}",
             start.elapsed()
         );

@@ -1,11 +1,10 @@
-//! Log records: one JSON object a line on stdout, or text for a terminal on stderr, and chosen records to a webhook.
+//! Log records: one JSON object per line on stdout, or text on stderr, and severe records to a
+//! webhook.
 //!
-//! Every record made inside a span carries its `trace_id` and `span_id`. Fields of spans are not repeated on records:
-//! the trace has them. Nothing here decides what is logged; that is the filter of [`crate::Settings`].
+//! Every record made inside a span carries its `trace_id` and `span_id`. Fields of spans are not
+//! repeated on records: the trace has them. The filter of [`crate::Settings`] decides what is logged.
 
-use std::fmt;
 use std::io;
-use std::str::FromStr;
 
 use anyhow::Context as _;
 use tracing::{Event, Subscriber};
@@ -22,43 +21,17 @@ mod webhook;
 pub use self::webhook::LogWebhook;
 pub(crate) use self::webhook::{WebhookThread, layer as webhook_layer};
 
-/// How records are written. Parses from and displays as `json` or `text`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line on stdout, for log collectors.
+    /// One JSON object per line on stdout, for log collectors
     #[default]
     Json,
-    /// Lines for a human on stderr, so that what a program prints on stdout stays clean.
+    /// Text on stderr, for people; stdout stays free for the program's own output
     Text,
 }
 
-/// A name that is not one of the log formats.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("log format {0:?} is not known: use \"json\" or \"text\"")]
-pub struct UnknownLogFormat(String);
-
-impl FromStr for LogFormat {
-    type Err = UnknownLogFormat;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "json" => Ok(Self::Json),
-            "text" => Ok(Self::Text),
-            _ => Err(UnknownLogFormat(name.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Json => "json",
-            Self::Text => "text",
-        })
-    }
-}
-
-/// The layer that writes the records which `filter` (in the syntax of `RUST_LOG`) lets through.
+/// The layer that writes the records that `filter` (in the syntax of `RUST_LOG`) lets through.
 pub(crate) fn layer<S>(
     service: &'static str,
     format: LogFormat,
@@ -69,7 +42,7 @@ where
 {
     let filter = EnvFilter::try_new(filter).with_context(|| {
         format!(
-            "log filter {filter:?} is not valid: use the syntax of RUST_LOG, such as \"info\" or \"info,hyper=warn\""
+            "log filter {filter:?} is not valid; use the syntax of RUST_LOG, such as \"info\" or \"info,hyper=warn\""
         )
     })?;
     Ok(match format {
@@ -112,7 +85,7 @@ where
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut line = self.recorder.record(event).to_json();
         line.push(b'\n');
-        // A closed stdout must not stop the program, and there is nowhere left to say so.
+        // A closed stdout must not stop the program, and no other place is left to report it.
         let _ = io::Write::write_all(&mut self.writer.make_writer(), &line);
     }
 }
@@ -124,19 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_format_parses_from_what_it_displays() {
-        for format in [LogFormat::Json, LogFormat::Text] {
-            assert_eq!(format.to_string().parse(), Ok(format));
-        }
-        let error = "yaml".parse::<LogFormat>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            r#"log format "yaml" is not known: use "json" or "text""#
-        );
-    }
-
-    #[test]
-    fn a_filter_that_cannot_be_parsed_is_named() {
+    fn an_invalid_filter_is_named() {
         let error = layer::<Registry>("test", LogFormat::Json, "common=loud")
             .err()
             .unwrap()

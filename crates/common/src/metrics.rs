@@ -1,22 +1,112 @@
-//! Metric factories over one Prometheus registry, and its text.
+//! One declaration for each metric, one registry for each program, and its text for Prometheus.
 //!
-//! No globals: a program makes one [`MetricsRegistry`] and registers everything it has at the start. A name used twice is an
-//! error of the programmer and panics with the name.
+//! There is no global registry: a program creates one [`MetricsRegistry`] and registers all its
+//! metrics at the start. A name used twice is a bug and panics with the name.
 
 use prometheus::core::Collector;
-use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Registry, TextEncoder};
+
+#[doc(hidden)]
+pub use prometheus;
 
 /// Content type of [`MetricsRegistry::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
+/// Declares the metrics of a program as a struct, each once: the field, its type (one of the crate
+/// `prometheus`), the metric's name, its labels and its buckets. The doc comment is the help text.
+/// A private `register` registers them all. A clone counts into the same metrics.
+///
+/// Fields after `with` are groups of metrics: types that have `fn new(&MetricsRegistry) -> Self`.
+///
+/// ```
+/// common::metrics! {
+///     /// The metrics of a bakery.
+///     pub struct BakeryMetrics {
+///         /// Loaves baked
+///         pub loaves: IntCounterVec("bakery_loaves_total", labels ["kind"]),
+///         /// Seconds that a loaf was in the oven
+///         oven: Histogram("bakery_oven_seconds", buckets &[60.0, 600.0, 3600.0]),
+///     }
+/// }
+/// let registry = common::metrics::MetricsRegistry::new();
+/// BakeryMetrics::register(&registry).loaves.with_label_values(&["rye"]).inc();
+/// assert!(registry.render().contains("# HELP bakery_loaves_total Loaves baked"));
+/// ```
+#[macro_export]
+macro_rules! metrics {
+    (
+        $(#[$attribute:meta])*
+        $vis:vis struct $Metrics:ident {
+            $(
+                $(#[doc = $help:literal])+
+                $field_vis:vis $field:ident: $Kind:ident($name:literal $(, $option:ident $value:expr)*),
+            )+
+        }
+        $(with {
+            $(
+                $(#[$group_attribute:meta])*
+                $group_vis:vis $group:ident: $Group:ty,
+            )+
+        })?
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone, Debug)]
+        $vis struct $Metrics {
+            $(
+                $(#[doc = $help])+
+                #[doc = ""]
+                #[doc = concat!("Metric: `", $name, "`.")]
+                $field_vis $field: $crate::metrics::prometheus::$Kind,
+            )+
+            $($(
+                $(#[$group_attribute])*
+                $group_vis $group: $Group,
+            )+)?
+        }
+
+        impl $Metrics {
+            /// Registers every metric; once per registry.
+            ///
+            /// # Panics
+            /// If a metric of the same name is registered already.
+            fn register(registry: &$crate::metrics::MetricsRegistry) -> Self {
+                Self {
+                    $(
+                        $field: registry.register(
+                            $name,
+                            $crate::metrics!(@new $Kind, $name, concat!($($help),+).trim() $(, $option $value)*),
+                        ),
+                    )+
+                    $($($group: <$Group>::new(registry),)+)?
+                }
+            }
+        }
+    };
+    (@new $Kind:ident, $name:expr, $help:expr) => {
+        $crate::metrics::prometheus::$Kind::new($name, $help)
+    };
+    (@new $Kind:ident, $name:expr, $help:expr, labels $labels:expr) => {
+        $crate::metrics::prometheus::$Kind::new(
+            $crate::metrics::prometheus::Opts::new($name, $help),
+            &$labels,
+        )
+    };
+    (@new $Kind:ident, $name:expr, $help:expr, buckets $buckets:expr) => {
+        $crate::metrics::prometheus::$Kind::with_opts(
+            $crate::metrics::prometheus::HistogramOpts::new($name, $help).buckets($buckets.to_vec()),
+        )
+    };
+    (@new $Kind:ident, $name:expr, $help:expr, labels $labels:expr, buckets $buckets:expr) => {
+        $crate::metrics::prometheus::$Kind::new(
+            $crate::metrics::prometheus::HistogramOpts::new($name, $help).buckets($buckets.to_vec()),
+            &$labels,
+        )
+    };
+}
+
 /// The metrics of one program. A clone is the same registry.
 #[derive(Debug, Clone, Default)]
-pub struct MetricsRegistry {
-    registry: Registry,
-}
+pub struct MetricsRegistry(Registry);
 
 impl MetricsRegistry {
     /// An empty registry.
@@ -24,113 +114,89 @@ impl MetricsRegistry {
         Self::default()
     }
 
-    /// A count that only grows.
-    pub fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.register(name, IntCounter::new(name, help))
-    }
-
-    /// A count that only grows, for each combination of label values.
-    pub fn counter_vec(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.register(name, IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    /// A number that goes up and down.
-    pub fn gauge(&self, name: &str, help: &str) -> Gauge {
-        self.register(name, Gauge::new(name, help))
-    }
-
-    /// A number that goes up and down, for each combination of label values.
-    pub fn gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        self.register(name, GaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    /// A whole number that goes up and down.
-    pub fn int_gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.register(name, IntGauge::new(name, help))
-    }
-
-    /// A whole number that goes up and down, for each combination of label values.
-    pub fn int_gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.register(name, IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    /// A distribution over the upper bounds `buckets`, in ascending order and in the unit of the name.
-    pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        self.register(
-            name,
-            Histogram::with_opts(histogram_opts(name, help, buckets)),
-        )
-    }
-
-    /// A distribution for each combination of label values.
-    pub fn histogram_vec(
-        &self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-        labels: &[&str],
-    ) -> HistogramVec {
-        self.register(
-            name,
-            HistogramVec::new(histogram_opts(name, help, buckets), labels),
-        )
-    }
-
-    /// Everything in the Prometheus text format; serve it as [`CONTENT_TYPE`].
+    /// Every metric in the Prometheus text format; serve it as [`CONTENT_TYPE`].
     pub fn render(&self) -> String {
         TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .expect("what a registry gathers can be encoded")
+            .encode_to_string(&self.0.gather())
+            .expect("gathered metrics can be encoded")
     }
 
-    /// The registry, for collectors that are not made here.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
+    /// Registers one metric, for [`metrics!`](crate::metrics!).
+    #[doc(hidden)]
+    pub fn register<C>(&self, name: &str, metric: prometheus::Result<C>) -> C
+    where
+        C: Collector + Clone + 'static,
+    {
+        let registered = metric.and_then(|metric| {
+            self.0.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        });
+        registered.unwrap_or_else(|error| panic!("metric {name:?} cannot be registered: {error}"))
     }
 
-    fn register<C: Collector + Clone + 'static>(
-        &self,
-        name: &str,
-        collector: prometheus::Result<C>,
-    ) -> C {
-        collector
-            .and_then(|collector| {
-                self.registry
-                    .register(Box::new(collector.clone()))
-                    .map(|()| collector)
-            })
-            .unwrap_or_else(|error| panic!("metric {name:?} cannot be registered: {error}"))
+    #[cfg(feature = "testing")]
+    pub(crate) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.0.gather()
     }
-}
-
-fn histogram_opts(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
-    HistogramOpts::new(name, help).buckets(buckets.to_vec())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    crate::metrics! {
+        /// Every kind of metric.
+        struct Example {
+            /// Jobs done,
+            /// by kind
+            jobs: IntCounterVec("jobs_total", labels ["kind"]),
+            /// How full
+            depth: Gauge("depth_ratio"),
+            /// Waits
+            wait: Histogram("wait_seconds", buckets [0.1, 1.0]),
+            /// Waits by kind
+            wait_by_kind: HistogramVec("wait_by_kind_seconds", labels ["kind"], buckets [1.0]),
+        }
+        with {
+            /// Others.
+            inner: Inner,
+        }
+    }
+
+    crate::metrics! {
+        /// A group.
+        struct Inner {
+            /// Inner
+            one: IntGauge("inner"),
+        }
+    }
+
+    impl Inner {
+        fn new(registry: &MetricsRegistry) -> Self {
+            Self::register(registry)
+        }
+    }
+
     #[test]
-    fn what_is_registered_is_rendered() {
+    fn declared_metrics_are_rendered() {
         let registry = MetricsRegistry::new();
-        registry
-            .counter_vec("jobs_total", "Jobs done.", &["kind"])
-            .with_label_values(&["a\"b\n"])
-            .inc_by(3);
-        registry.gauge("depth_ratio", "How full.").set(0.5);
-        registry
-            .histogram("wait_seconds", "Waits.", &[0.1, 1.0])
-            .observe(0.2);
+        let metrics = Example::register(&registry);
+        metrics.jobs.with_label_values(&["a\"b\n"]).inc_by(3);
+        metrics.depth.set(0.5);
+        metrics.wait.observe(0.2);
+        metrics.wait_by_kind.with_label_values(&["x"]).observe(2.0);
+        metrics.inner.one.set(7);
         let text = registry.clone().render();
         for line in [
-            "# HELP jobs_total Jobs done.",
+            "# HELP jobs_total Jobs done, by kind",
             "# TYPE jobs_total counter",
             r#"jobs_total{kind="a\"b\n"} 3"#,
             "depth_ratio 0.5",
             r#"wait_seconds_bucket{le="0.1"} 0"#,
             r#"wait_seconds_bucket{le="1"} 1"#,
             "wait_seconds_count 1",
+            r#"wait_by_kind_seconds_bucket{kind="x",le="1"} 0"#,
+            "inner 7",
         ] {
             assert!(
                 text.lines().any(|rendered| rendered == line),
@@ -140,23 +206,24 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_without_values_renders_as_nothing() {
+    fn a_metric_without_series_is_not_rendered() {
         let registry = MetricsRegistry::new();
-        registry.int_gauge_vec("empty", "No children yet.", &["kind"]);
-        assert_eq!(registry.render(), "");
+        let _metrics = Example::register(&registry);
+        assert!(!registry.render().contains("jobs_total"));
     }
 
     #[test]
-    #[should_panic(expected = "\"twice_total\"")]
+    #[should_panic(expected = "\"inner\"")]
     fn a_name_used_twice_panics_with_the_name() {
         let registry = MetricsRegistry::new();
-        registry.counter("twice_total", "Once.");
-        registry.counter("twice_total", "Once.");
+        let _first = Inner::register(&registry);
+        let _second = Inner::register(&registry);
     }
 
     #[test]
     #[should_panic(expected = "\"not a name\"")]
-    fn a_name_that_prometheus_refuses_panics_with_the_name() {
-        MetricsRegistry::new().gauge("not a name", "Spaces.");
+    fn an_invalid_name_panics_with_the_name() {
+        let gauge = prometheus::Gauge::new("not a name", "Spaces.");
+        MetricsRegistry::new().register("not a name", gauge);
     }
 }

@@ -1,13 +1,13 @@
-//! The HTTP middleware: one server span, one count and one duration per request.
+//! HTTP middleware: one server span, one count and one duration for each request.
 //!
-//! Labels are bounded whatever a client sends: the route is the router's pattern, never the path, and unknown methods
-//! fold into `OTHER`. It knows no route and answers nothing itself.
+//! No client can add label values: the route is the router's pattern, never the path, and unknown
+//! methods become `OTHER`. It knows no route and answers no request.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use prometheus::{HistogramVec, IntCounterVec, IntGauge};
+use prometheus::IntGauge;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -20,86 +20,86 @@ const DURATION_BUCKETS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// The longest path that a span shows, in bytes.
-const MAX_PATH: usize = 256;
+/// A longer path, in bytes, is left out of the span.
+const MAX_PATH_BYTES: usize = 256;
 
 /// `route` of a request that no route matched.
 const UNMATCHED: &str = "unmatched";
 
-/// The metrics of [`track`]. A clone counts into the same metrics.
+crate::metrics! {
+    /// The metrics of [`track`].
+    struct RequestMetrics {
+        /// HTTP requests answered
+        requests: IntCounterVec("http_requests_total", labels ["method", "route", "status"]),
+        /// Seconds from the head of the request to the head of the response
+        duration: HistogramVec(
+            "http_request_duration_seconds",
+            labels ["method", "route"],
+            buckets DURATION_BUCKETS
+        ),
+        /// HTTP requests in flight
+        in_flight: IntGauge("http_requests_in_flight"),
+    }
+}
+
+/// What [`track`] needs: the metrics of an HTTP server. A clone counts into the same metrics.
 #[derive(Debug, Clone)]
 pub struct HttpMetrics {
-    requests: IntCounterVec,
-    duration: HistogramVec,
-    in_flight: IntGauge,
-    untraced: &'static [&'static str],
+    metrics: RequestMetrics,
+    untraced_routes: &'static [&'static str],
 }
 
 impl HttpMetrics {
     /// Registers the metrics of the HTTP server; once per registry.
     pub fn new(registry: &MetricsRegistry) -> Self {
         Self {
-            requests: registry.counter_vec(
-                "http_requests_total",
-                "HTTP requests answered.",
-                &["method", "route", "status"],
-            ),
-            duration: registry.histogram_vec(
-                "http_request_duration_seconds",
-                "Time from the request's head to the response's head, in seconds.",
-                &DURATION_BUCKETS,
-                &["method", "route"],
-            ),
-            in_flight: registry.int_gauge(
-                "http_requests_in_flight",
-                "HTTP requests that are being answered.",
-            ),
-            untraced: &[],
+            metrics: RequestMetrics::register(registry),
+            untraced_routes: &[],
         }
     }
 
-    /// The same, but requests for these routes are counted without a span: probes and scrapes come every few seconds for
-    /// ever, and would be nearly all that a trace store holds.
+    /// The same, but requests for these routes have no span. Probes and scrapes arrive every few
+    /// seconds and would otherwise fill the trace store.
     #[must_use]
     pub fn without_spans_of(mut self, routes: &'static [&'static str]) -> Self {
-        self.untraced = routes;
+        self.untraced_routes = routes;
         self
     }
 }
 
 /// Measures one request, in a server span whose parent is the caller's `traceparent`. Use it with
-/// `axum::middleware::from_fn_with_state` on `Router::layer`, which runs it where the route is known.
-pub async fn track(State(registry): State<HttpMetrics>, request: Request, next: Next) -> Response {
-    let _in_flight = InFlight::enter(&registry.in_flight);
+/// `axum::middleware::from_fn_with_state` on `Router::layer`, where the matched route is known.
+pub async fn track(State(state): State<HttpMetrics>, request: Request, next: Next) -> Response {
+    let metrics = &state.metrics;
+    let _in_flight = InFlight::enter(&metrics.in_flight);
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
     let method = known_method(request.method());
-    let timer = registry
+    let timer = metrics
         .duration
         .with_label_values(&[method, route])
         .start_timer();
-    let traced = !registry.untraced.contains(&route);
-    let span = if traced {
-        server_span(method, route, path(matched.as_ref(), &request), &request)
-    } else {
+    let span = if state.untraced_routes.contains(&route) {
         Span::none()
+    } else {
+        server_span(method, route, path(matched.as_ref(), &request), &request)
     };
     let response = next.run(request).instrument(span.clone()).await;
     timer.observe_duration();
     record_status(&span, response.status());
-    registry
+    metrics
         .requests
         .with_label_values(&[method, route, response.status().as_str()])
         .inc();
     response
 }
 
-/// The path of a request that a route matched, for its span; the query is left out, which may hold anything. What a
-/// client invents goes nowhere.
+/// The path for the span, if a route matched and it is not too long. The query is left out: it may
+/// hold secrets.
 fn path<'a>(matched: Option<&MatchedPath>, request: &'a Request) -> Option<&'a str> {
     matched
         .map(|_| request.uri().path())
-        .filter(|path| path.len() <= MAX_PATH)
+        .filter(|path| path.len() <= MAX_PATH_BYTES)
 }
 
 fn server_span(method: &'static str, route: &str, path: Option<&str>, request: &Request) -> Span {
@@ -116,7 +116,7 @@ fn server_span(method: &'static str, route: &str, path: Option<&str>, request: &
         url.scheme = "http",
         url.path = path,
     );
-    // Without a tracing layer there is no parent to set, and nothing to say about it.
+    // Fails only without a tracing layer, where no span needs a parent.
     let _ = span.set_parent(propagation::extract_http(request.headers()));
     span
 }
@@ -129,7 +129,7 @@ fn record_status(span: &Span, status: StatusCode) {
     }
 }
 
-/// The method as a label: a client can send any word as one.
+/// The method as a label: a client can send any word as its method.
 fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -143,7 +143,7 @@ fn known_method(method: &Method) -> &'static str {
     }
 }
 
-/// One request in flight: also a request whose client went away leaves the gauge.
+/// One request in flight. Its drop counts requests out that the client cancelled, too.
 struct InFlight<'a>(&'a IntGauge);
 
 impl<'a> InFlight<'a> {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_probe_is_counted_and_leaves_no_span() {
+    async fn a_probe_is_counted_without_a_span() {
         let (recorded, _guard) = record_thread();
         let (server, registry) = server();
         server
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_are_counted_by_the_pattern_of_their_route() {
+    async fn requests_are_counted_by_route_pattern() {
         let (server, registry) = server();
         for path in ["/items/1", "/items/2", "/broken"] {
             server.clone().oneshot(request("GET", path)).await.unwrap();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn paths_and_methods_that_a_client_invents_do_not_grow_the_labels() {
+    async fn clients_cannot_add_label_values() {
         let (server, registry) = server();
         for n in 0..20 {
             server
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_caller_is_the_parent_of_the_server_span() {
+    async fn the_caller_is_the_parent_of_the_span() {
         let (server, _) = server();
         let (recorded, _guard) = record_thread();
         let mut called = request("GET", "/items/1");
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn neither_a_query_nor_an_invented_or_endless_path_is_in_a_span() {
+    async fn spans_show_no_query_and_no_unmatched_path() {
         let (server, _) = server();
         let (recorded, _guard) = record_thread();
         for path in [
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_without_a_parent_is_the_root_of_a_trace_and_a_failure_marks_it() {
+    async fn a_failed_request_marks_its_root_span() {
         let (server, _) = server();
         let (recorded, _guard) = record_thread();
         server.oneshot(request("GET", "/broken")).await.unwrap();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_whose_client_went_away_leaves_the_gauge() {
+    async fn a_cancelled_request_leaves_the_gauge() {
         let (server, registry) = server();
         let mut answer = Box::pin(server.oneshot(request("GET", "/slow")));
         assert!(poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await);

@@ -1,41 +1,40 @@
-//! Asks a program on this machine over plain HTTP whether it is well: the health check of a container that has neither
-//! shell nor curl. It is no HTTP client: one request, no TLS, no redirects, a bounded answer.
+//! One health check over HTTP, for a container that has neither a shell nor curl.
+//!
+//! It asks a program on a known address once: no proxy, no redirect, no retry, and it reads no more
+//! than the first few KiB of the answer.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::sync::mpsc;
-use std::thread;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Error, Response, StatusCode};
+use tokio::runtime::Builder;
 
-/// The longest that an answer may take, connecting included.
+/// Time limit of a health check, from connecting to the end of the answer.
 pub const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What is read of an answer, in bytes: a reason fits.
-const MAX_BYTES: u64 = 4096;
+/// Bytes of the answer that are shown; the reason of a failed check fits.
+const MAX_BYTES: usize = 4096;
 
-/// GETs `path` of the program that listens on `address`, on this machine where that names no interface.
+/// Sends GET `path` to the program that listens on `address`. Blocks; do not call it from async code.
 ///
 /// # Errors
-/// Unless it answers 200 within `timeout`: what it said instead, or why it said nothing.
+/// Any answer but 200 within `timeout`: its status and text, or why there is none.
 pub fn probe(address: SocketAddr, path: &str, timeout: Duration) -> anyhow::Result<()> {
-    let address = reachable(address);
-    let (path, url) = (path.to_owned(), format!("http://{address}{path}"));
-    let (tell, told) = mpsc::channel();
-    // Timeouts of a socket bound each read; a program that dribbles is bounded by leaving the thread behind.
-    thread::spawn(move || tell.send(ask(address, &path, timeout)));
-    let answer = told
-        .recv_timeout(timeout)
-        .with_context(|| format!("{url} does not answer within {timeout:?}"))?;
-    let answer = answer.with_context(|| format!("{url} cannot be asked"))?;
-    if answer.status != "200" {
-        bail!("{url} answers {}: {}", answer.status, answer.body);
+    crate::install_tls_provider();
+    let url = format!("http://{}{path}", reachable(address));
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start a runtime")?;
+    let answer = runtime.block_on(get(&url, timeout));
+    let (status, text) = answer.map_err(|error| explain(error, &url, timeout))?;
+    if status != StatusCode::OK {
+        bail!("{url} answers {}: {}", status.as_u16(), text.trim());
     }
     Ok(())
 }
 
-/// An address to listen on need not be one to connect to.
+/// An address to listen on every interface is reached over loopback.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -45,51 +44,54 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-struct Answer {
-    status: String,
-    body: String,
+async fn get(url: &str, timeout: Duration) -> Result<(StatusCode, String), Error> {
+    let client = Client::builder()
+        .timeout(timeout)
+        .no_proxy()
+        .redirect(Policy::none())
+        .build()?;
+    let response = client.get(url).send().await?;
+    Ok((response.status(), text(response).await?))
 }
 
-fn ask(address: SocketAddr, path: &str, timeout: Duration) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(timeout))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = BufReader::new(stream.take(MAX_BYTES));
-    let mut line = String::new();
-    answer.read_line(&mut line)?;
-    let Some((_, status)) = line.split_once(' ').filter(|_| line.starts_with("HTTP/1.")) else {
-        return Err(io::Error::other("this is no HTTP server"));
+async fn text(mut response: Response) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() >= MAX_BYTES {
+            bytes.truncate(MAX_BYTES);
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn explain(error: Error, url: &str, timeout: Duration) -> anyhow::Error {
+    let what = if error.is_timeout() {
+        format!("{url} does not answer within {timeout:?}")
+    } else if error.is_connect() {
+        format!("{url} cannot be reached; check that the program runs and listens there")
+    } else {
+        format!("{url} does not answer as an HTTP server")
     };
-    let status = status
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    let mut rest = Vec::new();
-    answer.read_to_end(&mut rest)?;
-    let rest = String::from_utf8_lossy(&rest);
-    let body = rest
-        .split_once("\r\n\r\n")
-        .map_or("", |(_, body)| body.trim())
-        .to_owned();
-    Ok(Answer { status, body })
+    anyhow::Error::new(error.without_url()).context(what)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
 
-    /// A server that answers one request with these bytes and gives its head; the connection is open until the stream is dropped.
+    /// A server that answers one request with these bytes and passes on the request's head; the
+    /// connection is open until the stream is dropped.
     fn server(answer: &'static str) -> (SocketAddr, mpsc::Receiver<(String, TcpStream)>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, told) = mpsc::channel();
+        let (sender, heads) = mpsc::channel();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut head = Vec::new();
@@ -99,9 +101,9 @@ mod tests {
                 head.extend(byte);
             }
             stream.write_all(answer.as_bytes()).unwrap();
-            let _ = tell.send((String::from_utf8(head).unwrap(), stream));
+            let _ = sender.send((String::from_utf8(head).unwrap(), stream));
         });
-        (address, told)
+        (address, heads)
     }
 
     fn message(outcome: anyhow::Result<()>) -> String {
@@ -109,63 +111,73 @@ mod tests {
     }
 
     #[test]
-    fn ok_is_well_and_the_request_is_a_whole_one() {
-        let (address, told) = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        let asked = thread::spawn(move || probe(address, "/health/live", TIMEOUT));
-        let (head, stream) = told.recv().unwrap();
-        drop(stream);
-        asked.join().unwrap().unwrap();
-        assert_eq!(
-            head,
-            format!("GET /health/live HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
-        );
+    fn ok_is_healthy_and_the_request_names_host_and_path() {
+        let (address, heads) = server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        probe(address, "/health/live", TIMEOUT).unwrap();
+        let (head, _stream) = heads.recv().unwrap();
+        assert!(head.starts_with("GET /health/live HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains(&format!("host: {address}\r\n")), "{head}");
     }
 
     #[test]
-    fn any_other_answer_is_told_with_its_reason() {
-        let (address, told) =
+    fn any_other_answer_is_shown_with_its_reason() {
+        let (address, heads) =
             server("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\r\nthe disk is full\n");
         let asked = thread::spawn(move || probe(address, "/health/ready", TIMEOUT));
-        drop(told.recv().unwrap());
-        let message = message(asked.join().unwrap());
+        drop(heads.recv().unwrap());
         assert_eq!(
-            message,
+            message(asked.join().unwrap()),
             format!("http://{address}/health/ready answers 503: the disk is full")
         );
     }
 
     #[test]
-    fn what_is_no_http_server_is_said_to_be_none() {
-        let (address, told) = server("220 mail.example ESMTP\r\n");
-        let asked = thread::spawn(move || probe(address, "/", TIMEOUT));
-        drop(told.recv().unwrap());
-        assert!(message(asked.join().unwrap()).contains("no HTTP server"));
+    fn a_redirect_is_not_followed() {
+        let (address, _heads) =
+            server("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n");
+        assert!(message(probe(address, "/", TIMEOUT)).contains("answers 302"));
     }
 
     #[test]
-    fn one_that_takes_the_request_and_says_nothing_is_given_up_in_time() {
-        let (address, _told) = server("");
-        let message = message(probe(address, "/", Duration::from_millis(50)));
+    fn a_server_of_another_protocol_is_reported() {
+        let (address, heads) = server("220 mail.example ESMTP\r\n");
+        let asked = thread::spawn(move || probe(address, "/", TIMEOUT));
+        drop(heads.recv().unwrap());
+        let message = message(asked.join().unwrap());
         assert!(
-            message.contains("does not answer within 50ms") || message.contains("cannot be asked"),
+            message.contains("does not answer as an HTTP server"),
             "{message}"
         );
     }
 
     #[test]
-    fn nobody_there_is_told_with_the_address() {
+    fn a_server_that_never_answers_times_out() {
+        let (address, _heads) = server("");
+        let message = message(probe(address, "/", Duration::from_millis(50)));
+        assert!(message.contains("does not answer within 50ms"), "{message}");
+    }
+
+    #[test]
+    fn an_answer_that_never_ends_times_out() {
+        let (address, _heads) = server("HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\nslow");
+        let message = message(probe(address, "/", Duration::from_millis(50)));
+        assert!(message.contains("does not answer within 50ms"), "{message}");
+    }
+
+    #[test]
+    fn a_refused_connection_names_the_address() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = closed.local_addr().unwrap();
         drop(closed);
         let message = message(probe(address, "/", TIMEOUT));
         assert!(
-            message.starts_with(&format!("http://{address}/ cannot be asked")),
+            message.starts_with(&format!("http://{address}/ cannot be reached")),
             "{message}"
         );
     }
 
     #[test]
-    fn an_address_of_no_interface_is_asked_on_this_machine() {
+    fn an_unspecified_address_is_reached_over_loopback() {
         let asked = |address: &str| reachable(address.parse().unwrap()).to_string();
         assert_eq!(asked("0.0.0.0:8000"), "127.0.0.1:8000");
         assert_eq!(asked("[::]:8000"), "[::1]:8000");

@@ -1,7 +1,7 @@
-//! W3C trace context in and out of Kafka headers and HTTP headers.
+//! W3C trace context in Kafka and HTTP headers.
 //!
-//! Keys are the lower-case `traceparent` and `tracestate` of the specification. What is malformed is no parent, never
-//! an error: a record must not be lost for its decoration. Baggage is not propagated.
+//! Keys are the lower-case `traceparent` and `tracestate` of the specification. A malformed header
+//! means no parent, never an error: a bad trace must not cost a record. Baggage is not propagated.
 
 use axum::http::HeaderMap;
 use opentelemetry::Context;
@@ -12,15 +12,15 @@ use rdkafka::message::{Header, Headers, OwnedHeaders};
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// Adds the span of `context` to `headers`; adds nothing where it holds none.
+/// Adds the span of `context` to `headers`, if it has one.
 pub fn inject(context: &Context, headers: OwnedHeaders) -> OwnedHeaders {
     let mut injector = KafkaHeaders(Some(headers));
     TraceContextPropagator::new().inject_context(context, &mut injector);
     injector.0.unwrap_or_default()
 }
 
-/// The sender's span as a remote parent; an empty context where there is none or it is malformed. Of a repeated header
-/// the last counts, as in librdkafka.
+/// The sender's span as a remote parent; an empty context if it is missing or malformed. The last of
+/// a repeated header counts, as in librdkafka.
 pub fn extract<H: Headers>(headers: Option<&H>) -> Context {
     let mut carrier = Carrier::default();
     for header in headers.into_iter().flat_map(Headers::iter) {
@@ -34,7 +34,7 @@ pub fn extract<H: Headers>(headers: Option<&H>) -> Context {
     carrier.context()
 }
 
-/// The caller's span as a remote parent; an empty context where there is none or it is malformed.
+/// The caller's span as a remote parent; an empty context if it is missing or malformed.
 pub(crate) fn extract_http(headers: &HeaderMap) -> Context {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     Carrier {
@@ -44,7 +44,7 @@ pub(crate) fn extract_http(headers: &HeaderMap) -> Context {
     .context()
 }
 
-/// The two headers once found, so that the propagator does not search for each of them.
+/// The two headers, found in one pass instead of one search by the propagator for each.
 #[derive(Default)]
 struct Carrier<'a> {
     traceparent: Option<&'a str>,
@@ -74,12 +74,12 @@ impl Extractor for Carrier<'_> {
     }
 }
 
-/// `OwnedHeaders` can only be added to by value; the option is empty for no longer than one call.
+/// `OwnedHeaders::insert` takes the headers by value; the option is empty only during that call.
 struct KafkaHeaders(Option<OwnedHeaders>);
 
 impl Injector for KafkaHeaders {
     fn set(&mut self, key: &str, value: String) {
-        // A span without vendor state is the rule, and an empty header would cost every record its bytes.
+        // Most spans have no vendor state, and an empty header would cost bytes in every record.
         if !value.is_empty() {
             self.0 = self.0.take().map(|headers| {
                 headers.insert(Header {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_injected_is_extracted() {
+    fn an_injected_span_is_extracted() {
         let state = TraceState::from_key_value([("vendor", "value")]).unwrap();
         let flags = TraceFlags::SAMPLED;
         let sent = SpanContext::new(TraceId::from(7), SpanId::from(9), flags, true, state);
@@ -144,13 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn no_headers_are_no_parent() {
+    fn no_headers_mean_no_parent() {
         assert!(!extract::<OwnedHeaders>(None).has_active_span());
         assert!(!extracted(&[]).is_valid());
     }
 
     #[test]
-    fn a_malformed_parent_is_no_parent() {
+    fn a_malformed_parent_means_no_parent() {
         let malformed: [&[u8]; 9] = [
             b"",
             b"-",
@@ -177,20 +177,20 @@ mod tests {
     }
 
     #[test]
-    fn of_a_repeated_header_the_last_counts() {
+    fn the_last_of_a_repeated_header_counts() {
         let older = b"00-11111111111111111111111111111111-2222222222222222-01";
         let span = extracted(&[(TRACEPARENT, older), (TRACEPARENT, PARENT.as_bytes())]);
         assert_eq!(span.span_id(), SpanId::from(0x00f0_67aa_0ba9_02b7));
     }
 
     #[test]
-    fn a_malformed_state_does_not_cost_the_parent() {
+    fn a_malformed_state_keeps_the_parent() {
         let span = extracted(&[(TRACEPARENT, PARENT.as_bytes()), (TRACESTATE, b"\xff\xfe")]);
         assert!(span.is_valid() && span.trace_state().header().is_empty());
     }
 
     #[test]
-    fn http_headers_are_read_likewise() {
+    fn http_headers_are_read_the_same_way() {
         let mut headers = HeaderMap::new();
         assert!(!extract_http(&headers).has_active_span());
         headers.insert(TRACEPARENT, HeaderValue::from_static(PARENT));

@@ -1,4 +1,4 @@
-//! What tests of the other crates look through: finished spans, log records and metric values. Never part of a
+//! Finished spans, log records and metric values, for tests of the other crates. Never part of a
 //! program.
 
 use std::io;
@@ -19,7 +19,7 @@ use crate::logging::JsonLayer;
 use crate::metrics::MetricsRegistry;
 use crate::trace;
 
-/// Everything that was traced and logged through its subscriber. A clone sees the same.
+/// Everything that its subscriber traced and logged. A clone reads the same recording.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     spans: InMemorySpanExporter,
@@ -27,15 +27,15 @@ pub struct Recorded {
     provider: SdkTracerProvider,
 }
 
-/// Records what this thread traces and logs while the guard lives. Threads and worker threads of a runtime are not
-/// seen: use [`record_process`] for them.
+/// Records what this thread traces and logs while the guard lives. It misses other threads,
+/// worker threads of a runtime included: use [`record_process`] for them.
 pub fn record_thread() -> (Recorded, DefaultGuard) {
     let (recorded, dispatch) = recorder();
     (recorded, tracing::dispatcher::set_default(&dispatch))
 }
 
-/// Records what the whole process traces and logs, from now to its end; all callers share one recording, so tests tell
-/// their spans apart by trace id.
+/// Records what the whole process traces and logs, from now to its end. All callers share one
+/// recording, so tests tell their spans apart by trace id.
 ///
 /// # Panics
 /// If another subscriber is installed for the process.
@@ -52,8 +52,9 @@ pub fn record_process() -> Recorded {
 }
 
 fn recorder() -> (Recorded, Dispatch) {
-    // `tracing` remembers of each place in the code whether anybody wants it, and while it knows at most one subscriber a
-    // place first met on another thread can miss a new one and stay silent for good. So two that want all are always known.
+    // `tracing` caches for each callsite whether any subscriber wants it. While it knows at most one
+    // subscriber, a callsite first reached on another thread can miss a new one and stay disabled.
+    // So two subscribers that want everything are always registered.
     static KNOWN: OnceLock<[Dispatch; 2]> = OnceLock::new();
     KNOWN.get_or_init(|| [Registry::default().into(), Registry::default().into()]);
     let spans = InMemorySpanExporter::default();
@@ -106,7 +107,7 @@ impl Recorded {
         self.provider.tracer("test")
     }
 
-    /// The log records so far, as they would stand on stdout.
+    /// The log records so far, as stdout would show them.
     pub fn logs(&self) -> Vec<Value> {
         let bytes = self
             .log
@@ -121,7 +122,7 @@ impl Recorded {
     }
 }
 
-/// An attribute of a span as text; none where the span does not have it.
+/// An attribute of a span as text; `None` if the span does not have it.
 pub fn attribute(span: &SpanData, name: &str) -> Option<String> {
     span.attributes
         .iter()
@@ -129,10 +130,10 @@ pub fn attribute(span: &SpanData, name: &str) -> Option<String> {
         .map(|attribute| attribute.value.to_string())
 }
 
-/// The value of a metric: a counter or a gauge as it is; of a histogram the number of observations. The order of the
-/// labels is free. 0 where nothing was counted under that name and those labels yet.
+/// The value of a metric with these labels, in any order; for a histogram, its number of
+/// observations. 0 if there is no such series yet.
 pub fn value(registry: &MetricsRegistry, name: &str, labels: &[(&str, &str)]) -> f64 {
-    let families = registry.registry().gather();
+    let families = registry.gather();
     let Some(family) = families.iter().find(|family| family.name() == name) else {
         return 0.0;
     };
@@ -143,7 +144,7 @@ pub fn value(registry: &MetricsRegistry, name: &str, labels: &[(&str, &str)]) ->
     metric.map_or(0.0, |metric| metric_value(metric, family.get_field_type()))
 }
 
-/// Asserts a [`value`], and shows all of them where it is another.
+/// Asserts a [`value`], and shows all metrics if it differs.
 ///
 /// # Panics
 /// If the value is not `expected`.
@@ -178,7 +179,7 @@ fn metric_value(metric: &Metric, kind: MetricType) -> f64 {
         MetricType::GAUGE => metric.get_gauge().get_value(),
         MetricType::HISTOGRAM => metric.get_histogram().get_sample_count() as f64,
         MetricType::SUMMARY | MetricType::UNTYPED => {
-            panic!("no metric of kind {kind:?} is made here")
+            panic!("no metric of kind {kind:?} is expected here")
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Traces: the tracer provider, its OTLP/HTTP exporter, and the layer that turns `tracing` spans into OpenTelemetry
 //! spans.
 //!
-//! The provider is always there, so that every span has ids to log and to propagate; only the exporter is optional.
-//! Sampling, batching, headers and resource attributes are the standard `OTEL_*` variables, which the SDK reads by
-//! itself.
+//! There is always a provider, so every span has ids to log and to propagate; only the exporter is
+//! optional. The SDK reads sampling, batching, headers and resource attributes from the standard
+//! `OTEL_*` variables.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,13 +25,13 @@ use tracing_subscriber::registry::LookupSpan;
 /// Name of the instrumentation scope of every span.
 const SCOPE: &str = "common";
 
-/// The tracer of this process, for spans that are not made through `tracing`: about a third of the cost, for paths that
-/// make a span per message. Keep it rather than ask again, as each call makes a new one.
+/// A tracer, for paths that make a span for each message: about a third of the cost of a `tracing`
+/// span. Keep it, as each call creates a new one.
 pub fn tracer() -> BoxedTracer {
     opentelemetry::global::tracer(SCOPE)
 }
 
-/// The provider, with an exporter where there is an endpoint.
+/// The provider, with an exporter if there is an endpoint.
 pub(crate) fn provider(
     name: &'static str,
     version: &'static str,
@@ -47,7 +47,7 @@ pub(crate) fn provider(
 fn exporter(endpoint: &str) -> anyhow::Result<ReportingExporter> {
     let hint = || {
         format!(
-            "OTLP endpoint {endpoint:?} cannot be used: \
+            "OTLP endpoint {endpoint:?} is not valid; \
              give the base address of a collector, such as \"http://localhost:4318\""
         )
     };
@@ -67,8 +67,8 @@ fn exporter(endpoint: &str) -> anyhow::Result<ReportingExporter> {
     })
 }
 
-/// Says once that the collector does not take spans, and once that it does again. The SDK would say it for every
-/// batch, or, as it is built here, never.
+/// Logs once when the collector fails, and once when it accepts spans again. The SDK would log every
+/// failure, or none, as its logs are disabled in this build.
 #[derive(Debug)]
 struct ReportingExporter {
     inner: opentelemetry_otlp::SpanExporter,
@@ -82,9 +82,9 @@ impl SpanExporter for ReportingExporter {
         let failed_before = self.failing.swap(outcome.is_err(), Ordering::Relaxed);
         match &outcome {
             Err(error) if !failed_before => {
-                tracing::warn!(spans, error = %error, "the OTLP collector does not take spans: they are lost");
+                tracing::warn!(spans, error = %error, "OTLP collector failed; spans are dropped");
             }
-            Ok(()) if failed_before => tracing::info!("the OTLP collector takes spans again"),
+            Ok(()) if failed_before => tracing::info!("OTLP collector accepts spans again"),
             _ => {}
         }
         outcome
@@ -95,14 +95,15 @@ impl SpanExporter for ReportingExporter {
     }
 }
 
-/// Our name and version below what `OTEL_RESOURCE_ATTRIBUTES` and, above all, `OTEL_SERVICE_NAME` say.
+/// The program's name and version; `OTEL_RESOURCE_ATTRIBUTES` overrides both, and `OTEL_SERVICE_NAME`
+/// overrides the name everywhere.
 fn resource(name: &'static str, version: &'static str) -> Resource {
-    // The detector comes a second time because the default order lets OTEL_RESOURCE_ATTRIBUTES win over
-    // OTEL_SERVICE_NAME, against the specification.
+    // The detector is added a second time because the default order lets OTEL_RESOURCE_ATTRIBUTES win
+    // over OTEL_SERVICE_NAME, against the specification.
     let detected = Resource::builder()
         .with_detector(Box::new(SdkProvidedResourceDetector))
         .build();
-    let said = detected.iter().filter(|(key, value)| {
+    let configured = detected.iter().filter(|(key, value)| {
         key.as_str() != "service.name" || !value.as_str().starts_with("unknown_service")
     });
     Resource::builder_empty()
@@ -110,7 +111,9 @@ fn resource(name: &'static str, version: &'static str) -> Resource {
             KeyValue::new("service.name", name),
             KeyValue::new("service.version", version),
         ])
-        .with_attributes(said.map(|(key, value)| KeyValue::new(Key::clone(key), value.clone())))
+        .with_attributes(
+            configured.map(|(key, value)| KeyValue::new(Key::clone(key), value.clone())),
+        )
         .build()
 }
 
@@ -121,7 +124,7 @@ where
 {
     tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(SCOPE))
-        // Each of these costs on every span and says what the span's name says already.
+        // Each of these costs time on every span and repeats what the span's name says.
         .with_location(false)
         .with_threads(false)
         .with_target(false)
@@ -130,8 +133,8 @@ where
         .with_filter(filter_fn(is_exported))
 }
 
-/// Spans only: a log record carries its trace id and need not be copied into the trace. Spans below INFO are the HTTP
-/// libraries' own; exporting the exporter's would feed it with itself.
+/// Spans only: a log record has its trace id and need not be copied into the trace. Spans below INFO
+/// come from the HTTP libraries; exporting those of the exporter would create new ones forever.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && *metadata.level() <= LevelFilter::INFO
 }
@@ -141,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_without_a_scheme_is_refused_by_name() {
+    fn an_endpoint_without_a_scheme_is_refused() {
         let error = exporter("localhost:4318").unwrap_err().to_string();
         assert!(error.contains("\"localhost:4318\""), "{error}");
     }

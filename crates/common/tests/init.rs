@@ -1,5 +1,5 @@
-//! `init` as a program uses it: it is for a whole process, so this test starts itself again as that program and reads
-//! what it wrote and sent.
+//! `init` as a program uses it. It acts on a whole process, so this test starts itself again as that
+//! program and reads what it logged and exported.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 const COLLECTOR: &str = "COMMON_TEST_COLLECTOR";
 
 #[tokio::test]
-async fn a_program_logs_json_and_exports_its_spans_as_its_environment_says() -> anyhow::Result<()> {
+async fn a_program_logs_json_and_exports_spans() -> anyhow::Result<()> {
     if let Some(endpoint) = collector() {
         return program(&endpoint);
     }
@@ -60,7 +60,7 @@ async fn a_program_logs_json_and_exports_its_spans_as_its_environment_says() -> 
     assert!(holds(b"name-from-environment") && !holds(b"lesser-name"));
     assert!(holds(b"attribute-from-environment") && holds(b"1.2.3"));
 
-    // Whatever is exported, what is logged can be found by its ids.
+    // Records have ids whether or not spans are exported.
     for (sampler, argument, exports) in [
         ("always_on", "", 1),
         ("always_off", "", 0),
@@ -68,10 +68,10 @@ async fn a_program_logs_json_and_exports_its_spans_as_its_environment_says() -> 
         ("traceidratio", "0", 0),
         ("traceidratio", "1", 1),
         ("parentbased_traceidratio", "0.0", 0),
-        // As a compose file gives a variable that is not set.
+        // A compose file passes an unset variable like this.
         ("", "", 1),
     ] {
-        let told = run(
+        let outcome = run(
             200,
             &[
                 ("OTEL_TRACES_SAMPLER", sampler),
@@ -79,8 +79,8 @@ async fn a_program_logs_json_and_exports_its_spans_as_its_environment_says() -> 
             ],
         )
         .await?;
-        assert_eq!(told.exports.len(), exports, "{sampler} {argument}");
-        let length = |name: &str| told.records[0][name].as_str().map(str::len);
+        assert_eq!(outcome.exports.len(), exports, "{sampler} {argument}");
+        let length = |name: &str| outcome.records[0][name].as_str().map(str::len);
         assert_eq!(
             (length("trace_id"), length("span_id")),
             (Some(32), Some(16)),
@@ -89,24 +89,24 @@ async fn a_program_logs_json_and_exports_its_spans_as_its_environment_says() -> 
     }
 
     let refused = run(400, &[]).await?;
-    let said = refused
+    let logged = refused
         .records
         .iter()
         .filter(|record| record["target"] == "common::trace")
         .count();
-    assert_eq!((refused.exports.len(), said), (1, 1));
+    assert_eq!((refused.exports.len(), logged), (1, 1));
     Ok(())
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the only way to tell a program that is this same file what it is"
+    reason = "the test passes the address to itself as a program"
 )]
 fn collector() -> Option<String> {
     std::env::var(COLLECTOR).ok()
 }
 
-/// The program. The filter is `warn`, its span is of level INFO: the filter of the log does not end the traces.
+/// The program. Its filter is `warn` and its span has level INFO: the log filter keeps the traces.
 fn program(endpoint: &str) -> anyhow::Result<()> {
     let settings = || Settings {
         service_name: "program",
@@ -116,14 +116,14 @@ fn program(endpoint: &str) -> anyhow::Result<()> {
         log_webhook: None,
         otlp_endpoint: Some(endpoint.to_owned()),
     };
-    let metrics = init(settings())?;
+    let telemetry = init(settings())?;
     assert!(init(settings()).is_err());
     tracing::info_span!("work").in_scope(|| {
         tracing::info!("filtered");
         tracing::warn!("inside");
         log::warn!(target: "librdkafka", "broker down");
     });
-    metrics.shutdown();
+    telemetry.shutdown();
     Ok(())
 }
 
@@ -132,7 +132,7 @@ struct Outcome {
     exports: Vec<Vec<u8>>,
 }
 
-/// Runs the program beside a collector that answers `status`.
+/// Runs the program with a collector that answers `status`.
 async fn run(status: u16, environment: &[(&str, &str)]) -> anyhow::Result<Outcome> {
     let server = MockServer::start().await;
     let traces = Mock::given(method("POST"))
@@ -145,7 +145,7 @@ async fn run(status: u16, environment: &[(&str, &str)]) -> anyhow::Result<Outcom
     let output = Command::new(std::env::current_exe()?)
         .args([
             "--exact",
-            "a_program_logs_json_and_exports_its_spans_as_its_environment_says",
+            "a_program_logs_json_and_exports_spans",
             "--nocapture",
             "--quiet",
         ])

@@ -1,13 +1,13 @@
-//! The recording of a whole process, which needs one of its own.
+//! `record_process` records a whole process, so this test has a binary of its own.
 
 use std::thread;
 
 use common::testing::record_process;
 
 #[test]
-fn spans_and_records_of_every_thread_are_seen() {
+fn spans_and_records_of_every_thread_are_recorded() {
     let recorded = record_process();
-    let work = || tracing::info_span!("elsewhere").in_scope(|| tracing::warn!("seen"));
+    let work = || tracing::info_span!("elsewhere").in_scope(|| tracing::warn!("recorded"));
     thread::spawn(work)
         .join()
         .expect("the thread does not panic");

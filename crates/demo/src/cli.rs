@@ -37,22 +37,23 @@ pub struct Cli {
     #[arg(long)]
     pub webhook_url: Option<String>,
 
-    /// Which log records are written, to standard error; alerts are shown anyway
+    /// Log filter, for the log on stderr; alerts are shown anyway
     #[arg(
         long,
+        alias = "rust-log",
         env = "RUST_LOG",
-        default_value = "warn,monitoring_service::alerting=off"
+        default_value = "warn,monitoring_service::alerts=off"
     )]
-    pub rust_log: String,
+    pub log_filter: String,
 }
 
 impl Cli {
-    /// What the logs and traces of the demo are to be.
-    pub fn observability(&self) -> common::Settings {
+    /// The telemetry settings.
+    pub fn telemetry(&self) -> common::Settings {
         common::Settings {
             service_name: env!("CARGO_PKG_NAME"),
             service_version: env!("CARGO_PKG_VERSION"),
-            log_filter: self.rust_log.clone(),
+            log_filter: self.log_filter.clone(),
             log_format: LogFormat::Text,
             log_webhook: None,
             otlp_endpoint: None,

@@ -9,7 +9,10 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use detection::{Minute, Severity};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use monitoring_service::store::{AlertRecord, Origin, OutboxState};
+use monitoring_service::{
+    alerts::{Alert, Origin},
+    store::OutboxState,
+};
 use stream_processor::Speed;
 
 use crate::{
@@ -96,19 +99,18 @@ impl Console {
     }
 
     /// An alert that went out. WARNINGs are not shown one by one: there are too many to read.
-    pub(crate) fn alert(&self, alert: &AlertRecord) {
-        if alert.severity != Severity::Critical {
+    pub(crate) fn alert(&self, alert: &Alert) {
+        if alert.severity() != Severity::Critical {
             return;
         }
         let when = alert
-            .anomaly
-            .as_ref()
+            .anomaly()
             .map_or_else(|| "now".to_owned(), |anomaly| minute(anomaly.minute));
         let reason = alert
             .message
             .strip_prefix("CRITICAL: ")
             .unwrap_or(&alert.message);
-        let submitted = if alert.origin == Origin::Evaluate {
+        let submitted = if alert.subject.origin() == Origin::Evaluate {
             " (submitted to /alerts/evaluate)"
         } else {
             ""

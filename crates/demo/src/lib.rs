@@ -16,20 +16,17 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, ensure};
-use common::metrics::MetricsRegistry;
+use common::{clock::Clock, kafka::KafkaProperties, metrics::MetricsRegistry};
 use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{
     app::App,
-    clock::Clock,
     config::{Config, SecretUrl},
     lifecycle,
 };
-use stream_processor::{
-    Kafka, Options, ProcessorMetrics, Properties, Timeline,
-    loader::{self, LoadOptions},
-};
+use stream_processor::{Kafka, Options, ProcessorMetrics, Timeline};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use transaction_csv::{LoadOptions, load_file};
 
 pub use crate::stored::Totals;
 use crate::{
@@ -66,9 +63,9 @@ pub fn execute(cli: &Cli) -> ExitCode {
 }
 
 fn start(cli: &Cli) -> anyhow::Result<()> {
-    let metrics = common::init(cli.observability())?;
+    let telemetry = common::init(cli.telemetry())?;
     let outcome = lifecycle::run(async {
-        let stop = lifecycle::signals()?;
+        let stop = lifecycle::stop_on_signal()?;
         let outcome = run(cli, lifecycle::listen(cli.http_addr).await?, stop).await?;
         ensure!(
             outcome.is_some() || !cli.once,
@@ -80,7 +77,7 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
         );
         Ok(())
     });
-    metrics.shutdown();
+    telemetry.shutdown();
     outcome
 }
 
@@ -90,8 +87,8 @@ pub async fn run(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<Option<Outcome>> {
-    let loaded = loader::load_file(&cli.file, &LoadOptions::default())?;
-    let scope = Scope::of(&loaded.batches);
+    let loaded = load_file(&cli.file, &LoadOptions::default())?;
+    let scope = Scope::of(&loaded.counts);
     let incidents = scope.incidents(load_incidents(&cli.incidents)?);
     let broker = EmbeddedKafka::start().await?;
     broker.create_topic(TOPIC, 1)?;
@@ -108,13 +105,13 @@ pub async fn run(
         registry.clone(),
     )
     .context("opening the database (--database)")?;
-    let console = Console::new(listener.local_addr()?, loaded.batches.len() as u64);
+    let console = Console::new(listener.local_addr()?, loaded.counts.len() as u64);
     let watcher = Watcher::new(
         app.store().clone(),
         console,
         scope,
         incidents,
-        &loaded.batches,
+        &loaded.counts,
     )
     .await?;
     let account = async {
@@ -126,10 +123,7 @@ pub async fn run(
             handle,
             rows: producer.rows_produced.clone(),
         };
-        let (options, clock) = (
-            replay_options(cli, &broker),
-            stream_processor::Clock::System,
-        );
+        let (options, clock) = (replay_options(cli, &broker), Clock::system());
         let replay = stream_processor::run(&loaded, &options, &producer, remote, clock, &stop);
         let outcome = watcher.account(cli, replay, &told, &broker, &stop).await;
         if outcome.is_ok() && !cli.once {
@@ -160,9 +154,9 @@ fn config(cli: &Cli, database_path: PathBuf, broker: &EmbeddedKafka) -> anyhow::
 
 fn replay_options(cli: &Cli, broker: &EmbeddedKafka) -> Options {
     let kafka = Kafka {
-        brokers: broker.bootstrap_servers(),
+        bootstrap_servers: broker.bootstrap_servers(),
         topic: TOPIC.to_owned(),
-        properties: Properties::default(),
+        properties: KafkaProperties::default(),
     };
     Options {
         kafka,

@@ -5,7 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use detection::{Minute, MinuteCounts, MonitoredStatus, Stream};
-use monitoring_service::store::{AlertFilter, AlertRecord, Origin, Store, StoreError};
+use monitoring_service::{
+    alerts::{Alert, Subject},
+    store::{AlertFilter, Store, StoreError},
+};
 
 use crate::scorecard::{Incident, Scored};
 
@@ -110,18 +113,14 @@ impl Scope {
             .collect())
     }
 
-    fn scored(&self, alert: &AlertRecord) -> Option<Scored> {
-        let anomaly = alert
-            .anomaly
-            .as_ref()
-            .filter(|_| alert.origin == Origin::Stream)?;
+    fn scored(&self, alert: &Alert) -> Option<Scored> {
+        let Subject::Anomaly(anomaly) = &alert.subject else {
+            return None;
+        };
         let of_the_file = (self.first..=self.last).contains(&anomaly.minute)
-            && self
-                .streams
-                .iter()
-                .any(|stream| stream.as_str() == anomaly.stream);
+            && self.streams.contains(&anomaly.key.stream);
         let (minute, severity, dispatched) =
-            (anomaly.minute, alert.severity, alert.is_dispatched());
+            (anomaly.minute, anomaly.key.severity, !alert.is_muted());
         of_the_file.then_some(Scored {
             minute,
             severity,
@@ -134,7 +133,7 @@ impl Scope {
 pub(crate) async fn alerts_after(
     store: &Store,
     after: i64,
-) -> Result<Vec<(i64, AlertRecord)>, StoreError> {
+) -> Result<Vec<(i64, Alert)>, StoreError> {
     let (mut alerts, mut before) = (Vec::new(), None);
     loop {
         let page = store

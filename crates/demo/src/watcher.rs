@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use detection::{MinuteCounts, Severity};
 use embedded_kafka::EmbeddedKafka;
-use monitoring_service::store::{AlertRecord, Origin, Store};
+use monitoring_service::{
+    alerts::{Alert, Subject},
+    store::Store,
+};
 use prometheus::IntCounter;
 use stream_processor::{Handle, Summary};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
@@ -168,28 +171,24 @@ impl Watcher {
     async fn show_new_alerts(&mut self) -> anyhow::Result<()> {
         for (seq, alert) in alerts_after(&self.store, self.newest_seen).await? {
             self.newest_seen = seq;
-            if alert.is_dispatched() {
+            if !alert.is_muted() {
                 self.show_alert(&alert);
             }
         }
         Ok(())
     }
 
-    fn show_alert(&mut self, alert: &AlertRecord) {
-        self.warnings += usize::from(alert.severity == Severity::Warning);
+    fn show_alert(&mut self, alert: &Alert) {
+        self.warnings += usize::from(alert.severity() == Severity::Warning);
         self.console.alert(alert);
-        let Some(anomaly) = alert
-            .anomaly
-            .as_ref()
-            .filter(|_| alert.origin == Origin::Stream)
-        else {
+        let Subject::Anomaly(anomaly) = &alert.subject else {
             return;
         };
         let found = |incident: &Incident| delay(incident, anomaly.minute).is_some();
         if let Some(at) = self.uncaught.iter().position(found) {
             let incident = self.uncaught.remove(at);
             self.console
-                .caught(&incident, anomaly.minute, alert.severity);
+                .caught(&incident, anomaly.minute, alert.severity());
         }
     }
 

@@ -1,6 +1,8 @@
-//! What is usual: exact sums over a window of counts, the baseline they give, and how far a count lies from it.
+//! Mean and deviation over a window of counts, from exact sums, and how far a count lies from them. Judges nothing.
 //!
-//! Sums are integers, so neither the order of observations nor a restart can change a bit of a verdict.
+//! Sums are integers, so neither the order of observations nor a restart can change a bit of a finding.
+
+use strum::IntoStaticStr;
 
 /// The number of counts, their sum and the sum of their squares, all exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,14 +13,14 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Takes a count in.
+    /// Adds a count.
     pub fn add(&mut self, count: u32) {
         self.minutes += 1;
         self.sum += u64::from(count);
         self.squares += u128::from(count) * u128::from(count);
     }
 
-    /// Takes a count out that was taken in before.
+    /// Removes a count that was added before.
     pub fn remove(&mut self, count: u32) {
         self.minutes -= 1;
         self.sum -= u64::from(count);
@@ -63,8 +65,9 @@ impl FromIterator<u32> for Sums {
     }
 }
 
-/// What a window of observed minutes says is usual. `minutes` is how many it holds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Mean and deviation of a window of observed minutes. `minutes` is how many it holds.
+#[derive(Clone, Copy, Debug, PartialEq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Baseline {
     /// No established baseline: no minute, or nothing but zeros.
     Missing {
@@ -117,12 +120,8 @@ impl Baseline {
     }
 
     /// `missing`, `flat` or `spread`.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Missing { .. } => "missing",
-            Self::Flat { .. } => "flat",
-            Self::Spread { .. } => "spread",
-        }
+    pub fn kind(&self) -> &'static str {
+        self.into()
     }
 
     /// The baseline of these stored figures: the inverse of [`Self::mean`], [`Self::std_dev`] and [`Self::minutes`].
@@ -138,23 +137,13 @@ impl Baseline {
         }
     }
 
-    /// The z-score of a count: none unless the window has a spread, so a division by zero cannot be written.
-    pub fn z_score(&self, count: u32) -> Option<ZScore> {
+    /// The z-score of a count: how many sample standard deviations it lies above the mean, below it if negative. None
+    /// unless the window has a spread, so nothing is ever divided by zero.
+    pub fn z_score(&self, count: u32) -> Option<f64> {
         match *self {
-            Self::Spread { mean, std_dev, .. } => Some(ZScore((f64::from(count) - mean) / std_dev)),
+            Self::Spread { mean, std_dev, .. } => Some((f64::from(count) - mean) / std_dev),
             Self::Missing { .. } | Self::Flat { .. } => None,
         }
-    }
-}
-
-/// How many sample standard deviations a count lies above (below if negative) the mean of its window. Only a spread makes one.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub struct ZScore(f64);
-
-impl ZScore {
-    /// The number.
-    pub const fn get(self) -> f64 {
-        self.0
     }
 }
 
@@ -174,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn one_minute_and_equal_minutes_are_flat_and_have_no_z_score() {
+    fn equal_minutes_are_flat_and_have_no_z_score() {
         for (counts, minutes) in [(vec![7], 1), (vec![u32::MAX; 60], 60)] {
             let baseline = counts.iter().copied().collect::<Sums>().baseline();
             assert_eq!(
@@ -199,7 +188,7 @@ mod tests {
                 minutes: 8
             }
         );
-        assert_eq!(baseline.z_score(5).map(ZScore::get), Some(0.0));
+        assert_eq!(baseline.z_score(5), Some(0.0));
     }
 
     #[test]
@@ -213,7 +202,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rolling_sums_are_those_of_the_window_and_agree_with_the_naive_formula(
+        fn rolling_sums_agree_with_the_naive_formula(
             counts in prop::collection::vec(prop_oneof![0..5_u32, 0..1000_u32, any::<u32>()], 2..200),
             window in 2..100_usize,
         ) {

@@ -1,25 +1,38 @@
-//! What is an anomaly, and what is a minute of transactions.
+//! Anomaly detection over minutes of transaction counts.
 //!
 //! Pure: no I/O, no async, no clock. The dependency list and this crate's own `clippy.toml` hold it so.
 //! Start at [`monitor`]: everything else is a part of that fold.
 
 pub mod baseline;
-pub mod batch;
 pub mod cooldown;
 pub mod detector;
+pub mod finding;
+pub mod gate;
 pub mod history;
+pub mod judgement;
+pub mod message;
+pub mod minute;
 pub mod monitor;
+pub mod recompute;
 pub mod silence;
 pub mod status;
+pub mod stream;
 mod text;
 
-pub use baseline::{Baseline, ZScore};
-pub use batch::{Minute, MinuteCounts, StatusCount, Stream};
-pub use cooldown::{AlertKey, Cooldown};
-pub use detector::{ApprovedDirection, Direction, Severity, Thresholds, Verdict, ZScoreDetector};
-pub use history::{History, ObservedMinute};
-pub use monitor::{
-    Alert, Disposition, Judged, Monitor, MonitorSettings, Row, RowChange, StreamState, Timeliness,
+pub use baseline::Baseline;
+pub use cooldown::Cooldown;
+pub use detector::{
+    Detector,
+    zscore::{ApprovedDirection, Thresholds, ZScoreDetector},
 };
+pub use finding::{Direction, Evidence, Finding, PolicyName, Severity};
+pub use gate::{AlertKey, Anomaly, Raised, Suppression};
+pub use history::{History, ObservedMinute};
+pub use judgement::{Judgement, State, Unjudged};
+pub use message::{MinuteCounts, StatusCount};
+pub use minute::Minute;
+pub use monitor::{Monitor, MonitorSettings, Observed, Row, RowChange, StoredStream, Timeliness};
+pub use recompute::recompute;
 pub use silence::Silence;
 pub use status::{MonitoredStatus, Status};
+pub use stream::Stream;

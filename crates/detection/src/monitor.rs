@@ -1,40 +1,39 @@
-//! The fold: one minute's counts go in, rows with their verdicts and the alerts that may go out come out.
+//! The fold: one minute's counts go in, rows with their findings and the alerts they raise come out.
 //!
-//! Live ingest, replay and tests run this same fold, so they cannot disagree. It knows no clock, file or network; a
-//! stream's memory is a cache of what is stored and can be dropped and restored at any time ([`Monitor::forget`], [`Monitor::restore`]).
+//! Live ingest, replay and tests run this same fold, so they cannot disagree. It knows no clock, file or network; a stream's
+//! memory is a cache of what is stored and can be dropped and restored at any time ([`Monitor::forget`], [`Monitor::restore`]).
 
 use std::collections::HashMap;
 
-use uuid::Uuid;
-
 use crate::{
-    baseline::Baseline,
-    batch::{Minute, MinuteCounts, Stream},
-    cooldown::{Admission, AlertKey, Cooldown},
-    detector::{Direction, Severity, Verdict, ZScoreDetector},
+    cooldown::Cooldown,
+    detector::Detector,
+    finding::Severity,
+    gate::{AlertKey, Anomaly, Gate, Raised, alerts},
     history::{History, ObservedMinute},
+    judgement::Judgement,
+    message::MinuteCounts,
+    minute::Minute,
     silence::Silence,
     status::MonitoredStatus,
+    stream::Stream,
 };
 
 /// The settings of the fold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MonitorSettings {
-    /// Judges one count against its baseline.
-    pub detector: ZScoreDetector,
-    /// Observed minutes in a window.
-    pub window: usize,
+    /// Judges the counts.
+    pub detector: Detector,
     /// A minute at most this much older than the newest one is still judged.
     pub allowed_lateness_minutes: u32,
-    /// An alert is held back if its key fired for a minute less than this before.
+    /// An alert is suppressed if its key fired for a minute less than this before.
     pub cooldown_minutes: u32,
 }
 
 impl Default for MonitorSettings {
     fn default() -> Self {
         Self {
-            detector: ZScoreDetector::default(),
-            window: 60,
+            detector: Detector::default(),
             allowed_lateness_minutes: 10,
             cooldown_minutes: 5,
         }
@@ -44,21 +43,28 @@ impl Default for MonitorSettings {
 impl MonitorSettings {
     /// How many newest observed minutes of a stream [`Monitor::restore`] needs.
     pub const fn history_capacity(&self) -> usize {
-        History::capacity(self.window, self.allowed_lateness_minutes as usize)
+        History::capacity(
+            self.detector.window(),
+            self.allowed_lateness_minutes as usize,
+        )
     }
 
-    /// A history of stored minutes, to look up baselines in.
-    pub fn history(&self, known: impl IntoIterator<Item = ObservedMinute>) -> History {
-        History::from_observed(self.window, self.allowed_lateness_minutes as usize, known)
+    /// A history of stored minutes.
+    pub fn history(&self, minutes: impl IntoIterator<Item = ObservedMinute>) -> History {
+        History::from_observed(
+            self.detector.window(),
+            self.allowed_lateness_minutes as usize,
+            minutes,
+        )
     }
 }
 
-/// When a batch came, measured by the newest minute of its stream.
+/// The age of a minute, compared with the newest one of its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timeliness {
-    /// Newer than all before: the watermark moves.
+    /// Newer: the watermark moves.
     Fresh,
-    /// At or behind the watermark, by no more than the allowed lateness.
+    /// Not newer, and within the allowed lateness.
     Late,
     /// Too old to be judged.
     TooLate,
@@ -67,397 +73,273 @@ pub enum Timeliness {
 /// What storing a row must do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RowChange {
-    /// Store count and verdict, replacing what is there. `peak` is the highest severity the row ever had.
+    /// Store count and judgement, replacing the stored ones.
     Judged {
-        /// The new verdict.
-        verdict: Verdict,
-        /// The highest severity the row ever had, this verdict included.
-        peak: Severity,
+        /// A finding, or still learning.
+        judgement: Judgement,
+        /// The highest severity that the count ever had, this one included.
+        peak: Option<Severity>,
     },
-    /// Store the count; a row already there keeps its verdict, a new one is not judged.
+    /// Store the count; a stored row keeps its judgement, a new one is not judged.
     CountOnly,
 }
 
 /// One monitored status of the minute, as it must be stored. Rows that would change nothing are left out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
-    /// Which status.
+    /// The status.
     pub status: MonitoredStatus,
     /// Its count.
     pub count: u32,
-    /// True for the 0 of a status that no batch named. An implied 0 never replaces a stored count.
+    /// True for the 0 of a status that no message named. An implied 0 never replaces a stored count.
     pub implied: bool,
-    /// What to do with it.
+    /// What to store.
     pub change: RowChange,
 }
 
-/// Whether an alert goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disposition {
-    /// It does.
-    Dispatched {
-        /// Alerts of the same key held back since the last one that went out.
-        suppressed_before: u32,
-    },
-    /// Held back, because this alert of the same key went out less than the cooldown before.
-    Cooldown {
-        /// Id of the alert that went out.
-        by: Uuid,
-    },
-    /// Held back, because people asked not to hear of it. Starts no cooldown.
-    Silenced {
-        /// Id of the silence.
-        by: Uuid,
-    },
-}
-
-/// A WARNING or CRITICAL verdict to be recorded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Alert {
-    /// [`AlertKey::alert_id`] of its key and minute.
-    pub id: Uuid,
-    /// Stream, status, direction and severity.
-    pub key: AlertKey,
-    /// The minute judged.
-    pub minute: Minute,
-    /// Its count.
-    pub count: u32,
-    /// Why.
-    pub verdict: Verdict,
-    /// The limit that was passed, in standard deviations.
-    pub threshold: f64,
-    /// True if the minute was not the newest of its stream when it was judged.
-    pub late: bool,
-    /// Whether it goes out.
-    pub disposition: Disposition,
-    /// The key's memory after this alert, to be stored with it.
-    pub cooldown: Cooldown,
-}
-
-/// What follows from one batch.
+/// The result of observing one minute.
 #[derive(Debug)]
-pub struct Judged {
-    /// The batch; its statuses that are not monitored are to be stored too.
-    pub batch: MinuteCounts,
-    /// When it came.
+pub struct Observed {
+    /// The counts; those of statuses that are not monitored are to be stored too.
+    pub counts: MinuteCounts,
+    /// The age of the minute.
     pub timeliness: Timeliness,
-    /// True if its minute was not known before, as far as memory reaches: never for one that is [`Timeliness::TooLate`].
+    /// True if the minute was not observed before, as far as memory reaches: never for one that is [`Timeliness::TooLate`].
     pub is_new: bool,
     /// Rows of monitored statuses that change.
     pub rows: Vec<Row>,
     /// Alerts to record.
-    pub alerts: Vec<Alert>,
+    pub alerts: Vec<Raised>,
 }
 
-/// What the store remembers of one stream.
+/// What the store keeps of one stream.
 #[derive(Clone, Debug, Default)]
-pub struct StreamState {
+pub struct StoredStream {
     /// Its newest observed minutes, at least [`MonitorSettings::history_capacity`] of them or all there are.
-    pub known: Vec<ObservedMinute>,
+    pub minutes: Vec<ObservedMinute>,
     /// Its cooldowns.
     pub cooldowns: Vec<(AlertKey, Cooldown)>,
 }
 
-/// One slot for each status, direction and anomalous severity.
-type Cooldowns = [Cooldown; MonitoredStatus::COUNT * 4];
-
-/// The memory of one stream.
+/// The memory of one stream: its minutes, and the gate of its alerts.
 struct StreamMonitor {
     history: History,
-    cooldowns: Cooldowns,
+    gate: Gate,
 }
 
-/// Windows, watermarks and cooldowns of many streams that know nothing of each other.
+/// Windows, watermarks and cooldowns of many streams that are independent of each other.
 pub struct Monitor {
-    policy: MonitorSettings,
+    settings: MonitorSettings,
     streams: HashMap<Stream, StreamMonitor>,
 }
 
 impl Monitor {
-    /// A monitor that knows no stream.
-    pub fn new(policy: MonitorSettings) -> Self {
+    /// A monitor without streams.
+    pub fn new(settings: MonitorSettings) -> Self {
         Self {
-            policy,
+            settings,
             streams: HashMap::new(),
         }
     }
 
     /// The settings.
-    pub const fn policy(&self) -> &MonitorSettings {
-        &self.policy
+    pub const fn settings(&self) -> &MonitorSettings {
+        &self.settings
     }
 
-    /// True if the stream is in memory; if not, [`Monitor::restore`] it before its next batch.
+    /// True if the stream is in memory; if not, [`Monitor::restore`] it before its next minute.
     pub fn knows(&self, stream: &Stream) -> bool {
         self.streams.contains_key(stream)
     }
 
-    /// The newest observed minutes of a stream in memory.
-    pub fn history(&self, stream: &Stream) -> Option<&History> {
-        self.streams.get(stream).map(|stream| &stream.history)
+    /// Takes a stream into memory, replacing what is there.
+    pub fn restore(&mut self, stream: Stream, stored: StoredStream) {
+        let monitor = StreamMonitor {
+            history: self.settings.history(stored.minutes),
+            gate: Gate::restored(stored.cooldowns),
+        };
+        self.streams.insert(stream, monitor);
     }
 
-    /// Takes a stream into memory as it is stored; an empty state for one never seen.
-    pub fn restore(&mut self, stream: Stream, state: StreamState) {
-        let mut cooldowns = Cooldowns::default();
-        for (key, cooldown) in state.cooldowns {
-            cooldowns[slot(&key)] = cooldown;
-        }
-        self.streams.insert(
-            stream,
-            StreamMonitor {
-                history: self.policy.history(state.known),
-                cooldowns,
-            },
-        );
-    }
-
-    /// Drops all streams from memory: after a commit that failed, memory may be ahead of the store.
+    /// Drops all streams from memory.
     pub fn forget(&mut self) {
         self.streams.clear();
     }
 
-    /// Judges one batch. A stream not in memory starts empty. `silences` are those in force now: they change what becomes of
-    /// alerts, never a verdict. O(1) for minutes in order, O(window) for late ones.
-    pub fn observe(&mut self, batch: MinuteCounts, silences: &[Silence]) -> Judged {
-        if !self.knows(batch.stream()) {
-            self.restore(batch.stream().clone(), StreamState::default());
+    /// The observed minutes of a stream in memory.
+    pub fn history(&self, stream: &Stream) -> Option<&History> {
+        self.streams.get(stream).map(|stream| &stream.history)
+    }
+
+    /// Observes one minute of a stream; a stream that is not in memory starts empty. `silences` are the active ones: they
+    /// suppress alerts and never change a finding. O(1) for minutes in order, O(window) for late ones.
+    pub fn observe(&mut self, counts: MinuteCounts, silences: &[Silence]) -> Observed {
+        if !self.knows(counts.stream()) {
+            self.restore(counts.stream().clone(), StoredStream::default());
         }
         let stream = self
             .streams
-            .get_mut(batch.stream())
+            .get_mut(counts.stream())
             .expect("restored above");
-        stream.observe(
-            &Rules {
-                policy: &self.policy,
-                silences,
-            },
-            batch,
-        )
+        let rules = Rules {
+            settings: &self.settings,
+            silences,
+        };
+        stream.observe(&rules, counts)
     }
 }
 
-/// What one observation goes by.
+/// Settings and silences of one observation.
 struct Rules<'a> {
-    policy: &'a MonitorSettings,
+    settings: &'a MonitorSettings,
     silences: &'a [Silence],
 }
 
-/// The counts a batch names, by status.
-fn named_counts(batch: &MinuteCounts) -> [Option<u32>; MonitoredStatus::COUNT] {
-    let mut counts = [None; MonitoredStatus::COUNT];
-    for transaction in batch.transactions() {
+/// The counts that a message names, by status.
+type Named = [Option<u32>; MonitoredStatus::COUNT];
+
+fn named_counts(counts: &MinuteCounts) -> Named {
+    let mut named = [None; MonitoredStatus::COUNT];
+    for transaction in counts.transactions() {
         if let Some(status) = transaction.status.monitored() {
-            counts[status.index()] = Some(transaction.count);
+            named[status.index()] = Some(transaction.count);
         }
     }
-    counts
-}
-
-fn slot(key: &AlertKey) -> usize {
-    let direction = usize::from(key.direction == Direction::Down);
-    let severity = usize::from(key.severity == Severity::Critical);
-    key.status.index() * 4 + direction * 2 + severity
+    named
 }
 
 impl StreamMonitor {
-    fn observe(&mut self, rules: &Rules<'_>, batch: MinuteCounts) -> Judged {
-        let named = named_counts(&batch);
-        let timeliness = self.timeliness(rules, batch.minute());
+    fn observe(&mut self, rules: &Rules<'_>, counts: MinuteCounts) -> Observed {
+        let named = named_counts(&counts);
+        let timeliness = self.timeliness(rules, counts.minute());
         let is_new =
-            timeliness != Timeliness::TooLate && self.history.get(batch.minute()).is_none();
-        let rows = Vec::with_capacity(MonitoredStatus::COUNT);
-        let mut judged = Judged {
-            batch,
+            timeliness != Timeliness::TooLate && self.history.get(counts.minute()).is_none();
+        let mut observed = Observed {
+            counts,
             timeliness,
             is_new,
-            rows,
+            rows: Vec::with_capacity(MonitoredStatus::COUNT),
             alerts: Vec::new(),
         };
         match timeliness {
-            Timeliness::Fresh => self.advance(rules, named, &mut judged),
-            Timeliness::Late | Timeliness::TooLate => self.correct(rules, named, &mut judged),
+            Timeliness::Fresh => self.advance(rules, &named, &mut observed),
+            Timeliness::Late | Timeliness::TooLate => self.correct(rules, &named, &mut observed),
         }
-        judged
+        observed
     }
 
     fn timeliness(&self, rules: &Rules<'_>, minute: Minute) -> Timeliness {
+        let lateness = i64::from(rules.settings.allowed_lateness_minutes);
         match self.history.newest() {
             Some(newest) if minute.since(newest.minute) > 0 => Timeliness::Fresh,
-            Some(newest)
-                if newest.minute.since(minute)
-                    > i64::from(rules.policy.allowed_lateness_minutes) =>
-            {
-                Timeliness::TooLate
-            }
+            Some(newest) if newest.minute.since(minute) > lateness => Timeliness::TooLate,
             Some(_) => Timeliness::Late,
             None => Timeliness::Fresh,
         }
     }
 
-    /// The usual case: a new newest minute, judged by the rolling sums.
-    fn advance(
-        &mut self,
-        rules: &Rules<'_>,
-        named: [Option<u32>; MonitoredStatus::COUNT],
-        judged: &mut Judged,
-    ) {
-        let baselines = self.history.baselines_for_next(judged.batch.minute());
-        let mut known = unobserved_minute(judged.batch.minute());
+    /// The usual case: a new newest minute.
+    fn advance(&mut self, rules: &Rules<'_>, named: &Named, observed: &mut Observed) {
+        let mut minute = ObservedMinute::new(observed.counts.minute());
+        minute.record(named);
+        let judgements = rules
+            .settings
+            .detector
+            .judge_next(&mut self.history, &minute);
         for status in MonitoredStatus::ALL {
-            self.judge_row(
-                rules,
-                status,
-                named[status.index()],
-                baselines[status.index()],
-                &mut known,
-                judged,
-            );
+            let judgement = judgements[status.index()];
+            self.conclude(rules, status, judgement, &mut minute, observed);
         }
-        self.history.push(known);
+        self.history.push(minute);
     }
 
-    /// An older minute: new, repeated or corrected. Later windows use what it says now.
-    fn correct(
-        &mut self,
-        rules: &Rules<'_>,
-        named: [Option<u32>; MonitoredStatus::COUNT],
-        judged: &mut Judged,
-    ) {
-        let minute = judged.batch.minute();
-        let stored = self.history.get(minute).copied();
-        let mut known = stored.unwrap_or_else(|| unobserved_minute(minute));
+    /// An older minute: new, repeated or corrected. Later windows use its counts of now.
+    fn correct(&mut self, rules: &Rules<'_>, named: &Named, observed: &mut Observed) {
+        let stored = self.history.get(observed.counts.minute()).copied();
+        let before = stored.unwrap_or_else(|| ObservedMinute::new(observed.counts.minute()));
+        let mut minute = before;
+        minute.record(named);
         for status in MonitoredStatus::ALL {
-            let (i, named) = (status.index(), named[status.index()]);
-            let same_count = named.unwrap_or(known.counts[i]) == known.counts[i];
-            let same_name = named.is_none() || known.named[i];
-            match (stored, judged.timeliness) {
-                (Some(_), _) if same_count && same_name => {}
-                (Some(_), Timeliness::Late) if !same_count => {
-                    let baseline = self.history.baseline(minute, status);
-                    self.judge_row(rules, status, named, baseline, &mut known, judged);
-                }
-                (None, Timeliness::Late) => {
-                    let baseline = self.history.baseline(minute, status);
-                    self.judge_row(rules, status, named, baseline, &mut known, judged);
-                }
-                _ => {
-                    known.record(status, named);
-                    judged.rows.push(Row {
-                        status,
-                        count: known.counts[i],
-                        implied: !known.named[i],
-                        change: RowChange::CountOnly,
-                    });
-                }
+            let i = status.index();
+            let same_count = minute.counts[i] == before.counts[i];
+            let is_stored = stored.is_some();
+            if is_stored && same_count && minute.named[i] == before.named[i] {
+                continue;
+            }
+            if observed.timeliness == Timeliness::Late && !(is_stored && same_count) {
+                let judgement = rules
+                    .settings
+                    .detector
+                    .judge_late(&self.history, &minute, status);
+                self.conclude(rules, status, judgement, &mut minute, observed);
+            } else {
+                observed.rows.push(minute.row(status, RowChange::CountOnly));
             }
         }
-        if stored != Some(known) {
-            self.history.correct(known);
+        if stored != Some(minute) {
+            self.history.correct(minute);
         }
     }
 
-    fn judge_row(
+    /// The row of a judged count and, if it alerts, the alert.
+    fn conclude(
         &mut self,
         rules: &Rules<'_>,
         status: MonitoredStatus,
-        named: Option<u32>,
-        baseline: Baseline,
-        known: &mut ObservedMinute,
-        judged: &mut Judged,
+        judgement: Judgement,
+        minute: &mut ObservedMinute,
+        observed: &mut Observed,
     ) {
-        known.record(status, named);
-        let count = known.counts[status.index()];
-        let verdict = rules.policy.detector.judge(status, count, baseline);
-        let peak = &mut known.peaks[status.index()];
-        if let Some(direction) = verdict.direction
-            && verdict.severity > *peak
+        let i = status.index();
+        if let Judgement::Finding(finding) = judgement
+            && let Some(direction) = finding.direction
+            && alerts(&finding, minute.peaks[i])
         {
             let key = AlertKey {
-                stream: judged.batch.stream().clone(),
+                stream: observed.counts.stream().clone(),
+                policy: finding.policy(),
                 status,
                 direction,
-                severity: verdict.severity,
+                severity: finding.severity,
             };
-            // At the watermark it is a correction of the newest minute, which is late for nobody.
-            let late = self
-                .history
-                .newest()
-                .is_some_and(|newest| known.minute < newest.minute);
-            judged
-                .alerts
-                .push(self.alert(rules, key, known.minute, count, verdict, late));
+            let newest = self.history.newest();
+            let anomaly = Anomaly {
+                key,
+                minute: minute.minute,
+                count: minute.counts[i],
+                finding,
+                // A correction of the newest minute is not late.
+                late: newest.is_some_and(|newest| minute.minute < newest.minute),
+            };
+            let cooldown_minutes = i64::from(rules.settings.cooldown_minutes);
+            let raised = self.gate.raise(anomaly, rules.silences, cooldown_minutes);
+            observed.alerts.push(raised);
         }
-        *peak = verdict.severity.max(*peak);
-        let change = RowChange::Judged {
-            verdict,
-            peak: *peak,
-        };
-        judged.rows.push(Row {
-            status,
-            count,
-            implied: !known.named[status.index()],
-            change,
-        });
-    }
-
-    fn alert(
-        &mut self,
-        rules: &Rules<'_>,
-        key: AlertKey,
-        minute: Minute,
-        count: u32,
-        verdict: Verdict,
-        late: bool,
-    ) -> Alert {
-        let cooldown = &mut self.cooldowns[slot(&key)];
-        let length_minutes = i64::from(rules.policy.cooldown_minutes);
-        let disposition = match rules.silences.iter().find(|silence| silence.covers(&key)) {
-            Some(silence) => {
-                cooldown.hold_back();
-                Disposition::Silenced { by: silence.id }
-            }
-            None => match cooldown.admit(minute, length_minutes) {
-                Admission::Dispatched { suppressed_before } => {
-                    Disposition::Dispatched { suppressed_before }
-                }
-                Admission::Suppressed { by } => Disposition::Cooldown {
-                    by: key.alert_id(by),
-                },
-            },
-        };
-        let threshold = rules.policy.detector.thresholds.limit(verdict.severity);
-        Alert {
-            id: key.alert_id(minute),
-            key,
-            minute,
-            count,
-            verdict,
-            threshold,
-            late,
-            disposition,
-            cooldown: *cooldown,
-        }
-    }
-}
-
-/// A minute as it stands before any batch: all zeros, none named.
-fn unobserved_minute(minute: Minute) -> ObservedMinute {
-    let peaks = [Severity::NotJudged; MonitoredStatus::COUNT];
-    ObservedMinute {
-        minute,
-        counts: [0; MonitoredStatus::COUNT],
-        named: [false; MonitoredStatus::COUNT],
-        peaks,
+        minute.peaks[i] = judgement.severity().max(minute.peaks[i]);
+        let peak = minute.peaks[i];
+        observed
+            .rows
+            .push(minute.row(status, RowChange::Judged { judgement, peak }));
     }
 }
 
 impl ObservedMinute {
-    /// Takes over a named count; a status not named keeps what it has.
-    fn record(&mut self, status: MonitoredStatus, named: Option<u32>) {
-        if let Some(count) = named {
-            self.counts[status.index()] = count;
-            self.named[status.index()] = true;
+    /// Takes over the named counts; a status not named keeps its count.
+    fn record(&mut self, named: &Named) {
+        for (i, count) in named.iter().enumerate() {
+            if let Some(count) = *count {
+                self.counts[i] = count;
+                self.named[i] = true;
+            }
+        }
+    }
+
+    fn row(&self, status: MonitoredStatus, change: RowChange) -> Row {
+        Row {
+            status,
+            count: self.counts[status.index()],
+            implied: !self.named[status.index()],
+            change,
         }
     }
 }

@@ -1,23 +1,23 @@
-//! Alerts that people asked not to hear of. Which silences are in force now is for the caller to say: nothing here knows a clock.
+//! Which alerts a silence covers. The caller gives the active ones: nothing here knows a clock.
 
 use uuid::Uuid;
 
-use crate::{batch::Stream, cooldown::AlertKey, status::MonitoredStatus};
+use crate::{gate::AlertKey, status::MonitoredStatus, stream::Stream};
 
-/// Holds back the alerts of a stream, of a status, of both, or all.
+/// Suppresses the alerts of a stream, of a status, of both, or all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silence {
-    /// Told with every alert that it holds back.
+    /// Recorded with every alert that it suppresses.
     pub id: Uuid,
-    /// Of this stream only.
+    /// Only this stream.
     pub stream: Option<Stream>,
-    /// Of this status only.
+    /// Only this status.
     pub status: Option<MonitoredStatus>,
 }
 
 impl Silence {
-    /// True if it holds back alerts of this key.
-    pub fn covers(&self, key: &AlertKey) -> bool {
+    /// True if it suppresses alerts of this key.
+    fn covers(&self, key: &AlertKey) -> bool {
         self.stream
             .as_ref()
             .is_none_or(|stream| *stream == key.stream)
@@ -25,17 +25,23 @@ impl Silence {
     }
 }
 
+/// The first silence that covers alerts of this key.
+pub fn matching<'a>(silences: &'a [Silence], key: &AlertKey) -> Option<&'a Silence> {
+    silences.iter().find(|silence| silence.covers(key))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::{Direction, Severity};
+    use crate::finding::{Direction, PolicyName, Severity};
 
     #[test]
-    fn a_silence_covers_what_it_names_and_everything_else_where_it_names_nothing() {
+    fn a_silence_covers_what_it_names() {
         let stream = |name: &str| name.parse::<Stream>().expect("valid");
         let (direction, severity) = (Direction::Up, Severity::Critical);
         let key = AlertKey {
             stream: stream("a"),
+            policy: PolicyName::ZScore,
             status: MonitoredStatus::Denied,
             direction,
             severity,

@@ -3,9 +3,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use strum::{Display, EnumString, IntoStaticStr};
 
-/// A status that the policy judges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A status that is judged.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumString, IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum MonitoredStatus {
     /// Approved transactions: the only monitored status whose fall is a fault too.
     Approved,
@@ -15,7 +19,7 @@ pub enum MonitoredStatus {
     Failed,
     /// Reversed by a party of the transaction.
     Reversed,
-    /// Reversed by our own back end.
+    /// Reversed by the back end of the payment platform.
     BackendReversed,
 }
 
@@ -38,30 +42,13 @@ impl MonitoredStatus {
     }
 
     /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Approved => "approved",
-            Self::Denied => "denied",
-            Self::Failed => "failed",
-            Self::Reversed => "reversed",
-            Self::BackendReversed => "backend_reversed",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// True for the four that should be rare: only their rise is a fault.
     pub const fn is_problem(self) -> bool {
         !matches!(self, Self::Approved)
-    }
-
-    /// The monitored status of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.name() == name)
-    }
-}
-
-impl fmt::Display for MonitoredStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -88,7 +75,7 @@ pub struct StatusError(pub String);
 impl Status {
     /// The status of this name; an error if the name is not valid.
     pub fn parse(name: &str) -> Result<Self, StatusError> {
-        if let Some(monitored) = MonitoredStatus::from_name(name) {
+        if let Ok(monitored) = name.parse() {
             return Ok(Self::Monitored(monitored));
         }
         let valid = name.len() <= 64
@@ -157,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_valid_name_is_kept_and_never_judged() {
+    fn any_other_valid_name_is_kept_and_not_judged() {
         let longest = format!("a{}", "b".repeat(63));
         for name in ["refunded", "a", "charge_back_2", &longest] {
             let status = Status::parse(name).expect("valid");

@@ -1,4 +1,4 @@
-//! One serde visitor for the validated strings of the contract, so that a parse error keeps its own words and nothing is copied.
+//! One serde visitor for validated strings: a parse error keeps its own words, and nothing is copied.
 
 use std::{fmt, marker::PhantomData};
 

@@ -1,16 +1,16 @@
-//! The fold seen from outside: scenarios in words, and a naive model of the policy that it must agree with.
+//! The fold from outside: scenarios, and a naive model of the policy `zscore` that it must agree with.
 
 use std::collections::BTreeMap;
 
 use detection::{
-    AlertKey, Baseline, Cooldown, Direction, Disposition, Minute, MinuteCounts, Monitor,
-    MonitorSettings, MonitoredStatus, ObservedMinute, RowChange, Severity, Silence, Status,
-    StatusCount, Stream, StreamState, Timeliness,
+    AlertKey, Baseline, Cooldown, Detector, Direction, Minute, MinuteCounts, Monitor,
+    MonitorSettings, MonitoredStatus, Observed, ObservedMinute, PolicyName, RowChange, Severity,
+    Silence, State, Status, StatusCount, StoredStream, Stream, Suppression, Timeliness,
 };
 use proptest::prelude::*;
 
-fn batch(stream: &str, minute: i64, counts: &[(MonitoredStatus, u32)]) -> MinuteCounts {
-    let transactions = counts
+fn counts(stream: &str, minute: i64, named: &[(MonitoredStatus, u32)]) -> MinuteCounts {
+    let transactions = named
         .iter()
         .map(|&(status, count)| StatusCount {
             status: status.into(),
@@ -28,37 +28,42 @@ fn after_usual(minutes: std::ops::Range<i64>) -> Monitor {
     for minute in minutes {
         let approved = 118 + u32::try_from(minute.rem_euclid(5)).expect("small");
         monitor.observe(
-            batch("default", minute, &[(MonitoredStatus::Approved, approved)]),
+            counts("default", minute, &[(MonitoredStatus::Approved, approved)]),
             &[],
         );
     }
     monitor
 }
 
-fn severities(judged: &detection::Judged) -> Vec<(MonitoredStatus, Severity)> {
-    let verdict = |row: &detection::Row| match row.change {
-        RowChange::Judged { verdict, .. } => verdict.severity,
-        RowChange::CountOnly => Severity::NotJudged,
+fn states(observed: &Observed) -> Vec<(MonitoredStatus, State)> {
+    let state = |row: &detection::Row| match row.change {
+        RowChange::Judged { judgement, .. } => judgement.state(),
+        RowChange::CountOnly => State::NotJudged,
     };
-    judged
+    observed
         .rows
         .iter()
-        .map(|row| (row.status, verdict(row)))
+        .map(|row| (row.status, state(row)))
         .collect()
 }
 
+/// The baseline that an alert was judged against.
+fn baseline_of(alert: &detection::Raised) -> Baseline {
+    alert.anomaly.finding.evidence.baseline().expect("zscore")
+}
+
 #[test]
-fn the_first_thirty_minutes_are_learned_and_the_next_is_judged() {
+fn the_first_thirty_minutes_are_learned() {
     let mut monitor = after_usual(0..29);
-    let learning = monitor.observe(batch("default", 29, &[(MonitoredStatus::Failed, 50)]), &[]);
+    let learning = monitor.observe(counts("default", 29, &[(MonitoredStatus::Failed, 50)]), &[]);
     assert!(
-        severities(&learning)
+        states(&learning)
             .iter()
-            .all(|(_, severity)| *severity == Severity::Learning)
+            .all(|(_, state)| *state == State::Learning)
     );
     assert!(learning.alerts.is_empty());
     let judged = monitor.observe(
-        batch(
+        counts(
             "default",
             30,
             &[
@@ -69,57 +74,54 @@ fn the_first_thirty_minutes_are_learned_and_the_next_is_judged() {
         &[],
     );
     assert_eq!(
-        severities(&judged)[2],
-        (MonitoredStatus::Failed, Severity::Critical)
+        states(&judged)[2],
+        (MonitoredStatus::Failed, State::Critical)
     );
 }
 
 #[test]
-fn an_empty_batch_is_total_collapse_and_a_missing_minute_is_silence() {
+fn empty_counts_are_a_collapse_missing_ones_are_not() {
     let mut monitor = after_usual(0..60);
-    let judged = monitor.observe(batch("default", 75, &[]), &[]);
+    let judged = monitor.observe(counts("default", 75, &[]), &[]);
     assert_eq!(judged.rows.len(), MonitoredStatus::COUNT);
     assert!(judged.rows.iter().all(|row| row.implied && row.count == 0));
     let [alert] = &judged.alerts[..] else {
         panic!("one alert, not {:?}", judged.alerts)
     };
     assert_eq!(
-        (alert.key.status, alert.key.direction),
+        (alert.anomaly.key.status, alert.anomaly.key.direction),
         (MonitoredStatus::Approved, Direction::Down)
     );
     assert_eq!(
-        alert.verdict.baseline.minutes(),
+        baseline_of(alert).minutes(),
         60,
         "the 14 missing minutes are not zeros in the window"
     );
 }
 
 #[test]
-fn after_a_pause_of_more_than_six_hours_the_stream_learns_again() {
-    for (pause, severity) in [
-        (360 - 59, Severity::Critical),
-        (360 + 60, Severity::Learning),
-    ] {
+fn after_six_hours_the_stream_learns_again() {
+    for (pause, state) in [(360 - 59, State::Critical), (360 + 60, State::Learning)] {
         let mut monitor = after_usual(0..60);
         let judged = monitor.observe(
-            batch("default", 59 + pause, &[(MonitoredStatus::Failed, 9)]),
+            counts("default", 59 + pause, &[(MonitoredStatus::Failed, 9)]),
             &[],
         );
         assert_eq!(
-            severities(&judged)[2],
-            (MonitoredStatus::Failed, severity),
+            states(&judged)[2],
+            (MonitoredStatus::Failed, state),
             "after {pause} minutes"
         );
     }
 }
 
 #[test]
-fn a_repeated_batch_changes_nothing_however_old() {
+fn repeated_counts_change_nothing() {
     let mut monitor = after_usual(0..71);
     for minute in [70, 60, 30, 1] {
         let approved = 118 + u32::try_from(minute % 5).expect("small");
         let judged = monitor.observe(
-            batch("default", minute, &[(MonitoredStatus::Approved, approved)]),
+            counts("default", minute, &[(MonitoredStatus::Approved, approved)]),
             &[],
         );
         assert!(
@@ -130,14 +132,14 @@ fn a_repeated_batch_changes_nothing_however_old() {
 }
 
 #[test]
-fn a_late_minute_is_judged_on_arrival_and_its_alert_says_late() {
+fn the_alert_of_a_late_minute_says_late() {
     let mut monitor = after_usual(0..60);
     monitor.observe(
-        batch("default", 65, &[(MonitoredStatus::Approved, 120)]),
+        counts("default", 65, &[(MonitoredStatus::Approved, 120)]),
         &[],
     );
     let judged = monitor.observe(
-        batch(
+        counts(
             "default",
             62,
             &[
@@ -148,19 +150,19 @@ fn a_late_minute_is_judged_on_arrival_and_its_alert_says_late() {
         &[],
     );
     assert_eq!(judged.timeliness, Timeliness::Late);
-    assert!(judged.alerts.iter().all(|alert| alert.late) && judged.alerts.len() == 1);
-    let Baseline::Missing { minutes } = judged.alerts[0].verdict.baseline else {
+    assert!(judged.alerts.iter().all(|alert| alert.anomaly.late) && judged.alerts.len() == 1);
+    let Baseline::Missing { minutes } = baseline_of(&judged.alerts[0]) else {
         panic!("denied was never seen")
     };
     assert_eq!(minutes, 60, "its own window: the minutes before it");
 }
 
 #[test]
-fn a_corrected_minute_alerts_only_above_the_worst_it_ever_was() {
+fn a_corrected_minute_alerts_only_above_its_peak() {
     let mut monitor = after_usual(0..60);
     let mut failed = |count| {
         let judged = monitor.observe(
-            batch(
+            counts(
                 "default",
                 60,
                 &[
@@ -189,7 +191,7 @@ fn a_corrected_minute_alerts_only_above_the_worst_it_ever_was() {
 #[test]
 fn a_correction_leaves_the_statuses_it_does_not_name() {
     let mut monitor = after_usual(0..61);
-    let judged = monitor.observe(batch("default", 60, &[(MonitoredStatus::Denied, 1)]), &[]);
+    let judged = monitor.observe(counts("default", 60, &[(MonitoredStatus::Denied, 1)]), &[]);
     assert_eq!(
         judged.rows.iter().map(|row| row.status).collect::<Vec<_>>(),
         [MonitoredStatus::Denied]
@@ -202,7 +204,7 @@ fn a_correction_leaves_the_statuses_it_does_not_name() {
 }
 
 #[test]
-fn a_minute_older_than_the_allowed_lateness_is_stored_and_not_judged() {
+fn a_minute_that_is_too_late_is_not_judged() {
     let mut monitor = after_usual(100..160);
     for (minute, rows) in [(99, 5), (149, 0), (148, 1)] {
         let approved = if minute == 148 {
@@ -211,7 +213,7 @@ fn a_minute_older_than_the_allowed_lateness_is_stored_and_not_judged() {
             118 + u32::try_from(minute % 5).expect("small")
         };
         let judged = monitor.observe(
-            batch("default", minute, &[(MonitoredStatus::Approved, approved)]),
+            counts("default", minute, &[(MonitoredStatus::Approved, approved)]),
             &[],
         );
         assert_eq!(judged.rows.len(), rows, "minute {minute}");
@@ -226,7 +228,7 @@ fn a_minute_older_than_the_allowed_lateness_is_stored_and_not_judged() {
 }
 
 #[test]
-fn a_silenced_alert_keeps_its_verdict_starts_no_cooldown_and_is_told_of_with_the_next() {
+fn a_silenced_alert_starts_no_cooldown() {
     let mut monitor = after_usual(0..60);
     let silence = Silence {
         id: uuid::Uuid::nil(),
@@ -234,7 +236,7 @@ fn a_silenced_alert_keeps_its_verdict_starts_no_cooldown_and_is_told_of_with_the
         status: Some(MonitoredStatus::Failed),
     };
     let failing = |minute| {
-        batch(
+        counts(
             "default",
             minute,
             &[
@@ -245,44 +247,44 @@ fn a_silenced_alert_keeps_its_verdict_starts_no_cooldown_and_is_told_of_with_the
     };
     let silenced = monitor.observe(failing(60), std::slice::from_ref(&silence));
     assert_eq!(
-        severities(&silenced)[2],
-        (MonitoredStatus::Failed, Severity::Critical)
+        states(&silenced)[2],
+        (MonitoredStatus::Failed, State::Critical)
     );
     assert_eq!(
-        silenced.alerts[0].disposition,
-        Disposition::Silenced { by: silence.id }
+        silenced.alerts[0].suppression,
+        Some(Suppression::Silence { by: silence.id })
     );
     let heard = monitor.observe(failing(61), &[]);
     assert_eq!(
-        heard.alerts[0].disposition,
-        Disposition::Dispatched {
-            suppressed_before: 1
-        }
+        (
+            heard.alerts[0].suppression,
+            heard.alerts[0].suppressed_before
+        ),
+        (None, 1)
     );
 }
 
 #[test]
-fn statuses_that_are_not_monitored_have_no_row_of_the_fold() {
+fn only_monitored_statuses_have_rows() {
     let refunded = StatusCount {
         status: Status::parse("refunded").expect("valid"),
         count: 9,
     };
     let minute = Minute::from_epoch_minutes(0);
-    let batch = MinuteCounts::try_new(Stream::default(), minute, vec![refunded]).expect("valid");
-    let judged = Monitor::new(MonitorSettings::default()).observe(batch, &[]);
+    let refunds = MinuteCounts::try_new(Stream::default(), minute, vec![refunded]).expect("valid");
+    let judged = Monitor::new(MonitorSettings::default()).observe(refunds, &[]);
     assert_eq!(judged.rows.len(), MonitoredStatus::COUNT);
     assert_eq!(
-        judged.batch.transactions().len(),
+        judged.counts.transactions().len(),
         1,
-        "the caller stores it from the batch"
+        "the caller stores it from the counts"
     );
 }
 
-/// The policy as the specification tells it: everything known is kept, every window is computed anew.
+/// The policy as specified: every observed minute is kept, every window is summed from the start.
 #[derive(Default)]
 struct Model {
     known: BTreeMap<i64, ObservedMinute>,
-    verdicts: BTreeMap<(i64, MonitoredStatus), Severity>,
     cooldowns: Vec<(AlertKey, Cooldown)>,
 }
 
@@ -296,27 +298,26 @@ impl Model {
             .baseline()
     }
 
-    /// Observes the batch and gives (minute, status, severity, dispatched) of its alerts.
+    /// Observes the counts and gives (minute, status, severity, not suppressed) of their alerts.
     fn observe(
         &mut self,
-        policy: &MonitorSettings,
-        batch: &MinuteCounts,
+        settings: &MonitorSettings,
+        counts: &MinuteCounts,
     ) -> Vec<(i64, MonitoredStatus, Severity, bool)> {
-        let minute = batch.minute().epoch_minutes();
+        let minute = counts.minute().epoch_minutes();
         let newest = self.known.keys().next_back().copied();
         let judgeable = newest
-            .is_none_or(|newest| newest - minute <= i64::from(policy.allowed_lateness_minutes));
+            .is_none_or(|newest| newest - minute <= i64::from(settings.allowed_lateness_minutes));
         let first = !self.known.contains_key(&minute);
-        let mut known = self.known.get(&minute).copied().unwrap_or(ObservedMinute {
-            minute: batch.minute(),
-            counts: [0; 5],
-            named: [false; 5],
-            peaks: [Severity::NotJudged; 5],
-        });
+        let mut known = self
+            .known
+            .get(&minute)
+            .copied()
+            .unwrap_or(ObservedMinute::new(counts.minute()));
         let mut alerts = Vec::new();
         for status in MonitoredStatus::ALL {
             let i = status.index();
-            let named = batch
+            let named = counts
                 .transactions()
                 .iter()
                 .find(|t| t.status == status.into())
@@ -328,34 +329,33 @@ impl Model {
             if !(changed && judgeable) {
                 continue;
             }
-            let verdict =
-                policy
-                    .detector
-                    .judge(status, known.counts[i], self.baseline(minute, status));
-            self.verdicts.insert((minute, status), verdict.severity);
-            if verdict.severity.is_anomalous() && verdict.severity > known.peaks[i] {
-                let direction = verdict.direction.expect("anomalous");
-                let key = AlertKey {
-                    stream: batch.stream().clone(),
-                    status,
-                    direction,
-                    severity: verdict.severity,
-                };
-                alerts.push((
-                    minute,
-                    status,
-                    verdict.severity,
-                    self.fire(policy, key, minute),
-                ));
-            }
-            known.peaks[i] = known.peaks[i].max(verdict.severity);
+            let Detector::ZScore(detector) = settings.detector;
+            let baseline = self.baseline(minute, status);
+            let severity = if baseline.minutes() < detector.min_history {
+                None
+            } else {
+                let finding = detector.judge_now(status, known.counts[i], baseline);
+                if finding.severity.is_anomalous() && Some(finding.severity) > known.peaks[i] {
+                    let key = AlertKey {
+                        stream: counts.stream().clone(),
+                        policy: PolicyName::ZScore,
+                        status,
+                        direction: finding.direction.expect("anomalous"),
+                        severity: finding.severity,
+                    };
+                    let fires = self.fire(settings, key, minute);
+                    alerts.push((minute, status, finding.severity, fires));
+                }
+                Some(finding.severity)
+            };
+            known.peaks[i] = known.peaks[i].max(severity);
         }
         self.known.insert(minute, known);
         alerts
     }
 
-    fn fire(&mut self, policy: &MonitorSettings, key: AlertKey, minute: i64) -> bool {
-        let length = i64::from(policy.cooldown_minutes);
+    fn fire(&mut self, settings: &MonitorSettings, key: AlertKey, minute: i64) -> bool {
+        let length = i64::from(settings.cooldown_minutes);
         let at = self
             .cooldowns
             .iter()
@@ -385,32 +385,30 @@ enum Step {
     Observe {
         back: i64,
         jump: i64,
-        counts: Vec<(MonitoredStatus, u32)>,
+        named: Vec<(MonitoredStatus, u32)>,
     },
     Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let count = prop_oneof![6 => 0..4_u32, 3 => 90..130_u32, 1 => any::<u32>()];
-    let counts =
+    let named =
         prop::collection::btree_map(prop::sample::select(&MonitoredStatus::ALL[..]), count, 0..5);
     let back = prop_oneof![8 => Just(0_i64), 2 => 1..12_i64, 1 => 12..90_i64];
     let jump = prop_oneof![20 => Just(1_i64), 2 => 2..20_i64, 1 => 300..420_i64];
     prop_oneof![
-        30 => (back, jump, counts).prop_map(|(back, jump, counts)| Step::Observe { back, jump, counts: counts.into_iter().collect() }),
+        30 => (back, jump, named).prop_map(|(back, jump, named)| Step::Observe { back, jump, named: named.into_iter().collect() }),
         1 => Just(Step::Restart),
     ]
 }
 
-fn alerts_of(judged: &detection::Judged) -> Vec<(i64, MonitoredStatus, Severity, bool)> {
-    let dispatched =
-        |alert: &detection::Alert| matches!(alert.disposition, Disposition::Dispatched { .. });
-    let alert = |a: &detection::Alert| {
+fn alerts_of(judged: &Observed) -> Vec<(i64, MonitoredStatus, Severity, bool)> {
+    let alert = |raised: &detection::Raised| {
         (
-            a.minute.epoch_minutes(),
-            a.key.status,
-            a.key.severity,
-            dispatched(a),
+            raised.anomaly.minute.epoch_minutes(),
+            raised.anomaly.key.status,
+            raised.anomaly.key.severity,
+            raised.suppression.is_none(),
         )
     };
     judged.alerts.iter().map(alert).collect()
@@ -418,29 +416,29 @@ fn alerts_of(judged: &detection::Judged) -> Vec<(i64, MonitoredStatus, Severity,
 
 proptest! {
     #[test]
-    fn the_fold_agrees_with_the_naive_model_across_late_minutes_corrections_and_restarts(
+    fn the_fold_agrees_with_the_naive_model(
         steps in prop::collection::vec(step(), 1..400),
     ) {
-        let policy = MonitorSettings::default();
-        let (mut monitor, mut model, mut newest) = (Monitor::new(policy), Model::default(), 0);
+        let settings = MonitorSettings::default();
+        let (mut monitor, mut model, mut newest) = (Monitor::new(settings), Model::default(), 0);
         for step in steps {
             match step {
-                Step::Observe { back: 0, jump, counts } => {
+                Step::Observe { back: 0, jump, named } => {
                     newest += jump;
-                    let batch = batch("default", newest, &counts);
-                    let expected = model.observe(&policy, &batch);
-                    prop_assert_eq!(alerts_of(&monitor.observe(batch, &[])), expected);
+                    let observed = counts("default", newest, &named);
+                    let expected = model.observe(&settings, &observed);
+                    prop_assert_eq!(alerts_of(&monitor.observe(observed, &[])), expected);
                 }
-                Step::Observe { back, counts, .. } => {
-                    let batch = batch("default", newest - back, &counts);
-                    let expected = model.observe(&policy, &batch);
-                    let judged = monitor.observe(batch, &[]);
+                Step::Observe { back, named, .. } => {
+                    let observed = counts("default", newest - back, &named);
+                    let expected = model.observe(&settings, &observed);
+                    let judged = monitor.observe(observed, &[]);
                     prop_assert_eq!(alerts_of(&judged), expected);
                 }
                 Step::Restart => {
                     monitor.forget();
-                    let newest = model.known.values().rev().take(policy.history_capacity()).copied();
-                    let state = StreamState { known: newest.collect(), cooldowns: model.cooldowns.clone() };
+                    let newest = model.known.values().rev().take(settings.history_capacity()).copied();
+                    let state = StoredStream { minutes: newest.collect(), cooldowns: model.cooldowns.clone() };
                     monitor.restore(Stream::default(), state);
                 }
             }
@@ -454,18 +452,18 @@ proptest! {
     }
 
     #[test]
-    fn each_stream_is_judged_as_if_it_were_alone(
+    fn streams_are_judged_independently(
         steps in prop::collection::vec((0..5_usize, -3..4_i64, prop::collection::btree_map(prop::sample::select(&MonitoredStatus::ALL[..]), 0..200_u32, 0..5)), 1..500),
     ) {
         let names = ["a", "b", "c", "d", "e"];
         let mut together = Monitor::new(MonitorSettings::default());
         let mut alone: Vec<_> = names.iter().map(|_| Monitor::new(MonitorSettings::default())).collect();
         let mut minutes = [0_i64; 5];
-        for (which, step, counts) in steps {
+        for (which, step, named) in steps {
             minutes[which] += step;
-            let counts: Vec<_> = counts.into_iter().collect();
-            let of_all = together.observe(batch(names[which], minutes[which], &counts), &[]);
-            let of_one = alone[which].observe(batch(names[which], minutes[which], &counts), &[]);
+            let named: Vec<_> = named.into_iter().collect();
+            let of_all = together.observe(counts(names[which], minutes[which], &named), &[]);
+            let of_one = alone[which].observe(counts(names[which], minutes[which], &named), &[]);
             prop_assert_eq!((of_all.rows, of_all.alerts), (of_one.rows, of_one.alerts));
         }
     }

@@ -1,67 +1,78 @@
-//! The settings of the service: one field, one variable, one flag each. Nothing else reads the environment.
+//! The settings of the service: each is one field, one variable and one flag. Nothing else reads the
+//! environment.
 //!
-//! A value that cannot be used is refused at the start, so the rest of the service never checks one. Nothing here acts
-//! on a setting.
+//! A wrong value is refused at the start, so the rest of the service never checks one. No setting is
+//! acted on here.
 
-use std::{
-    ffi::{OsStr, OsString},
-    io::IsTerminal as _,
-    net::SocketAddr,
-    path::PathBuf,
-    time::Duration,
-};
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Arg, Args as _, Command, FromArgMatches as _, error::ErrorKind};
+use clap::error::ErrorKind;
+use clap::{Args as _, Command, FromArgMatches as _};
+use common::command_line::{SecretParser, ignore_empty_variables};
 use common::logging::{LogFormat, LogWebhook};
-use detection::{ApprovedDirection, MonitorSettings, Thresholds, ZScoreDetector};
+use detection::{ApprovedDirection, Detector, MonitorSettings, Thresholds, ZScoreDetector};
 use tracing::Level;
 
-use crate::store::Paging;
+use crate::{alerts::NotifyPolicy, clock::milliseconds};
 
 mod values;
 
-pub use values::{ApiToken, KafkaProperties, SecretUrl, WebhookFormat, WebhookKeys};
+pub use common::kafka::KafkaProperties;
+pub use values::{ApiToken, SecretUrl, WebhookFormat, WebhookKeys};
 
-use values::{SecretParser, choice, duration, http_url, whole_minutes};
+use values::{choice, duration, http_url, whole_minutes};
 
 /// Targets of the log that tell of alerts: their receiver has them already, and must not hear of its own faults.
-const ALERT_TARGETS: &[&str] = &[
-    "monitoring_service::alerting",
-    "monitoring_service::webhook",
+const ALERT_TARGETS: &[&str] = &["monitoring_service::alerts", "monitoring_service::notify"];
+
+/// Prefixes of the librdkafka properties that the service sets itself: another value would lose or
+/// repeat messages.
+const OWNED_PROPERTIES: [&str; 7] = [
+    "enable.auto.",
+    "auto.commit.enable",
+    "auto.offset.reset",
+    "group.",
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "enable.partition.eof",
 ];
 
 /// The settings of the service.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Config {
-    /// Address that the HTTP API listens on
+    /// Address of the HTTP API
     #[arg(long, env, default_value = "127.0.0.1:8000")]
     pub http_addr: SocketAddr,
 
-    /// SQLite file that keeps minutes, verdicts, alerts and Kafka offsets; made if it is not there
+    /// SQLite database file; created if it is missing
     #[arg(long, env, default_value = "monitoring.db")]
     pub database_path: PathBuf,
 
-    /// Kafka brokers to start from, comma-separated
+    /// Kafka brokers to connect to first, host:port,...
     #[arg(long, env, default_value = "localhost:9092")]
     pub kafka_bootstrap_servers: String,
 
-    /// Topic of transaction minutes
+    /// Kafka topic of the minute counts
     #[arg(long, env, default_value = "transactions")]
     pub kafka_topic: String,
 
-    /// Group that offsets are committed under, for lag tools only: the database has the true ones
+    /// Consumer group to commit offsets to, for lag tools only: the service resumes from the offsets in its database
     #[arg(long, env, default_value = "monitoring-service")]
     pub kafka_group_id: String,
 
-    /// More librdkafka properties, such as credentials: key=value,key=value (`\,` is a comma within a value)
-    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(KafkaProperties::parse), default_value = "", hide_default_value = true)]
+    /// More librdkafka properties, such as credentials: key=value,... (write a comma within a value as `\,`)
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(|text| KafkaProperties::parse(text, &OWNED_PROPERTIES)), default_value = "", hide_default_value = true)]
     pub kafka_properties: KafkaProperties,
 
-    /// How often silence, stuck deliveries and retention are looked after (1s to 10m)
+    /// Interval of the stale-stream, delivery and retention checks (1s to 10m)
     #[arg(long, env, value_parser = duration("1s", "10m"), default_value = "30s")]
     pub alert_check_interval: Duration,
 
-    /// An alert is held back if the same one went out for a minute less than this before (whole minutes, 0s to 24h)
+    /// Suppress an alert if the same alert was sent for a minute less than this earlier (whole minutes, 0s to 24h)
     #[arg(long, env, value_parser = whole_minutes("0s", "24h"), default_value = "5m")]
     pub alert_cooldown: Duration,
 
@@ -69,47 +80,47 @@ pub struct Config {
     #[arg(long, env, value_parser = duration("1m", "30d"), default_value = "3m")]
     pub stale_after: Duration,
 
-    /// A minute older than the newest one by at most this much is still judged (whole minutes, 0s to 24h)
+    /// Evaluate minutes that are older than the newest one by at most this much (whole minutes, 0s to 24h)
     #[arg(long, env, value_parser = whole_minutes("0s", "24h"), default_value = "10m")]
     pub allowed_lateness: Duration,
 
-    /// Receiver of CRITICAL alerts; without it they are only logged and listed
+    /// Webhook that receives CRITICAL alerts; without it, alerts are only logged and listed
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
     pub alert_webhook_url: Option<SecretUrl>,
 
-    /// What the receiver of alerts gets: JSON for programs, or a message for a Slack incoming webhook
-    #[arg(long, env, value_parser = choice(&WEBHOOK_FORMATS), default_value = "json")]
+    /// Format of webhooks: JSON for programs, or a message for a Slack incoming webhook
+    #[arg(long, env, value_enum, default_value = "json")]
     pub webhook_format: WebhookFormat,
 
-    /// Key that signs webhooks (Standard Webhooks): `whsec_BASE64`, or two while receivers change from one to the other; without it they are not signed
+    /// Key that signs webhooks (Standard Webhooks): `whsec_BASE64`, or two keys with a comma between them during a key change; without it, webhooks are not signed
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(WebhookKeys::parse))]
     pub webhook_secret: Option<WebhookKeys>,
 
-    /// A delivery that failed for this long is given up (1m to 30d)
+    /// Give up a delivery that has failed for this long (1m to 30d)
     #[arg(long, env, value_parser = duration("1m", "30d"), default_value = "24h")]
     pub webhook_give_up_after: Duration,
 
-    /// An alert whose minute is older than this when recorded is not paged (1m to 365d); 30m is advised in production
+    /// Send no notification for an alert whose minute is older than this when it is recorded (1m to 365d); 30m is recommended in production
     #[arg(long, env, value_parser = duration("1m", "365d"))]
     pub page_max_age: Option<Duration>,
 
-    /// Called with GET each minute while all tasks show signs of life, for somebody outside (healthchecks.io and the like) who tells when it stays away
+    /// Dead man's switch: pinged with GET every minute while all tasks are alive, so that a service such as healthchecks.io can alert when the pings stop
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
     pub heartbeat_url: Option<SecretUrl>,
 
-    /// Receiver of log records, one POST each; never the receiver of alerts
+    /// Webhook that receives severe log records, one POST each; it must differ from ALERT_WEBHOOK_URL
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
     pub log_webhook_url: Option<SecretUrl>,
 
-    /// The least severe level that is sent to the log receiver
+    /// Lowest level of the log records sent to LOG_WEBHOOK_URL
     #[arg(long, env, value_parser = choice(&LEVELS), default_value = "error")]
     pub log_webhook_level: Level,
 
-    /// Above this |z| a count is a WARNING
+    /// A count with |z| above this is a WARNING
     #[arg(long, env, default_value = "2.5")]
     pub warning_threshold: f64,
 
-    /// Above this |z| a count is CRITICAL; more than the warning threshold
+    /// A count with |z| above this is CRITICAL; must be above WARNING_THRESHOLD
     #[arg(long, env, default_value = "4.0")]
     pub critical_threshold: f64,
 
@@ -117,15 +128,15 @@ pub struct Config {
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(2..=1440), default_value = "60")]
     pub baseline_window: u32,
 
-    /// Observed minutes that a baseline needs before it judges; at most the window, and no more than the 6 hours that a window reaches back (1 to 360)
+    /// Observed minutes that a baseline needs before counts are evaluated: at most BASELINE_WINDOW, and at most the 6 hours that a window reaches back (1 to 360)
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=360), default_value = "30")]
     pub min_history: u32,
 
-    /// Which ways `approved` is judged
+    /// Direction in which a deviation of `approved` is an anomaly
     #[arg(long, env, value_parser = choice(&DIRECTIONS), default_value = "both")]
     pub approved_direction: ApprovedDirection,
 
-    /// Bearer token that the API asks for, 16 characters or more; without it the API is open. The probes `/health/live` and `/health/ready` always are
+    /// Bearer token that the API requires, 16 characters or more; without it the API is open. The probes `/health/live` and `/health/ready` are always open
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(ApiToken::parse))]
     pub api_token: Option<ApiToken>,
 
@@ -133,31 +144,32 @@ pub struct Config {
     #[arg(long, env, value_parser = duration("1d", "36500d"), default_value = "90d")]
     pub retention: Duration,
 
-    /// Streams that are accepted; messages of more are dead letters (1 to 10000)
+    /// Most streams to accept; messages of further streams are dead letters (1 to 10000)
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=10_000), default_value = "500")]
     pub max_streams: u32,
 
-    /// Address that people reach this service at: the base of the links in alerts
+    /// Public address of the service, the base of the links in alerts
     #[arg(long, env, value_parser = http_url)]
     pub public_url: Option<String>,
 
-    /// OTLP/HTTP collector of traces; without it ids are made and nothing is sent. The other standard `OTEL_*` variables apply
+    /// Base address of an OTLP/HTTP collector, such as http://localhost:4318; without it, traces are not exported. The other standard `OTEL_*` variables apply, too
     #[arg(long, env)]
     pub otel_exporter_otlp_endpoint: Option<String>,
 
-    /// Which log records are written, in the syntax of RUST_LOG
-    #[arg(long, env, default_value = "info")]
-    pub rust_log: String,
+    /// Log filter, such as info or info,hyper=warn
+    #[arg(
+        long,
+        alias = "rust-log",
+        env = "RUST_LOG",
+        value_name = "RUST_LOG",
+        default_value = "info"
+    )]
+    pub log_filter: String,
 
-    /// How log records are written; without it json, and text on a terminal
-    #[arg(long, env, value_parser = choice(&FORMATS))]
+    /// Log format; without it, text if stdout is a terminal, else json
+    #[arg(long, env, value_enum)]
     pub log_format: Option<LogFormat>,
 }
-
-const WEBHOOK_FORMATS: [(&str, WebhookFormat); 2] = [
-    ("json", WebhookFormat::Json),
-    ("slack", WebhookFormat::Slack),
-];
 
 const LEVELS: [(&str, Level); 5] = [
     ("error", Level::ERROR),
@@ -173,26 +185,23 @@ const DIRECTIONS: [(&str, ApprovedDirection); 3] = [
     ("up", ApprovedDirection::Up),
 ];
 
-const FORMATS: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("text", LogFormat::Text)];
-
-/// The subcommand that only asks.
+/// The subcommand of the health check.
 const HEALTHCHECK: &str = "healthcheck";
 
-/// What this process is started for.
+/// What this process does.
 #[derive(Clone, Debug)]
-pub enum Order {
-    /// Be the service.
+pub enum Action {
+    /// Run the service.
     Serve(Box<Config>),
-    /// Ask the service that listens on this address whether it is ready.
+    /// Check the health of the service that listens on this address.
     CheckHealth(SocketAddr),
 }
 
-impl Order {
-    /// What the flags of this process, then its environment, then the defaults say. Ends the process with a message if
-    /// a setting is refused, and after `--help` and `--version`.
+impl Action {
+    /// Reads the flags of this process, then its environment, then the defaults. Exits with a message
+    /// if a setting is refused, and after `--help` and `--version`.
     pub fn load() -> Self {
-        let command =
-            command().mut_args(|arg| without_empty_variable(arg, |name| std::env::var_os(name)));
+        let command = ignore_empty_variables(command());
         Self::from_command(command, std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
@@ -213,7 +222,7 @@ impl Order {
 }
 
 impl Config {
-    /// What no single value shows.
+    /// Rules that involve more than one setting.
     fn check(&self) -> Result<(), String> {
         let Self {
             warning_threshold: warning,
@@ -229,48 +238,48 @@ impl Config {
         }
         if min_history > baseline_window {
             return Err(format!(
-                "MIN_HISTORY is {min_history} and BASELINE_WINDOW is {baseline_window}: a baseline that needs more minutes than its window holds judges nothing; give 1 to {baseline_window}"
+                "MIN_HISTORY is {min_history} and BASELINE_WINDOW is {baseline_window}: a baseline never has more minutes than its window; give MIN_HISTORY from 1 to {baseline_window}"
             ));
         }
         if self.log_webhook_url.is_some() && self.log_webhook_url == self.alert_webhook_url {
-            return Err("LOG_WEBHOOK_URL is ALERT_WEBHOOK_URL: log records would page people; give it another address"
-                .to_owned());
+            return Err(
+                "LOG_WEBHOOK_URL equals ALERT_WEBHOOK_URL, whose receiver expects alerts only; give another address"
+                    .to_owned(),
+            );
         }
         Ok(())
     }
 
-    /// The settings of the fold.
+    /// The settings of the monitor.
     ///
     /// # Panics
-    /// If the thresholds were set past the check of [`Order::load`] and are out of order.
-    pub fn policy(&self) -> MonitorSettings {
+    /// If the thresholds were set past the check of [`Action::load`] and are out of order.
+    pub fn monitor_settings(&self) -> MonitorSettings {
         let thresholds = Thresholds::try_new(self.warning_threshold, self.critical_threshold)
-            .expect("thresholds are in order, `load` checks them");
+            .expect("`load` refuses thresholds that are out of order");
         MonitorSettings {
-            detector: ZScoreDetector {
+            detector: Detector::ZScore(ZScoreDetector {
                 thresholds,
+                window: self.baseline_window as usize,
                 min_history: self.min_history,
                 approved_direction: self.approved_direction,
-            },
-            window: self.baseline_window as usize,
+            }),
             allowed_lateness_minutes: minutes(self.allowed_lateness),
             cooldown_minutes: minutes(self.alert_cooldown),
         }
     }
 
-    /// Who gets a page.
-    pub fn paging(&self) -> Paging {
-        Paging {
-            webhook: self.alert_webhook_url.is_some(),
-            max_age_ms: self
-                .page_max_age
-                .map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
+    /// Which alerts are notified.
+    pub fn notify_policy(&self) -> NotifyPolicy {
+        NotifyPolicy {
+            has_receiver: self.alert_webhook_url.is_some(),
+            max_age_ms: self.page_max_age.map(milliseconds),
         }
     }
 
-    /// What the logs and traces of this process are to be.
-    pub fn observability(&self) -> common::Settings {
-        let terminal_format = || {
+    /// The telemetry settings.
+    pub fn telemetry(&self) -> common::Settings {
+        let default_format = || {
             if std::io::stdout().is_terminal() {
                 LogFormat::Text
             } else {
@@ -280,8 +289,8 @@ impl Config {
         common::Settings {
             service_name: env!("CARGO_PKG_NAME"),
             service_version: env!("CARGO_PKG_VERSION"),
-            log_filter: self.rust_log.clone(),
-            log_format: self.log_format.unwrap_or_else(terminal_format),
+            log_filter: self.log_filter.clone(),
+            log_format: self.log_format.unwrap_or_else(default_format),
             log_webhook: self.log_webhook_url.as_ref().map(|url| LogWebhook {
                 url: url.expose().to_string(),
                 level: self.log_webhook_level,
@@ -293,9 +302,9 @@ impl Config {
 }
 
 impl Default for Config {
-    /// Every variable at its default, whatever the environment says.
+    /// Every setting at its default; the environment is not read.
     fn default() -> Self {
-        let matches = blind_command().get_matches_from([env!("CARGO_PKG_NAME")]);
+        let matches = command_without_variables().get_matches_from([env!("CARGO_PKG_NAME")]);
         Self::from_arg_matches(&matches).expect("the defaults are allowed")
     }
 }
@@ -307,30 +316,17 @@ fn minutes(duration: Duration) -> u32 {
 fn command() -> Command {
     Config::augment_args(Command::new(env!("CARGO_PKG_NAME")))
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Consumes transaction minutes from Kafka, judges them, alerts, and serves the HTTP API")
+        .about("Consume minute counts from Kafka, evaluate them, send alerts, and serve the HTTP API")
         .disable_help_subcommand(true)
         .subcommand(Command::new(HEALTHCHECK).about(
-            "Asks the service on HTTP_ADDR for /health/ready: exit code 0 if it is ready, else 1 and the reason, within 3 s",
+            "Check the service on HTTP_ADDR with GET /health/ready: exit code 0 if it is ready, else 1 and the reason, within 3 s",
         ))
-        .after_help("Durations carry a unit: 30s, 5m, 24h, 90d. A variable that is set to nothing counts as not set.")
+        .after_help("Durations have a unit: 30s, 5m, 24h, 90d. An empty variable counts as not set.")
 }
 
-/// The command that does not see the environment.
-fn blind_command() -> Command {
+/// The command without its variables, so that the environment is not read.
+fn command_without_variables() -> Command {
     command().mut_args(|arg| arg.env(None::<&'static str>))
-}
-
-/// `VAR=` in a compose file or an `.env` file means "not set"; to clap it is a value.
-fn without_empty_variable(arg: Arg, value_of: impl Fn(&OsStr) -> Option<OsString>) -> Arg {
-    let empty = arg
-        .get_env()
-        .and_then(value_of)
-        .is_some_and(|value| value.is_empty());
-    if empty {
-        arg.env(None::<&'static str>)
-    } else {
-        arg
-    }
 }
 
 #[cfg(test)]

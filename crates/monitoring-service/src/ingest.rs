@@ -1,7 +1,7 @@
 //! Kafka → fold → store, on one thread that owns the consumer and the fold.
 //!
-//! One transaction for each consumed batch; memory is a cache of what is committed. Whatever goes wrong, the cure is the
-//! same: forget, read the stored offsets, look at the broker's log, assign again. No consumer group: one replica owns its
+//! One transaction for each consumed batch; memory is a cache of what is committed. The recovery from every error is the
+//! same: forget, read the stored offsets, check the broker's log, assign again. No consumer group: one replica owns its
 //! database and all partitions, and is back at once after a kill.
 
 mod assignment;
@@ -10,7 +10,10 @@ mod kafka;
 mod plan;
 mod publish;
 mod reader;
+mod recovery;
+pub mod snapshots;
 mod spans;
+pub mod status;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -18,14 +21,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::anyhow;
-use detection::{MonitorSettings, Stream};
-use rdkafka::{
-    Message as _,
-    consumer::Consumer as _,
-    error::{KafkaError, RDKafkaErrorCode},
-    message::BorrowedMessage,
-};
+use detection::Stream;
+use rdkafka::{Message as _, consumer::Consumer as _, error::KafkaError, message::BorrowedMessage};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -33,14 +30,16 @@ use self::{
     batch::Batch,
     kafka::{KafkaConsumer, Topic},
     reader::Reader,
-    spans::Spans,
+    recovery::{Interrupted, Recovery},
+    snapshots::Snapshot,
+    spans::{MessageSpans, Spans},
 };
 use crate::{
-    clock::{Clock, Stopwatch},
+    clock::Stopwatch,
     config::KafkaProperties,
-    metrics::ServiceMetrics,
-    state::{FeedState, Silences, Snapshot, Snapshots, Task, TaskLiveness},
-    store::{InFlightCommit, IngestCommit, OffsetAdvance, Paging, Store, StoreError, StoredOffset},
+    context::Context,
+    liveness::Task,
+    store::{InFlightCommit, IngestCommit, OffsetAdvance, StoredOffset},
 };
 
 /// Messages of one transaction.
@@ -49,112 +48,48 @@ const MAX_MESSAGES: usize = 1000;
 /// How long messages of one transaction are gathered while more are waiting.
 const BATCH_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// How long the first message of a transaction is waited for.
+/// How long to wait for the first message of a transaction.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How often the topic is asked about: it may have new partitions, or be another one of the same name.
+/// Interval of metadata requests: the topic may have new partitions, or be another one of the same name.
 pub const METADATA_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How often Kafka is told the offsets.
+/// Interval of offset commits to Kafka.
 const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// What ingest is told.
+/// The settings of ingest.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Brokers to start from.
     pub bootstrap_servers: String,
     /// Topic to read.
     pub topic: String,
-    /// What the offsets told to Kafka are filed under.
+    /// The group of the offsets committed to Kafka.
     pub group_id: String,
     /// More librdkafka properties.
     pub properties: KafkaProperties,
-    /// The policy of the fold.
-    pub policy: MonitorSettings,
     /// Streams that are accepted.
     pub max_streams: usize,
-    /// Who is paged.
-    pub paging: Paging,
-    /// How often the topic is asked about; [`METADATA_REFRESH_INTERVAL`].
+    /// Interval of metadata requests; [`METADATA_REFRESH_INTERVAL`].
     pub refresh: Duration,
 }
 
-/// What ingest works with.
-pub struct Deps {
-    /// Where everything goes.
-    pub store: Store,
-    /// Where committed histories are published.
-    pub snapshots: Snapshots,
-    /// What people do not want to hear of.
-    pub silences: Silences,
-    /// Where the state of the feed is published.
-    pub feed: FeedState,
-    /// Where signs of life go.
-    pub liveness: TaskLiveness,
-    /// Where it is counted.
-    pub metrics: ServiceMetrics,
-    /// The time.
-    pub clock: Clock,
-    /// To wait on, from the thread.
-    pub runtime: Handle,
-}
-
-/// Why a session with the broker ended.
-#[derive(Debug, thiserror::Error)]
-enum Interrupted {
-    #[error("the Kafka brokers cannot be reached: {0}")]
-    Unreachable(KafkaError),
-    #[error("Kafka: {0}")]
-    Kafka(#[from] KafkaError),
-    #[error("the topic does not exist yet")]
-    NoTopic,
-    #[error("the topic changed: {0}")]
-    TopicChanged(String),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// What to do about it.
-enum Recovery {
-    /// Assign again from the store.
-    Restart,
-    /// End the service.
-    Stop(anyhow::Error),
-}
-
-impl Interrupted {
-    fn recovery(self) -> Recovery {
-        match self {
-            Self::Store(error @ (StoreError::Broken(_) | StoreError::Closed)) => {
-                Recovery::Stop(error.into())
-            }
-            Self::Kafka(KafkaError::MessageConsumption(RDKafkaErrorCode::NotImplemented)) => {
-                Recovery::Stop(anyhow!(
-                    "the topic has messages compressed with a codec that this build cannot read (it reads gzip, snappy, lz4 and zstd)"
-                ))
-            }
-            Self::Kafka(KafkaError::MessageConsumptionFatal(code)) => {
-                Recovery::Stop(anyhow!("Kafka: fatal error: {code}"))
-            }
-            Self::Unreachable(_)
-            | Self::Kafka(_)
-            | Self::NoTopic
-            | Self::TopicChanged(_)
-            | Self::Store(_) => Recovery::Restart,
-        }
-    }
-}
-
-/// Consumes until it is told to stop. Blocks: for a thread of its own.
-pub fn run(settings: Settings, deps: Deps, stop: &CancellationToken) -> anyhow::Result<()> {
+/// Consumes until the stop. Blocks: for a thread of its own.
+pub fn run(
+    settings: Settings,
+    context: Context,
+    runtime: Handle,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let consumer = kafka::consumer(&settings)?;
-    let reader = Reader::new(deps.store.clone(), &settings);
+    let reader = Reader::new(context.store.clone(), &settings, context.monitor);
     let mut ingest = Ingest {
         settings,
-        deps,
+        context,
+        runtime,
         reader,
         positions: BTreeMap::new(),
         in_flight: None,
@@ -165,7 +100,7 @@ pub fn run(settings: Settings, deps: Deps, stop: &CancellationToken) -> anyhow::
     while !stop.is_cancelled() {
         let session = Stopwatch::start();
         let outcome = ingest.session(&consumer, stop);
-        // However it ended, what was handed over is waited for and told of, and the offsets read next are the last word.
+        // Always await the in-flight commit before re-reading offsets.
         let Err(interrupted) = outcome.and(ingest.settle()) else {
             break;
         };
@@ -184,18 +119,20 @@ pub fn run(settings: Settings, deps: Deps, stop: &CancellationToken) -> anyhow::
 
 struct Ingest {
     settings: Settings,
-    deps: Deps,
+    context: Context,
+    /// To wait on, from the thread.
+    runtime: Handle,
     reader: Reader,
     positions: BTreeMap<i32, Position>,
     /// The batch that is being written.
     in_flight: Option<InFlightBatch>,
     /// A connection was lost and nothing was read since.
     in_doubt: bool,
-    /// Streams of which it was said that minutes come too late.
+    /// Streams whose minutes were logged as too late.
     warned_too_late: HashSet<Stream>,
 }
 
-/// A batch that is being written, and what is told once it is.
+/// A batch that is being written, and what is published once it is.
 struct InFlightBatch {
     job: InFlightCommit,
     commit: Arc<IngestCommit>,
@@ -204,7 +141,7 @@ struct InFlightBatch {
     spans: Spans,
     /// Since its first message was read.
     watch: Stopwatch,
-    /// Since it was handed over.
+    /// Since it was handed to the writer.
     inserting: Stopwatch,
 }
 
@@ -241,20 +178,20 @@ impl Ingest {
         self.reader.restart()?;
         let topic = kafka::topic(consumer.client(), &self.settings.topic)
             .map_err(Interrupted::Unreachable)?;
-        self.publish(|feed| feed.connected = true);
+        self.publish(|status| status.connected = true);
         if topic.partitions.is_empty() {
             return Err(Interrupted::NoTopic);
         }
         self.assign(consumer, &topic)?;
-        let (mut refreshed, mut told) = (Stopwatch::start(), Stopwatch::start());
+        let (mut refreshed, mut committed) = (Stopwatch::start(), Stopwatch::start());
         let mut anchor = None;
         while !stop.is_cancelled() {
             self.report();
             self.gather(consumer, &topic)?;
             self.publish_progress(consumer);
             anchor = anchor.or_else(|| self.newest_read());
-            if told.elapsed() > OFFSET_COMMIT_INTERVAL {
-                told = Stopwatch::start();
+            if committed.elapsed() > OFFSET_COMMIT_INTERVAL {
+                committed = Stopwatch::start();
                 self.settle()?;
                 self.commit_offsets(consumer);
             }
@@ -286,26 +223,29 @@ impl Ingest {
         }
     }
 
-    /// Reads the messages of one transaction and hands them to the store: one at once when live, many while there is a
-    /// backlog. While more are waiting, the next are read and judged as these are written.
+    /// Reads the messages of one transaction and hands them to the writer: one at once when live, many while there is a
+    /// backlog. While more are waiting, the next are read and observed as these are written.
     fn gather(&mut self, consumer: &KafkaConsumer, topic: &Topic) -> Result<(), Interrupted> {
-        let mut batch = Batch::new(self.deps.clock.now_ms());
+        let (mut batch, mut spans) = (
+            Batch::new(self.context.clock.now_ms()),
+            MessageSpans::default(),
+        );
         let mut watch = Stopwatch::start();
         let mut more = true;
         while more && batch.messages < MAX_MESSAGES && watch.elapsed() < BATCH_TIMEOUT {
             let idle = batch.messages == 0 && self.in_flight.is_none();
             match consumer.poll(if idle { POLL_TIMEOUT } else { Duration::ZERO }) {
                 None => more = false,
-                // News of lost connections is queued, one for each try while a broker is away, and told when it is back.
+                // While a broker is away each try queues an error, which is read once it is back.
                 Some(Err(error)) if kafka::is_of_connection(&error) => self.in_doubt = true,
                 Some(Ok(message)) => {
                     if batch.messages == 0 {
                         watch = Stopwatch::start();
-                        batch.commit.now_ms = self.deps.clock.now_ms();
-                        batch.silences = self.deps.silences.in_force(batch.commit.now_ms);
+                        batch.commit.now_ms = self.context.clock.now_ms();
+                        batch.silences = self.context.silences.active(batch.commit.now_ms);
                     }
                     self.in_doubt = false;
-                    self.take(consumer, topic, &message, &mut batch)?;
+                    self.take(consumer, topic, &message, &mut batch, &mut spans)?;
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     if let Some(position) = self.positions.get_mut(&partition) {
@@ -317,7 +257,7 @@ impl Ingest {
         }
         self.settle()?;
         if batch.messages > 0 {
-            self.hand_over(topic, batch, watch);
+            self.begin_commit(topic, batch, &spans, watch);
         }
         if more {
             Ok(())
@@ -326,8 +266,8 @@ impl Ingest {
         }
     }
 
-    /// Nothing is left to read and a connection was lost, now or long ago: librdkafka makes new ones by itself. Only if
-    /// the brokers do not answer is there nothing to go on with.
+    /// Nothing is left to read and a connection was lost, now or long ago. librdkafka reconnects by itself, so it is an error
+    /// only if the brokers do not answer.
     fn resolve_doubt(&mut self, consumer: &KafkaConsumer) -> Result<(), Interrupted> {
         if std::mem::take(&mut self.in_doubt) {
             kafka::topic(consumer.client(), &self.settings.topic)
@@ -343,6 +283,7 @@ impl Ingest {
         topic: &Topic,
         message: &BorrowedMessage<'_>,
         batch: &mut Batch,
+        spans: &mut MessageSpans,
     ) -> Result<(), Interrupted> {
         let partition = message.partition();
         let Some(position) = self.positions.get_mut(&partition) else {
@@ -365,25 +306,32 @@ impl Ingest {
             return Ok(());
         }
         if !first {
-            self.deps
+            self.context
                 .metrics
                 .offsets_missing
                 .inc_by((here.last_offset - next).unsigned_abs());
         }
-        let read = self.reader.read(
+        let (reading, span) = self.reader.read(
             message,
             &batch.silences,
             batch.commit.now_ms,
             batch.messages == 0,
         )?;
         position.read = Some(here);
-        batch.push(read, &self.settings.paging);
+        let alerts = batch.push(reading, &self.context.notify);
+        spans.push(span, alerts);
         Ok(())
     }
 
-    /// Hands the batch to the store. From here on the positions count as stored: if they will not be, all starts over.
-    fn hand_over(&mut self, topic: &Topic, mut batch: Batch, watch: Stopwatch) {
-        let spans = Spans::begin(&mut batch);
+    /// Hands the batch to the writer. From here on the positions count as stored: if the commit fails, the session restarts.
+    fn begin_commit(
+        &mut self,
+        topic: &Topic,
+        mut batch: Batch,
+        spans: &MessageSpans,
+        watch: Stopwatch,
+    ) {
+        let spans = Spans::begin(&mut batch, spans);
         let Batch {
             mut commit,
             messages,
@@ -402,7 +350,7 @@ impl Ingest {
             .for_each(|position| position.stored = position.read);
         let (snapshots, commit) = (self.snapshots_of(&commit), Arc::new(commit));
         let inserting = Stopwatch::start();
-        let job = self.deps.store.begin_ingest(&commit);
+        let job = self.context.store.begin_ingest(&commit);
         self.in_flight = Some(InFlightBatch {
             job,
             commit,
@@ -414,7 +362,7 @@ impl Ingest {
         });
     }
 
-    /// Waits for the batch that was handed over; then, and only then, tells of it.
+    /// Waits for the in-flight batch; then, and only then, publishes it.
     fn settle(&mut self) -> Result<(), Interrupted> {
         let Some(batch) = self.in_flight.take() else {
             return Ok(());
@@ -422,38 +370,37 @@ impl Ingest {
         let stored = batch.job.wait();
         batch.spans.end(&stored);
         if let Err(error) = stored {
-            self.deps
+            self.context
                 .metrics
                 .store_errors
                 .with_label_values(&["ingest"])
                 .inc();
             return Err(error.into());
         }
-        self.deps
+        self.context
             .metrics
             .insert_duration
             .observe(batch.inserting.elapsed().as_secs_f64());
-        self.deps
+        self.context
             .metrics
             .batch_duration
             .observe(batch.watch.elapsed().as_secs_f64());
-        self.deps.snapshots.publish(batch.snapshots);
-        self.announce(&batch.commit, batch.messages);
+        self.context.snapshots.publish(batch.snapshots);
+        self.publish_commit(&batch.commit, batch.messages);
         Ok(())
     }
 
     fn report(&self) {
-        self.deps
+        self.context
             .liveness
-            .report(Task::Ingest, self.deps.clock.now_ms());
+            .report(Task::Ingest, self.context.clock.now_ms());
     }
 
     fn pause(&self, length: Duration, stop: &CancellationToken) {
         self.report();
-        // Either way the loop goes on and looks whether to stop.
+        // The caller checks which of the two ended it.
         drop(
-            self.deps
-                .runtime
+            self.runtime
                 .block_on(async { tokio::time::timeout(length, stop.cancelled()).await }),
         );
     }

@@ -1,27 +1,23 @@
-//! The monitoring service as a program: settings, telemetry, a socket, and the service until it is asked to stop.
+//! The program `monitoring-service`: settings, telemetry, a socket, and the service until it is stopped.
 
-use std::{
-    io::{Write as _, stderr},
-    net::SocketAddr,
-    process::ExitCode,
-};
+use std::io::{Write as _, stderr};
+use std::net::SocketAddr;
+use std::process::ExitCode;
 
-use common::{metrics::MetricsRegistry, probe};
-use monitoring_service::{
-    app,
-    clock::Clock,
-    config::{Config, Order},
-    lifecycle,
-};
+use common::metrics::MetricsRegistry;
+use common::probe;
+use monitoring_service::clock::Clock;
+use monitoring_service::config::{Action, Config};
+use monitoring_service::{app, lifecycle};
 
 fn main() -> anyhow::Result<ExitCode> {
-    match Order::load() {
-        Order::Serve(config) => run(*config),
-        Order::CheckHealth(address) => Ok(check_health(address)),
+    match Action::load() {
+        Action::Serve(config) => run(*config),
+        Action::CheckHealth(address) => Ok(check_health(address)),
     }
 }
 
-/// The reason is one line, which the container's runtime keeps.
+/// Prints the reason of a failure as one line, which the container runtime keeps.
 fn check_health(address: SocketAddr) -> ExitCode {
     match probe::probe(address, "/health/ready", probe::TIMEOUT) {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,12 +29,12 @@ fn check_health(address: SocketAddr) -> ExitCode {
 }
 
 fn run(config: Config) -> anyhow::Result<ExitCode> {
-    let metrics = common::init(config.observability())?;
+    let telemetry = common::init(config.telemetry())?;
     let outcome = lifecycle::run(serve(config));
     if let Err(error) = &outcome {
-        tracing::error!(error = format!("{error:#}"), "the service has failed");
+        tracing::error!(error = format!("{error:#}"), "service failed");
     }
-    metrics.shutdown();
+    telemetry.shutdown();
     Ok(if outcome.is_ok() {
         ExitCode::SUCCESS
     } else {
@@ -47,14 +43,8 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let stop = lifecycle::signals()?;
+    let stop = lifecycle::stop_on_signal()?;
     let listener = lifecycle::listen(config.http_addr).await?;
-    app::run(
-        config,
-        listener,
-        Clock::system(),
-        MetricsRegistry::new(),
-        stop,
-    )
-    .await
+    let (clock, registry) = (Clock::system(), MetricsRegistry::new());
+    app::run(config, listener, clock, registry, stop).await
 }

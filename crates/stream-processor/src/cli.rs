@@ -1,42 +1,45 @@
-//! The command line: every variable is also a flag, and a bad value is refused before anything starts. Does nothing with the values.
+//! The command line: every variable is also a flag, and a wrong value is refused before anything
+//! starts. It acts on no value.
 
-use std::{
-    ffi::{OsStr, OsString},
-    io::{IsTerminal, stderr},
-    net::SocketAddr,
-    path::PathBuf,
-};
+use std::io::{IsTerminal, stderr};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use common::{Settings, logging::LogFormat};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use common::Settings;
+use common::command_line::{SecretParser, ignore_empty_variables};
+use common::kafka::KafkaProperties;
+use common::logging::LogFormat;
 use detection::{Minute, Stream};
+use transaction_csv::{LoadOptions, OnError};
 
-use crate::{
-    loader::{LoadOptions, OnError},
-    producer::Kafka,
-    properties::Properties,
-    replay::{Speed, Timeline},
-    run::Options,
-};
+use crate::producer::{Kafka, OWNED_PROPERTIES};
+use crate::replay::Timeline;
+use crate::run::Options;
+use crate::speed::Speed;
 
 const AFTER_HELP: &str = "\
-A variable that is set to nothing counts as not set.
-Keys on a terminal: space pause, + faster, - slower, q stop. Ctrl-C and SIGTERM stop too: what is in flight is flushed, for 10 s at most.
-Exit code: 0 all acknowledged; 130 stopped before the end, all that was sent acknowledged (0 with --loop); 2 bad usage; 1 anything else.";
+An empty variable counts as not set.
 
-/// Replays a CSV file of transaction counts per minute into Kafka.
+Keys on a terminal: space pause, + faster, - slower, q stop. Ctrl-C, SIGTERM and SIGHUP stop, too: nothing more is sent, and messages in flight have 10 s to be acknowledged.
+
+Exit code: 0 every message was acknowledged; 130 stopped early, every message sent was acknowledged (0 with --loop); 2 wrong usage; 1 any other failure.";
+
+/// Replay a CSV file of transaction counts per minute into Kafka.
 ///
-/// The file has the columns timestamp, status, count and maybe stream, in any order and not necessarily sorted by time. Each stream and minute becomes one
-/// message. Nothing depends on which side starts first: while Kafka is away, messages wait for it (message.timeout.ms, 10 minutes).
+/// The file has the columns timestamp, status, count and optionally stream, in any order; its rows
+/// need not be sorted by time. Each stream and minute becomes one message. Kafka may start later:
+/// messages wait for it for up to 10 minutes (message.timeout.ms).
 #[derive(Parser)]
 #[command(version, after_help = AFTER_HELP, disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do instead of a replay.
     #[command(subcommand)]
-    pub instead: Option<Instead>,
+    pub action: Option<Action>,
 
-    /// The CSV file.
+    /// CSV file to replay.
     #[arg(
         long,
         env = "CSV_PATH",
@@ -45,77 +48,80 @@ pub struct Cli {
     )]
     pub file: PathBuf,
 
-    /// Kafka brokers to start from, host:port,...
+    /// Kafka brokers to connect to first, host:port,...
     #[arg(
         long,
-        env = "KAFKA_BOOTSTRAP_SERVERS",
-        value_name = "KAFKA_BOOTSTRAP_SERVERS",
-        default_value = "localhost:9092"
+        alias = "brokers",
+        env,
+        default_value = "localhost:9092",
+        value_parser = NonEmptyStringValueParser::new()
     )]
-    pub brokers: String,
+    pub kafka_bootstrap_servers: String,
 
-    /// Kafka topic.
+    /// Kafka topic to write to.
     #[arg(
         long,
-        env = "KAFKA_TOPIC",
-        value_name = "KAFKA_TOPIC",
-        default_value = "transactions"
+        alias = "topic",
+        env,
+        default_value = "transactions",
+        value_parser = NonEmptyStringValueParser::new()
     )]
-    pub topic: String,
+    pub kafka_topic: String,
 
-    /// More librdkafka settings, key=value,... (a comma in a value as \,). May hold passwords: better set as a variable than as a flag.
+    /// More librdkafka properties, key=value,... (write a comma within a value as \,). They may
+    /// contain passwords: prefer the variable to the flag.
     #[arg(
         long,
-        env = "KAFKA_PROPERTIES",
-        value_name = "KAFKA_PROPERTIES",
+        env,
         hide_env_values = true,
+        value_parser = SecretParser(|text| KafkaProperties::parse(text, &OWNED_PROPERTIES)),
         default_value = "",
         hide_default_value = true
     )]
-    kafka_properties: String,
+    kafka_properties: KafkaProperties,
 
-    /// Multiple of real time (600: ten event minutes per second), or max.
+    /// Multiple of real time (600: ten minutes of data per second), or max.
     #[arg(long, env = "STREAM_SPEED", value_name = "STREAM_SPEED", default_value_t = Speed::DEFAULT)]
     pub speed: Speed,
 
-    /// First minute to send, such as 2025-07-12T13:45:00Z (UTC without a zone).
+    /// First minute to send, such as 2025-07-12T13:45:00Z (UTC if it has no zone).
     #[arg(long, value_name = "TIMESTAMP")]
     pub from: Option<Minute>,
 
-    /// First minute not to send any more.
+    /// Minute after the last one to send.
     #[arg(long, value_name = "TIMESTAMP")]
     pub to: Option<Minute>,
 
-    /// At most this many minutes, from the first.
+    /// Send at most this many minutes.
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 
-    /// Read and check the file and print what would be sent; needs no Kafka.
+    /// Read and check the file and print its totals; needs no Kafka.
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Lay the file end to end over real time: one span of it up to now at --speed, then each minute as it closes. Shifted by whole spans, so a clock minute
-    /// always has the same counts.
+    /// Shift the data in time so that it ends with the last closed minute. It is shifted by
+    /// multiples of its own length, so a minute of the clock always has the same counts.
     #[arg(long, value_name = "WHEN")]
     pub rebase_time: Option<RebaseTime>,
 
-    /// Go on for ever, file after file.
+    /// Repeat the file forever: once up to the present, then each minute as it closes.
     #[arg(long = "loop", requires = "rebase_time")]
     pub forever: bool,
 
-    /// Stream of the whole file, where it has no column stream. Without both it is "default".
+    /// Stream of all rows, if the file has no column stream. Without both it is "default".
     #[arg(long, value_name = "NAME")]
     pub stream: Option<Stream>,
 
-    /// What a bad row does: stop before anything is sent, or be left out and counted.
-    #[arg(long, value_name = "ACTION", default_value = "stop")]
+    /// At a bad row: stop before anything is sent, or skip the row and count it.
+    #[arg(long, value_name = "ACTION", default_value = "stop", value_parser = on_error())]
     pub on_error: OnError,
 
     /// Serve /metrics and /health/live on this address, such as 127.0.0.1:9101.
-    #[arg(long, env = "METRICS_ADDR", value_name = "METRICS_ADDR")]
+    #[arg(long, env)]
     pub metrics_addr: Option<SocketAddr>,
 
-    /// Which log records are written.
+    /// Log filter, such as info or info,hyper=warn.
     #[arg(
         long,
         env = "RUST_LOG",
@@ -124,50 +130,48 @@ pub struct Cli {
     )]
     log_filter: String,
 
-    /// json (to stdout) or text (to stderr). Without it: text if stderr is a terminal, else json.
-    #[arg(long, env = "LOG_FORMAT", value_name = "LOG_FORMAT")]
+    /// Log format. Without it: text if stderr is a terminal, else json.
+    #[arg(long, env)]
     log_format: Option<LogFormat>,
 
-    /// Base address of an OTLP/HTTP collector, such as http://localhost:4318. Without it traces have ids and go nowhere.
-    #[arg(
-        long,
-        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
-        value_name = "OTEL_EXPORTER_OTLP_ENDPOINT"
-    )]
-    otlp_endpoint: Option<String>,
+    /// Base address of an OTLP/HTTP collector, such as http://localhost:4318. Without it, traces
+    /// are not exported.
+    #[arg(long, alias = "otlp-endpoint", env)]
+    otel_exporter_otlp_endpoint: Option<String>,
 }
 
 /// What the program does instead of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
-pub enum Instead {
-    /// Ask the replay that serves METRICS_ADDR for /health/live: exit code 0 if it is alive, else 1 and the reason, within 3 s
+pub enum Action {
+    /// Check the replay that serves METRICS_ADDR with GET /health/live: exit code 0 if it is alive,
+    /// else 1 and the reason, within 3 s
     Healthcheck,
 }
 
 /// Where rebased time ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RebaseTime {
-    /// At the present minute.
+    /// At the current minute
     Now,
 }
 
 impl Cli {
-    /// What the flags of this process, then its environment, then the defaults say. Ends the process with a message if a
-    /// value is refused, and after `--help` and `--version`.
+    /// Reads the flags of this process, then its environment, then the defaults. Exits with a message
+    /// if a value is refused, and after `--help` and `--version`.
     pub fn load() -> Self {
-        let command = Self::command()
-            .mut_args(|arg| without_empty_variable(arg, |name| std::env::var_os(name)));
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        let matches = ignore_empty_variables(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// Where a health check asks.
+    /// The address of the replay that a health check asks.
     pub fn health_address(&self) -> anyhow::Result<SocketAddr> {
-        self.metrics_addr
-            .context("METRICS_ADDR is not set: set it as for the replay that is to be asked, such as 127.0.0.1:9101")
+        self.metrics_addr.context(
+            "METRICS_ADDR is not set; give the address that the replay serves, such as 127.0.0.1:9101",
+        )
     }
 
-    /// What the telemetry is told.
-    pub fn metrics(&self) -> Settings {
+    /// The telemetry settings.
+    pub fn telemetry(&self) -> Settings {
         let default_format = if stderr().is_terminal() {
             LogFormat::Text
         } else {
@@ -179,11 +183,14 @@ impl Cli {
             log_filter: self.log_filter.clone(),
             log_format: self.log_format.unwrap_or(default_format),
             log_webhook: None,
-            otlp_endpoint: self.otlp_endpoint.clone(),
+            otlp_endpoint: self.otel_exporter_otlp_endpoint.clone(),
         }
     }
 
-    /// What is read of the file.
+    /// Which part of the file to load.
+    ///
+    /// # Errors
+    /// `--to` is not after `--from`.
     pub fn load_options(&self) -> anyhow::Result<LoadOptions> {
         let Self {
             from,
@@ -207,46 +214,30 @@ impl Cli {
         })
     }
 
-    /// What is done with the file.
-    pub fn options(&self) -> anyhow::Result<Options> {
-        ensure!(
-            !self.brokers.trim().is_empty(),
-            "KAFKA_BOOTSTRAP_SERVERS is empty; allowed is host:port,..."
-        );
-        ensure!(
-            !self.topic.trim().is_empty(),
-            "KAFKA_TOPIC is empty; allowed is the name of a topic"
-        );
+    /// How to replay the file.
+    pub fn options(&self) -> Options {
         let timeline = match (self.rebase_time, self.forever) {
             (None, _) => Timeline::AsInFile,
             (Some(RebaseTime::Now), false) => Timeline::Rebased,
             (Some(RebaseTime::Now), true) => Timeline::RebasedForEver,
         };
-        let properties = Properties::parse(&self.kafka_properties)?;
-        let kafka = Kafka {
-            brokers: self.brokers.clone(),
-            topic: self.topic.clone(),
-            properties,
-        };
-        Ok(Options {
-            kafka,
+        Options {
+            kafka: Kafka {
+                bootstrap_servers: self.kafka_bootstrap_servers.clone(),
+                topic: self.kafka_topic.clone(),
+                properties: self.kafka_properties.clone(),
+            },
             speed: self.speed,
             timeline,
-        })
+        }
     }
 }
 
-/// `VAR=` in a compose file or an `.env` file means "not set"; to clap it is a value.
-fn without_empty_variable(arg: Arg, value_of: impl Fn(&OsStr) -> Option<OsString>) -> Arg {
-    let empty = arg
-        .get_env()
-        .and_then(value_of)
-        .is_some_and(|value| value.is_empty());
-    if empty {
-        arg.env(None::<&'static str>)
-    } else {
-        arg
-    }
+fn on_error() -> impl TypedValueParser<Value = OnError> {
+    PossibleValuesParser::new(["stop", "skip"]).map(|name| match &*name {
+        "skip" => OnError::Skip,
+        _ => OnError::Stop,
+    })
 }
 
 #[cfg(test)]
@@ -268,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_names_the_variable_the_value_and_what_is_allowed() {
+    fn errors_name_variable_value_and_allowed_values() {
         let error = refused(&["--speed", "fast"]);
         for part in ["STREAM_SPEED", "'fast'", "0.001 to 1000000", "max"] {
             assert!(error.contains(part), "{part} in {error}");
@@ -280,14 +271,20 @@ mod tests {
         assert!(refused(&["--metrics-addr", "9101"]).contains("METRICS_ADDR"));
         assert!(refused(&["--on-error", "ignore"]).contains("[possible values: stop, skip]"));
         assert!(refused(&["--limit", "0"]).contains("--limit"));
-        assert!(refused(&["--log-format", "xml"]).contains("\"json\" or \"text\""));
+        assert!(refused(&["--log-format", "xml"]).contains("[possible values: json, text]"));
         assert!(refused(&["--stream", "a b"]).contains("not a valid name"));
+        for (flag, variable) in [
+            ("--kafka-bootstrap-servers", "KAFKA_BOOTSTRAP_SERVERS"),
+            ("--kafka-topic", "KAFKA_TOPIC"),
+        ] {
+            assert!(refused(&[flag, ""]).contains(variable));
+        }
     }
 
     #[test]
     fn a_loop_needs_rebased_time() {
         assert!(refused(&["--loop"]).contains("--rebase-time"));
-        let timeline = |args: &[&str]| parse(args).ok().unwrap().options().unwrap().timeline;
+        let timeline = |args: &[&str]| parse(args).ok().unwrap().options().timeline;
         assert_eq!(timeline(&[]), Timeline::AsInFile);
         assert_eq!(timeline(&["--rebase-time", "now"]), Timeline::Rebased);
         assert_eq!(
@@ -297,45 +294,37 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_range_and_empty_names_are_refused() {
-        let cli = parse(&["--from", "2025-07-12T14:00", "--to", "2025-07-12T14:00"])
-            .ok()
-            .unwrap();
-        assert!(
-            cli.load_options()
-                .unwrap_err()
-                .to_string()
-                .contains("--to must be later")
-        );
-        for (flag, variable) in [
-            ("--brokers", "KAFKA_BOOTSTRAP_SERVERS"),
-            ("--topic", "KAFKA_TOPIC"),
-        ] {
-            assert!(
-                parse(&[flag, ""])
-                    .ok()
-                    .unwrap()
-                    .options()
-                    .unwrap_err()
-                    .to_string()
-                    .contains(variable)
-            );
-        }
+    fn an_empty_range_is_refused() {
+        let args = ["--from", "2025-07-12T14:00", "--to", "2025-07-12T14:00"];
+        let cli = parse(&args).ok().unwrap();
+        let error = cli.load_options().unwrap_err().to_string();
+        assert!(error.contains("--to must be later"), "{error}");
     }
 
     #[test]
-    fn secrets_do_not_show_in_help_or_errors() {
+    fn flags_of_earlier_versions_still_work() {
+        let args = ["--brokers=kafka:9", "--topic=t", "--otlp-endpoint=http://c"];
+        let cli = parse(&args).ok().unwrap();
+        assert_eq!(cli.kafka_bootstrap_servers, "kafka:9");
+        assert_eq!(cli.kafka_topic, "t");
+        assert_eq!(cli.telemetry().otlp_endpoint.as_deref(), Some("http://c"));
+    }
+
+    #[test]
+    fn help_and_errors_show_no_secret() {
         let properties = Cli::command()
             .get_arguments()
             .find(|arg| arg.get_id() == "kafka_properties")
             .cloned()
             .unwrap();
         assert!(properties.is_hide_env_values_set());
-        let error = parse(&["--kafka-properties", "acks=hunter2"])
-            .ok()
-            .unwrap()
-            .options()
-            .unwrap_err();
-        assert!(!format!("{error:?}").contains("hunter2"));
+        for key in OWNED_PROPERTIES {
+            let error = refused(&["--kafka-properties", &format!("{key}=hunter2")]);
+            assert!(
+                error.contains("KAFKA_PROPERTIES") && error.contains(key),
+                "{error}"
+            );
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 }

@@ -1,51 +1,34 @@
-//! The person at the terminal: keys become commands, signals a stop. Changes nothing but the terminal's mode, and gives that back.
+//! Keys on the terminal: each becomes a command to the replay. It changes the mode of the terminal and
+//! restores it at the end.
 
-use std::{
-    io::{Read, stdin},
-    thread,
-};
+use std::io::{Read, stdin};
+use std::thread;
 
-use rustix::{
-    process::getpgrp,
-    termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcsetattr},
+use rustix::process::getpgrp;
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcsetattr,
 };
-use tokio::{
-    select,
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::pacer::Command;
 
-/// What the keys do, for `--help` and the progress bar.
+/// The keys, for the progress bar.
 pub(crate) const KEYS: &str = "space pause, + faster, - slower, q stop";
 
-/// Cancels `shutdown` at the first SIGINT (Ctrl-C) or SIGTERM.
-pub(crate) async fn stop_at_signal(shutdown: &CancellationToken) -> anyhow::Result<()> {
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    shutdown.cancel();
-    Ok(())
-}
-
-/// Keys are read while this lives; dropping it gives the terminal its mode back.
-#[must_use = "the keys work only while this lives"]
+/// Reads keys while it exists; dropping it restores the mode of the terminal.
+#[must_use = "keys are read only while this exists"]
 #[derive(Debug)]
 pub(crate) struct Keys {
     mode_before: Termios,
 }
 
 impl Keys {
-    /// `None` where no person can press any: no terminal, or one that belongs to another job (to touch it would stop us).
+    /// `None` without a terminal, and for a job in the background, which the system stops if it
+    /// changes the mode of the terminal.
     ///
-    /// Only echo and line mode are turned off. Ctrl-C stays a signal and line ends stay line ends, unlike in raw mode, so log lines keep their shape.
+    /// Only echo and line mode are turned off. Raw mode would also turn off Ctrl-C and the line ends
+    /// of the log.
     pub(crate) fn listen(
         commands: mpsc::Sender<Command>,
         shutdown: CancellationToken,
@@ -60,7 +43,7 @@ impl Keys {
             .remove(LocalModes::ICANON | LocalModes::ECHO);
         tcsetattr(&input, OptionalActions::Now, &mode).ok()?;
         let keys = Self { mode_before };
-        // Blocked in a read until the process ends: nothing waits for it.
+        // It blocks in a read until the process ends, and nothing waits for it.
         thread::Builder::new()
             .name("keys".into())
             .spawn(move || read(&commands, &shutdown))
@@ -71,7 +54,7 @@ impl Keys {
 
 impl Drop for Keys {
     fn drop(&mut self) {
-        // There is nowhere left to say that a terminal is gone.
+        // Fails only if the terminal is gone.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &self.mode_before);
     }
 }
@@ -95,7 +78,7 @@ enum Action {
 const fn action(key: u8) -> Option<Action> {
     Some(match key {
         b' ' => Action::Command(Command::TogglePause),
-        // The same key without shift.
+        // The same keys without and with shift.
         b'+' | b'=' => Action::Command(Command::Faster),
         b'-' | b'_' => Action::Command(Command::Slower),
         b'q' | b'Q' => Action::Stop,
@@ -108,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_key_has_its_meaning_and_others_have_none() {
+    fn each_key_has_one_action() {
         assert_eq!(action(b' '), Some(Action::Command(Command::TogglePause)));
         assert_eq!((action(b'+'), action(b'-')), (action(b'='), action(b'_')));
         assert_eq!(action(b'q'), Some(Action::Stop));

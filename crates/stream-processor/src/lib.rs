@@ -1,56 +1,53 @@
-//! The producer side: a CSV file of counts per minute becomes Kafka messages, at the speed that is asked for.
+//! The producer side: replays minute counts from a CSV file into Kafka, at any speed.
 //!
-//! [`loader`] reads and groups, [`replay`] says when each minute is due (pure), `pacer` waits for it, `producer` sends it and accounts for every
-//! acknowledgement, and [`run()`] puts them together. [`execute`] adds what only the command has: terminal, signals, exit code.
-//! Nothing here judges a count.
+//! [`replay`] computes when each minute is due (pure), `pacer` waits for it, `producer` sends it and
+//! accounts for every delivery, and [`run()`] connects them. [`execute`] adds what only the command has:
+//! terminal, signals, exit code. No count is evaluated here.
 
-use std::{
-    io::{IsTerminal, Write, stderr, stdout},
-    process::ExitCode,
-};
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::process::ExitCode;
 
+use common::clock::Clock;
 use common::metrics::MetricsRegistry;
+use common::signals::StopSignals;
 use tokio::{select, try_join};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use transaction_csv::Loaded;
 
-pub use crate::{
-    cli::Cli,
-    metrics::ProcessorMetrics,
-    pacer::{Clock, Command, Handle, Progress, Remote, remote},
-    producer::Kafka,
-    properties::Properties,
-    replay::{Speed, Timeline},
-    run::{Options, resume, run},
-    summary::Summary,
-};
+pub use crate::cli::Cli;
+pub use crate::metrics::ProcessorMetrics;
+pub use crate::pacer::{Command, Handle, Progress, Remote, remote};
+pub use crate::producer::Kafka;
+pub use crate::replay::Timeline;
+pub use crate::run::{Options, resume, run};
+pub use crate::speed::Speed;
+pub use crate::summary::Summary;
 
 pub mod cli;
 mod controls;
-pub mod loader;
 mod metrics;
 mod pacer;
 mod producer;
 mod progress;
-mod properties;
 pub mod replay;
 mod run;
+mod speed;
 mod summary;
 
-use crate::loader::Loaded;
+/// Exit code of a replay that the user stopped early; shells use it for an interrupt.
+const EXIT_INTERRUPTED: u8 = 130;
 
-/// Stopped by the user before the end, as a shell counts an interrupt.
-const INTERRUPTED: u8 = 130;
-
-/// The whole command after parsing: read, then print or send. The exit code says whether all of it was sent.
+/// The whole command after parsing: load the file, then print its totals or replay it. The exit code
+/// says whether all of it was sent.
 pub async fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let options = cli.options()?;
-    let loaded = loader::load_file(&cli.file, &cli.load_options()?)?;
+    let options = cli.options();
+    let loaded = transaction_csv::load_file(&cli.file, &cli.load_options()?)?;
     for example in &loaded.examples {
-        warn!(file = %cli.file.display(), row = %example, skipped = loaded.skipped, "bad row skipped");
+        warn!(file = %cli.file.display(), row = %example, skipped = loaded.skipped, "skipped a bad row");
     }
     if cli.dry_run {
-        let summary = Summary::of(&loaded.batches, loaded.skipped);
+        let summary = Summary::of(&loaded.counts, loaded.skipped);
         writeln!(stdout(), "{summary}\nDry run: nothing was sent.")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -58,70 +55,62 @@ pub async fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
     report(&summary, &options);
     let early = summary.stopped_at.is_some() && options.timeline != Timeline::RebasedForEver;
     Ok(if early {
-        ExitCode::from(INTERRUPTED)
+        ExitCode::from(EXIT_INTERRUPTED)
     } else {
         ExitCode::SUCCESS
     })
 }
 
-/// The replay, with all that goes on beside it.
+/// Replays the file, with signals, keys, progress and metrics.
 async fn send(cli: &Cli, loaded: &Loaded, options: &Options) -> anyhow::Result<Summary> {
     let registry = MetricsRegistry::new();
-    let own = ProcessorMetrics::new(&registry);
+    let metrics = ProcessorMetrics::new(&registry);
     let listener = metrics::bind(cli.metrics_addr).await?;
+    let mut signals = StopSignals::listen()?;
     let shutdown = CancellationToken::new();
     let (remote, handle) = remote();
     let on_terminal = stderr().is_terminal();
     let keys = on_terminal
         .then(|| controls::Keys::listen(handle.commands, shutdown.clone()))
         .flatten();
-    // None of these ends by itself: they are wanted until the replay is over.
-    let beside = async {
-        let show = async {
-            progress::show(
-                handle.progress,
-                own.messages_produced.clone(),
-                on_terminal,
-                keys.is_some(),
-            )
-            .await;
-            Ok(())
-        };
-        try_join!(
-            controls::stop_at_signal(&shutdown),
-            metrics::serve(listener, registry),
-            show
-        )
+    let stop = async {
+        signals.next().await;
+        shutdown.cancel();
+        Ok(())
     };
+    let acknowledged = metrics.messages_produced.clone();
+    let show = async {
+        progress::show(handle.progress, acknowledged, on_terminal, keys.is_some()).await;
+        Ok(())
+    };
+    // Ends only on an error: showing and serving never end.
+    let beside = async { try_join!(stop, metrics::serve(listener, registry), show) };
     select! {
         biased;
         Err(error) = beside => Err(error),
-        summary = run(loaded, options, &own, remote, Clock::System, &shutdown) => summary,
+        summary = run(loaded, options, &metrics, remote, Clock::system(), &shutdown) => summary,
     }
 }
 
-/// The end, for a person or for the log.
+/// Reports the end on the terminal, or in the log.
 fn report(summary: &Summary, options: &Options) {
     let Summary {
         minutes,
-        batches,
+        messages,
         rows,
         skipped,
         ..
     } = *summary;
     if stderr().is_terminal() {
-        // A terminal that is gone is no reason to fail: all is sent.
+        // If the terminal is gone, the messages are still sent.
         let _ = writeln!(stderr(), "{summary}");
     } else {
         info!(
             minutes,
-            messages = batches,
-            rows,
-            skipped,
-            "all that was sent is acknowledged"
+            messages, rows, skipped, "all messages sent are acknowledged"
         );
     }
     if let Some(minute) = summary.stopped_at {
-        warn!(before = %minute, "stopped; {}", resume(minute, options.timeline));
+        warn!(before = %minute, "stopped early; {}", resume(minute, options.timeline));
     }
 }

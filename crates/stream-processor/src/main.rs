@@ -1,12 +1,12 @@
-//! The command `stream-processor`: parse, run, flush the telemetry, say what went wrong. All else is in the library.
+//! The command `stream-processor`: parse, run, flush the telemetry, report an error. The rest is in the
+//! library.
 
-use std::{
-    io::{Write, stderr},
-    process::ExitCode,
-};
+use std::io::{Write, stderr};
+use std::process::ExitCode;
 
 use common::probe;
-use stream_processor::{Cli, cli::Instead, execute};
+use stream_processor::cli::{Action, Cli};
+use stream_processor::execute;
 
 fn main() -> ExitCode {
     start(&Cli::load()).unwrap_or_else(|error| {
@@ -16,12 +16,12 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
-    if cli.instead == Some(Instead::Healthcheck) {
+    if cli.action == Some(Action::Healthcheck) {
         return probe::probe(cli.health_address()?, "/health/live", probe::TIMEOUT)
             .map(|()| ExitCode::SUCCESS);
     }
-    let metrics = common::init(cli.metrics())?;
+    let telemetry = common::init(cli.telemetry())?;
     let outcome = tokio::runtime::Runtime::new()?.block_on(execute(cli));
-    metrics.shutdown();
+    telemetry.shutdown();
     outcome
 }

@@ -1,72 +1,44 @@
-//! Waits until a minute is due: the schedule of `replay` against the clock, with pauses, changes of speed and the stop signal. Sends nothing.
+//! Waits until a minute is due, by the schedule of `replay` and the clock, with pauses, changes of speed
+//! and the stop. It sends nothing.
 
 use std::time::Duration;
 
+use common::clock::Clock;
 use detection::Minute;
-use jiff::Timestamp;
-use tokio::{
-    select,
-    sync::{mpsc, watch},
-    time::{Instant, sleep},
-};
+use tokio::select;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::replay::{Pace, Speed};
+use crate::replay::Pace;
+use crate::speed::Speed;
 
-/// The wall clock may be set while a minute is waited for: it is looked at this often.
-const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// Longest sleep between two reads of the wall clock, which can be set while a minute is awaited.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where the time of day comes from.
-#[derive(Clone, Copy, Debug)]
-pub enum Clock {
-    /// The system.
-    System,
-    /// A time of day at an instant of tokio's clock, which tests can stop.
-    Fixed(Timestamp, Instant),
-}
-
-impl Clock {
-    /// A clock that shows this time now.
-    pub fn starting_at(time: Timestamp) -> Self {
-        Self::Fixed(time, Instant::now())
-    }
-
-    /// The time of day.
-    pub fn now(self) -> Timestamp {
-        match self {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "this is the edge where the time comes from"
-            )]
-            Self::System => Timestamp::now(),
-            Self::Fixed(time, since) => time + since.elapsed(),
-        }
-    }
-}
-
-/// What a person at the keys (or a program in their place) can ask for; a stop is the cancellation of the token.
+/// A command to a running replay, from the keys or from a program. To stop it, cancel its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Pause, or go on.
+    /// Pause, or continue.
     TogglePause,
-    /// Twice as fast.
+    /// Double the speed.
     Faster,
-    /// Half as fast.
+    /// Halve the speed.
     Slower,
 }
 
-/// Where a replay is.
+/// How far a replay is.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// The newest minute that was sent.
+    /// The newest minute sent.
     pub minute: Option<Minute>,
-    /// Messages handed to Kafka so far.
+    /// Messages sent so far.
     pub sent: u64,
-    /// Messages in all; `None` if there is no end.
+    /// Number of messages to send; `None` if it never ends.
     pub expected: Option<u64>,
-    /// The present speed.
+    /// The current speed.
     pub speed: Speed,
-    /// Waiting for [`Command::TogglePause`].
+    /// Whether it waits for [`Command::TogglePause`].
     pub paused: bool,
 }
 
@@ -82,23 +54,23 @@ impl Default for Progress {
     }
 }
 
-/// The replay's end of the wire to whoever watches and steers it.
+/// The replay's end: it publishes progress and receives commands.
 #[derive(Debug)]
 pub struct Remote {
     progress: watch::Sender<Progress>,
     commands: mpsc::Receiver<Command>,
 }
 
-/// The other end. Dropping it leaves the replay alone.
+/// The controller's end. Dropping it does not affect the replay.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    /// Where the replay is; changes with every message.
+    /// How far the replay is; changes with every message.
     pub progress: watch::Receiver<Progress>,
-    /// Takes commands.
+    /// Sends commands to the replay.
     pub commands: mpsc::Sender<Command>,
 }
 
-/// Both ends of a wire.
+/// Connects a replay with its controller.
 pub fn remote() -> (Remote, Handle) {
     let (progress, watcher) = watch::channel(Progress::default());
     let (sender, commands) = mpsc::channel(16);
@@ -111,10 +83,10 @@ pub fn remote() -> (Remote, Handle) {
     )
 }
 
-/// What the wait for a minute ended with.
+/// How the wait for a minute ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// It may be sent.
+    /// The minute may be sent.
     Due,
     /// Nothing more may be sent.
     Stopped,
@@ -123,10 +95,10 @@ pub(crate) enum Turn {
 /// The wait before each minute.
 pub(crate) struct Pacer {
     pace: Pace,
-    /// Minutes are not sent before they closed by this clock.
+    /// If set, a minute is not sent before it has closed by this clock.
     live: Option<Clock>,
     started: Instant,
-    /// Since when, counted from the start.
+    /// When the pause began, counted from the start.
     paused: Option<Duration>,
     remote: Remote,
     stop: CancellationToken,
@@ -152,7 +124,7 @@ impl Pacer {
     pub(crate) async fn until_due(&mut self, minute: Minute) -> Turn {
         loop {
             while let Ok(command) = self.remote.commands.try_recv() {
-                self.obey(command, minute);
+                self.apply(command, minute);
             }
             if self.stop.is_cancelled() {
                 return Turn::Stopped;
@@ -163,13 +135,13 @@ impl Pacer {
             }
             select! {
                 () = self.stop.cancelled() => {}
-                Some(command) = self.remote.commands.recv() => self.obey(command, minute),
-                () = sleep(wait.min(MAX_SLEEP)) => {}
+                Some(command) = self.remote.commands.recv() => self.apply(command, minute),
+                () = sleep(wait.min(CLOCK_CHECK_INTERVAL)) => {}
             }
         }
     }
 
-    /// Tells the watchers what came of it.
+    /// Publishes the progress.
     pub(crate) fn report(&self, change: impl FnOnce(&mut Progress)) {
         self.remote.progress.send_modify(|progress| {
             change(progress);
@@ -181,12 +153,12 @@ impl Pacer {
         if self.paused.is_some() {
             return Duration::MAX;
         }
-        let until_closed = self.live.map_or(Duration::ZERO, |clock| {
+        let until_closed = self.live.as_ref().map_or(Duration::ZERO, |clock| {
             let left = minute.plus(1).start().duration_since(clock.now());
             left.try_into().unwrap_or(Duration::ZERO)
         });
         let due = self.pace.due(minute);
-        // Without a wait there is no need to ask for the time: this is the path of `--speed max`.
+        // `--speed max` skips the read of the clock.
         if due.is_zero() {
             until_closed
         } else {
@@ -194,9 +166,9 @@ impl Pacer {
         }
     }
 
-    fn obey(&mut self, command: Command, next: Minute) {
+    fn apply(&mut self, command: Command, next: Minute) {
         let now = self.started.elapsed();
-        // While paused, the schedule stands still at the moment of the pause.
+        // While paused, the schedule is stopped at the begin of the pause.
         let at = self.paused.unwrap_or(now);
         match command {
             Command::Faster => self.pace.change(self.pace.speed().faster(), next, at),
@@ -212,6 +184,8 @@ impl Pacer {
 
 #[cfg(test)]
 mod tests {
+    use common::clock::milliseconds;
+
     use super::*;
 
     const fn at(minute: i64) -> Minute {
@@ -224,7 +198,7 @@ mod tests {
         (Pacer::new(pace, live, remote, stop.clone()), handle, stop)
     }
 
-    /// When, in milliseconds from the start, each minute was due.
+    /// When each minute was due, in milliseconds from the start.
     async fn due(pacer: &mut Pacer, minutes: impl IntoIterator<Item = i64>) -> Vec<u128> {
         let mut times = Vec::new();
         for minute in minutes {
@@ -235,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_600_ten_minutes_pass_per_second_and_at_max_there_is_no_wait() {
+    async fn speed_600_sends_ten_minutes_per_second() {
         let (mut pacer, ..) = self::pacer("600", None);
         assert_eq!(
             due(&mut pacer, [0, 1, 2, 2, 10]).await,
@@ -246,15 +220,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_live_minute_waits_for_its_end_by_the_clock_once_caught_up() {
+    async fn a_live_minute_waits_until_it_has_closed() {
         // 00:03:30 of the first day: minutes 0 to 2 have closed, 3 closes after 30 s.
-        let clock = Clock::starting_at(Timestamp::from_second(210).unwrap());
-        let (mut pacer, ..) = pacer("600", Some(clock));
-        assert_eq!(due(&mut pacer, 0..5).await, [0, 100, 200, 30_000, 90_000]);
+        let (started, clock) = (Instant::now(), Clock::fixed(210_000));
+        let (mut pacer, ..) = pacer("600", Some(clock.clone()));
+        let ticking = async {
+            loop {
+                sleep(Duration::from_millis(100)).await;
+                clock.set_ms(210_000 + milliseconds(started.elapsed()));
+            }
+        };
+        select! {
+            biased;
+            () = ticking => unreachable!("the clock never stops"),
+            times = due(&mut pacer, 0..5) => assert_eq!(times, [0, 100, 200, 30_000, 90_000]),
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_moves_what_follows_and_a_stop_ends_it() {
+    async fn a_pause_delays_the_rest_and_a_stop_ends_it() {
         let (mut pacer, handle, stop) = pacer("60", None);
         handle.commands.send(Command::TogglePause).await.unwrap();
         let keys = async {
@@ -274,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_keys_change_the_speed_from_the_present_on() {
+    async fn a_new_speed_applies_from_now_on() {
         let (mut pacer, handle, _) = pacer("60", None);
         assert_eq!(due(&mut pacer, [0, 1]).await, [0, 1000]);
         handle.commands.send(Command::Faster).await.unwrap();
@@ -286,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_of_speed_while_paused_does_not_lose_the_pause() {
+    async fn a_new_speed_keeps_the_pause() {
         let (mut pacer, handle, _) = pacer("60", None);
         assert_eq!(due(&mut pacer, [0]).await, [0]);
         let keys = async {

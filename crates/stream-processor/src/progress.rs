@@ -1,18 +1,23 @@
-//! Progress for a person: a bar on a terminal, log records elsewhere. Both on the side of the log, so stdout stays free.
+//! Progress of a replay: a bar on a terminal, log records elsewhere. The bar is on stderr, so stdout stays
+//! free.
 
-use std::{fmt, time::Duration};
+use std::fmt;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use prometheus::IntCounter;
-use tokio::{sync::watch, time::interval};
+use tokio::sync::watch;
+use tokio::time::interval;
 use tracing::info;
 
-use crate::{controls::KEYS, pacer::Progress};
+use crate::controls::KEYS;
+use crate::pacer::Progress;
 
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
-const LOG_EVERY: Duration = Duration::from_secs(5);
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Shows progress for ever: a bar on stderr (gone when this is dropped) or records in the log. What counts as done is what Kafka acknowledged.
+/// Shows progress forever, as a bar on stderr (removed when this is dropped) or as log records. It counts
+/// acknowledged messages.
 pub(crate) async fn show(
     progress: watch::Receiver<Progress>,
     acknowledged: IntCounter,
@@ -20,9 +25,9 @@ pub(crate) async fn show(
     keys: bool,
 ) {
     if on_terminal {
-        draw(progress, acknowledged, keys).await
+        draw(progress, acknowledged, keys).await;
     } else {
-        log(progress, acknowledged).await
+        log(progress, acknowledged).await;
     }
 }
 
@@ -56,7 +61,7 @@ fn style(has_end: bool, keys: bool) -> ProgressStyle {
     ProgressStyle::with_template(&format!("{{msg}}  {measure}{keys}"))
         .expect("the template is valid")
         .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-            // Writing into the line of the bar cannot fail.
+            // Writing to the text of the bar cannot fail.
             let _ = write!(out, "{:.0}/s", state.per_sec());
         })
 }
@@ -74,17 +79,17 @@ fn message(progress: &Progress) -> String {
 }
 
 async fn log(progress: watch::Receiver<Progress>, acknowledged: IntCounter) {
-    let mut timer = interval(LOG_EVERY);
+    let mut timer = interval(LOG_INTERVAL);
     timer.tick().await;
     let mut before = 0;
     loop {
         timer.tick().await;
         let (now, done) = (*progress.borrow(), acknowledged.get());
-        // A live replay sends once a minute: silence between says enough.
+        // A live replay sends once a minute; a record without news would be noise.
         let Some(minute) = now.minute.filter(|_| done != before) else {
             continue;
         };
-        let per_second = (done - before) / LOG_EVERY.as_secs();
+        let per_second = (done - before) / LOG_INTERVAL.as_secs();
         let eta_s = now
             .expected
             .map(|expected| (expected - done) / per_second.max(1));
@@ -98,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_message_tells_minute_and_state() {
+    fn the_bar_shows_minute_and_state() {
         let mut progress = Progress::default();
         assert_eq!(message(&progress), "waiting  x600");
         progress.minute = Some("2025-07-12 13:45".parse().unwrap());

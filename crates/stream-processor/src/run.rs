@@ -1,44 +1,46 @@
-//! One replay from the first message to the last acknowledgement: feed, pacer and publisher put together. Draws nothing and reads no keys.
+//! One replay, from the first message to the last acknowledgement: it connects feed, pacer and publisher.
+//! It shows no progress and reads no keys.
 
+use common::clock::Clock;
 use detection::Minute;
 use tokio_util::sync::CancellationToken;
+use transaction_csv::Loaded;
 
-use crate::{
-    loader::Loaded,
-    metrics::ProcessorMetrics,
-    pacer::{Clock, Pacer, Remote, Turn},
-    producer::{Kafka, Publisher, Unacknowledged},
-    replay::{Feed, Pace, Speed, Timeline},
-    summary::Summary,
-};
+use crate::metrics::ProcessorMetrics;
+use crate::pacer::{Pacer, Remote, Turn};
+use crate::producer::{Kafka, Publisher, Unacknowledged};
+use crate::replay::{Feed, Pace, Timeline};
+use crate::speed::Speed;
+use crate::summary::Summary;
 
-/// What a replay does with a file.
+/// How a file is replayed.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where to send.
     pub kafka: Kafka,
-    /// How fast, at first.
+    /// Speed at the start.
     pub speed: Speed,
-    /// Under which minutes.
+    /// Which minutes of the clock are sent.
     pub timeline: Timeline,
 }
 
-/// Sends everything and returns once all of it is acknowledged. When `shutdown` is cancelled it stops sending, flushes what is in flight (for 10 s at most) and says
-/// where it stopped.
+/// Sends the whole file and returns once all of it is acknowledged. When `shutdown` is cancelled, it
+/// stops sending and waits for messages in flight, for 10 s at most; the summary says where it stopped.
 ///
-/// An error if any message was not acknowledged, or if librdkafka refuses its settings.
+/// # Errors
+/// A message was not acknowledged, or librdkafka refuses a property.
 pub async fn run(
     loaded: &Loaded,
     options: &Options,
-    registry: &ProcessorMetrics,
+    metrics: &ProcessorMetrics,
     remote: Remote,
     clock: Clock,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Summary> {
     let stop = shutdown.child_token();
-    let mut publisher = Publisher::new(&options.kafka, options.speed, registry, stop.clone())?;
+    let mut publisher = Publisher::new(&options.kafka, options.speed, metrics, stop.clone())?;
     let feed = Feed::new(
-        &loaded.batches,
+        &loaded.counts,
         options.timeline,
         Minute::containing(clock.now()),
     );
@@ -56,43 +58,43 @@ pub async fn run(
     };
     let replay = Replay {
         publisher: &mut publisher,
-        registry,
+        metrics,
         stop: &stop,
     };
     summary.stopped_at = replay.send_all(feed, pacer, &mut summary).await;
     match publisher.finish(&stop).await {
         Ok(()) => Ok(summary),
-        Err(lost) => Err(unacknowledged(&lost, summary.batches, options.timeline)),
+        Err(failed) => Err(unacknowledged(&failed, summary.messages, options.timeline)),
     }
 }
 
 struct Replay<'a> {
     publisher: &'a mut Publisher,
-    registry: &'a ProcessorMetrics,
+    metrics: &'a ProcessorMetrics,
     stop: &'a CancellationToken,
 }
 
 impl Replay<'_> {
-    /// The first minute that was not sent in full, if it was stopped.
+    /// Returns the first minute not sent completely, if it was stopped.
     async fn send_all(
         self,
         feed: Feed<'_>,
         mut pacer: Pacer,
         summary: &mut Summary,
     ) -> Option<Minute> {
-        for batch in feed {
-            let minute = batch.minute();
+        for counts in feed {
+            let minute = counts.minute();
             if pacer.until_due(minute).await == Turn::Stopped {
                 return Some(minute);
             }
             let Some(slot) = self.publisher.slot(self.stop).await else {
                 return Some(minute);
             };
-            self.publisher.send(&batch, slot);
-            summary.add(&batch);
-            self.registry.event_time_seconds.set(seconds(minute));
+            self.publisher.send(&counts, slot);
+            summary.add(&counts);
+            self.metrics.event_time_seconds.set(seconds(minute));
             pacer.report(|progress| {
-                (progress.minute, progress.sent) = (Some(minute), summary.batches)
+                (progress.minute, progress.sent) = (Some(minute), summary.messages);
             });
         }
         None
@@ -107,23 +109,22 @@ fn seconds(minute: Minute) -> f64 {
     minute.start().as_second() as f64
 }
 
-fn unacknowledged(lost: &Unacknowledged, sent: u64, timeline: Timeline) -> anyhow::Error {
+fn unacknowledged(failed: &Unacknowledged, sent: u64, timeline: Timeline) -> anyhow::Error {
     let Unacknowledged {
         count,
         reason,
         earliest,
-    } = lost;
-    let how = resume(*earliest, timeline);
-    anyhow::anyhow!("{count} of {sent} messages were not acknowledged: {reason}; {how}")
+    } = failed;
+    let advice = resume(*earliest, timeline);
+    anyhow::anyhow!("{count} of {sent} messages were not acknowledged: {reason}; {advice}")
 }
 
-/// How to go on from a minute that was not sent, or not acknowledged.
+/// How to continue from a minute that was not sent or not acknowledged.
 pub fn resume(minute: Minute, timeline: Timeline) -> String {
     match timeline {
         Timeline::AsInFile => format!("continue with --from {minute}"),
         Timeline::Rebased | Timeline::RebasedForEver => {
-            "start it again to continue: what was sent before is sent again and changes nothing"
-                .into()
+            "restart to continue; minutes sent twice change nothing".into()
         }
     }
 }

@@ -1,60 +1,58 @@
-//! What was sent, or would be: totals, and how they read.
+//! Totals of a replay or a dry run, and their text.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use detection::{Minute, MinuteCounts, Status, Stream};
 use indicatif::HumanCount;
 
-/// Totals of a replay. Of one that ended well, all of it was acknowledged by Kafka.
+/// Totals of a replay. If it succeeded, Kafka acknowledged all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Different minutes.
+    /// Distinct minutes.
     pub minutes: u64,
     /// Messages: one per stream and minute.
-    pub batches: u64,
-    /// Counts inside them: one per stream, minute and status.
+    pub messages: u64,
+    /// Rows in them: one per stream, minute and status.
     pub rows: u64,
-    /// Bad rows of the file that were left out.
+    /// Bad rows of the file that were skipped.
     pub skipped: u64,
-    /// Which streams.
+    /// The streams.
     pub streams: BTreeSet<Stream>,
-    /// Transactions per status.
+    /// Transactions of each status.
     pub totals: BTreeMap<Status, u64>,
     /// The first minute sent.
     pub first: Option<Minute>,
     /// The newest minute sent.
     pub last: Option<Minute>,
-    /// The first minute that was not sent in full, if the replay was stopped before its end.
+    /// The first minute not sent completely, if the replay was stopped early.
     pub stopped_at: Option<Minute>,
 }
 
 impl Summary {
-    /// The totals of batches sorted by minute.
-    pub fn of(batches: &[MinuteCounts], skipped: u64) -> Self {
+    /// The totals of minute counts sorted by minute.
+    pub fn of(counts: &[MinuteCounts], skipped: u64) -> Self {
         let mut summary = Self {
             skipped,
             ..Self::default()
         };
-        for batch in batches {
-            summary.add(batch);
+        for counts in counts {
+            summary.add(counts);
         }
         summary
     }
 
-    /// Adds a batch that is not older than the ones before.
-    pub fn add(&mut self, batch: &MinuteCounts) {
-        self.minutes += u64::from(self.last != Some(batch.minute()));
-        self.batches += 1;
-        self.rows += batch.transactions().len() as u64;
-        self.first.get_or_insert(batch.minute());
-        self.last = Some(batch.minute());
-        if !self.streams.contains(batch.stream()) {
-            self.streams.insert(batch.stream().clone());
+    /// Adds the counts of a minute that is not older than the ones before.
+    pub fn add(&mut self, counts: &MinuteCounts) {
+        self.minutes += u64::from(self.last != Some(counts.minute()));
+        self.messages += 1;
+        self.rows += counts.transactions().len() as u64;
+        self.first.get_or_insert(counts.minute());
+        self.last = Some(counts.minute());
+        if !self.streams.contains(counts.stream()) {
+            self.streams.insert(counts.stream().clone());
         }
-        for counted in batch.transactions() {
+        for counted in counts.transactions() {
             match self.totals.get_mut(&counted.status) {
                 Some(total) => *total += u64::from(counted.count),
                 None => drop(
@@ -82,7 +80,7 @@ impl fmt::Display for Summary {
         writeln!(
             f,
             "messages  {} with {} rows; {} bad rows skipped",
-            HumanCount(self.batches),
+            HumanCount(self.messages),
             HumanCount(self.rows),
             HumanCount(self.skipped)
         )?;
@@ -114,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    fn batch(stream: &str, minute: i64, counts: &[(&str, u32)]) -> MinuteCounts {
+    fn minute_counts(stream: &str, minute: i64, counts: &[(&str, u32)]) -> MinuteCounts {
         let count = |(status, count): &(&str, u32)| StatusCount {
             status: Status::parse(status).unwrap(),
             count: *count,
@@ -129,17 +127,17 @@ mod tests {
     }
 
     #[test]
-    fn totals_are_per_status_over_streams_and_minutes() {
-        let batches = [
-            batch("a", 0, &[("approved", u32::MAX), ("denied", 2)]),
-            batch("b", 0, &[("approved", 1)]),
-            batch("a", 7, &[("refunded", 3)]),
+    fn totals_are_sums_over_streams_and_minutes() {
+        let counts = [
+            minute_counts("a", 0, &[("approved", u32::MAX), ("denied", 2)]),
+            minute_counts("b", 0, &[("approved", 1)]),
+            minute_counts("a", 7, &[("refunded", 3)]),
         ];
-        let summary = Summary::of(&batches, 1);
+        let summary = Summary::of(&counts, 1);
         assert_eq!(
             (
                 summary.minutes,
-                summary.batches,
+                summary.messages,
                 summary.rows,
                 summary.streams.len()
             ),

@@ -1,4 +1,4 @@
-//! One log record: what an event says, ready to be written as a flat JSON object.
+//! One log record: the fields of an event as a flat JSON object.
 //!
 //! It does not filter and does not write.
 
@@ -15,11 +15,11 @@ use tracing::field::{Field, Visit};
 use tracing::{Dispatch, Event, Level};
 use tracing_log::NormalizeEvent as _;
 
-/// Keys that every record has. A field of an event with one of these names is written as `field_NAME`, since a JSON
-/// object has a key once.
+/// Keys that every record has. An event's own field of such a name becomes `field_NAME`, because a
+/// JSON object has each key once.
 const RESERVED: [&str; 4] = ["timestamp", "level", "service", "target"];
 
-/// Makes records of events for one subscriber.
+/// Turns the events of one subscriber into records.
 pub(super) struct Recorder {
     service: &'static str,
     dispatch: OnceLock<WeakDispatch>,
@@ -33,7 +33,7 @@ impl Recorder {
         }
     }
 
-    /// Remembers the subscriber, whose spans an event can name as its parent.
+    /// Stores the subscriber, to look up the span that an event names as its parent.
     pub(super) fn register(&self, dispatch: &Dispatch) {
         let _ = self.dispatch.set(dispatch.downgrade());
     }
@@ -56,8 +56,8 @@ impl Recorder {
         }
     }
 
-    /// The span that an event belongs to: the parent it names, or else the current one, be it made through `tracing`
-    /// (which keeps the OpenTelemetry context in step) or through OpenTelemetry alone.
+    /// The span of an event: the parent it names, or else the current one. A current span made
+    /// through OpenTelemetry alone counts, too: `tracing` keeps the same context up to date.
     fn span_of(&self, event: &Event<'_>) -> Option<SpanContext> {
         let span = if let Some(parent) = event.parent() {
             let dispatch = self.dispatch.get()?.upgrade()?;
@@ -74,7 +74,7 @@ impl Recorder {
     }
 }
 
-/// The target, also of an event that came through the `log` crate (librdkafka's do).
+/// The target, also of an event from the `log` crate, such as those of librdkafka.
 pub(super) fn target<'a>(event: &'a Event<'_>) -> &'a str {
     event
         .normalized_metadata()
@@ -83,13 +83,13 @@ pub(super) fn target<'a>(event: &'a Event<'_>) -> &'a str {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "an edge: a record is stamped where it is made"
+    reason = "an edge: a record gets its timestamp where it is created"
 )]
 fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// What one event says. Serializes as one flat object.
+/// One event, serialized as one flat object.
 pub(super) struct Record<'a> {
     time: SystemTime,
     level: Level,
@@ -99,7 +99,7 @@ pub(super) struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Adds a field, or replaces the event's own of that name.
+    /// Adds a field, or replaces the event's field of that name.
     pub(super) fn set(&mut self, name: &'static str, value: impl Into<Value>) {
         self.fields.set(name, value.into());
     }
@@ -127,13 +127,13 @@ impl Serialize for Record<'_> {
     }
 }
 
-/// UTC to the millisecond. A clock set before the year -9999 or after 9999 reads as 1970: a record must not be lost
-/// for it.
+/// UTC to the millisecond. A clock outside the years -9999 to 9999 is written as 1970, so that the
+/// record is not lost.
 fn rfc3339(time: SystemTime) -> String {
     format!("{:.3}", jiff::Timestamp::try_from(time).unwrap_or_default())
 }
 
-/// The fields of an event in their order, each name once: of a repeated name the last value stays.
+/// The fields of an event in their order, each name once: the last value of a repeated name wins.
 #[derive(Default)]
 struct Fields(Vec<(&'static str, Value)>);
 
@@ -145,11 +145,11 @@ impl Fields {
         }
     }
 
-    /// Adds the ids of `span` unless the event brings its own.
+    /// Adds the ids of `span` unless the event has its own.
     fn add_ids(&mut self, span: &SpanContext) {
         let trace_id = Value::from(span.trace_id().to_string());
         match self.get("trace_id") {
-            // The event speaks of another trace, to which this span does not belong.
+            // The event names another trace, and this span is not part of it.
             Some(own) if *own != trace_id => return,
             Some(_) => {}
             None => self.set("trace_id", trace_id),
@@ -168,7 +168,7 @@ impl Fields {
 
     fn put(&mut self, field: &Field, value: Value) {
         let name = field.name();
-        // A field named with a keyword is written `r#type` in the source.
+        // In source code, a field named like a keyword is `r#type`.
         self.set(name.strip_prefix("r#").unwrap_or(name), value);
     }
 }
@@ -214,7 +214,7 @@ mod tests {
     use crate::testing::record_thread;
 
     #[test]
-    fn a_record_carries_the_ids_of_the_span_that_is_exported() {
+    fn a_record_has_the_ids_of_its_exported_span() {
         let (recorded, _guard) = record_thread();
         tracing::info_span!("work").in_scope(|| tracing::info!(count = 3, "done"));
         let (span, record) = (recorded.span("work").span_context, &recorded.logs()[0]);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_made_without_tracing_gives_its_ids_too() {
+    fn a_span_made_without_tracing_gives_its_ids() {
         let (recorded, _guard) = record_thread();
         let span = recorded.tracer().start("outside");
         let id = span.span_context().span_id().to_string();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_that_the_event_names_wins_over_the_current_span() {
+    fn a_named_parent_wins_over_the_current_span() {
         let (recorded, _guard) = record_thread();
         let named = tracing::info_span!("named");
         tracing::info_span!("current").in_scope(|| tracing::info!(parent: &named, "done"));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_any_span_there_are_no_ids() {
+    fn a_record_outside_any_span_has_no_ids() {
         let (recorded, _guard) = record_thread();
         tracing::info!("alone");
         tracing::info_span!("work").in_scope(|| tracing::info!(parent: None, "on its own"));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_the_event_brings_win_and_are_not_mixed_with_those_of_another_trace() {
+    fn ids_of_two_traces_are_never_mixed() {
         let (recorded, _guard) = record_thread();
         tracing::info_span!("work").in_scope(|| tracing::info!(trace_id = "ab", "done"));
         let record = &recorded.logs()[0];
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_written_once_whatever_the_event_calls_its_fields() {
+    fn each_key_is_written_once() {
         let (recorded, _guard) = record_thread();
         tracing::info!(
             level = 7,

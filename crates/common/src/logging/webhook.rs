@@ -1,8 +1,9 @@
-//! Chosen log records to a URL: a bounded queue, and a thread that sends what is in it.
+//! Sends severe log records to a URL, through a bounded queue and a thread.
 //!
-//! The caller of a log macro never waits: where the queue is full the record is dropped and counted, and the next
-//! record that fits says how many were. Nothing is sent twice and nothing is kept: what must arrive is an alert and
-//! has an outbox. Records about sending itself are never sent, so no loop can arise.
+//! The caller of a log macro never waits: if the queue is full, the record is dropped and counted,
+//! and the next queued record says how many were dropped. There is no retry and no storage: alerts,
+//! which must arrive, have an outbox. Records about the sending itself are never sent, so no loop
+//! can arise.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,24 +23,23 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::record::{self, Record, Recorder};
 
-/// Records that wait while the receiver is slow.
-const QUEUE: usize = 256;
+/// Records that can wait for a slow receiver.
+const MAX_QUEUED: usize = 256;
 
-/// How long the receiver may take for one record.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit for one record.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Beginnings of the targets that speak while a record is sent: this file, the HTTP client and what it stands on.
-const SENDING: [&str; 6] = [module_path!(), "hyper", "reqwest", "rustls", "h2", "mio"];
+/// Prefixes of the targets that log while a record is sent: this file, the HTTP client and its libraries.
+const SENDER_TARGETS: [&str; 6] = [module_path!(), "hyper", "reqwest", "rustls", "h2", "mio"];
 
-/// A URL that takes log records, one POST of one JSON object each.
+/// A receiver of log records, one POST of one JSON object each.
 #[derive(Clone)]
 pub struct LogWebhook {
-    /// Where to; a secret, as it often holds a token.
+    /// The address; a secret, because it often holds a token.
     pub url: String,
-    /// The least severe level that is sent.
+    /// The lowest level that is sent.
     pub level: Level,
-    /// Beginnings of targets that are never sent: those that speak of the same receiver, such as the delivery of
-    /// alerts to it.
+    /// Prefixes of targets that are never sent, such as those that log about this receiver.
     pub excluded_targets: &'static [&'static str],
 }
 
@@ -52,7 +52,7 @@ impl fmt::Debug for LogWebhook {
     }
 }
 
-/// The layer that queues chosen records, and the thread that sends them.
+/// The layer that queues records, and the thread that sends them.
 pub(crate) fn layer<S>(
     service: &'static str,
     webhook: &LogWebhook,
@@ -61,10 +61,10 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     let url = parse(&webhook.url)?;
-    let (sender, records) = sync_channel(QUEUE);
+    let (sender, records) = sync_channel(MAX_QUEUED);
     let queue = Arc::new(Queue {
         sender: Mutex::new(Some(sender)),
-        lost: AtomicU64::new(0),
+        dropped: AtomicU64::new(0),
     });
     let thread = spawn(url, records, Arc::clone(&queue))?;
     let layer = WebhookLayer {
@@ -81,11 +81,11 @@ where
 /// The error does not repeat the URL, which is a secret.
 fn parse(url: &str) -> anyhow::Result<Url> {
     let url = Url::parse(url).context(
-        "the URL of the log webhook is not valid: give the whole address, such as \"https://example.org/logs\"",
+        "the URL of the log webhook is not valid; give the whole address, such as \"https://example.org/logs\"",
     )?;
     anyhow::ensure!(
         matches!(url.scheme(), "http" | "https"),
-        "the URL of the log webhook begins with {}: use http or https",
+        "the URL of the log webhook begins with {}; use http or https",
         url.scheme()
     );
     Ok(url)
@@ -104,7 +104,7 @@ impl<S: Subscriber> Layer<S> for WebhookLayer {
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let target = record::target(event);
-        if !SENDING
+        if !SENDER_TARGETS
             .iter()
             .chain(self.excluded)
             .any(|excluded| target.starts_with(excluded))
@@ -114,25 +114,25 @@ impl<S: Subscriber> Layer<S> for WebhookLayer {
     }
 }
 
-/// The way from the layer to the thread. Without a sender it is closed.
+/// The queue between the layer and the thread; closed once the sender is taken.
 struct Queue {
     sender: Mutex<Option<SyncSender<Vec<u8>>>>,
-    /// Records dropped, or not taken by the receiver, since the last one that was queued.
-    lost: AtomicU64,
+    /// Records dropped or not accepted since the last queued one.
+    dropped: AtomicU64,
 }
 
 impl Queue {
     fn push(&self, mut record: Record<'_>) {
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            record.set("dropped_records", lost);
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            record.set("dropped_records", dropped);
         }
         let queued = self
             .sender()
             .as_ref()
             .is_some_and(|sender| sender.try_send(record.to_json()).is_ok());
         if !queued {
-            self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+            self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
         }
     }
 
@@ -148,7 +148,7 @@ pub(crate) struct WebhookThread {
 }
 
 impl WebhookThread {
-    /// Takes no more records. The thread ends once those in the queue are sent, or at the first that is not taken.
+    /// Accepts no more records. The thread ends when the queue is empty, or at the first failure.
     pub(crate) fn close(self) -> JoinHandle<()> {
         self.queue.sender().take();
         self.thread
@@ -174,12 +174,12 @@ fn spawn(
         }
         Err(error) => drop(built.send(Err(error))),
     };
-    // The blocking client brings a runtime of its own, which must be neither made nor dropped on a thread of another
-    // one.
+    // The blocking client owns a runtime, which must not be created or dropped on a thread of
+    // another runtime.
     let thread = thread::Builder::new()
         .name("log-webhook".to_owned())
         .spawn(run)
-        .context("the thread of the log webhook cannot be started")?;
+        .context("cannot start the thread of the log webhook")?;
     outcome
         .recv()
         .context("the thread of the log webhook died")??;
@@ -188,28 +188,28 @@ fn spawn(
 
 fn client() -> anyhow::Result<Client> {
     let builder = Client::builder()
-        .timeout(TIMEOUT)
+        .timeout(SEND_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none());
     builder
         .build()
-        .context("the HTTP client of the log webhook cannot be made")
+        .context("cannot build the HTTP client of the log webhook")
 }
 
-/// Sends until the queue is closed and empty. A receiver that stops taking records is reported once, and once more
-/// when it is back.
+/// Sends until the queue is closed and empty. A failing receiver is logged once, and once more when
+/// it accepts records again.
 fn send_all(client: &Client, url: &Url, records: &Receiver<Vec<u8>>, queue: &Queue) {
     let mut failing = false;
     for record in records {
         let outcome = send(client, url, record);
         match &outcome {
-            Ok(()) if failing => tracing::info!("the log webhook takes records again"),
+            Ok(()) if failing => tracing::info!("log webhook accepts records again"),
             Ok(()) => {}
             Err(error) => {
-                queue.lost.fetch_add(1, Ordering::Relaxed);
+                queue.dropped.fetch_add(1, Ordering::Relaxed);
                 if !failing {
                     tracing::warn!(
                         error = format!("{error:#}"),
-                        "the log webhook does not take records"
+                        "log webhook failed; records are dropped"
                     );
                 }
                 if queue.sender().is_none() {
@@ -226,7 +226,7 @@ fn send(client: &Client, url: &Url, record: Vec<u8>) -> anyhow::Result<()> {
         .post(url.clone())
         .header(CONTENT_TYPE, "application/json")
         .body(record);
-    // Its message would hold the URL.
+    // Its message would show the URL.
     request
         .send()
         .and_then(Response::error_for_status)
@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    /// The tests' own target is this file's, which is never sent.
+    /// A target of its own: that of this file is never sent.
     const APP: &str = "app";
 
     /// Forwards what this thread logs at WARN or above.
@@ -265,12 +265,12 @@ mod tests {
         )
     }
 
-    /// A layer whose queue the test reads itself.
+    /// A layer whose queue the test reads.
     fn queue_of(places: usize) -> (Receiver<Vec<u8>>, DefaultGuard) {
         let (sender, records) = sync_channel(places);
         let queue = Arc::new(Queue {
             sender: Mutex::new(Some(sender)),
-            lost: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
         });
         let layer = WebhookLayer {
             recorder: Recorder::new("test"),
@@ -327,39 +327,39 @@ mod tests {
             (&records[0]["code"], &records[0]["service"]),
             (&7.into(), &"test".into())
         );
-        assert_eq!(queue.lost.load(Ordering::Relaxed), 0);
+        assert_eq!(queue.dropped.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
-    async fn a_record_that_the_receiver_refuses_counts_as_lost() {
+    async fn a_refused_record_counts_as_dropped() {
         let server = receiver(500).await;
         let (thread, _guard) = forward_to(format!("{}/logs", server.uri()));
         tracing::error!(target: APP, "refused");
         let queue = Arc::clone(&thread.queue);
         thread.close().join().unwrap();
         assert_eq!(received(&server).await.len(), 1);
-        assert_eq!(queue.lost.load(Ordering::Relaxed), 1);
+        assert_eq!(queue.dropped.load(Ordering::Relaxed), 1);
     }
 
     #[test]
-    fn a_receiver_that_hangs_does_not_block_the_caller() {
+    fn a_hung_receiver_does_not_block_the_caller() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (thread, _guard) =
             forward_to(format!("http://{}/logs", listener.local_addr().unwrap()));
-        // With a queue that waits this would take 5 seconds for each record beyond the first 257.
+        // A queue that waits would take 5 seconds for each record after the first 257.
         for n in 0..2000 {
             tracing::error!(target: APP, n, "unheard");
         }
-        let lost = thread.queue.lost.load(Ordering::Relaxed);
-        assert!(lost > 0);
+        let dropped = thread.queue.dropped.load(Ordering::Relaxed);
+        assert!(dropped > 0);
         let closed = thread.close();
-        // Resets the connection, which ends the only request that is under way.
+        // Resets the connection, which ends the only request in flight.
         drop(listener);
         closed.join().unwrap();
     }
 
     #[test]
-    fn the_record_after_a_full_queue_says_how_many_were_dropped() {
+    fn the_next_record_counts_the_dropped_ones() {
         let (records, _guard) = queue_of(2);
         for n in 0..5 {
             tracing::error!(target: APP, n, "many");
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn excluded_targets_and_those_of_the_http_client_are_skipped() {
+    fn excluded_and_http_client_targets_are_skipped() {
         let (records, _guard) = queue_of(8);
         tracing::error!(target: "pager::delivery", "excluded");
         tracing::error!(target: "hyper_util::client", "built in");
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn the_debug_text_of_the_settings_does_not_hold_the_url() {
+    fn debug_output_does_not_show_the_url() {
         let webhook = LogWebhook {
             url: "https://example.org/secret".into(),
             level: Level::WARN,

@@ -252,10 +252,7 @@ fn list(connection: &mut Connection, streams: u64) -> anyhow::Result<Vec<Query>>
         ),
         page("alerts, status none has", "/alerts?status=failed".into()),
         page("alerts, origin none has", "/alerts?origin=evaluate".into()),
-        page(
-            "alerts, suppressed ones",
-            "/alerts?disposition=suppressed".into(),
-        ),
+        page("alerts, suppressed ones", "/alerts?notified=false".into()),
         page("alerts/{id}", format!("/alerts/{alert}")),
         page("alerts/status", "/alerts/status".into()),
         page(

@@ -1,3 +1,7 @@
+//! Which settings are accepted, and what the errors and `--help` show.
+
+use clap::Arg;
+
 use super::*;
 
 fn parse(args: &[&str]) -> Result<Config, String> {
@@ -5,9 +9,9 @@ fn parse(args: &[&str]) -> Result<Config, String> {
         .iter()
         .chain(args)
         .map(OsString::from);
-    match Order::from_command(blind_command(), args) {
-        Ok(Order::Serve(config)) => Ok(*config),
-        Ok(Order::CheckHealth(address)) => panic!("asks {address}"),
+    match Action::from_command(command_without_variables(), args) {
+        Ok(Action::Serve(config)) => Ok(*config),
+        Ok(Action::CheckHealth(address)) => panic!("checks {address}"),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -16,7 +20,7 @@ fn refused(args: &[&str]) -> String {
     parse(args).map(|_| ()).expect_err("must be refused")
 }
 
-/// Variable, flag and default of each setting: the default as the README writes it, "none" where there is none.
+/// Variable, flag and default of each setting, as the README shows them; "none" if there is no default.
 fn settings() -> Vec<(String, String, String)> {
     let describe = |arg: &Arg| {
         let default = arg
@@ -34,7 +38,7 @@ fn settings() -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn the_table_of_variables_in_the_readme_is_what_the_program_takes() {
+fn the_readme_lists_every_variable() {
     let readme = include_str!("../../README.md");
     let cells = |line: &'static str| {
         line.split('|')
@@ -53,13 +57,16 @@ fn the_table_of_variables_in_the_readme_is_what_the_program_takes() {
 }
 
 #[test]
-fn every_setting_is_a_variable_and_the_flag_of_the_same_name() {
+fn variable_and_flag_have_the_same_name() {
     for (variable, flag, _) in settings() {
-        assert_eq!(
-            flag,
-            format!("--{}", variable.to_lowercase().replace('_', "-"))
-        );
+        // RUST_LOG is the name that Rust programs use; the flag is that of both programs.
+        let expected = match &*variable {
+            "RUST_LOG" => "--log-filter".to_owned(),
+            variable => format!("--{}", variable.to_lowercase().replace('_', "-")),
+        };
+        assert_eq!(flag, expected);
     }
+    assert_eq!(parse(&["--rust-log=debug"]).unwrap().log_filter, "debug");
     let without_variable = command()
         .get_arguments()
         .filter(|arg| arg.get_env().is_none())
@@ -68,17 +75,17 @@ fn every_setting_is_a_variable_and_the_flag_of_the_same_name() {
 }
 
 #[test]
-fn a_health_check_asks_the_address_that_the_service_listens_on() {
+fn a_health_check_asks_the_configured_address() {
     let args = [
         "monitoring-service",
         "--http-addr=0.0.0.0:8001",
         "healthcheck",
     ]
     .map(OsString::from);
-    let order = Order::from_command(blind_command(), args).expect("allowed");
+    let action = Action::from_command(command_without_variables(), args).expect("allowed");
     assert!(
-        matches!(order, Order::CheckHealth(address) if address.to_string() == "0.0.0.0:8001"),
-        "{order:?}"
+        matches!(action, Action::CheckHealth(address) if address.to_string() == "0.0.0.0:8001"),
+        "{action:?}"
     );
     assert!(
         command()
@@ -89,15 +96,15 @@ fn a_health_check_asks_the_address_that_the_service_listens_on() {
 }
 
 #[test]
-fn the_defaults_are_the_documented_policy() {
+fn the_defaults_are_those_of_the_monitor() {
     let config = Config::default();
-    assert_eq!(config.policy(), MonitorSettings::default());
-    assert!(!config.paging().webhook && config.paging().max_age_ms.is_none());
+    assert_eq!(config.monitor_settings(), MonitorSettings::default());
+    assert!(!config.notify_policy().has_receiver && config.notify_policy().max_age_ms.is_none());
     assert_eq!(config.retention, Duration::from_hours(90 * 24));
 }
 
 #[test]
-fn settings_reach_the_policy_and_the_paging() {
+fn settings_reach_the_monitor() {
     let config = parse(&[
         "--warning-threshold=3",
         "--critical-threshold=5",
@@ -110,24 +117,24 @@ fn settings_reach_the_policy_and_the_paging() {
         "--alert-webhook-url=https://example.org/hook",
     ])
     .expect("all allowed");
-    let detector = ZScoreDetector {
+    let detector = Detector::ZScore(ZScoreDetector {
         thresholds: Thresholds::try_new(3.0, 5.0).expect("in order"),
+        window: 120,
         min_history: 45,
         approved_direction: ApprovedDirection::Down,
-    };
-    let policy = MonitorSettings {
+    });
+    let expected = MonitorSettings {
         detector,
-        window: 120,
         allowed_lateness_minutes: 60,
         cooldown_minutes: 0,
     };
-    assert_eq!(config.policy(), policy);
-    assert!(config.paging().webhook);
-    assert_eq!(config.paging().max_age_ms, Some(30 * 60 * 1000));
+    assert_eq!(config.monitor_settings(), expected);
+    assert!(config.notify_policy().has_receiver);
+    assert_eq!(config.notify_policy().max_age_ms, Some(30 * 60 * 1000));
 }
 
 #[test]
-fn a_bad_value_is_refused_with_the_variable_the_value_and_what_is_allowed() {
+fn errors_name_variable_value_and_allowed_values() {
     let cases: [(&str, [&str; 3]); 18] = [
         ("--http-addr=8000", ["HTTP_ADDR", "'8000'", "address"]),
         (
@@ -201,7 +208,7 @@ fn a_bad_value_is_refused_with_the_variable_the_value_and_what_is_allowed() {
 }
 
 #[test]
-fn properties_that_the_service_owns_are_refused_by_name() {
+fn owned_properties_are_refused_by_name() {
     for key in [
         "enable.auto.commit",
         "enable.auto.offset.store",
@@ -230,7 +237,7 @@ fn a_comma_in_a_property_is_escaped() {
 }
 
 #[test]
-fn secrets_are_in_no_message_and_no_debug_output() {
+fn no_message_and_no_debug_output_shows_a_secret() {
     let secrets = [
         "--kafka-properties=sasl.password=hunter2",
         "--alert-webhook-url=https://me:hunter2@example.org/hunter2",
@@ -238,7 +245,7 @@ fn secrets_are_in_no_message_and_no_debug_output() {
         "--heartbeat-url=https://example.org/hunter2",
     ];
     let config = parse(&secrets).expect("allowed");
-    assert!(!format!("{config:?} {:?}", config.observability()).contains("hunter2"));
+    assert!(!format!("{config:?} {:?}", config.telemetry()).contains("hunter2"));
     for bad in [
         "--kafka-properties=hunter2",
         "--alert-webhook-url=hunter2://x",
@@ -281,7 +288,7 @@ fn help_never_shows_the_value_of_a_secret_variable() {
 }
 
 #[test]
-fn log_records_cannot_go_to_the_receiver_of_alerts() {
+fn log_records_cannot_go_to_the_alert_receiver() {
     let message = refused(&[
         "--alert-webhook-url=https://example.org/hook",
         "--log-webhook-url=HTTPS://example.org:443/hook",
@@ -293,19 +300,10 @@ fn log_records_cannot_go_to_the_receiver_of_alerts() {
 }
 
 #[test]
-fn the_base_of_links_loses_its_last_slash() {
+fn the_public_url_loses_its_last_slash() {
     let config = parse(&["--public-url=https://monitor.example/base/"]).expect("allowed");
     assert_eq!(
         config.public_url.as_deref(),
         Some("https://monitor.example/base")
     );
-}
-
-#[test]
-fn a_variable_that_is_set_to_nothing_counts_as_not_set() {
-    let arg = || Arg::new("setting").long("setting").env("SETTING");
-    let variable =
-        |value: Option<&'static str>| without_empty_variable(arg(), |_| value.map(OsString::from));
-    assert_eq!(variable(Some("")).get_env(), None);
-    assert!(variable(Some("x")).get_env().is_some() && variable(None).get_env().is_some());
 }

@@ -1,37 +1,23 @@
-//! The kinds of value that a setting can have, and how each is parsed. Which settings there are is not known here.
+//! The kinds of value that settings have, and how each is parsed. It knows no setting.
 
-use std::{ffi::OsStr, fmt, time::Duration};
+use std::fmt;
+use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use clap::{
-    Arg, Command,
-    builder::{PossibleValuesParser, TypedValueParser},
-    error::ErrorKind,
-};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use url::Url;
 
-/// Beginnings of the librdkafka properties that the service sets itself: another value would lose or double messages.
-const OWNED_PROPERTIES: [&str; 7] = [
-    "enable.auto.",
-    "auto.commit.enable",
-    "auto.offset.reset",
-    "group.",
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "enable.partition.eof",
-];
-
-/// An http or https address that may hold a password or a token: it is never shown.
+/// An http or https address that may contain a password or a token; it is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Url);
 
 impl SecretUrl {
-    /// The address, if it is one of http or https; the error does not repeat it.
+    /// Parses an http or https address; the error does not repeat it.
     pub fn parse(text: &str) -> Result<Self, String> {
         parse_http(text).map(Self)
     }
 
-    /// The whole address, for the client that calls it.
+    /// The whole address, for the HTTP client.
     pub const fn expose(&self) -> &Url {
         &self.0
     }
@@ -43,12 +29,12 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
-/// The token that callers of the API must show. Never shown itself.
+/// The token that callers of the API send; it is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiToken(String);
 
 impl ApiToken {
-    /// The token, if it is long enough not to be guessed and can stand in a header.
+    /// Accepts a token that is hard to guess and valid in a header.
     pub fn parse(text: &str) -> Result<Self, String> {
         let valid = text.len() >= 16 && text.bytes().all(|b| b.is_ascii_graphic());
         if valid {
@@ -58,7 +44,7 @@ impl ApiToken {
         }
     }
 
-    /// The token itself, to compare with.
+    /// The token, to compare with.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -70,34 +56,35 @@ impl fmt::Debug for ApiToken {
     }
 }
 
-/// What the receiver of alerts gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The format of webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum WebhookFormat {
-    /// Our own JSON, for programs.
+    /// JSON of this service, for programs
     Json,
-    /// A message for a Slack incoming webhook, for people.
+    /// A message for a Slack incoming webhook
     Slack,
 }
 
-/// One or two keys that sign webhooks: with two the receiver can change from the old to the new at its leisure. Never shown.
+/// One or two keys that sign webhooks; they are never shown. With two, receivers can change from the old
+/// key to the new one at any time.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct WebhookKeys(Vec<Vec<u8>>);
 
 impl WebhookKeys {
-    /// `whsec_BASE64`, or two of them with a comma between.
+    /// Parses `whsec_BASE64`, or two of them with a comma between them.
     pub fn parse(text: &str) -> Result<Self, String> {
         let key = |secret: &str| {
             let encoded = secret
                 .trim()
                 .strip_prefix("whsec_")
-                .ok_or("each secret starts with whsec_")?;
+                .ok_or("each key must begin with whsec_")?;
             let key = BASE64_STANDARD
                 .decode(encoded)
-                .map_err(|_| "after whsec_ stands base64")?;
+                .map_err(|_| "the text after whsec_ must be base64")?;
             if (24..=64).contains(&key.len()) {
                 Ok(key)
             } else {
-                Err("a key has 24 to 64 bytes")
+                Err("a key must have 24 to 64 bytes")
             }
         };
         let keys: Vec<_> = text
@@ -108,11 +95,11 @@ impl WebhookKeys {
         if keys.len() <= 2 {
             Ok(Self(keys))
         } else {
-            Err("give one secret, or two while the old one is still in use".to_owned())
+            Err("give one key, or two during a key change".to_owned())
         }
     }
 
-    /// The keys themselves.
+    /// The bytes of the keys.
     pub fn expose(&self) -> &[Vec<u8>] {
         &self.0
     }
@@ -124,97 +111,19 @@ impl fmt::Debug for WebhookKeys {
     }
 }
 
-/// Properties handed to librdkafka as they are. Values are secret: passwords are among them.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct KafkaProperties(Vec<(String, String)>);
-
-impl KafkaProperties {
-    /// `key=value,key=value`, where `\,` is a comma within a value. Errors name keys, never values.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        // No variable and no argument can hold a NUL, so it can stand for the escaped commas meanwhile.
-        let escaped = text.replace("\\,", "\0");
-        let entries = escaped.split(',').filter(|entry| !entry.trim().is_empty());
-        entries
-            .enumerate()
-            .map(|(index, entry)| property(index, &entry.replace('\0', ",")))
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-
-    /// Key and value of each.
-    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
-    }
-}
-
-impl fmt::Debug for KafkaProperties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.pairs().map(|(key, _)| (key, format_args!(".."))))
-            .finish()
-    }
-}
-
-fn property(index: usize, entry: &str) -> Result<(String, String), String> {
-    let number = index + 1;
-    let (key, value) = entry.split_once('=').ok_or_else(|| {
-        format!("entry {number} has no '=': give key=value,key=value and write a comma within a value as \\,")
-    })?;
-    let key = key.trim();
-    if key.is_empty() {
-        return Err(format!("entry {number} has no key: give key=value"));
-    }
-    if OWNED_PROPERTIES.iter().any(|owned| key.starts_with(owned)) {
-        return Err(format!(
-            "{key:?} is set by the service itself: leave it out"
-        ));
-    }
-    Ok((key.to_owned(), value.trim().to_owned()))
-}
-
-/// Parses a secret: unlike those of clap's own parsers, its errors do not repeat the value.
-#[derive(Clone)]
-pub(super) struct SecretParser<T>(pub(super) fn(&str) -> Result<T, String>);
-
-impl<T: Clone + Send + Sync + 'static> TypedValueParser for SecretParser<T> {
-    type Value = T;
-
-    fn parse_ref(
-        &self,
-        command: &Command,
-        arg: Option<&Arg>,
-        value: &OsStr,
-    ) -> Result<T, clap::Error> {
-        let parsed = value
-            .to_str()
-            .ok_or_else(|| "not UTF-8 text".to_owned())
-            .and_then(self.0);
-        parsed.map_err(|reason| {
-            // `--name <NAME>`, as in clap's own messages.
-            let name = arg.map(ToString::to_string).unwrap_or_default();
-            command.clone().error(
-                ErrorKind::ValueValidation,
-                format!("invalid value for '{name}': {reason}"),
-            )
-        })
-    }
-}
-
-/// The base of a link: an http or https address, kept without the last slash.
+/// The base of links: an http or https address, without its last slash.
 pub(super) fn http_url(text: &str) -> Result<String, String> {
     parse_http(text).map(|url| url.as_str().trim_end_matches('/').to_owned())
 }
 
 fn parse_http(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| {
-        format!("{error}: give a whole address, such as https://example.org/path")
+        format!("{error}; give a whole address, such as https://example.org/path")
     })?;
-    // The scheme is not named: of a password given by mistake it is the part before the first colon.
+    // The scheme is not shown: if a password was given by mistake, it is the part before the colon.
     match url.scheme() {
         "http" | "https" => Ok(url),
-        _ => Err("give an address that begins with http:// or https://".to_owned()),
+        _ => Err("the address must begin with http:// or https://".to_owned()),
     }
 }
 
@@ -251,7 +160,7 @@ pub(super) fn whole_minutes(
     }
 }
 
-/// One of these names.
+/// One of these names, parsed as the value beside it.
 pub(super) fn choice<T: Copy + Send + Sync + 'static>(
     names: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {

@@ -1,32 +1,33 @@
-//! Which offsets to read from: decided at each assignment, looked at again while reading. Whatever is lost is recorded first.
+//! Which offsets to read from: decided at each assignment, checked again while reading. An offset gap is recorded first.
 
 use std::sync::Arc;
 
 use rdkafka::consumer::Consumer as _;
 
 use super::{
-    Anchor, Ingest, Interrupted, Position,
+    Anchor, Ingest, Position,
     kafka::{self, KafkaConsumer, Topic},
-    plan::{self, Lost, Start},
+    plan::{self, Gap, Start},
+    recovery::Interrupted,
 };
 use crate::store::{IngestCommit, OffsetGap, OffsetGapReason, StoreError, StoredOffset};
 
 impl Ingest {
-    /// Decides where to go on in each partition, records what is lost, and assigns.
+    /// Decides where to start in each partition, records offset gaps, and assigns.
     pub(super) fn assign(
         &mut self,
         consumer: &KafkaConsumer,
         topic: &Topic,
     ) -> Result<(), Interrupted> {
         let name = self.settings.topic.clone();
-        let stored = self.deps.store.offsets(&topic.cluster_id, &name)?;
+        let stored = self.context.store.offsets(&topic.cluster_id, &name)?;
         let mut offsets = Vec::new();
         self.positions.clear();
         for &partition in &topic.partitions {
             self.report();
             let stored = stored.get(&partition).copied();
             let start = plan::start(stored, kafka::log(consumer.client(), &name, partition)?);
-            self.record_loss(topic, partition, stored, &start)?;
+            self.record_gap(topic, partition, stored, &start)?;
             offsets.push((partition, start.offset));
             let (stored, read) = (start.consumed, start.consumed);
             self.positions.insert(
@@ -41,37 +42,37 @@ impl Ingest {
         }
         kafka::assign(consumer, &name, offsets)?;
         let partitions = self.positions.len();
-        self.publish(|feed| {
-            (feed.consuming, feed.partitions, feed.error) = (true, partitions, None)
+        self.publish(|status| {
+            (status.consuming, status.partitions, status.error) = (true, partitions, None);
         });
         tracing::info!(topic = name, partitions, "consuming");
         Ok(())
     }
 
-    /// Stores where to go on after a loss, with the gap: from then on it is known.
-    pub(super) fn record_loss(
+    /// Stores an offset gap, and where reading goes on after it.
+    pub(super) fn record_gap(
         &self,
         topic: &Topic,
         partition: i32,
         stored: Option<StoredOffset>,
         start: &Start,
     ) -> Result<(), StoreError> {
-        let (Some(lost), Some(consumed)) = (start.lost, start.consumed) else {
+        let (Some(gap), Some(consumed)) = (start.gap, start.consumed) else {
             return Ok(());
         };
-        let Lost {
+        let Gap {
             from: from_offset,
             to: to_offset,
             reason,
-        } = lost;
-        let (name, now_ms) = (self.settings.topic.clone(), self.deps.clock.now_ms());
+        } = gap;
+        let (name, now_ms) = (self.settings.topic.clone(), self.context.clock.now_ms());
         tracing::error!(
             topic = name,
             partition,
             from_offset,
             to_offset,
             reason = reason.name(),
-            "offsets lost"
+            "offset gap: records lost before they were read"
         );
         let offsets = vec![self.advance(topic, partition, stored, consumed)];
         let gap = OffsetGap {
@@ -88,8 +89,8 @@ impl Ingest {
             now_ms,
             ..IngestCommit::default()
         };
-        self.deps.store.begin_ingest(&Arc::new(commit)).wait()?;
-        self.deps
+        self.context.store.begin_ingest(&Arc::new(commit)).wait()?;
+        self.context
             .metrics
             .offset_gaps
             .with_label_values(&[reason.name()])
@@ -97,8 +98,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// Looks whether the topic is still the one that is being read. The brokers do not tell: librdkafka goes on at its
-    /// offset in a topic that was deleted, made again and filled beyond it. So a record read a while ago is looked at again.
+    /// Checks that the topic is still the same one. The brokers do not report a change: librdkafka goes on at its offset in a
+    /// topic that was deleted, recreated and filled beyond it. So a record read a while ago is read again.
     pub(super) fn refresh(
         &self,
         consumer: &KafkaConsumer,
@@ -123,7 +124,7 @@ impl Ingest {
         }
     }
 
-    /// The record stored last, of the partition where it is newest: retention takes it last.
+    /// The newest stored record of all partitions: retention deletes it last.
     pub(super) fn newest_read(&self) -> Option<Anchor> {
         let stored = self
             .positions
@@ -134,15 +135,15 @@ impl Ingest {
             .max_by_key(|(_, stored)| stored.last_timestamp_ms)
     }
 
-    /// Another record stands where one was consumed: the topic was made again and filled beyond it. All of it is read anew.
+    /// The consumed record was replaced: the topic was recreated and filled beyond it. All of it is read again.
     pub(super) fn recreated(&self, consumer: &KafkaConsumer, topic: &Topic) -> Interrupted {
         let record = |(partition, position): (&i32, &Position)| -> Result<(), Interrupted> {
             let log = kafka::log(consumer.client(), &self.settings.topic, *partition)?;
             let next = position
                 .stored
                 .map_or(log.low, |stored| stored.last_offset + 1);
-            let start = plan::anew(next, log, OffsetGapReason::Recreated);
-            Ok(self.record_loss(topic, *partition, position.stored, &start)?)
+            let start = plan::restart(next, log, OffsetGapReason::Recreated);
+            Ok(self.record_gap(topic, *partition, position.stored, &start)?)
         };
         match self
             .positions
@@ -150,7 +151,7 @@ impl Ingest {
             .filter(|(_, position)| position.stored.is_some())
             .try_for_each(record)
         {
-            Ok(()) => Interrupted::TopicChanged("it was made again".to_owned()),
+            Ok(()) => Interrupted::TopicChanged("it was recreated".to_owned()),
             Err(interrupted) => interrupted,
         }
     }

@@ -1,28 +1,26 @@
-//! What was read for one transaction.
+//! The messages of one transaction, as data to commit.
 
-use detection::Silence;
-use opentelemetry::trace::SpanContext;
+use detection::{Observed, Silence};
 
-use super::reader::{Judging, Read, Reading};
-use crate::store::{AlertRecord, IngestCommit, Paging};
+use crate::{
+    alerts::{Alert, NotifyPolicy},
+    store::{DeadLetter, IngestCommit},
+};
 
-/// Links from the transaction of a backlog to the messages in it.
-pub(super) const MAX_LINKS: usize = 32;
+/// What one message became.
+pub(super) enum Reading {
+    /// An observed minute.
+    Observed(Observed),
+    /// A message that cannot be used.
+    DeadLetter(DeadLetter),
+}
 
-/// What was read for one transaction.
+/// The messages read for one transaction.
 pub(super) struct Batch {
     pub(super) commit: IngestCommit,
     pub(super) messages: usize,
-    /// Those in force when its first message was read.
+    /// The silences that were active when its first message was read.
     pub(super) silences: Vec<Silence>,
-    /// The span of the first message.
-    pub(super) first: Option<SpanContext>,
-    /// When the first message was judged, if it was.
-    pub(super) judging: Option<Judging>,
-    /// The spans of the first messages that are sampled.
-    pub(super) sampled: Vec<SpanContext>,
-    /// Of each alert of the commit, the span of its message.
-    pub(super) causes: Vec<SpanContext>,
 }
 
 impl Batch {
@@ -34,42 +32,25 @@ impl Batch {
             },
             messages: 0,
             silences: Vec::new(),
-            first: None,
-            judging: None,
-            sampled: Vec::new(),
-            causes: Vec::new(),
         }
     }
 
-    pub(super) fn push(&mut self, read: Read, paging: &Paging) {
-        let Read {
-            reading,
-            span,
-            judging,
-        } = read;
+    /// Adds a message; gives the number of its alerts.
+    pub(super) fn push(&mut self, reading: Reading, policy: &NotifyPolicy) -> usize {
+        let before = self.commit.alerts.len();
         match reading {
             Reading::DeadLetter(letter) => self.commit.dead_letters.push(letter),
-            Reading::Judged(mut judged) => {
-                for alert in judged.alerts.drain(..) {
-                    self.commit
-                        .cooldowns
-                        .push((alert.key.clone(), alert.cooldown));
-                    self.commit.alerts.push(AlertRecord::of_stream(
-                        alert,
-                        paging,
-                        self.commit.now_ms,
-                    ));
-                    self.causes.push(span.clone());
+            Reading::Observed(mut observed) => {
+                for raised in observed.alerts.drain(..) {
+                    let key = raised.anomaly.key.clone();
+                    self.commit.cooldowns.push((key, raised.cooldown));
+                    let alert = Alert::of_stream(raised, policy, self.commit.now_ms);
+                    self.commit.alerts.push(alert);
                 }
-                self.commit.judged.push(judged);
+                self.commit.observed.push(observed);
             }
         }
-        if self.sampled.len() < MAX_LINKS && span.is_sampled() {
-            self.sampled.push(span.clone());
-        }
-        if self.messages == 0 {
-            (self.first, self.judging) = (Some(span), judging);
-        }
         self.messages += 1;
+        self.commit.alerts.len() - before
     }
 }

@@ -1,4 +1,4 @@
-//! The consumer: how it is set up, what the broker says of the topic, which offsets it is given. Reads no message.
+//! The consumer: its configuration, the topic's metadata, its assignment. Reads no message.
 
 use std::{
     collections::BTreeMap,
@@ -22,20 +22,20 @@ use rdkafka::{
 
 use super::{Settings, plan::Log};
 
-/// How long one question to the brokers may take.
-const QUESTION: Duration = Duration::from_secs(2);
+/// How long one request to the brokers may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Takes librdkafka's own lines and figures.
+/// Receives librdkafka's own log lines and statistics.
 #[derive(Default)]
 pub(super) struct Watcher {
-    /// The end of each partition's log, as last heard.
+    /// The end of each partition's log, from the last statistics.
     ends: Mutex<BTreeMap<i32, i64>>,
-    /// True once it was told that the brokers do not let us in.
+    /// True once a failed authentication was logged.
     refused: AtomicBool,
 }
 
 impl Watcher {
-    /// Messages between what was consumed and the end of the log, over all partitions heard of.
+    /// Messages between what was consumed and the end of the log, over all partitions with statistics.
     pub(super) fn lag(&self, next_offsets: impl IntoIterator<Item = (i32, i64)>) -> u64 {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let behind = |(partition, next): (i32, i64)| {
@@ -51,7 +51,7 @@ impl Watcher {
 
 impl ClientContext for Watcher {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // A lost connection is told once, by ingest: librdkafka repeats it for each broker and try.
+        // Ingest logs a lost connection once; librdkafka repeats it for each broker and try.
         tracing::debug!(target: "librdkafka", ?level, facility, message);
     }
 
@@ -62,7 +62,7 @@ impl ClientContext for Watcher {
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)
         );
         if refused && !self.refused.swap(true, Ordering::Relaxed) {
-            tracing::error!(%error, reason, "the Kafka brokers do not let the service in; look at KAFKA_PROPERTIES");
+            tracing::error!(%error, reason, "Kafka authentication failed; check KAFKA_PROPERTIES");
         } else {
             tracing::debug!(target: "librdkafka", %error, reason);
         }
@@ -86,7 +86,7 @@ impl ConsumerContext for Watcher {}
 
 pub(super) type KafkaConsumer = BaseConsumer<Watcher>;
 
-/// A topic as the brokers tell of it.
+/// A topic, from the brokers' metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Topic {
     pub(super) cluster_id: String,
@@ -94,16 +94,15 @@ pub(super) struct Topic {
     pub(super) partitions: Vec<i32>,
 }
 
-/// Makes the consumer. No connection is needed for that; an error is one of the configuration.
+/// Creates the consumer. That needs no connection; an error is one of the configuration.
 pub(super) fn consumer(settings: &Settings) -> anyhow::Result<KafkaConsumer> {
-    common::kafka::require_tls(settings.properties.pairs())?;
     config(settings)
         .create_with_context(Watcher::default())
-        .context("the Kafka consumer cannot be set up; look at KAFKA_BOOTSTRAP_SERVERS and KAFKA_PROPERTIES")
+        .context("the Kafka consumer cannot be created; check KAFKA_BOOTSTRAP_SERVERS and KAFKA_PROPERTIES")
 }
 
-/// The timestamp of the record at an offset, milliseconds since 1970; none if there is none any more. Asks with a consumer
-/// of its own, so that what the other one has fetched is not thrown away.
+/// The timestamp of the record at an offset, milliseconds since 1970; none if it was deleted. Asks with a consumer
+/// of its own, so that the main one keeps its fetched messages.
 pub(super) fn timestamp_at(
     settings: &Settings,
     partition: i32,
@@ -111,7 +110,7 @@ pub(super) fn timestamp_at(
 ) -> Result<Option<i64>, KafkaError> {
     let probe: KafkaConsumer = config(settings).create_with_context(Watcher::default())?;
     assign(&probe, &settings.topic, [(partition, offset)])?;
-    match probe.poll(QUESTION) {
+    match probe.poll(REQUEST_TIMEOUT) {
         Some(Ok(message)) if message.offset() == offset => Ok(message.timestamp().to_millis()),
         _ => Ok(None),
     }
@@ -125,7 +124,7 @@ fn config(settings: &Settings) -> ClientConfig {
     config
         .set("bootstrap.servers", &settings.bootstrap_servers)
         .set("group.id", &settings.group_id)
-        // Offsets live in SQLite: nothing is stored, reset or rebalanced behind our back.
+        // Offsets live in SQLite: librdkafka must not store or reset any.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
@@ -133,7 +132,7 @@ fn config(settings: &Settings) -> ClientConfig {
         // The defaults stall a fast consumer for a second and come back from an outage after nine.
         .set("fetch.queue.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "1000")
-        // A question to a broker waits behind the fetch before it: half a second by default.
+        // A request to a broker waits behind the fetch before it: half a second by default.
         .set("fetch.wait.max.ms", "100")
         .set("queued.min.messages", "5000")
         .set("queued.max.messages.kbytes", "4096")
@@ -142,7 +141,7 @@ fn config(settings: &Settings) -> ClientConfig {
     config
 }
 
-/// True for an error that tells of a connection, not of what is read over it.
+/// True for an error of a connection, not of what is read over it.
 pub(super) fn is_of_connection(error: &KafkaError) -> bool {
     matches!(
         error,
@@ -157,9 +156,9 @@ pub(super) fn is_of_connection(error: &KafkaError) -> bool {
 
 /// Asks the brokers for the topic.
 pub(super) fn topic(client: &Client<Watcher>, name: &str) -> Result<Topic, KafkaError> {
-    let metadata = client.fetch_metadata(Some(name), QUESTION)?;
+    let metadata = client.fetch_metadata(Some(name), REQUEST_TIMEOUT)?;
     let cluster_id = client
-        .fetch_cluster_id(QUESTION)
+        .fetch_cluster_id(REQUEST_TIMEOUT)
         .ok_or(KafkaError::MetadataFetch(
             RDKafkaErrorCode::OperationTimedOut,
         ))?;
@@ -184,7 +183,7 @@ pub(super) fn log(
     topic: &str,
     partition: i32,
 ) -> Result<Log, KafkaError> {
-    let (low, high) = client.fetch_watermarks(topic, partition, QUESTION)?;
+    let (low, high) = client.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
     Ok(Log { low, high })
 }
 
@@ -197,7 +196,7 @@ pub(super) fn assign(
     consumer.assign(&list(topic, offsets)?)
 }
 
-/// Tells Kafka the offsets, for lag tools only: they are never read back, so a failure is no fault.
+/// Commits the offsets to Kafka, for lag tools only: they are never read back, so a failure is no fault.
 pub(super) fn commit_offsets(
     consumer: &KafkaConsumer,
     topic: &str,

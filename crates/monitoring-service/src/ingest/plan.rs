@@ -1,4 +1,4 @@
-//! Where to go on in a partition, decided from what is stored and what the broker still has. Pure.
+//! Where to start in a partition, decided from the stored offset and the log of the broker. Pure.
 
 use crate::store::{OffsetGapReason, StoredOffset};
 
@@ -9,7 +9,7 @@ pub(super) struct Log {
     pub(super) high: i64,
 }
 
-/// Where to go on, and what was found lost.
+/// Where to start, and the offset gap found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
     /// The offset to assign.
@@ -18,34 +18,34 @@ pub(super) struct Start {
     pub(super) consumed: Option<StoredOffset>,
     /// True if the first record is the last one consumed: to be compared with it, not consumed again.
     pub(super) verify: bool,
-    /// Offsets lost.
-    pub(super) lost: Option<Lost>,
+    /// The offset gap.
+    pub(super) gap: Option<Gap>,
 }
 
 /// Offsets from `from` to before `to` that will never be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lost {
+pub(super) struct Gap {
     pub(super) from: i64,
     pub(super) to: i64,
     pub(super) reason: OffsetGapReason,
 }
 
-/// Never seeks and never lets the broker choose: an offset that is gone is a loss to be recorded.
+/// Never seeks and never lets the broker choose: a deleted offset is a gap to be recorded.
 pub(super) fn start(stored: Option<StoredOffset>, log: Log) -> Start {
     let Some(stored) = stored else {
         return Start {
             offset: log.low,
             consumed: None,
             verify: false,
-            lost: None,
+            gap: None,
         };
     };
     let next = stored.last_offset + 1;
     if next > log.high {
-        return anew(next, log, OffsetGapReason::Recreated);
+        return restart(next, log, OffsetGapReason::Recreated);
     }
     if next < log.low {
-        return anew(next, log, OffsetGapReason::Retention);
+        return restart(next, log, OffsetGapReason::Retention);
     }
     let verify = stored.last_timestamp_ms.is_some()
         && stored.last_offset >= log.low
@@ -54,17 +54,17 @@ pub(super) fn start(stored: Option<StoredOffset>, log: Log) -> Start {
         offset: if verify { stored.last_offset } else { next },
         consumed: Some(stored),
         verify,
-        lost: None,
+        gap: None,
     }
 }
 
-/// From the beginning of what is there, after a loss.
-pub(super) fn anew(next: i64, log: Log, reason: OffsetGapReason) -> Start {
+/// From the start of the log, after a gap.
+pub(super) fn restart(next: i64, log: Log, reason: OffsetGapReason) -> Start {
     let consumed = StoredOffset {
         last_offset: log.low - 1,
         last_timestamp_ms: None,
     };
-    let lost = Lost {
+    let gap = Gap {
         from: next,
         to: log.low,
         reason,
@@ -73,7 +73,7 @@ pub(super) fn anew(next: i64, log: Log, reason: OffsetGapReason) -> Start {
         offset: log.low,
         consumed: Some(consumed),
         verify: false,
-        lost: Some(lost),
+        gap: Some(gap),
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_never_read_starts_at_its_oldest_record_and_nothing_is_lost() {
+    fn an_unread_partition_starts_at_its_oldest_record() {
         let start = start(None, Log { low: 5, high: 9 });
         assert_eq!(
             start,
@@ -97,34 +97,34 @@ mod tests {
                 offset: 5,
                 consumed: None,
                 verify: false,
-                lost: None
+                gap: None
             }
         );
     }
 
     #[test]
-    fn the_last_record_consumed_is_read_again_to_see_that_it_is_still_the_same() {
+    fn the_last_consumed_record_is_read_again() {
         for high in [10, 99] {
             let start = start(Some(stored(9)), Log { low: 0, high });
-            assert_eq!((start.offset, start.verify, start.lost), (9, true, None));
+            assert_eq!((start.offset, start.verify, start.gap), (9, true, None));
         }
     }
 
     #[test]
-    fn a_last_record_that_retention_took_is_not_verified_and_not_lost() {
+    fn a_deleted_last_record_is_not_verified() {
         let start = start(Some(stored(9)), Log { low: 10, high: 10 });
-        assert_eq!((start.offset, start.verify, start.lost), (10, false, None));
+        assert_eq!((start.offset, start.verify, start.gap), (10, false, None));
     }
 
     #[test]
-    fn records_that_retention_took_before_they_were_read_are_a_gap() {
+    fn unread_deleted_records_are_a_gap() {
         let start = start(Some(stored(9)), Log { low: 15, high: 20 });
-        let lost = Lost {
+        let gap = Gap {
             from: 10,
             to: 15,
             reason: OffsetGapReason::Retention,
         };
-        assert_eq!((start.offset, start.lost), (15, Some(lost)));
+        assert_eq!((start.offset, start.gap), (15, Some(gap)));
         assert_eq!(
             start.consumed,
             Some(StoredOffset {
@@ -135,11 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn a_log_shorter_than_what_was_read_was_made_again() {
+    fn a_shorter_log_was_recreated() {
         for high in [0, 9] {
             let start = start(Some(stored(9)), Log { low: 0, high });
             assert_eq!(
-                (start.offset, start.lost.map(|lost| lost.reason)),
+                (start.offset, start.gap.map(|gap| gap.reason)),
                 (0, Some(OffsetGapReason::Recreated))
             );
             assert_eq!(

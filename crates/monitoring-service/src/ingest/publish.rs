@@ -1,34 +1,33 @@
-//! What others see of ingest: committed histories, figures, log lines, the state of the feed. Only ever what is stored.
+//! What ingest publishes after a commit: histories, metrics, log lines, its status. Only ever what is stored.
 
 use std::{collections::HashMap, sync::Arc};
 
-use detection::{Stream, Timeliness};
+use detection::{Observed, Stream, Timeliness};
 use rdkafka::consumer::Consumer as _;
 
 use super::{
-    Ingest, Interrupted,
+    Ingest,
     kafka::{self, KafkaConsumer},
+    recovery::Interrupted,
+    snapshots::Snapshot,
+    status::IngestStatus,
 };
-use crate::{
-    alerting::log_alert,
-    state::{Feed, Snapshot},
-    store::IngestCommit,
-};
+use crate::store::IngestCommit;
 
 impl Ingest {
-    /// The histories of the streams in a batch, as they are once it is stored. Taken before the next batch is judged.
+    /// The histories of the streams in a batch, as they are once it is stored. Taken before the next batch is observed.
     pub(super) fn snapshots_of(&self, commit: &IngestCommit) -> Vec<(Stream, Snapshot)> {
         let mut moved: HashMap<&Stream, bool> = HashMap::new();
-        for judged in &commit.judged {
-            *moved.entry(judged.batch.stream()).or_default() |=
-                judged.timeliness == Timeliness::Fresh;
+        for observed in &commit.observed {
+            *moved.entry(observed.counts.stream()).or_default() |=
+                observed.timeliness == Timeliness::Fresh;
         }
         let snapshot = |(stream, moved): (&Stream, bool)| {
             let history = self.reader.monitor.history(stream)?;
             let before = if moved {
                 None
             } else {
-                Some(self.deps.snapshots.get(stream.as_str())?.arrived_at_ms)
+                Some(self.context.snapshots.get(stream.as_str())?.arrived_at_ms)
             };
             let arrived_at_ms = before.unwrap_or(commit.now_ms);
             let newest = history.newest()?.minute;
@@ -44,27 +43,21 @@ impl Ingest {
         moved.into_iter().filter_map(snapshot).collect()
     }
 
-    /// Tells of what is stored now: figures and log lines.
-    pub(super) fn announce(&mut self, commit: &IngestCommit, messages: usize) {
-        let metrics = &self.deps.metrics;
-        for judged in commit
-            .judged
-            .iter()
-            .filter(|judged| judged.timeliness == Timeliness::TooLate)
-        {
-            if self.warned_too_late.insert(judged.batch.stream().clone()) {
-                let (stream, minute) = (
-                    judged.batch.stream().as_str(),
-                    judged.batch.minute().to_string(),
-                );
+    /// Publishes what was stored: metrics, log lines, alerts.
+    pub(super) fn publish_commit(&mut self, commit: &IngestCommit, messages: usize) {
+        let metrics = &self.context.metrics;
+        let too_late = |observed: &&Observed| observed.timeliness == Timeliness::TooLate;
+        for Observed { counts, .. } in commit.observed.iter().filter(too_late) {
+            if self.warned_too_late.insert(counts.stream().clone()) {
+                let (stream, minute) = (counts.stream().as_str(), counts.minute().to_string());
                 tracing::warn!(
                     stream,
                     minute,
-                    "old minutes came: those not known yet are stored without a verdict (ALLOWED_LATENESS)"
+                    "minute older than ALLOWED_LATENESS; stored without evaluation"
                 );
             }
         }
-        metrics.committed(&commit.judged);
+        metrics.committed(&commit.observed);
         let dead = commit.dead_letters.len();
         metrics
             .messages_consumed
@@ -90,17 +83,14 @@ impl Ingest {
             );
         }
         for alert in &commit.alerts {
-            metrics.alert(alert);
-            if alert.is_dispatched() {
-                log_alert(alert);
-            }
+            self.context.announcer.announce(alert);
         }
     }
 
-    /// Says what went wrong: in the log when it is news, in the health always.
+    /// Publishes an error: in the status always, in the log when it is new.
     pub(super) fn note(&self, interrupted: &Interrupted) {
         let text = interrupted.to_string();
-        if self.deps.feed.get().error.as_ref() != Some(&text) {
+        if self.context.ingest.get().error.as_ref() != Some(&text) {
             tracing::warn!(
                 brokers = self.settings.bootstrap_servers,
                 topic = self.settings.topic,
@@ -108,10 +98,10 @@ impl Ingest {
                 "not consuming"
             );
         }
-        self.publish(|feed| {
-            feed.connected &= !matches!(interrupted, Interrupted::Unreachable(_));
-            (feed.consuming, feed.caught_up) = (false, false);
-            (feed.lag, feed.error) = (None, Some(text));
+        self.publish(|status| {
+            status.connected &= !matches!(interrupted, Interrupted::Unreachable(_));
+            (status.consuming, status.caught_up) = (false, false);
+            (status.lag, status.error) = (None, Some(text));
         });
     }
 
@@ -126,11 +116,13 @@ impl Ingest {
         } else {
             consumer.context().lag(next)
         };
-        self.publish(|feed| (feed.caught_up, feed.lag) = (caught_up, Some(lag)));
+        self.publish(|status| (status.caught_up, status.lag) = (caught_up, Some(lag)));
     }
 
-    pub(super) fn publish(&self, change: impl FnOnce(&mut Feed)) {
-        self.deps.feed.update(self.deps.clock.now_ms(), change);
+    pub(super) fn publish(&self, change: impl FnOnce(&mut IngestStatus)) {
+        self.context
+            .ingest
+            .update(self.context.clock.now_ms(), change);
     }
 
     pub(super) fn commit_offsets(&self, consumer: &KafkaConsumer) {
@@ -145,7 +137,7 @@ impl Ingest {
             return;
         }
         if let Err(error) = kafka::commit_offsets(consumer, &self.settings.topic, next) {
-            tracing::debug!(%error, "Kafka was not told the offsets; lag tools show old ones");
+            tracing::debug!(%error, "offsets not committed to Kafka; lag tools show old ones");
         }
     }
 }

@@ -1,22 +1,23 @@
-//! One message: parsed and judged, or a dead letter with its reason. Either way the next message goes on.
+//! One message: parsed and observed, or a dead letter with its reason. Either way the next message is read.
 
-use std::{collections::BTreeMap, ops::Range, time::SystemTime};
+use std::collections::BTreeMap;
 
 use common::propagation;
 use detection::{
-    Judged, Minute, MinuteCounts, Monitor, Silence, batch::MAX_PAYLOAD_BYTES, batch::MessageError,
+    Minute, MinuteCounts, Monitor, MonitorSettings, Observed, Silence, StoredStream,
+    message::{MAX_PAYLOAD_BYTES, MessageError},
 };
 use opentelemetry::{
     Context, KeyValue,
     global::BoxedTracer,
-    trace::{Span as _, SpanContext, SpanKind, Status, Tracer as _},
+    trace::{Span as _, SpanKind, Status, Tracer as _},
 };
 use rdkafka::{
     Message,
     message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 
-use super::Settings;
+use super::{Settings, batch::Reading, spans::MessageSpan};
 use crate::{
     clock,
     store::{DeadLetter, Store, StoreError},
@@ -25,39 +26,19 @@ use crate::{
 /// A minute further ahead of the clock than this is refused: one bad clock must not move a watermark.
 const MAX_AHEAD_MS: i64 = 5 * 60_000;
 
-/// From when to when a message was judged.
-pub(super) type Judging = Range<SystemTime>;
-
-/// What a message became.
-pub(super) enum Reading {
-    /// A judged minute.
-    Judged(Judged),
-    /// A message that could not be used.
-    DeadLetter(DeadLetter),
-}
-
-/// A message that was read.
-pub(super) struct Read {
-    pub(super) reading: Reading,
-    /// Its span, which has ended.
-    pub(super) span: SpanContext,
-    /// When it was judged, where that was asked for.
-    pub(super) judging: Option<Judging>,
-}
-
 /// Why a message cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("the message has no payload (a tombstone)")]
     NullPayload,
     #[error(transparent)]
-    Batch(#[from] MessageError),
+    Message(#[from] MessageError),
     #[error(
-        "minute {minute} is more than 5 minutes ahead of the clock: look at the clock of the producer"
+        "minute {minute} is more than 5 minutes ahead of the clock; check the clock of the producer"
     )]
     Future { minute: Minute },
     #[error(
-        "stream {stream} would be one more than MAX_STREAMS = {limit}: raise it, or look for a producer that invents names"
+        "stream {stream} exceeds MAX_STREAMS = {limit}; raise it, or check the stream names of the producers"
     )]
     TooManyStreams { stream: String, limit: usize },
     #[error(transparent)]
@@ -68,7 +49,7 @@ impl Refusal {
     const fn code(&self) -> &'static str {
         match self {
             Self::NullPayload => "null_payload",
-            Self::Batch(error) => error.code(),
+            Self::Message(error) => error.code(),
             Self::Future { .. } => "future",
             Self::TooManyStreams { .. } => "too_many_streams",
             Self::Store(_) => "store",
@@ -76,7 +57,7 @@ impl Refusal {
     }
 }
 
-/// Judges messages: the fold, and what it needs to meet a stream for the first time.
+/// Reads messages: the fold, and what it needs to restore a stream.
 pub(super) struct Reader {
     pub(super) monitor: Monitor,
     store: Store,
@@ -84,14 +65,14 @@ pub(super) struct Reader {
     span_name: String,
     topic: String,
     max_streams: usize,
-    /// Streams stored or about to be.
+    /// Streams that are stored or will be.
     streams: usize,
 }
 
 impl Reader {
-    pub(super) fn new(store: Store, settings: &Settings) -> Self {
+    pub(super) fn new(store: Store, settings: &Settings, monitor: MonitorSettings) -> Self {
         Self {
-            monitor: Monitor::new(settings.policy),
+            monitor: Monitor::new(monitor),
             store,
             tracer: common::trace::tracer(),
             span_name: format!("process {}", settings.topic),
@@ -108,22 +89,22 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads one message. Its span is a child of the producer's. `timed`: it may be the only one of its transaction, so that
-    /// its judging is to be seen. The error is the store's: the message was not read.
+    /// Reads one message. Its span is a child of the producer's. `timed`: it may be the only one of its transaction, so its
+    /// judging is measured. The error is the store's: the message was not read.
     pub(super) fn read(
         &mut self,
         message: &BorrowedMessage<'_>,
         silences: &[Silence],
         now_ms: i64,
         timed: bool,
-    ) -> Result<Read, StoreError> {
+    ) -> Result<(Reading, MessageSpan), StoreError> {
         let parent = propagation::extract(message.headers());
         let mut span = self.span(message, &parent);
         let start = timed.then(clock::span_time);
-        let judged = self.judge(message.payload(), silences, now_ms);
-        let judging = start.map(|start| start..clock::span_time());
-        let reading = match judged {
-            Ok(judged) => Reading::Judged(judged),
+        let observed = self.observe(message.payload(), silences, now_ms);
+        let judged = start.map(|start| start..clock::span_time());
+        let reading = match observed {
+            Ok(observed) => Reading::Observed(observed),
             Err(Refusal::Store(error)) => return Err(error),
             Err(refusal) => {
                 span.set_status(Status::error(refusal.to_string()));
@@ -131,11 +112,8 @@ impl Reader {
                 Reading::DeadLetter(dead_letter(message, &refusal, now_ms))
             }
         };
-        Ok(Read {
-            reading,
-            span: span.span_context().clone(),
-            judging,
-        })
+        let context = span.span_context().clone();
+        Ok((reading, MessageSpan { context, judged }))
     }
 
     fn span(
@@ -162,29 +140,29 @@ impl Reader {
             .start_with_context(&self.tracer, parent)
     }
 
-    fn judge(
+    fn observe(
         &mut self,
         payload: Option<&[u8]>,
         silences: &[Silence],
         now_ms: i64,
-    ) -> Result<Judged, Refusal> {
-        let batch = MinuteCounts::from_json(payload.ok_or(Refusal::NullPayload)?)?;
-        let minute = batch.minute();
+    ) -> Result<Observed, Refusal> {
+        let counts = MinuteCounts::from_json(payload.ok_or(Refusal::NullPayload)?)?;
+        let minute = counts.minute();
         if minute.start().as_millisecond() > now_ms + MAX_AHEAD_MS {
             return Err(Refusal::Future { minute });
         }
-        if !self.monitor.knows(batch.stream()) {
-            self.meet(&batch)?;
+        if !self.monitor.knows(counts.stream()) {
+            self.restore(counts.stream())?;
         }
-        Ok(self.monitor.observe(batch, silences))
+        Ok(self.monitor.observe(counts, silences))
     }
 
     /// Takes a stream into memory.
-    fn meet(&mut self, batch: &MinuteCounts) -> Result<(), Refusal> {
-        let (stream, limit) = (batch.stream(), self.max_streams);
-        let capacity = self.monitor.policy().history_capacity();
-        let state = match self.store.stream_state(stream.as_str(), capacity)? {
-            Some(state) => state,
+    fn restore(&mut self, stream: &detection::Stream) -> Result<(), Refusal> {
+        let limit = self.max_streams;
+        let capacity = self.monitor.settings().history_capacity();
+        let stored = match self.store.stored_stream(stream.as_str(), capacity)? {
+            Some(stored) => stored,
             None if self.streams >= limit => {
                 return Err(Refusal::TooManyStreams {
                     stream: stream.to_string(),
@@ -193,10 +171,10 @@ impl Reader {
             }
             None => {
                 self.streams += 1;
-                detection::StreamState::default()
+                StoredStream::default()
             }
         };
-        self.monitor.restore(stream.clone(), state);
+        self.monitor.restore(stream.clone(), stored);
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
-//! The spans of a transaction and of what came of it: `store batch`, `judge`, and one `alert` each. They are made when a
-//! batch is handed over, since only then is it known whether it is a live message or a piece of a backlog, which is not
-//! to pay for what nobody reads.
+//! The spans of a transaction: `store batch`, `judge`, and one `alert` each. They start when a batch is handed to the writer:
+//! only then is it known whether it is a live message or part of a backlog, which must not pay for spans that nobody reads.
 
-use detection::{Judged, RowChange, Severity};
+use std::{ops::Range, time::SystemTime};
+
+use detection::{Observed, RowChange, State};
 use opentelemetry::{
     Context, KeyValue,
     global::{BoxedSpan, BoxedTracer},
@@ -10,9 +11,42 @@ use opentelemetry::{
 };
 
 use super::batch::Batch;
-use crate::store::{AlertRecord, StoreError, SuppressedBy};
+use crate::{alerts::Alert, store::StoreError};
 
-/// What ends when a batch is stored, or is not.
+/// Links from the transaction of a backlog to the messages in it.
+const MAX_LINKS: usize = 32;
+
+/// The span of one message, which has ended.
+pub(super) struct MessageSpan {
+    pub(super) context: SpanContext,
+    /// From when to when it was judged, where that was measured.
+    pub(super) judged: Option<Range<SystemTime>>,
+}
+
+/// The spans of the messages of one batch.
+#[derive(Default)]
+pub(super) struct MessageSpans {
+    /// The first message.
+    first: Option<MessageSpan>,
+    /// The first sampled messages.
+    sampled: Vec<SpanContext>,
+    /// For each alert of the batch, the span of its message.
+    causes: Vec<SpanContext>,
+}
+
+impl MessageSpans {
+    /// Adds the span of a message with this many alerts.
+    pub(super) fn push(&mut self, span: MessageSpan, alerts: usize) {
+        let causes = std::iter::repeat_n(&span.context, alerts).cloned();
+        self.causes.extend(causes);
+        if self.sampled.len() < MAX_LINKS && span.context.is_sampled() {
+            self.sampled.push(span.context.clone());
+        }
+        self.first.get_or_insert(span);
+    }
+}
+
+/// The spans that end when a batch is stored, or fails.
 pub(super) struct Spans {
     store: BoxedSpan,
     alerts: Vec<BoxedSpan>,
@@ -20,20 +54,20 @@ pub(super) struct Spans {
 
 impl Spans {
     /// Begins the spans of a batch, and gives each of its alerts the ids of its own.
-    pub(super) fn begin(batch: &mut Batch) -> Self {
+    pub(super) fn begin(batch: &mut Batch, messages: &MessageSpans) -> Self {
         let tracer = common::trace::tracer();
-        let judge = judge(&tracer, batch);
-        let alerts = batch.commit.alerts.iter_mut().zip(&batch.causes);
+        let judge = judge(&tracer, batch, messages);
+        let alerts = batch.commit.alerts.iter_mut().zip(&messages.causes);
         let alerts = alerts
             .map(|(alert, cause)| begin_alert(&tracer, alert, judge.as_ref().unwrap_or(cause)));
         let alerts = alerts.collect();
         Self {
-            store: store(&tracer, batch),
+            store: store(&tracer, batch, messages),
             alerts,
         }
     }
 
-    /// Ends them all; an error is theirs too.
+    /// Ends them all, with the error of a failed batch.
     pub(super) fn end(mut self, stored: &Result<(), StoreError>) {
         for span in std::iter::once(&mut self.store).chain(&mut self.alerts) {
             if let Err(error) = stored {
@@ -49,7 +83,7 @@ fn within(span: &SpanContext) -> Context {
 }
 
 /// The span of the transaction: a child of its one message's span, or one of its own with links to the first of many.
-fn store(tracer: &BoxedTracer, batch: &Batch) -> BoxedSpan {
+fn store(tracer: &BoxedTracer, batch: &Batch, messages: &MessageSpans) -> BoxedSpan {
     let count = i64::try_from(batch.messages).unwrap_or(i64::MAX);
     let builder = tracer
         .span_builder("store batch")
@@ -59,10 +93,12 @@ fn store(tracer: &BoxedTracer, batch: &Batch) -> BoxedSpan {
             KeyValue::new("db.operation.name", "INSERT"),
             KeyValue::new("messaging.batch.message_count", count),
         ]);
-    match &batch.first {
-        Some(only) if batch.messages == 1 => builder.start_with_context(tracer, &within(only)),
+    match &messages.first {
+        Some(only) if batch.messages == 1 => {
+            builder.start_with_context(tracer, &within(&only.context))
+        }
         _ => {
-            let links = batch
+            let links = messages
                 .sampled
                 .iter()
                 .map(|span| Link::with_context(span.clone()))
@@ -75,57 +111,55 @@ fn store(tracer: &BoxedTracer, batch: &Batch) -> BoxedSpan {
 }
 
 /// The judging of the one message of a batch, a child of its span.
-fn judge(tracer: &BoxedTracer, batch: &Batch) -> Option<SpanContext> {
-    let (Some(message), Some(judging), [judged]) =
-        (&batch.first, &batch.judging, &*batch.commit.judged)
-    else {
+fn judge(tracer: &BoxedTracer, batch: &Batch, messages: &MessageSpans) -> Option<SpanContext> {
+    let (Some(message), [observed]) = (&messages.first, &*batch.commit.observed) else {
         return None;
     };
-    if batch.messages > 1 || !message.is_sampled() {
+    let judged = message.judged.as_ref()?;
+    if batch.messages > 1 || !message.context.is_sampled() {
         return None;
     }
     let attributes = [
-        KeyValue::new("monitoring.stream", judged.batch.stream().to_string()),
-        KeyValue::new("monitoring.minute", judged.batch.minute().to_string()),
-        KeyValue::new("monitoring.severity", worst(judged).name()),
+        KeyValue::new("monitoring.stream", observed.counts.stream().to_string()),
+        KeyValue::new("monitoring.minute", observed.counts.minute().to_string()),
+        KeyValue::new("monitoring.severity", worst(observed).name()),
     ];
     let builder = tracer
         .span_builder("judge")
-        .with_start_time(judging.start)
+        .with_start_time(judged.start)
         .with_attributes(attributes);
-    let mut span = builder.start_with_context(tracer, &within(message));
-    span.end_with_timestamp(judging.end);
+    let mut span = builder.start_with_context(tracer, &within(&message.context));
+    span.end_with_timestamp(judged.end);
     Some(span.span_context().clone())
 }
 
-fn worst(judged: &Judged) -> Severity {
-    let severities = judged.rows.iter().filter_map(|row| match row.change {
-        RowChange::Judged { verdict, .. } => Some(verdict.severity),
+fn worst(observed: &Observed) -> State {
+    let states = observed.rows.iter().filter_map(|row| match row.change {
+        RowChange::Judged { judgement, .. } => Some(judgement.state()),
         RowChange::CountOnly => None,
     });
-    severities.max().unwrap_or(Severity::NotJudged)
+    states.max().unwrap_or(State::NotJudged)
 }
 
-/// The span of one alert, from its verdict until it is recorded, and its ids in the record: what the delivery links to.
-fn begin_alert(tracer: &BoxedTracer, alert: &mut AlertRecord, parent: &SpanContext) -> BoxedSpan {
+/// The span of one alert, from its finding until it is recorded. The alert takes its ids: its delivery links to it.
+fn begin_alert(tracer: &BoxedTracer, alert: &mut Alert, parent: &SpanContext) -> BoxedSpan {
     let mut attributes = vec![
         KeyValue::new("monitoring.alert.id", alert.id.to_string()),
         KeyValue::new(
-            "monitoring.alert.disposition",
+            "monitoring.alert.suppressed",
             alert
-                .suppressed_by
-                .map_or("dispatched", SuppressedBy::reason),
+                .suppression
+                .map_or("none", detection::Suppression::reason),
         ),
-        KeyValue::new("monitoring.severity", alert.severity.name()),
+        KeyValue::new("monitoring.severity", alert.severity().name()),
     ];
-    if let Some(anomaly) = &alert.anomaly {
-        attributes.push(KeyValue::new("monitoring.stream", anomaly.stream.clone()));
-        attributes.push(KeyValue::new("monitoring.status", anomaly.status.name()));
-        attributes.extend(
-            anomaly
-                .z_score
-                .map(|z_score| KeyValue::new("monitoring.z_score", z_score)),
-        );
+    if let Some(anomaly) = alert.anomaly() {
+        let key = &anomaly.key;
+        attributes.push(KeyValue::new("monitoring.stream", key.stream.to_string()));
+        attributes.push(KeyValue::new("monitoring.status", key.status.name()));
+        attributes.push(KeyValue::new("monitoring.policy", key.policy.name()));
+        let score = anomaly.finding.score;
+        attributes.extend(score.map(|score| KeyValue::new("monitoring.score", score)));
     }
     let span = tracer
         .span_builder("alert")

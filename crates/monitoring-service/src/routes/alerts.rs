@@ -1,4 +1,4 @@
-//! `GET /alerts` and `GET /alerts/{id}`: what was found, and what became of it.
+//! `GET /alerts` and `GET /alerts/{id}`: recorded alerts and their deliveries.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{
     schema,
     views::{AlertDetailView, AlertView, DeliveryView},
 };
-use crate::store::{AlertFilter, Origin};
+use crate::{alerts::Origin, store::AlertFilter};
 
 /// Which alerts to list.
 #[derive(Deserialize, IntoParams)]
@@ -38,10 +38,9 @@ pub(super) struct AlertsQuery {
     #[param(value_type = schema::OriginName, required = false)]
     #[serde(default, deserialize_with = "origin")]
     origin: Option<Origin>,
-    /// Only those that went out, or only those held back.
-    #[param(value_type = schema::Disposition, required = false)]
-    #[serde(default, deserialize_with = "dispatched")]
-    disposition: Option<bool>,
+    /// Only those that were notified (true), or only those that were suppressed (false).
+    #[param(value_type = bool, required = false)]
+    notified: Option<bool>,
     /// Entries of a page.
     #[param(value_type = u32, minimum = 1, maximum = 500, default = 50, required = false)]
     #[serde(default)]
@@ -57,18 +56,14 @@ impl Fields for AlertsQuery {
         ("status", params::STATUS_FIX),
         ("severity", "use WARNING or CRITICAL"),
         ("origin", "use stream, evaluate or monitor"),
-        ("disposition", "use dispatched or suppressed"),
+        ("notified", "use true or false"),
         ("limit", params::LIMIT_FIX),
         ("cursor", params::CURSOR_FIX),
     ];
 }
 
 fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MonitoredStatus>, D::Error> {
-    named(
-        deserializer,
-        "a monitored status",
-        MonitoredStatus::from_name,
-    )
+    named(deserializer, "a monitored status", |name| name.parse().ok())
 }
 
 fn severity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Severity>, D::Error> {
@@ -80,19 +75,9 @@ fn severity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Severit
 }
 
 fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Origin>, D::Error> {
-    named(deserializer, "the origin of an alert", Origin::from_name)
-}
-
-fn dispatched<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    named(
-        deserializer,
-        "the disposition of an alert",
-        |name| match name {
-            "dispatched" => Some(true),
-            "suppressed" => Some(false),
-            _ => None,
-        },
-    )
+    named(deserializer, "the origin of an alert", |name| {
+        name.parse().ok()
+    })
 }
 
 /// A page of alerts, newest first.
@@ -102,7 +87,7 @@ struct AlertsView {
     next_cursor: Option<String>,
 }
 
-/// The alerts that were recorded, dispatched or held back.
+/// The recorded alerts, notified or suppressed.
 #[utoipa::path(
     get,
     path = "/alerts",
@@ -120,7 +105,7 @@ pub(super) async fn list(
         status: query.status,
         severity: query.severity,
         origin: query.origin,
-        dispatched: query.disposition,
+        notified: query.notified,
         before: query.cursor.map(|Cursor(seq)| seq),
         limit: query.limit.probe(),
     };
@@ -130,12 +115,15 @@ pub(super) async fn list(
         |(seq, _)| *seq,
     );
     Ok(Json(AlertsView {
-        alerts: alerts.into_iter().map(|(_, alert)| alert.into()).collect(),
+        alerts: alerts
+            .into_iter()
+            .map(|(_, alert)| AlertView::from(&alert))
+            .collect(),
         next_cursor,
     }))
 }
 
-/// One alert with its evidence, and how its pages are on their way.
+/// One alert with its evidence and its deliveries.
 #[utoipa::path(
     get,
     path = "/alerts/{id}",
@@ -156,7 +144,7 @@ pub(super) async fn one(
     };
     let deliveries = deliveries.into_iter().map(DeliveryView::from).collect();
     Ok(Json(AlertDetailView {
-        alert: alert.into(),
+        alert: AlertView::from(&alert),
         deliveries,
     }))
 }

@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, response::IntoResponse};
 use detection::{
-    Disposition, Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, ObservedMinute,
-    RowChange, Severity, StatusCount, Stream, StreamState, Thresholds, ZScore,
+    Detector, Minute, MonitorSettings, MonitoredStatus, RowChange, Severity, Stream, Thresholds,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -19,7 +18,7 @@ use super::{
     schema,
     views::BaselineView,
 };
-use crate::store::RangeVerdicts;
+use crate::store::RangeFindings;
 
 /// The longest range: a month of minutes.
 const MAX_MINUTES: i64 = 31 * 1440;
@@ -101,7 +100,7 @@ struct AnalyzedAlertView {
     direction: &'static str,
     count: u32,
     z_score: Option<f64>,
-    baseline: BaselineView,
+    baseline: Option<BaselineView>,
     dispatched: bool,
     message: String,
 }
@@ -127,19 +126,19 @@ pub(super) async fn analyze(
         return Err(Problem::invalid("to", &to.to_string(), detail).fix("give a shorter range"));
     }
     let recomputed = query.warning.is_some() || query.critical.is_some() || query.window.is_some();
-    let policy = policy(&state.evaluator.policy, &query)?;
+    let policy = policy(&state.monitor, &query)?;
     let stream = stream_of(&state.store, query.stream).await?;
     let (mode, found) = if recomputed {
         // Fed from before the range, so that its first minutes have their windows.
         let minutes =
             usize::try_from(to.since(from)).unwrap_or_default() + policy.history_capacity();
         let judged = stream.clone();
-        let recompute = move |known| recompute(policy, &judged, known, from);
+        let recompute = move |minutes| recompute(policy, &judged, minutes, from);
         (
             "recomputed",
             state
                 .store
-                .look_at_known_minutes(stream.as_str(), to.plus(-1), minutes, recompute)
+                .with_observed_minutes(stream.as_str(), to.plus(-1), minutes, recompute)
                 .await?,
         )
     } else {
@@ -148,20 +147,19 @@ pub(super) async fn analyze(
             stored(
                 state
                     .store
-                    .verdicts(stream.as_str(), from, to, MAX_ALERTS)
+                    .findings(stream.as_str(), from, to, MAX_ALERTS)
                     .await?,
             ),
         )
     };
-    let thresholds = policy.detector.thresholds;
     Ok(Json(AnalysisView {
         stream: stream.to_string(),
         from,
         to,
         mode,
-        warning: thresholds.limit(Severity::Warning),
-        critical: thresholds.limit(Severity::Critical),
-        window: policy.window,
+        warning: policy.detector.threshold(Severity::Warning),
+        critical: policy.detector.threshold(Severity::Critical),
+        window: policy.detector.window(),
         verdicts: found.verdicts,
         alerts_dispatched: found.dispatched,
         alerts_suppressed: found.suppressed,
@@ -172,14 +170,15 @@ pub(super) async fn analyze(
 /// The settings of the service with those of the query put in.
 fn policy(of_service: &MonitorSettings, query: &AnalyzeQuery) -> Result<MonitorSettings, Problem> {
     let mut policy = *of_service;
-    let thresholds = policy.detector.thresholds;
+    let Detector::ZScore(detector) = &mut policy.detector;
+    let thresholds = detector.thresholds;
     let warning = query
         .warning
         .unwrap_or_else(|| thresholds.limit(Severity::Warning));
     let critical = query
         .critical
         .unwrap_or_else(|| thresholds.limit(Severity::Critical));
-    policy.detector.thresholds = Thresholds::try_new(warning, critical).map_err(|error| {
+    detector.thresholds = Thresholds::try_new(warning, critical).map_err(|error| {
         let (field, value) = if query.warning.is_some() {
             ("warning", warning)
         } else {
@@ -187,16 +186,17 @@ fn policy(of_service: &MonitorSettings, query: &AnalyzeQuery) -> Result<MonitorS
         };
         Problem::invalid(field, &value.to_string(), error.to_string()).fix(THRESHOLD_FIX)
     })?;
-    policy.window = query.window.unwrap_or(policy.window);
-    if !WINDOWS.contains(&policy.window) {
+    detector.window = query.window.unwrap_or(detector.window);
+    if !WINDOWS.contains(&detector.window) {
         let detail = "the window is not one that can be set";
-        return Err(Problem::invalid("window", &policy.window.to_string(), detail).fix(WINDOW_FIX));
+        return Err(
+            Problem::invalid("window", &detector.window.to_string(), detail).fix(WINDOW_FIX),
+        );
     }
     // A window of fewer minutes than it needs would judge nothing, and look as if nothing were wrong.
-    policy.detector.min_history = policy
-        .detector
+    detector.min_history = detector
         .min_history
-        .min(u32::try_from(policy.window).unwrap_or(u32::MAX));
+        .min(u32::try_from(detector.window).unwrap_or(u32::MAX));
     Ok(policy)
 }
 
@@ -210,12 +210,12 @@ struct Found {
 }
 
 impl Found {
-    fn count(&mut self, status: MonitoredStatus, severity: Severity, rows: u64) {
+    fn count(&mut self, status: MonitoredStatus, state: &'static str, rows: u64) {
         *self
             .verdicts
             .entry(status.name())
             .or_default()
-            .entry(severity.name())
+            .entry(state)
             .or_default() += rows;
     }
 
@@ -231,89 +231,56 @@ impl Found {
     }
 }
 
-fn stored(range: RangeVerdicts) -> Found {
+fn stored(range: RangeFindings) -> Found {
     let mut found = Found {
-        dispatched: range.dispatched,
-        suppressed: range.suppressed,
+        dispatched: range.unmuted,
+        suppressed: range.muted,
         ..Found::default()
     };
-    for (status, severity, rows) in range.counts {
-        found.count(status, severity, rows);
+    for (status, state, rows) in range.counts {
+        found.count(status, state.name(), rows);
     }
-    for alert in range.alerts {
-        let dispatched = alert.is_dispatched();
-        let Some(anomaly) = alert.anomaly else {
-            continue;
-        };
-        found.alerts.push(AnalyzedAlertView {
-            minute: anomaly.minute,
-            status: anomaly.status.name(),
-            severity: alert.severity,
-            direction: anomaly.direction.name(),
-            count: anomaly.count,
-            z_score: anomaly.z_score,
-            baseline: anomaly.baseline.into(),
-            dispatched,
-            message: alert.message,
-        });
+    for alert in &range.alerts {
+        if let Some(anomaly) = alert.anomaly() {
+            found.alerts.push(view(anomaly, !alert.is_muted()));
+        }
     }
     found
 }
 
-/// The same fold as ever, over the observed minutes (newest first) from the oldest on, with an empty cooldown.
+/// The same fold over the stored minutes, with other settings.
 fn recompute(
-    policy: MonitorSettings,
+    settings: MonitorSettings,
     stream: &Stream,
-    known: Vec<ObservedMinute>,
+    minutes: Vec<detection::ObservedMinute>,
     from: Minute,
 ) -> Found {
-    let (before, range): (Vec<_>, Vec<_>) = known
-        .into_iter()
-        .rev()
-        .partition(|known| known.minute < from);
-    let mut monitor = Monitor::new(policy);
-    monitor.restore(
-        stream.clone(),
-        StreamState {
-            known: before,
-            cooldowns: Vec::new(),
-        },
-    );
     let mut found = Found::default();
-    for known in range {
-        let judged = monitor.observe(batch(stream, &known), &[]);
-        for row in judged.rows {
-            if let RowChange::Judged { verdict, .. } = row.change {
-                found.count(row.status, verdict.severity, 1);
+    for observed in detection::recompute(settings, stream, minutes, from) {
+        for row in &observed.rows {
+            if let RowChange::Judged { judgement, .. } = row.change {
+                found.count(row.status, judgement.state().name(), 1);
             }
         }
-        for alert in judged.alerts {
-            let dispatched = matches!(alert.disposition, Disposition::Dispatched { .. });
-            found.add(dispatched, || AnalyzedAlertView {
-                minute: alert.minute,
-                status: alert.key.status.name(),
-                severity: alert.key.severity,
-                direction: alert.key.direction.name(),
-                count: alert.count,
-                z_score: alert.verdict.z_score.map(ZScore::get),
-                baseline: alert.verdict.baseline.into(),
-                dispatched,
-                message: alert.verdict.reason(alert.key.status.name(), alert.count),
-            });
+        for raised in &observed.alerts {
+            let dispatched = raised.suppression.is_none();
+            found.add(dispatched, || view(&raised.anomaly, dispatched));
         }
     }
     found
 }
 
-/// A observed minute as the batch that would say it.
-fn batch(stream: &Stream, known: &ObservedMinute) -> MinuteCounts {
-    let count = |status: MonitoredStatus| StatusCount {
-        status: status.into(),
-        count: known.counts[status.index()],
-    };
-    let named = MonitoredStatus::ALL
-        .into_iter()
-        .filter(|status| known.named[status.index()]);
-    MinuteCounts::try_new(stream.clone(), known.minute, named.map(count).collect())
-        .expect("five different statuses")
+fn view(anomaly: &detection::Anomaly, dispatched: bool) -> AnalyzedAlertView {
+    let (key, finding) = (&anomaly.key, &anomaly.finding);
+    AnalyzedAlertView {
+        minute: anomaly.minute,
+        status: key.status.name(),
+        severity: key.severity,
+        direction: key.direction.name(),
+        count: anomaly.count,
+        z_score: finding.score,
+        baseline: finding.evidence.baseline().map(Into::into),
+        dispatched,
+        message: finding.sentence(key.status.name(), anomaly.count),
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, response::IntoResponse};
-use detection::{Direction, Minute, Severity, Status, Stream, ZScore};
+use detection::{Direction, Minute, Severity, Status, Stream, Suppression};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -16,8 +16,8 @@ use super::{
     views::BaselineView,
 };
 use crate::{
+    alerts::Alert,
     evaluate::{EvaluateError, Evaluation, Question},
-    store::{AlertRecord, NotPaged, SuppressedBy},
 };
 
 /// The body. Members it does not know are ignored.
@@ -104,14 +104,16 @@ struct EvaluationView<'a> {
     direction: Option<Direction>,
     z_score: Option<f64>,
     threshold: f64,
-    baseline: BaselineView,
+    baseline: Option<BaselineView>,
     message: &'a str,
-    alert_dispatched: bool,
+    /// True if the receiver of alerts gets it.
+    notified: bool,
+    /// Why an anomalous count is not notified.
+    #[schema(value_type = Option<schema::SuppressionReason>)]
+    suppressed: Option<&'static str>,
     #[schema(value_type = Option<schema::Id>)]
     suppressed_by: Option<Uuid>,
     suppressed_before: u32,
-    #[schema(value_type = Option<schema::NotPagedName>)]
-    not_paged: Option<NotPaged>,
     #[schema(value_type = Option<schema::Id>)]
     record_id: Option<Uuid>,
     trace_id: Option<&'a str>,
@@ -138,31 +140,30 @@ pub(super) async fn post(
 fn view<'a>(question: &'a Question, evaluation: &'a Evaluation) -> EvaluationView<'a> {
     let Evaluation {
         minute,
-        verdict,
+        finding,
         message,
         threshold,
-        record,
+        alert,
         trace_id,
     } = evaluation;
-    let record = record.as_ref();
+    let alert = alert.as_ref();
+    let suppression = alert.and_then(|alert| alert.suppression);
     EvaluationView {
         status: question.status.name(),
         count: question.count,
         timestamp: *minute,
         stream: question.stream.as_str(),
-        severity: verdict.severity,
-        direction: verdict.direction,
-        z_score: verdict.z_score.map(ZScore::get),
+        severity: finding.severity,
+        direction: finding.direction,
+        z_score: finding.score,
         threshold: *threshold,
-        baseline: verdict.baseline.into(),
+        baseline: finding.evidence.baseline().map(Into::into),
         message,
-        alert_dispatched: record.is_some_and(AlertRecord::is_dispatched),
-        suppressed_by: record
-            .and_then(|record| record.suppressed_by)
-            .map(SuppressedBy::id),
-        suppressed_before: record.map_or(0, |record| record.suppressed_before),
-        not_paged: record.and_then(|record| record.not_paged),
-        record_id: record.map(|record| record.id),
+        notified: alert.is_some_and(Alert::is_notified),
+        suppressed: suppression.map(Suppression::reason),
+        suppressed_by: suppression.and_then(Suppression::by),
+        suppressed_before: alert.map_or(0, |alert| alert.suppressed_before),
+        record_id: alert.map(|alert| alert.id),
         trace_id: trace_id.as_deref(),
     }
 }

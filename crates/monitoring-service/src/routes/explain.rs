@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, response::IntoResponse};
-use detection::{Minute, Severity, Status, Stream};
+use detection::{Minute, State as Condition, Status, Stream, Suppression};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -16,7 +16,10 @@ use super::{
     schema,
     views::{AlertView, RowView},
 };
-use crate::store::{AlertRecord, Explained, SuppressedBy};
+use crate::{
+    alerts::{Alert, policy},
+    store::Explained,
+};
 
 /// Which row.
 #[derive(Deserialize, IntoParams)]
@@ -94,7 +97,9 @@ pub(super) async fn explain(
     let (outcome, explanation) = in_words(&found, minute, &status);
     let window = match (&found.row, status.monitored()) {
         (Some(row), Some(status)) => {
-            let minutes = row.verdict.baseline.minutes() as usize;
+            let evidence = row.judgement.evidence();
+            let baseline = evidence.and_then(detection::Evidence::baseline);
+            let minutes = baseline.map_or(0, |baseline| baseline.minutes() as usize);
             let known = state
                 .store
                 .observed_minutes(stream.as_str(), Some(minute.plus(-1)), minutes)
@@ -114,7 +119,7 @@ pub(super) async fn explain(
         outcome,
         explanation,
         row: found.row.map(RowView::from),
-        alerts: found.alerts.into_iter().map(AlertView::from).collect(),
+        alerts: found.alerts.iter().map(AlertView::from).collect(),
         window,
     }))
 }
@@ -133,7 +138,7 @@ fn in_words(found: &Explained, minute: Minute, status: &Status) -> (&'static str
         };
         return ("unknown", why);
     };
-    let mut reason = row.reason();
+    let mut reason = row.sentence();
     if let Some(judged) = row.judged_count {
         reason = format!(
             "{reason}; the verdict was given for {judged}, a correction to {} came after its time",
@@ -145,46 +150,41 @@ fn in_words(found: &Explained, minute: Minute, status: &Status) -> (&'static str
     }
     match found.alerts.last() {
         Some(alert) => with_alert(alert, &reason),
-        None => (of_verdict(row.verdict.severity), reason),
+        None => (of_state(row.judgement.state()), reason),
     }
 }
 
-fn with_alert(alert: &AlertRecord, reason: &str) -> (&'static str, String) {
-    let late = if alert.anomaly.as_ref().is_some_and(|anomaly| anomaly.late) {
-        "; it came late"
+fn with_alert(alert: &Alert, reason: &str) -> (&'static str, String) {
+    let late = if alert.anomaly().is_some_and(|anomaly| anomaly.late) {
+        "; it was late"
     } else {
         ""
     };
-    match (alert.suppressed_by, alert.not_paged) {
-        (Some(SuppressedBy::Alert(by)), _) => (
-            "suppressed",
-            format!(
-                "{reason}{late}; held back, because alert {by} of the same kind had just gone out"
-            ),
-        ),
-        (Some(SuppressedBy::Silence(by)), _) => (
-            "suppressed",
-            format!("{reason}{late}; held back by silence {by}"),
-        ),
-        (None, Some(why)) => (
-            "fired",
-            format!(
-                "{reason}{late}; the alert went out and no page was sent: {}",
-                why.in_words()
-            ),
-        ),
-        (None, None) => (
-            "fired",
-            format!("{reason}{late}; the alert went out and was paged"),
-        ),
-    }
+    let Some(suppression) = alert.suppression else {
+        return ("fired", format!("{reason}{late}; the alert was notified"));
+    };
+    let outcome = if suppression.is_muted() {
+        "suppressed"
+    } else {
+        "fired"
+    };
+    let by = match suppression {
+        Suppression::Cooldown { by } => format!(" (alert {by})"),
+        Suppression::Silence { by } => format!(" (silence {by})"),
+        Suppression::TooOld | Suppression::NoReceiver | Suppression::BelowCritical => String::new(),
+    };
+    let why = policy::in_words(suppression);
+    (
+        outcome,
+        format!("{reason}{late}; the alert was not notified: {why}{by}"),
+    )
 }
 
-/// Without an alert of its own an anomalous verdict is one that a correction made milder than the row once was.
-const fn of_verdict(severity: Severity) -> &'static str {
-    match severity {
-        Severity::NotJudged => "not_judged",
-        Severity::Learning => "learning",
+/// An anomalous finding without an alert of its own is one that a correction made milder than the row once was.
+const fn of_state(state: Condition) -> &'static str {
+    match state {
+        Condition::NotJudged => "not_judged",
+        Condition::Learning => "learning",
         _ => "normal",
     }
 }

@@ -16,14 +16,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
+use http_listener::ResponseMemory;
 use ring::hmac;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::{
-    error::{Kind, Problem},
-    sending::Sending,
-};
+use super::error::{Kind, Problem};
 use crate::config::ApiToken;
 
 /// Requests that are worked on at a time; more are refused at once.
@@ -47,7 +45,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Clone)]
 pub(super) struct Guard {
     permits: Arc<Semaphore>,
-    sending: Sending,
+    response_memory: ResponseMemory,
     timeout: Duration,
     token: Option<hmac::Key>,
 }
@@ -60,10 +58,9 @@ impl Default for Guard {
 
 impl Guard {
     pub(super) fn new(max_requests: usize, timeout: Duration) -> Self {
-        let sending = Sending::new(MAX_ANSWERS_BYTES);
         Self {
             permits: Arc::new(Semaphore::new(max_requests)),
-            sending,
+            response_memory: ResponseMemory::new(MAX_ANSWERS_BYTES),
             timeout,
             token: None,
         }
@@ -104,7 +101,7 @@ impl Guard {
             .map_err(|_| too_slow(self.timeout))?;
         let answer = answer.map_err(|panic| panicked(&*panic))?;
         if bounded {
-            self.sending.bounded(answer).ok_or_else(overloaded)
+            self.response_memory.reserve(answer).ok_or_else(overloaded)
         } else {
             Ok(answer)
         }

@@ -18,7 +18,8 @@ use super::{
     views::At,
 };
 use crate::{
-    state::{Feed, HUNG_TIMEOUT_MS, Task},
+    ingest::status::IngestStatus,
+    liveness::{HUNG_TIMEOUT_MS, Task},
     store::{OutboxState, StoreError},
 };
 
@@ -127,7 +128,7 @@ pub(super) async fn health(State(state): State<Arc<AppState>>) -> impl IntoRespo
     };
     Json(view(
         stored,
-        state.feed.get(),
+        state.ingest.get(),
         state.liveness.longest_unreported(state.clock.now_ms()),
         state.clock.now_ms(),
     ))
@@ -150,7 +151,12 @@ async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result
         .unwrap_or_else(|_| Err(late()))
 }
 
-fn view(stored: Stored, feed: Feed, (stillest, still_ms): (Task, i64), now_ms: i64) -> HealthView {
+fn view(
+    stored: Stored,
+    feed: IngestStatus,
+    (stillest, still_ms): (Task, i64),
+    now_ms: i64,
+) -> HealthView {
     let Stored {
         outbox,
         newest_gap_ms,
@@ -200,8 +206,8 @@ fn view(stored: Stored, feed: Feed, (stillest, still_ms): (Task, i64), now_ms: i
     }
 }
 
-fn kafka_view(feed: Feed) -> KafkaView {
-    let Feed {
+fn kafka_view(feed: IngestStatus) -> KafkaView {
+    let IngestStatus {
         connected,
         since_ms,
         consuming,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, response::IntoResponse};
-use detection::{Minute, Severity, Status, Stream, ZScore};
+use detection::{Minute, State as Condition, Status, Stream};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::{IntoParams, ToSchema};
 
@@ -139,7 +139,7 @@ struct MinuteView {
     #[schema(value_type = schema::Minute)]
     minute: Minute,
     #[schema(value_type = schema::SeverityName)]
-    severity: Severity,
+    severity: Condition,
     statuses: Vec<RowView>,
 }
 
@@ -179,12 +179,12 @@ pub(super) async fn recent(
         if minutes.last().is_none_or(|last| last.minute != row.minute) {
             minutes.push(MinuteView {
                 minute: row.minute,
-                severity: Severity::NotJudged,
+                severity: Condition::NotJudged,
                 statuses: Vec::new(),
             });
         }
         if let Some(last) = minutes.last_mut() {
-            last.severity = last.severity.max(row.verdict.severity);
+            last.severity = last.severity.max(row.judgement.state());
             last.statuses.insert(0, row.into());
         }
     }
@@ -352,7 +352,7 @@ struct PointView {
     minutes_observed: u32,
     /// The worst verdict in it.
     #[schema(value_type = schema::SeverityName)]
-    severity: Severity,
+    severity: Condition,
     z_score: Option<f64>,
     /// What its minute was judged against; null where a point has several minutes.
     baseline: Option<BaselineView>,
@@ -388,7 +388,7 @@ pub(super) async fn series(
         from,
         to,
         step_minutes,
-        most_points: MAX_POINTS,
+        max_points: MAX_POINTS,
     };
     let Some(series) = state.store.series(filter).await? else {
         let detail = format!("the range from {from} to {to} has more than {MAX_POINTS} points");
@@ -413,17 +413,19 @@ impl From<SeriesPoint> for PointView {
             minute,
             count,
             minutes_observed,
-            severity,
-            judged,
+            state,
+            judgement,
         } = point;
-        let (baseline, z_score) = judged.unzip();
+        let evidence = judgement.as_ref().and_then(detection::Judgement::evidence);
         Self {
             minute,
             count,
             minutes_observed,
-            severity,
-            z_score: z_score.flatten().map(ZScore::get),
-            baseline: baseline.map(BaselineView::from),
+            severity: state,
+            z_score: judgement.as_ref().and_then(detection::Judgement::score),
+            baseline: evidence
+                .and_then(detection::Evidence::baseline)
+                .map(BaselineView::from),
         }
     }
 }

@@ -15,15 +15,14 @@ mod openapi;
 mod params;
 mod queries;
 mod recovery;
-mod schema;
-mod sending;
+pub(crate) mod schema;
 mod silences;
 mod status;
 #[cfg(test)]
 mod tests;
 mod views;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc};
 
 use axum::{Router, middleware};
 use common::{
@@ -34,44 +33,44 @@ use tokio_util::sync::CancellationToken;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    clock::Clock,
-    config::ApiToken,
-    evaluate::{Evaluator, is_live},
-    state::{FeedState, Silences, TaskLiveness},
-    store::{Store, StreamRecord},
+    alerts::stale::is_live, config::ApiToken, context::Context, evaluate::Evaluator,
+    store::StreamRecord,
 };
 use error::{Kind, Problem};
 use guard::{Guard, guard};
 use views::StreamView;
 
-/// What the routes look at. A clone shares everything.
+/// What the routes read. A clone shares everything.
 #[derive(Clone)]
 pub struct AppState {
-    /// What is stored.
-    pub store: Store,
+    /// What the service shares.
+    pub context: Context,
     /// Answers `POST /alerts/evaluate`.
     pub evaluator: Evaluator,
-    /// The silences in force.
-    pub silences: Silences,
-    /// How the feed from Kafka stands.
-    pub feed: FeedState,
-    /// Signs of life of the tasks.
-    pub liveness: TaskLiveness,
     /// What `GET /metrics` shows; the metrics of the routes are registered here.
     pub registry: MetricsRegistry,
-    /// The time.
-    pub clock: Clock,
-    /// A stream whose newest minute was at most this old when it came is live.
-    pub stale_after: Duration,
     /// Cancelled when a stop begins: from then on the service is not ready.
     pub draining: CancellationToken,
     /// What callers must show; none: nothing.
     pub api_token: Option<ApiToken>,
 }
 
+/// So that a handler says `state.store`, as every part of the service does.
+impl Deref for AppState {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
 impl AppState {
     fn is_live(&self, stream: &StreamRecord) -> bool {
-        is_live(stream.newest_minute, stream.arrived_at_ms, self.stale_after)
+        is_live(
+            stream.newest_minute,
+            stream.arrived_at_ms,
+            self.stale_after_ms,
+        )
     }
 
     fn stream_view(&self, stream: StreamRecord) -> StreamView {

@@ -16,9 +16,7 @@ use super::{
     schema,
     views::{AlertView, At, DeliveryView},
 };
-use crate::store::{DeliveryFilter, OffsetGapRecord, Replay};
-
-const STATES: [&str; 3] = ["pending", "delivered", "dead"];
+use crate::store::{DeliveryFilter, DeliveryState, OffsetGapRecord, Replay};
 
 /// Which losses.
 #[derive(Deserialize, IntoParams)]
@@ -119,15 +117,14 @@ impl Fields for DeliveriesQuery {
 }
 
 /// The name of a state a delivery can be in.
-struct StateName(&'static str);
+struct StateName(DeliveryState);
 
 impl<'de> Deserialize<'de> for StateName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let known = STATES.into_iter().find(|state| *state == text);
-        known
+        text.parse()
             .map(Self)
-            .ok_or_else(|| D::Error::custom("is not the state of a delivery"))
+            .map_err(|_| D::Error::custom("is not the state of a delivery"))
     }
 }
 
@@ -173,7 +170,7 @@ pub(super) async fn deliveries(
     let deliveries = listed
         .map(|l| ListedView {
             delivery: l.delivery.into(),
-            alert: l.alert.into(),
+            alert: AlertView::from(&l.alert),
         })
         .collect();
     Ok(Json(DeliveriesView {

@@ -1,13 +1,13 @@
 //! How values of other modules look in the contract: their form, their limits, an example. The crate that defines a value
 //! does not know of the contract, so its schema stands here; fields name it with `#[schema(value_type = ...)]`.
 
-use detection::{Direction, Severity};
+use detection::{Direction, Severity, State, Suppression};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
 };
 
-use crate::store::{AlertType, NotPaged, Origin};
+use crate::alerts::{Origin, Subject};
 
 /// The forms that are promised; a few more of ISO 8601 are understood.
 const TIMESTAMP: &str = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?$";
@@ -15,7 +15,7 @@ const TIMESTAMP: &str = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\
 /// Defines a schema without a value: an empty enum that is only ever named.
 macro_rules! schema {
     ($name:ident, $object:expr) => {
-        pub(super) enum $name {}
+        pub(crate) enum $name {}
 
         impl PartialSchema for $name {
             fn schema() -> RefOr<Schema> {
@@ -77,7 +77,7 @@ schema!(
 schema!(
     SeverityName,
     text("How bad it is. LEARNING: the window is too short to judge; STALE: no minute comes any more; NOT_JUDGED: it came too late, or nothing is known.")
-        .enum_values(Some(Severity::ALL.map(Severity::name)))
+        .enum_values(Some(State::ALL.map(State::name)))
         .examples([Severity::Critical.name()])
 );
 
@@ -98,8 +98,8 @@ schema!(
 schema!(
     AlertTypeName,
     text("What an alert is about: a count, or the monitor itself.")
-        .enum_values(Some(AlertType::ALL.map(AlertType::name)))
-        .examples([AlertType::Anomaly.name()])
+        .enum_values(Some(Subject::TYPES))
+        .examples([Subject::TYPES[0]])
 );
 
 schema!(
@@ -110,19 +110,10 @@ schema!(
 );
 
 schema!(
-    Disposition,
-    text("`dispatched`: it went out; `suppressed`: it was held back.")
-        .enum_values(Some(["dispatched", "suppressed"]))
-        .examples(["dispatched"])
-);
-
-schema!(
-    NotPagedName,
-    text(
-        "Why an alert that went out has no page: its minute was too old, there is no receiver, or it is only a WARNING."
-    )
-    .enum_values(Some([NotPaged::TooOld, NotPaged::NoWebhook, NotPaged::Warning].map(NotPaged::name)))
-    .examples([NotPaged::TooOld.name()])
+    SuppressionReason,
+    text("Why an alert is not notified: the cooldown of its key, a silence, a minute that was too old, no receiver, or only a WARNING.")
+        .enum_values(Some(Suppression::REASONS))
+        .examples(["cooldown"])
 );
 
 schema!(
@@ -137,13 +128,6 @@ schema!(
     text("`pending`: on its way; `delivered`: taken by the receiver; `dead`: given up.")
         .enum_values(Some(["pending", "delivered", "dead"]))
         .examples(["delivered"])
-);
-
-schema!(
-    SuppressedBecause,
-    text("What held an alert back.")
-        .enum_values(Some(["cooldown", "silence"]))
-        .examples(["cooldown"])
 );
 
 schema!(

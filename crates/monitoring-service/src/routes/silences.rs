@@ -18,7 +18,7 @@ use super::{
     schema,
     views::{AlertView, At},
 };
-use crate::{alerting::log_alert, store::SilenceRecord};
+use crate::alerts::{Alert, SilenceRecord};
 
 /// The longest silence: one forgotten must not hide an outage for ever.
 const MAX_MS: i64 = 24 * 3_600_000;
@@ -64,16 +64,12 @@ impl Fields for SilenceBody {
 
 fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| detection::batch::instant(&text).map_err(D::Error::custom))
+    text.map(|text| detection::minute::instant(&text).map_err(D::Error::custom))
         .transpose()
 }
 
 fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MonitoredStatus>, D::Error> {
-    named(
-        deserializer,
-        "a monitored status",
-        MonitoredStatus::from_name,
-    )
+    named(deserializer, "a monitored status", |name| name.parse().ok())
 }
 
 /// A silence.
@@ -160,11 +156,7 @@ pub(super) async fn add(
 /// Has those who decide about alerts see what was stored. If that fails the silence is there all the same: the scheduler
 /// sees to it.
 async fn publish(state: &AppState) {
-    if let Err(error) = state
-        .silences
-        .refresh(&state.store, state.clock.now_ms())
-        .await
-    {
+    if let Err(error) = state.refresh_silences().await {
         tracing::warn!(%error, "a silence is stored, and is heeded from the next pass of the scheduler on");
     }
 }
@@ -254,11 +246,8 @@ pub(super) async fn end(
 pub(super) async fn test_page(
     State(state): State<Arc<AppState>>,
 ) -> Result<impl IntoResponse, Problem> {
-    let alert = state
-        .store
-        .record_test(state.clock.now_ms(), state.evaluator.paging)
-        .await?;
-    state.evaluator.metrics.alert(&alert);
-    log_alert(&alert);
-    Ok((StatusCode::ACCEPTED, Json(AlertView::from(alert))))
+    let alert = Alert::test(&state.notify, state.clock.now_ms());
+    state.store.record_alert(alert.clone()).await?;
+    state.announcer.announce(&alert);
+    Ok((StatusCode::ACCEPTED, Json(AlertView::from(&alert))))
 }

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, response::IntoResponse};
-use detection::{Severity, Stream};
+use detection::{State as Condition, Stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -12,7 +12,7 @@ use super::{
     error::Problem,
     extract::{Fields, QueryParams},
     openapi, params, schema,
-    views::{FreshnessView, StatusView, StreamView, severity_of},
+    views::{FreshnessView, StatusView, StreamView},
 };
 use crate::store::StreamRecord;
 
@@ -36,7 +36,7 @@ impl Fields for StatusQuery {
 #[derive(Serialize, ToSchema)]
 struct OneView {
     #[schema(value_type = schema::SeverityName)]
-    severity: Severity,
+    severity: Condition,
     stream: Option<String>,
     freshness: Option<FreshnessView>,
     statuses: Vec<StatusView>,
@@ -46,7 +46,7 @@ struct OneView {
 #[derive(Serialize, ToSchema)]
 struct AllView {
     #[schema(value_type = schema::SeverityName)]
-    severity: Severity,
+    severity: Condition,
     streams: usize,
     /// Streams per severity; every severity is there.
     counts: BTreeMap<&'static str, usize>,
@@ -121,7 +121,7 @@ pub(super) async fn status(
 
 fn nothing() -> OneView {
     OneView {
-        severity: Severity::NotJudged,
+        severity: Condition::NotJudged,
         stream: None,
         freshness: None,
         statuses: Vec::new(),
@@ -129,32 +129,34 @@ fn nothing() -> OneView {
 }
 
 async fn one(state: &AppState, stream: StreamRecord) -> Result<OneView, Problem> {
-    let verdicts = state.store.newest_verdicts(&stream.name).await?;
+    let rows = state.store.newest_rows(&stream.name).await?;
     let quiet = stream.stale_since_ms.is_some();
     Ok(OneView {
-        severity: severity_of(&stream),
+        severity: stream.state(),
         freshness: Some(FreshnessView::new(
             &stream,
             state.is_live(&stream),
             state.clock.now_ms(),
         )),
-        statuses: verdicts
+        statuses: rows
             .into_iter()
-            .map(|verdict| StatusView::new(verdict, quiet))
+            .map(|row| StatusView::new(row, quiet))
             .collect(),
         stream: Some(stream.name),
     })
 }
 
 fn all(state: &AppState, mut streams: Vec<StreamRecord>) -> AllView {
-    let mut counts = BTreeMap::from(Severity::ALL.map(|severity| (severity.name(), 0)));
+    let mut counts = BTreeMap::from(Condition::ALL.map(|state| (state.name(), 0)));
     for stream in &streams {
-        *counts.entry(severity_of(stream).name()).or_default() += 1;
+        *counts.entry(stream.state().name()).or_default() += 1;
     }
     // Stable: of equals, the stream that came first.
-    streams.sort_by_key(|stream| Reverse(severity_of(stream)));
+    streams.sort_by_key(|stream| Reverse(stream.state()));
     AllView {
-        severity: streams.first().map_or(Severity::NotJudged, severity_of),
+        severity: streams
+            .first()
+            .map_or(Condition::NotJudged, StreamRecord::state),
         streams: streams.len(),
         counts,
         worst: streams

@@ -1,89 +1,90 @@
-//! Alerts in the database: recording them with their delivery, and reading them back.
+//! Alerts in the database: recording them with their delivery, and reading them back. The only place that maps an alert
+//! to its row.
 
-use detection::{Baseline, Minute, MonitoredStatus, Severity};
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use detection::{AlertKey, Anomaly, Minute, MonitoredStatus, Severity, Suppression};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use uuid::Uuid;
 
 use super::{
-    AlertRecord, AlertType, Anomaly, NotPaged, Origin, Store, StoreError, SuppressedBy,
-    codes::{direction_code, direction_from, severity_from},
+    Store, StoreError,
+    findings::{
+        self, NO_VALUES, Stored, direction_code, policy_code, severity_code, severity_from,
+    },
+    outbox::{self, DeliveryRecord},
+    writer::Transaction,
 };
+use crate::alerts::{Alert, Origin, Subject, submission::PriorSubmission};
 
-/// Which alerts to list; every field that is none does not limit.
+/// Which alerts to list; a field that is none does not limit.
 #[derive(Clone, Debug, Default)]
 pub struct AlertFilter {
-    /// Of this stream.
+    /// Only this stream.
     pub stream: Option<String>,
-    /// Of this status.
+    /// Only this status.
     pub status: Option<MonitoredStatus>,
-    /// Of this severity.
+    /// Only this severity.
     pub severity: Option<Severity>,
-    /// From there.
+    /// Only this origin.
     pub origin: Option<Origin>,
-    /// Only those that went out (true) or were held back (false).
-    pub dispatched: Option<bool>,
+    /// Only notified (true) or suppressed (false) alerts.
+    pub notified: Option<bool>,
     /// Recorded before the alert of this number.
     pub before: Option<i64>,
     /// At most this many.
     pub limit: u32,
 }
 
-/// How a page is on its way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeliveryRecord {
-    /// Its number.
-    pub id: i64,
-    /// `pending`, `delivered` or `dead`.
-    pub state: String,
-    /// Tries so far.
-    pub attempts: u32,
-    /// When it was asked for, milliseconds since 1970.
-    pub created_at_ms: i64,
-    /// When it is tried again.
-    pub next_attempt_at_ms: Option<i64>,
-    /// When it was last tried.
-    pub last_attempt_at_ms: Option<i64>,
-    /// The HTTP status of the last answer.
-    pub last_status: Option<u16>,
-    /// What went wrong last.
-    pub last_error: Option<String>,
-}
-
 impl Store {
-    /// Records an alert, with its delivery if it [`AlertRecord::is_paged`].
-    pub async fn record_alert(&self, alert: AlertRecord) -> Result<(), StoreError> {
-        let paged = alert.is_paged();
+    /// Records an alert, with a delivery if it is notified.
+    pub async fn record_alert(&self, alert: Alert) -> Result<(), StoreError> {
         self.writer
-            .call(move |transaction| insert(transaction.sql, &alert))
-            .await?;
-        if paged {
-            self.outbox_changed().notify_one();
-        }
-        Ok(())
+            .call(move |transaction| insert(transaction, &alert))
+            .await
     }
 
-    /// Records an anomalous submission: held back if one of the same key was dispatched less than `cooldown_ms` before.
-    /// Gives it as it was recorded.
-    pub async fn record_submission(
-        &self,
-        alert: AlertRecord,
-        cooldown_ms: i64,
-    ) -> Result<AlertRecord, StoreError> {
-        let recorded = self.writer.call(move |transaction| {
-            let mut alert = alert.clone();
-            decide_submission(transaction.sql, &mut alert, cooldown_ms)?;
-            insert(transaction.sql, &alert)?;
-            Ok(alert)
-        });
-        let recorded = recorded.await?;
-        if recorded.is_paged() {
-            self.outbox_changed().notify_one();
+    /// Records the alert of a submission after `decide` was given the last submission of its key that was not muted: in one
+    /// transaction, so that of two at once only one is notified. Gives the alert as recorded.
+    pub async fn record_submission<F>(&self, alert: Alert, decide: F) -> Result<Alert, StoreError>
+    where
+        F: Fn(&mut Alert, Option<PriorSubmission>) + Send + 'static,
+    {
+        self.writer
+            .call(move |transaction| {
+                let mut alert = alert.clone();
+                let prior = match alert.anomaly() {
+                    Some(anomaly) => prior_submission(transaction.sql, &anomaly.key)?,
+                    None => None,
+                };
+                decide(&mut alert, prior);
+                insert(transaction, &alert)?;
+                Ok(alert)
+            })
+            .await
+    }
+
+    /// Records the alert that `decide` makes, if any, of the newest alert about ingest down or up. Gives it.
+    pub async fn record_ingest_alert<F>(&self, decide: F) -> Result<Option<Alert>, StoreError>
+    where
+        F: Fn(Option<&Alert>) -> Option<Alert> + Send + 'static,
+    {
+        // Most of the time there is nothing to record, and nothing to wait for the writer for.
+        let newest = self.read(newest_ingest_alert).await?;
+        if decide(newest.as_ref()).is_none() {
+            return Ok(None);
         }
-        Ok(recorded)
+        self.writer
+            .call(move |transaction| {
+                let alert = decide(newest_ingest_alert(transaction.sql)?.as_ref());
+                if let Some(alert) = &alert {
+                    insert(transaction, alert)?;
+                }
+                Ok(alert)
+            })
+            .await
     }
 
     /// Alerts with their numbers, newest first.
-    pub async fn alerts(&self, filter: AlertFilter) -> Result<Vec<(i64, AlertRecord)>, StoreError> {
+    pub async fn alerts(&self, filter: AlertFilter) -> Result<Vec<(i64, Alert)>, StoreError> {
         self.read(move |sql| list(sql, &filter)).await
     }
 
@@ -91,7 +92,7 @@ impl Store {
     pub async fn alert(
         &self,
         id: Uuid,
-    ) -> Result<Option<(AlertRecord, Vec<DeliveryRecord>)>, StoreError> {
+    ) -> Result<Option<(Alert, Vec<DeliveryRecord>)>, StoreError> {
         self.read(move |sql| {
             let mut statement =
                 sql.prepare_cached(&format!("SELECT {COLUMNS} FROM alerts WHERE id = ?1"))?;
@@ -99,109 +100,106 @@ impl Store {
                 .query_row([id.to_string()], |row| Ok((row.get("seq")?, read(row)?)))
                 .optional()?;
             found
-                .map(|(seq, alert)| Ok((alert, deliveries(sql, seq)?)))
+                .map(|(seq, alert)| Ok((alert, outbox::of_alert(sql, seq)?)))
                 .transpose()
         })
         .await
     }
 }
 
-pub(super) const COLUMNS: &str = "alerts.seq, alerts.id, type, origin, recorded_at_ms, severity, message, stream, status_id, direction, minute, \
-     count, z_score, window_minutes, mean, std_dev, threshold, late, streams, suppressed_by, silenced, suppressed_before, not_paged, trace_id, span_id";
+/// The columns that [`read`] reads, qualified where `deliveries` has the same name.
+pub(super) const COLUMNS: &str = "alerts.seq, alerts.id, type, origin, recorded_at_ms, severity, message, stream, status_id, minute, count, late, \
+     streams, suppressed, suppressed_by, suppressed_before, trace_id, span_id, policy, direction, threshold, window_minutes, mean, std_dev";
 
-/// Writes an alert and, if it is paged, its delivery. An id already there is the same alert: nothing is written twice.
-pub(super) fn insert(sql: &Connection, alert: &AlertRecord) -> Result<(), StoreError> {
-    let anomaly = alert.anomaly.as_ref();
-    let streams = (!alert.streams.is_empty()).then(|| alert.streams.join("\n"));
-    let written = sql
-        .prepare_cached(
-            "INSERT INTO alerts (id, type, origin, recorded_at_ms, severity, message, stream, status_id, direction, minute, count, z_score,
-                 window_minutes, mean, std_dev, threshold, late, streams, suppressed_by, silenced, suppressed_before, not_paged, trace_id, span_id)
-             VALUES (:id, :type, :origin, :recorded_at_ms, :severity, :message, :stream, :status_id, :direction, :minute, :count, :z_score,
-                 :window_minutes, :mean, :std_dev, :threshold, :late, :streams, :suppressed_by, :silenced, :suppressed_before, :not_paged, :trace_id, :span_id)
-             ON CONFLICT (id) DO NOTHING",
-        )?
-        .execute(named_params! {
-            ":id": alert.id.to_string(),
-            ":type": alert.alert_type.name(),
-            ":origin": alert.origin.name(),
-            ":recorded_at_ms": alert.recorded_at_ms,
-            ":severity": alert.severity.code(),
-            ":message": alert.message,
-            ":stream": anomaly.map(|a| &a.stream),
-            ":status_id": anomaly.map(|a| a.status.index()),
-            ":direction": anomaly.map(|a| direction_code(a.direction)),
-            ":minute": anomaly.map(|a| a.minute.epoch_minutes()),
-            ":count": anomaly.map(|a| a.count),
-            ":z_score": anomaly.and_then(|a| a.z_score),
-            ":window_minutes": anomaly.map(|a| a.baseline.minutes()),
-            ":mean": anomaly.and_then(|a| a.baseline.mean()),
-            ":std_dev": anomaly.and_then(|a| a.baseline.std_dev()),
-            ":threshold": anomaly.map(|a| a.threshold),
-            ":late": anomaly.map(|a| a.late),
-            ":streams": streams,
-            ":suppressed_by": alert.suppressed_by.map(|by| by.id().to_string()),
-            ":silenced": matches!(alert.suppressed_by, Some(SuppressedBy::Silence(_))),
-            ":suppressed_before": alert.suppressed_before,
-            ":not_paged": alert.not_paged.map(NotPaged::name),
-            ":trace_id": alert.trace_id,
-            ":span_id": alert.span_id,
-        })?;
-    if written == 1 && alert.is_paged() {
-        sql.prepare_cached(
-            "INSERT INTO deliveries (alert_seq, state, attempts, created_at_ms, next_attempt_at_ms) VALUES (?1, 'pending', 0, ?2, ?2)",
-        )?
-        .execute(params![sql.last_insert_rowid(), alert.recorded_at_ms])?;
+/// Writes an alert and, if it is notified, its delivery. An id that is stored is the same alert: nothing is written twice.
+pub(super) fn insert(transaction: &mut Transaction<'_>, alert: &Alert) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO alerts (id, type, origin, recorded_at_ms, severity, message, stream, status_id, minute, count, late,
+             streams, suppressed, suppressed_by, suppressed_before, trace_id, span_id, policy, direction, threshold, window_minutes, mean, std_dev)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
+    let anomaly = alert.anomaly();
+    let streams = alert.subject.streams();
+    let finding = anomaly.map(|anomaly| Stored::finding(&anomaly.finding));
+    let values: [&dyn ToSql; 17] = [
+        &alert.id.to_string(),
+        &alert.subject.kind(),
+        &alert.subject.origin().name(),
+        &alert.recorded_at_ms,
+        &severity_code(alert.severity()),
+        &alert.message,
+        &anomaly.map(|anomaly| anomaly.key.stream.as_str()),
+        &anomaly.map(|anomaly| anomaly.key.status.index()),
+        &anomaly.map(|anomaly| anomaly.minute.epoch_minutes()),
+        &anomaly.map(|anomaly| anomaly.count),
+        &anomaly.map(|anomaly| anomaly.late),
+        &(!streams.is_empty()).then(|| streams.join("\n")),
+        &alert.suppression.map(Suppression::reason),
+        &alert
+            .suppression
+            .and_then(Suppression::by)
+            .map(|id| id.to_string()),
+        &alert.suppressed_before,
+        &alert.trace_id,
+        &alert.span_id,
+    ];
+    let finding = finding.as_ref().map_or(NO_VALUES, Stored::values);
+    let mut statement = transaction.sql.prepare_cached(INSERT)?;
+    let written = statement.execute(rusqlite::params_from_iter(
+        values.into_iter().chain(finding),
+    ))?;
+    if written == 1 && alert.is_notified() {
+        let seq = transaction.sql.last_insert_rowid();
+        outbox::insert(transaction, seq, alert.recorded_at_ms)?;
     }
     Ok(())
 }
 
-/// The cooldown of submissions, on the wall clock: looked up where it is written, so that two at once cannot both go out.
-fn decide_submission(
+fn newest_ingest_alert(sql: &Connection) -> Result<Option<Alert>, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM alerts WHERE stream IS NULL AND type IN ('ingest.down', 'ingest.up') ORDER BY seq DESC LIMIT 1"
+    );
+    Ok(sql.prepare_cached(&text)?.query_row([], read).optional()?)
+}
+
+pub(super) const PRIOR_SUBMISSION: &str =
+    "SELECT seq, id, recorded_at_ms FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND policy = ?2 AND status_id = ?3
+     AND direction = ?4 AND severity = ?5 AND suppressed_by IS NULL ORDER BY seq DESC LIMIT 1";
+
+/// The last submission of a key that was not muted, and how many came after it.
+fn prior_submission(
     sql: &Connection,
-    alert: &mut AlertRecord,
-    cooldown_ms: i64,
-) -> Result<(), StoreError> {
-    // A silence holds back before the cooldown does, as in the fold.
-    let Some(Anomaly {
-        stream,
-        status,
-        direction,
-        ..
-    }) = alert.anomaly.as_ref().filter(|_| alert.is_dispatched())
-    else {
-        return Ok(());
-    };
+    key: &AlertKey,
+) -> Result<Option<PriorSubmission>, StoreError> {
+    let key = params![
+        key.stream.as_str(),
+        policy_code(key.policy),
+        key.status.index(),
+        direction_code(key.direction),
+        severity_code(key.severity)
+    ];
     let last = sql
-        .prepare_cached(
-            "SELECT seq, id, recorded_at_ms FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND status_id = ?2
-             AND direction = ?3 AND severity = ?4 AND suppressed_by IS NULL ORDER BY seq DESC LIMIT 1",
-        )?
-        .query_row(params![stream, status.index(), direction_code(*direction), alert.severity.code()], |row| {
-            Ok((row.get::<_, i64>(0)?, uuid(row, "id")?, row.get::<_, i64>(2)?))
+        .prepare_cached(PRIOR_SUBMISSION)?
+        .query_row(key, |row| {
+            Ok((row.get::<_, i64>(0)?, uuid(row, "id")?, row.get(2)?))
         })
         .optional()?;
     let Some((seq, id, recorded_at_ms)) = last else {
-        return Ok(());
+        return Ok(None);
     };
-    // One from the future was recorded before the clock was set back: it holds nothing back.
-    if (0..cooldown_ms).contains(&(alert.recorded_at_ms - recorded_at_ms)) {
-        (alert.suppressed_by, alert.not_paged) = (Some(SuppressedBy::Alert(id)), None);
-        return Ok(());
-    }
-    alert.suppressed_before = sql
-        .prepare_cached(
-            "SELECT count(*) FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND status_id = ?2
-             AND direction = ?3 AND severity = ?4 AND seq > ?5",
-        )?
-        .query_row(params![stream, status.index(), direction_code(*direction), alert.severity.code(), seq], |row| {
-            row.get(0)
-        })?;
-    Ok(())
+    let mut later = sql.prepare_cached(
+        "SELECT count(*) FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND policy = ?2 AND status_id = ?3
+         AND direction = ?4 AND severity = ?5 AND seq > ?6",
+    )?;
+    let values = key.iter().copied().chain([&seq as &dyn ToSql]);
+    let suppressed_since = later.query_row(rusqlite::params_from_iter(values), |row| row.get(0))?;
+    Ok(Some(PriorSubmission {
+        id,
+        recorded_at_ms,
+        suppressed_since,
+    }))
 }
 
-/// The statement of a list. Each condition has an index in the order of recording; the first of those given leads, the others
-/// only filter, which `+` tells SQLite: it knows no figures to choose by.
+/// The statement of a list. Each condition has an index in the order of recording; the first given one leads and the others
+/// only filter: `+` keeps SQLite, which has no statistics, from choosing another.
 pub(super) fn list_statement(filter: &AlertFilter) -> String {
     let given = [
         (filter.stream.is_some(), "stream = :stream"),
@@ -212,12 +210,9 @@ pub(super) fn list_statement(filter: &AlertFilter) -> String {
         ),
         (filter.origin == Some(Origin::Monitor), "origin = 'monitor'"),
         (filter.status.is_some(), "status_id = :status_id"),
-        (
-            filter.dispatched == Some(false),
-            "suppressed_by IS NOT NULL",
-        ),
+        (filter.notified == Some(false), "suppressed IS NOT NULL"),
         (filter.severity.is_some(), "severity = :severity"),
-        (filter.dispatched == Some(true), "suppressed_by IS NULL"),
+        (filter.notified == Some(true), "suppressed IS NULL"),
         (filter.origin == Some(Origin::Stream), "origin = 'stream'"),
     ];
     let mut conditions = String::from("seq < :before");
@@ -228,7 +223,7 @@ pub(super) fn list_statement(filter: &AlertFilter) -> String {
     format!("SELECT {COLUMNS} FROM alerts WHERE {conditions} ORDER BY seq DESC LIMIT :limit")
 }
 
-fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, AlertRecord)>, StoreError> {
+fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, Alert)>, StoreError> {
     let text = list_statement(filter);
     let mut statement = sql.prepare_cached(&text)?;
     let mut bind =
@@ -239,7 +234,7 @@ fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, AlertRecord)
     bind(":before", &filter.before.unwrap_or(i64::MAX))?;
     bind(":stream", &filter.stream)?;
     bind(":status_id", &filter.status.map(MonitoredStatus::index))?;
-    bind(":severity", &filter.severity.map(Severity::code))?;
+    bind(":severity", &filter.severity.map(severity_code))?;
     bind(":limit", &filter.limit)?;
     let mut rows = statement.raw_query();
     let mut alerts = Vec::new();
@@ -249,38 +244,12 @@ fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, AlertRecord)
     Ok(alerts)
 }
 
-fn deliveries(sql: &Connection, alert_seq: i64) -> Result<Vec<DeliveryRecord>, StoreError> {
-    let text =
-        format!("SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE alert_seq = ?1 ORDER BY id");
-    let mut statement = sql.prepare_cached(&text)?;
-    Ok(statement
-        .query_map([alert_seq], read_delivery)?
-        .collect::<Result<_, _>>()?)
-}
-
-pub(super) const DELIVERY_COLUMNS: &str = "deliveries.id AS delivery_id, state, attempts, created_at_ms, next_attempt_at_ms, \
-     last_attempt_at_ms, last_status, last_error";
-
-/// A delivery from a row with [`DELIVERY_COLUMNS`].
-pub(super) fn read_delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
-    Ok(DeliveryRecord {
-        id: row.get("delivery_id")?,
-        state: row.get("state")?,
-        attempts: row.get("attempts")?,
-        created_at_ms: row.get("created_at_ms")?,
-        next_attempt_at_ms: row.get("next_attempt_at_ms")?,
-        last_attempt_at_ms: row.get("last_attempt_at_ms")?,
-        last_status: row.get("last_status")?,
-        last_error: row.get("last_error")?,
-    })
-}
-
 /// The newest alert of a stream's status (of the stream as a whole where none is named).
 pub(super) fn last_of(
     sql: &Connection,
     stream: &str,
     status: Option<MonitoredStatus>,
-) -> Result<Option<AlertRecord>, StoreError> {
+) -> Result<Option<Alert>, StoreError> {
     let condition = if status.is_some() {
         " AND status_id = ?2"
     } else {
@@ -301,8 +270,8 @@ pub(super) fn of_minute(
     stream: &str,
     status: &str,
     minute: Minute,
-) -> Result<Vec<AlertRecord>, StoreError> {
-    let Some(status) = MonitoredStatus::from_name(status) else {
+) -> Result<Vec<Alert>, StoreError> {
+    let Ok(status) = status.parse::<MonitoredStatus>() else {
         return Ok(Vec::new());
     };
     let text = format!(
@@ -316,7 +285,7 @@ pub(super) fn of_minute(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Alerts of a stream about minutes in a range. The statuses are named so that the index by stream, status and minute serves.
+/// Alerts of a stream about minutes in a range. The statuses are named so that SQLite uses the index by stream, status and minute.
 pub(super) const IN_RANGE: &str =
     "FROM alerts WHERE stream = ?1 AND status_id IN (0, 1, 2, 3, 4) AND minute >= ?2 AND minute < ?3
      AND origin = 'stream'";
@@ -327,19 +296,19 @@ pub(super) fn of_range(
     stream: &str,
     from: Minute,
     to: Minute,
-    most: usize,
-) -> Result<Vec<AlertRecord>, StoreError> {
+    max: usize,
+) -> Result<Vec<Alert>, StoreError> {
     let mut statement = sql.prepare_cached(&format!(
         "SELECT {COLUMNS} {IN_RANGE} ORDER BY minute, seq LIMIT ?4"
     ))?;
     let rows = statement.query_map(
-        params![stream, from.epoch_minutes(), to.epoch_minutes(), most],
+        params![stream, from.epoch_minutes(), to.epoch_minutes(), max],
         read,
     )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// How many of them were dispatched, and how many held back.
+/// How many of them were not muted, and how many were: only the cooldown and silences have an id.
 pub(super) fn count_range(
     sql: &Connection,
     stream: &str,
@@ -354,68 +323,70 @@ pub(super) fn count_range(
 }
 
 /// An alert from a row with [`COLUMNS`].
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<AlertRecord> {
-    let text = |name: &str| row.get::<_, String>(name);
-    let stream: Option<String> = row.get("stream")?;
-    let streams: Option<String> = row.get("streams")?;
-    Ok(AlertRecord {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Alert> {
+    let suppressed: Option<String> = row.get("suppressed")?;
+    let by = row
+        .get::<_, Option<String>>("suppressed_by")?
+        .and_then(|id| id.parse().ok());
+    Ok(Alert {
         id: uuid(row, "id")?,
-        alert_type: AlertType::from_name(&text("type")?).unwrap_or(AlertType::Anomaly),
-        origin: Origin::from_name(&text("origin")?).unwrap_or(Origin::Stream),
-        recorded_at_ms: row.get("recorded_at_ms")?,
-        severity: severity_from(row.get("severity")?),
+        subject: read_subject(row)?,
         message: row.get("message")?,
-        anomaly: stream.map(|stream| read_anomaly(row, stream)).transpose()?,
-        streams: streams
-            .iter()
-            .flat_map(|names| names.lines())
-            .map(ToOwned::to_owned)
-            .collect(),
-        suppressed_by: read_suppressed_by(row)?,
+        recorded_at_ms: row.get("recorded_at_ms")?,
+        suppression: suppressed.and_then(|reason| Suppression::from_parts(&reason, by)),
         suppressed_before: row.get("suppressed_before")?,
-        not_paged: row
-            .get::<_, Option<String>>("not_paged")?
-            .and_then(|name| NotPaged::from_name(&name)),
         trace_id: row.get("trace_id")?,
         span_id: row.get("span_id")?,
     })
 }
 
-fn read_suppressed_by(row: &Row<'_>) -> rusqlite::Result<Option<SuppressedBy>> {
-    let id = row
-        .get::<_, Option<String>>("suppressed_by")?
-        .and_then(|id| id.parse().ok());
-    let silenced: bool = row.get("silenced")?;
-    Ok(id.map(|id| {
-        if silenced {
-            SuppressedBy::Silence(id)
-        } else {
-            SuppressedBy::Alert(id)
-        }
-    }))
+fn read_subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
+    let (kind, origin): (String, String) = (row.get("type")?, row.get("origin")?);
+    let streams = || {
+        let names: Option<String> = row.get("streams")?;
+        let names = names.iter().flat_map(|names| names.lines());
+        Ok::<_, rusqlite::Error>(names.map(ToOwned::to_owned).collect())
+    };
+    Ok(match (kind.as_str(), origin.as_str()) {
+        ("stream.stale", _) => Subject::StaleStreams {
+            streams: streams()?,
+        },
+        ("stream.resumed", _) => Subject::StreamsResumed {
+            streams: streams()?,
+        },
+        ("ingest.down", _) => Subject::IngestDown,
+        ("ingest.up", _) => Subject::IngestUp,
+        ("alert.test", _) => Subject::Test,
+        (_, "evaluate") => Subject::Submission(read_anomaly(row)?),
+        _ => Subject::Anomaly(read_anomaly(row)?),
+    })
 }
 
-fn read_anomaly(row: &Row<'_>, stream: String) -> rusqlite::Result<Anomaly> {
+fn read_anomaly(row: &Row<'_>) -> rusqlite::Result<Anomaly> {
+    let severity = severity_from(row.get("severity")?);
+    let count = row.get("count")?;
+    let finding = findings::read_finding(row, severity, count)?;
+    let stream: String = row.get("stream")?;
     Ok(Anomaly {
-        stream,
-        status: MonitoredStatus::ALL[row.get::<_, usize>("status_id")?],
-        direction: direction_from(row.get("direction")?),
+        key: AlertKey {
+            stream: stream.parse().map_err(unreadable)?,
+            policy: finding.policy(),
+            status: MonitoredStatus::ALL[row.get::<_, usize>("status_id")?],
+            direction: finding.direction.ok_or(rusqlite::Error::InvalidQuery)?,
+            severity,
+        },
         minute: Minute::from_epoch_minutes(row.get("minute")?),
-        count: row.get("count")?,
-        z_score: row.get("z_score")?,
-        baseline: Baseline::from_figures(
-            row.get("mean")?,
-            row.get("std_dev")?,
-            row.get("window_minutes")?,
-        ),
-        threshold: row.get("threshold")?,
+        count,
+        finding,
         late: row.get("late")?,
     })
 }
 
 fn uuid(row: &Row<'_>, column: &str) -> rusqlite::Result<Uuid> {
-    let text: String = row.get(column)?;
-    text.parse().map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
-    })
+    row.get::<_, String>(column)?.parse().map_err(unreadable)
+}
+
+/// The error of a text that the database should not hold.
+pub(super) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
 }

@@ -1,282 +1,279 @@
-//! Reading stored minutes row by row: lists, and what one row says.
+//! Observed minutes: storing their counts and judgements, and reading back what the fold remembers of them.
 
-use detection::{Baseline, Minute, MonitoredStatus, Severity, Verdict, ZScore};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::sync::LazyLock;
+
+use detection::{
+    Minute, MonitoredStatus, Observed, ObservedMinute, Row, RowChange, Severity, State,
+};
+use rusqlite::{CachedStatement, Connection, ToSql, params};
 
 use super::{
-    AlertRecord, Store, StoreError, alerts,
-    codes::{direction_from, severity_from, status_id, stream_id},
+    Store, StoreError,
+    findings::{COLUMN_COUNT, COLUMNS, Stored, severity_code, severity_from},
+    names::{status_id, stream_id},
+    streams,
+    writer::{Ids, Transaction},
 };
 
-/// A stored (minute, status) of a stream with its verdict.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RowRecord {
-    /// Which minute.
-    pub minute: Minute,
-    /// Which status, monitored or not.
-    pub status: String,
-    /// Its count.
-    pub count: u32,
-    /// True for the 0 of a status that no batch named.
-    pub implied: bool,
-    /// The verdict.
-    pub verdict: Verdict,
-    /// The count the verdict was given for, where a correction came after its time.
-    pub judged_count: Option<u32>,
-    status_id: i64,
-}
-
-impl RowRecord {
-    /// Where it stands among the rows of its stream: newer rows have higher places, and none ever changes its place.
-    pub const fn place(&self) -> i64 {
-        place(self.minute, self.status_id)
-    }
-
-    /// The verdict in words.
-    pub fn reason(&self) -> String {
-        self.verdict
-            .reason(&self.status, self.judged_count.unwrap_or(self.count))
-    }
-}
-
-/// Room for the ids of statuses in a place.
-const STATUS_BITS: i64 = 1 << 20;
-
-/// Makes the places of minutes before 1970 positive too.
-const MINUTE_OFFSET: i64 = 1 << 34;
-
-const fn place(minute: Minute, status_id: i64) -> i64 {
-    (minute.epoch_minutes() + MINUTE_OFFSET) * STATUS_BITS + status_id
-}
-
-const fn of_place(place: i64) -> (i64, i64) {
-    (place / STATUS_BITS - MINUTE_OFFSET, place % STATUS_BITS)
-}
-
-/// Which rows: those of a stream in [from, to).
-#[derive(Clone, Debug, Default)]
-pub struct RowFilter {
-    /// Whose.
-    pub stream: String,
-    /// Of this status.
-    pub status: Option<String>,
-    /// From this minute on.
-    pub from: Option<Minute>,
-    /// Before this minute.
-    pub to: Option<Minute>,
-    /// Before the row at this [`RowRecord::place`].
-    pub before: Option<i64>,
-    /// At most this many.
-    pub limit: u32,
-}
-
-/// Everything that is stored about one minute and status.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Explained {
-    /// The row; none where no batch came for the minute.
-    pub row: Option<RowRecord>,
-    /// The alerts about it, oldest first.
-    pub alerts: Vec<AlertRecord>,
-    /// The newest observed minute of the stream.
-    pub newest_minute: Minute,
-}
-
 impl Store {
-    /// Rows, newest first.
-    pub async fn rows(&self, filter: RowFilter) -> Result<Vec<RowRecord>, StoreError> {
-        self.read(move |sql| rows(sql, &filter)).await
-    }
-
-    /// Rows, newest first, and the place from which to look on where not all minutes were looked at: a page of a status that is
-    /// not monitored is looked for in 30 days of minutes.
-    pub async fn rows_of_page(
-        &self,
-        filter: RowFilter,
-    ) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
-        self.read(move |sql| {
-            let sql = sql.unchecked_transaction()?;
-            rows_of_a_stretch(&sql, &filter)
-        })
-        .await
-    }
-
-    /// What is stored about one minute and status of a stream; none of an unknown stream.
-    pub async fn explained(
+    /// Observed minutes of a stream at or before a minute, newest first; none of an unknown stream.
+    pub async fn observed_minutes(
         &self,
         stream: &str,
-        minute: Minute,
-        status: &str,
-    ) -> Result<Option<Explained>, StoreError> {
-        let (stream, status) = (stream.to_owned(), status.to_owned());
-        self.read(move |sql| {
-            let sql = sql.unchecked_transaction()?;
-            let newest = sql
-                .prepare_cached("SELECT newest_minute FROM streams WHERE name = ?1")?
-                .query_row([&stream], |row| row.get(0).map(Minute::from_epoch_minutes))
-                .optional()?;
-            let Some(newest_minute) = newest else {
-                return Ok(None);
-            };
-            let (from, to) = (Some(minute), Some(minute.plus(1)));
-            let alerts = alerts::of_minute(&sql, &stream, &status, minute)?;
-            let filter = RowFilter {
-                stream,
-                status: Some(status),
-                from,
-                to,
-                before: None,
-                limit: 1,
-            };
-            let row = rows(&sql, &filter)?.pop();
-            Ok(Some(Explained {
-                row,
-                alerts,
-                newest_minute,
-            }))
+        before_or_at: Option<Minute>,
+        limit: usize,
+    ) -> Result<Vec<ObservedMinute>, StoreError> {
+        let stream = stream.to_owned();
+        self.read(move |sql| match stream_id(sql, &stream)? {
+            Some(id) => observed_minutes(sql, id, before_or_at, limit),
+            None => Ok(Vec::new()),
+        })
+        .await
+    }
+
+    /// The same, with `work` done on them by the thread that read them: for many of them, or for work that takes long.
+    pub async fn with_observed_minutes<T: Send + 'static>(
+        &self,
+        stream: &str,
+        before_or_at: Minute,
+        limit: usize,
+        work: impl FnOnce(Vec<ObservedMinute>) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let stream = stream.to_owned();
+        self.scan(move |sql| {
+            let id = stream_id(sql, &stream)?;
+            let minutes = id.map_or(Ok(Vec::new()), |id| {
+                observed_minutes(sql, id, Some(before_or_at), limit)
+            })?;
+            Ok(work(minutes))
         })
         .await
     }
 }
 
-fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreError> {
-    let Some(stream_id) = stream_id(sql, &filter.stream)? else {
-        return Ok(Vec::new());
-    };
-    let status_id = match &filter.status {
-        None => None,
-        Some(name) => match status_id(sql, name)? {
-            None => return Ok(Vec::new()),
-            known => known,
-        },
-    };
-    let (_, before_status) = filter.before.map_or((i64::MAX, i64::MAX), of_place);
-    let mut statement = sql.prepare_cached(ROWS[usize::from(status_id.is_some())])?;
-    let rows = statement.query_map(
-        params![
-            stream_id,
-            filter.from.map_or(i64::MIN, Minute::epoch_minutes),
-            filter.end(status_id),
-            filter.before.map_or(i64::MAX, |before| of_place(before).0),
-            before_status,
+/// One row as it goes into `minute_counts`.
+struct StoredRow {
+    status_id: i64,
+    count: u32,
+    implied: bool,
+    state: State,
+    peak: Option<Severity>,
+    finding: Stored,
+}
+
+impl StoredRow {
+    fn unjudged(status_id: i64, count: u32, implied: bool) -> Self {
+        Self {
             status_id,
-            filter.limit
-        ],
-        read,
-    )?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Rows as [`rows`], of a status that is not monitored from a stretch of minutes only; and where that leaves minutes that were
-/// not looked at, the place from which to go on.
-fn rows_of_a_stretch(
-    sql: &Connection,
-    filter: &RowFilter,
-) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
-    let rare = filter
-        .status
-        .as_ref()
-        .is_some_and(|status| MonitoredStatus::from_name(status).is_none());
-    let mut newest = sql.prepare_cached("SELECT newest_minute FROM streams WHERE name = ?1")?;
-    let newest: Option<i64> = newest
-        .query_row([&filter.stream], |row| row.get(0))
-        .optional()?;
-    let Some(newest) = newest.filter(|_| rare) else {
-        return Ok((rows(sql, filter)?, None));
-    };
-    let stretch = Minute::from_epoch_minutes(
-        filter
-            .end(None)
-            .min(newest + 1)
-            .saturating_sub(STRETCH_MINUTES),
-    );
-    let from = filter.from.unwrap_or(Minute::from_epoch_minutes(i64::MIN));
-    let found = rows(
-        sql,
-        &RowFilter {
-            from: Some(from.max(stretch)),
-            ..filter.clone()
-        },
-    )?;
-    if found.len() >= filter.limit as usize || from >= stretch {
-        return Ok((found, None));
-    }
-    let older = sql.prepare_cached(OLDER)?.exists(params![
-        filter.stream,
-        from.epoch_minutes(),
-        stretch.epoch_minutes()
-    ])?;
-    Ok((found, older.then(|| place(stretch, 0))))
-}
-
-/// Minutes that one page of a status is looked for in: rows of one that is not monitored may be few and far between.
-const STRETCH_MINUTES: i64 = 30 * 1440;
-
-pub(super) const OLDER: &str =
-    "SELECT 1 FROM minute_counts WHERE stream_id = (SELECT id FROM streams WHERE name = ?1)
-     AND minute >= ?2 AND minute < ?3";
-
-impl RowFilter {
-    /// Before this minute all rows are. The index leads to one bound of the minute only, so it is the lower one of the two;
-    /// of one status, that is all that a cursor says.
-    fn end(&self, status_id: Option<i64>) -> i64 {
-        let (before_minute, before_status) = self.before.map_or((i64::MAX, i64::MAX), of_place);
-        let with_its_minute = status_id.is_none_or(|status_id| status_id < before_status);
-        let to = self.to.map_or(i64::MAX, Minute::epoch_minutes);
-        to.min(before_minute.saturating_add(i64::from(with_its_minute)))
+            count,
+            implied,
+            state: State::NotJudged,
+            peak: None,
+            finding: Stored::default(),
+        }
     }
 }
 
-/// A macro because statements are constants, so that a test can ask for their plans.
-macro_rules! rows_of {
-    ($status:literal) => {
-        concat!(
-            "SELECT minute, status_id, name, count, implied, severity, direction, window_minutes, mean, std_dev, judged_count
-             FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id
-             WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3",
-            $status,
-            " ORDER BY minute DESC, status_id DESC LIMIT ?7"
+/// Stores the rows of one minute; gives the stream's id.
+pub(super) fn write(
+    transaction: &mut Transaction<'_>,
+    upserts: &mut Upserts<'_>,
+    observed: &Observed,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    let minute = observed.counts.minute();
+    let stream_id = streams::id_or_new(
+        transaction,
+        observed.counts.stream().as_str(),
+        minute,
+        now_ms,
+    )?;
+    let mut replacing = Vec::with_capacity(8);
+    for &Row {
+        status,
+        count,
+        implied,
+        change,
+    } in &observed.rows
+    {
+        let status_id = i64::try_from(status.index()).unwrap_or(i64::MAX);
+        match change {
+            RowChange::Judged { judgement, peak } => replacing.push(StoredRow {
+                status_id,
+                count,
+                implied,
+                state: judgement.state(),
+                peak,
+                finding: Stored::judgement(&judgement),
+            }),
+            RowChange::CountOnly => {
+                let insert = if implied {
+                    &INSERT_IF_NEW
+                } else {
+                    &UPSERT_COUNT
+                };
+                let mut statement = transaction.sql.prepare_cached(insert.of(1))?;
+                insert_rows(
+                    &mut statement,
+                    stream_id,
+                    minute,
+                    &[StoredRow::unjudged(status_id, count, implied)],
+                )?;
+            }
+        }
+    }
+    for transaction_count in observed.counts.transactions() {
+        if transaction_count.status.monitored().is_none() {
+            let status_id = status_id_or_new(
+                transaction.sql,
+                transaction.ids,
+                transaction_count.status.name(),
+            )?;
+            replacing.push(StoredRow::unjudged(
+                status_id,
+                transaction_count.count,
+                false,
+            ));
+        }
+    }
+    for rows in replacing.chunks(MAX_ROWS) {
+        insert_rows(upserts.of(rows.len())?, stream_id, minute, rows)?;
+    }
+    Ok(stream_id)
+}
+
+/// Rows of one INSERT: a usual minute fits in one.
+const MAX_ROWS: usize = 8;
+
+/// Values of a row beside stream and minute.
+const ROW_VALUES: usize = 5 + COLUMN_COUNT;
+
+/// The statements that insert 1 to [`MAX_ROWS`] rows, with one rule for stored rows. Made once, since a backlog needs one a
+/// hundred thousand times a second.
+struct Insert(LazyLock<[String; MAX_ROWS]>);
+
+impl Insert {
+    fn of(&self, rows: usize) -> &str {
+        &self.0[rows - 1]
+    }
+}
+
+fn statements(conflict: &str) -> [String; MAX_ROWS] {
+    let columns = format!("stream_id, minute, status_id, count, implied, state, peak, {COLUMNS}");
+    let row = format!("(?1,?2{})", ",?".repeat(ROW_VALUES));
+    std::array::from_fn(|more| {
+        format!(
+            "INSERT INTO minute_counts ({columns}) VALUES {row}{} ON CONFLICT {conflict}",
+            format!(",{row}").repeat(more)
         )
-    };
-}
-
-/// Of every status, and of one. Every minute has a row of each monitored status, so that a page of one is near; another
-/// status may be anywhere, and is looked for by its number alone.
-pub(super) const ROWS: [&str; 2] = [
-    rows_of!(" AND (minute, status_id) < (?4, ?5) AND ?6 IS NULL"),
-    rows_of!(" AND status_id = ?6"),
-];
-
-fn read(row: &Row<'_>) -> rusqlite::Result<RowRecord> {
-    let (baseline, z_score) = judged(row)?;
-    Ok(RowRecord {
-        minute: Minute::from_epoch_minutes(row.get("minute")?),
-        status: row.get("name")?,
-        count: row.get("count")?,
-        implied: row.get("implied")?,
-        verdict: Verdict {
-            severity: severity_from(row.get("severity")?),
-            direction: row.get::<_, Option<u8>>("direction")?.map(direction_from),
-            z_score,
-            baseline,
-        },
-        judged_count: row.get("judged_count")?,
-        status_id: row.get("status_id")?,
     })
 }
 
-/// What a row was judged against, and how far it was from that.
-pub(super) fn judged(row: &Row<'_>) -> rusqlite::Result<(Baseline, Option<ZScore>)> {
-    let baseline = Baseline::from_figures(
-        row.get("mean")?,
-        row.get("std_dev")?,
-        row.get("window_minutes")?,
-    );
-    let (count, judged_count): (u32, Option<u32>) = (row.get("count")?, row.get("judged_count")?);
-    let is_judged = severity_from(row.get("severity")?) != Severity::NotJudged;
-    Ok((
-        baseline,
-        baseline
-            .z_score(judged_count.unwrap_or(count))
-            .filter(|_| is_judged),
-    ))
+static UPSERT_ROW: Insert = Insert(LazyLock::new(|| {
+    statements(
+        "DO UPDATE SET count = excluded.count, implied = excluded.implied, state = excluded.state, \
+         peak = excluded.peak, policy = excluded.policy, direction = excluded.direction, threshold = excluded.threshold, \
+         window_minutes = excluded.window_minutes, mean = excluded.mean, std_dev = excluded.std_dev, judged_count = NULL WHERE count IS NOT excluded.count OR implied IS NOT excluded.implied",
+    )
+}));
+
+/// A stored row keeps its judgement, and the count that was judged.
+static UPSERT_COUNT: Insert = Insert(LazyLock::new(|| {
+    statements(
+        "DO UPDATE SET judged_count = iif(state = 0, NULL, coalesce(judged_count, count)), \
+         count = excluded.count, implied = 0 WHERE count IS NOT excluded.count OR implied = 1",
+    )
+}));
+
+static INSERT_IF_NEW: Insert = Insert(LazyLock::new(|| statements("DO NOTHING")));
+
+/// [`UPSERT_ROW`], kept for a transaction: finding so long a text in the cache for each of a thousand minutes costs a tenth of it.
+pub(super) struct Upserts<'a> {
+    sql: &'a Connection,
+    kept: [Option<CachedStatement<'a>>; MAX_ROWS],
+}
+
+impl<'a> Upserts<'a> {
+    pub(super) fn new(sql: &'a Connection) -> Self {
+        Self {
+            sql,
+            kept: Default::default(),
+        }
+    }
+
+    fn of(&mut self, rows: usize) -> rusqlite::Result<&mut CachedStatement<'a>> {
+        let kept = &mut self.kept[rows - 1];
+        match kept {
+            Some(statement) => Ok(statement),
+            None => Ok(kept.insert(self.sql.prepare_cached(UPSERT_ROW.of(rows))?)),
+        }
+    }
+}
+
+fn insert_rows(
+    statement: &mut CachedStatement<'_>,
+    stream_id: i64,
+    minute: Minute,
+    rows: &[StoredRow],
+) -> rusqlite::Result<()> {
+    statement.raw_bind_parameter(1, stream_id)?;
+    statement.raw_bind_parameter(2, minute.epoch_minutes())?;
+    for (row, at) in rows.iter().zip((3..).step_by(ROW_VALUES)) {
+        let values: [&dyn ToSql; 5] = [
+            &row.status_id,
+            &row.count,
+            &row.implied,
+            &row.state.code(),
+            &row.peak.map(severity_code),
+        ];
+        for (value, index) in values.into_iter().chain(row.finding.values()).zip(at..) {
+            statement.raw_bind_parameter(index, value)?;
+        }
+    }
+    statement.raw_execute()?;
+    Ok(())
+}
+
+fn status_id_or_new(sql: &Connection, ids: &mut Ids, name: &str) -> rusqlite::Result<i64> {
+    if let Some(id) = ids.statuses.get(name) {
+        return Ok(*id);
+    }
+    sql.prepare_cached("INSERT INTO statuses (name) VALUES (?1) ON CONFLICT DO NOTHING")?
+        .execute([name])?;
+    let id = status_id(sql, name)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    ids.statuses.insert(name.to_owned(), id);
+    Ok(id)
+}
+
+pub(super) const OBSERVED_MINUTES: &str =
+    "SELECT minute, status_id, count, implied, peak FROM minute_counts
+     WHERE stream_id = ?1 AND minute <= ?2 ORDER BY minute DESC, status_id DESC";
+
+/// The newest observed minutes of a stream at or before a minute, newest first.
+pub(super) fn observed_minutes(
+    sql: &Connection,
+    stream_id: i64,
+    before_or_at: Option<Minute>,
+    limit: usize,
+) -> Result<Vec<ObservedMinute>, StoreError> {
+    let mut statement = sql.prepare_cached(OBSERVED_MINUTES)?;
+    let newest = before_or_at.map_or(i64::MAX, Minute::epoch_minutes);
+    let mut rows = statement.query(params![stream_id, newest])?;
+    let mut minutes: Vec<ObservedMinute> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let minute = Minute::from_epoch_minutes(row.get(0)?);
+        if minutes.last().is_none_or(|last| last.minute != minute) {
+            if minutes.len() == limit {
+                break;
+            }
+            minutes.push(ObservedMinute::new(minute));
+        }
+        let status: usize = row.get(1)?;
+        if let (Some(last), true) = (minutes.last_mut(), status < MonitoredStatus::COUNT) {
+            last.counts[status] = row.get(2)?;
+            last.named[status] = !row.get::<_, bool>(3)?;
+            last.peaks[status] = row.get::<_, Option<u8>>(4)?.map(severity_from);
+        }
+    }
+    Ok(minutes)
 }

@@ -1,16 +1,22 @@
-//! The database: the only door to SQLite. One writer thread, a few read-only connections that never wait for it.
+//! The database: the only door to SQLite. Keeps and finds, and decides nothing. One writer thread, a few read-only connections
+//! that never wait for it.
 
 mod alerts;
-mod codes;
+mod cooldowns;
+mod dead_letters;
+mod findings;
 mod ingest;
 mod minutes;
+mod names;
+mod offset_gaps;
+mod offsets;
 mod outbox;
-mod queries;
 mod ranges;
 mod readers;
-mod records;
+mod rows;
 mod schema;
 mod silences;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -24,26 +30,30 @@ use std::{
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::Notify;
 
-pub use alerts::{AlertFilter, DeliveryRecord};
-pub use ingest::{InFlightCommit, IngestCommit, OffsetAdvance, StoredOffset};
-pub use minutes::{Explained, RowFilter, RowRecord};
-pub use outbox::{DeliveryFilter, ListedDelivery, OutboxState, Replay};
-pub use queries::{DeadLetterRecord, OffsetGapRecord, StatusVerdict, StreamRecord};
-pub use ranges::{RangeVerdicts, Series, SeriesFilter, SeriesPoint, StatusTotal, Summary};
-pub use records::*;
-pub use silences::SilenceRecord;
+pub use alerts::AlertFilter;
+pub use dead_letters::{DeadLetter, DeadLetterRecord};
+pub use ingest::{InFlightCommit, IngestCommit};
+pub use offset_gaps::{OffsetGap, OffsetGapReason, OffsetGapRecord};
+pub use offsets::{OffsetAdvance, StoredOffset};
+pub use outbox::{
+    Attempt, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryState, DueDelivery,
+    ListedDelivery, OutboxState, Replay,
+};
+pub use ranges::{RangeFindings, Series, SeriesFilter, SeriesPoint, StatusTotal, Summary};
+pub use rows::{Explained, RowFilter, RowRecord};
+pub use streams::{NewestRow, StreamRecord};
 pub use upkeep::Retention;
 pub use writer::Writer;
 
-use readers::{Reach, Readers, Waiter, Waiting};
+use readers::{CancelOnDrop, QueryClass, Readers, Waiting};
 
-/// Why the store did not do what was asked.
+/// Why the store refused.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// For now: the disk is full, or input and output fail. Trying again later is right.
+    /// For now: the disk is full, or input and output fail. To be tried again later.
     #[error("the database cannot be used now: {0}")]
     Unavailable(String),
-    /// The stored offset is not the one the caller went on from: it must read it again.
+    /// The stored offset is not the expected one: the caller must read it again.
     #[error("the stored offset of {topic}[{partition}] is not the expected one")]
     OffsetMoved {
         /// Which topic.
@@ -69,7 +79,7 @@ impl From<rusqlite::Error> for StoreError {
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::CannotOpen
                 | ErrorCode::OutOfMemory
-                // It took so long that the write-ahead log grew too large meanwhile, or that nobody waits for it.
+                // It took so long that the write-ahead log grew too large, or the caller is gone.
                 | ErrorCode::OperationInterrupted
                 | ErrorCode::ReadOnly,
             ) => Self::Unavailable(error.to_string()),
@@ -78,7 +88,7 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// The stored minutes, verdicts, alerts, deliveries and offsets. Cheap to clone.
+/// The stored minutes, findings, alerts, deliveries and offsets. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     writer: writer::WriterHandle,
@@ -88,24 +98,26 @@ pub struct Store {
 struct Shared {
     locked: schema::LockedPath,
     readers: Arc<Readers>,
-    outbox_changed: Notify,
+    outbox_changed: Arc<Notify>,
 }
 
 impl Store {
-    /// Opens the database at `path`, making it if there is none, and takes its lock for as long as any clone lives.
+    /// Opens the database at `path`, creates it if there is none, and takes its lock for as long as any clone lives.
     /// The [`Writer`] must run on a thread of its own.
     pub fn open(path: &Path) -> Result<(Self, Writer), StoreError> {
         let locked = schema::lock(path)?;
         let readers = Arc::new(Readers::new(locked.path.clone()));
+        let outbox_changed = Arc::new(Notify::new());
         let (writer, handle) = Writer::new(
             schema::open_writer(&locked)?,
             &locked.path,
             Arc::clone(&readers),
+            Arc::clone(&outbox_changed),
         );
         let shared = Shared {
             locked,
             readers,
-            outbox_changed: Notify::new(),
+            outbox_changed,
         };
         Ok((
             Self {
@@ -116,46 +128,46 @@ impl Store {
         ))
     }
 
-    /// Notified after each commit that wrote a delivery.
+    /// Notified after each commit that created or replayed a delivery.
     pub fn outbox_changed(&self) -> &Notify {
         &self.shared.outbox_changed
     }
 
-    /// Where the database is.
+    /// The path of the database.
     pub fn path(&self) -> &PathBuf {
         &self.shared.locked.path
     }
 
-    /// Runs a query that reads a page, on a thread where it may block. It is interrupted when nobody waits for it any more.
+    /// Runs a query that reads a page, on a thread where it may block. It is interrupted when its caller is gone.
     async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        self.read_within(Reach::Page, query).await
+        self.read_within(QueryClass::Page, query).await
     }
 
-    /// The same for one that reads a range of any length: a few run at a time, and leave room for pages.
-    async fn read_long<T, F>(&self, query: F) -> Result<T, StoreError>
+    /// The same for a range scan: at most two run, so that page queries and probes always get a connection.
+    async fn scan<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        self.read_within(Reach::Long, query).await
+        self.read_within(QueryClass::RangeScan, query).await
     }
 
-    async fn read_within<T, F>(&self, reach: Reach, query: F) -> Result<T, StoreError>
+    async fn read_within<T, F>(&self, class: QueryClass, query: F) -> Result<T, StoreError>
     where
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let readers = Arc::clone(&self.shared.readers);
-        let place = readers.place(reach).await?;
-        let waiter = Waiter(Waiting::default());
-        let waiting = waiter.0.clone();
+        let permit = readers.permit(class).await?;
+        let cancel = CancelOnDrop(Waiting::default());
+        let waiting = cancel.0.clone();
         let query = tokio::task::spawn_blocking(move || {
-            // Kept for as long as the query runs, whether or not anybody still waits for it.
-            let _place = place;
+            // Kept for as long as the query runs, also when its caller is gone.
+            let _permit = permit;
             readers.run(&waiting, query)
         });
         query

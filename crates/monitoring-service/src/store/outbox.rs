@@ -1,31 +1,121 @@
-//! The outbox: deliveries that are due, and how each try ended.
+//! The outbox: one delivery for each notified alert, and the outcome of each attempt. Decides nothing about retries.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use strum::{EnumString, IntoStaticStr};
 
-use super::{
-    AlertRecord, Attempt, DeliveryOutcome, DeliveryRecord, DueDelivery, Store, StoreError, alerts,
-    writer::Transaction,
-};
+use super::{Store, StoreError, alerts, writer::Transaction};
+use crate::alerts::Alert;
 
-/// How the outbox stands.
+/// The state of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum DeliveryState {
+    /// In flight: to be sent, or sent again.
+    Pending,
+    /// The receiver took it.
+    Delivered,
+    /// Given up.
+    Dead,
+}
+
+impl DeliveryState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::Dead];
+
+    /// `pending`, `delivered` or `dead`.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// The delivery of an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// Its number.
+    pub id: i64,
+    /// Its state.
+    pub state: DeliveryState,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When it was created, milliseconds since 1970.
+    pub created_at_ms: i64,
+    /// When it is next attempted.
+    pub next_attempt_at_ms: Option<i64>,
+    /// When it was last attempted.
+    pub last_attempt_at_ms: Option<i64>,
+    /// The HTTP status of the last answer.
+    pub last_status: Option<u16>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}
+
+/// A delivery that is due.
+#[derive(Clone, Debug)]
+pub struct DueDelivery {
+    /// Its number.
+    pub id: i64,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When it was created or replayed, milliseconds since 1970: the give-up deadline counts from here.
+    pub created_at_ms: i64,
+    /// What to send.
+    pub alert: Alert,
+}
+
+/// The outcome of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum DeliveryOutcome {
+    /// The receiver took it.
+    Delivered,
+    /// To be attempted again.
+    Retry {
+        /// When, milliseconds since 1970.
+        at_ms: i64,
+    },
+    /// Given up; can be replayed.
+    Dead,
+}
+
+impl DeliveryOutcome {
+    /// `delivered`, `retry` or `dead`.
+    pub fn name(&self) -> &'static str {
+        self.into()
+    }
+}
+
+/// One attempt to deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its outcome.
+    pub outcome: DeliveryOutcome,
+    /// When it ended, milliseconds since 1970.
+    pub at_ms: i64,
+    /// The HTTP status of the answer, if there was one.
+    pub http_status: Option<u16>,
+    /// What went wrong, without any URL.
+    pub error: Option<String>,
+}
+
+/// The figures of the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxState {
-    /// On their way.
+    /// In flight.
     pub pending: u64,
     /// Given up.
     pub dead: u64,
-    /// When the oldest of those on their way was asked for, milliseconds since 1970.
+    /// When the oldest in flight was created, milliseconds since 1970.
     pub oldest_pending_created_at_ms: Option<i64>,
 }
 
-/// Which deliveries to list; every field that is none does not limit.
+/// Which deliveries to list; a field that is none does not limit.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
-    /// Of alerts of this stream.
+    /// Only alerts of this stream.
     pub stream: Option<String>,
-    /// `pending`, `delivered` or `dead`.
-    pub state: Option<&'static str>,
-    /// Asked for before the one of this number.
+    /// Only this state.
+    pub state: Option<DeliveryState>,
+    /// Created before the one of this number.
     pub before: Option<i64>,
     /// At most this many.
     pub limit: u32,
@@ -34,18 +124,18 @@ pub struct DeliveryFilter {
 /// A delivery with its alert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListedDelivery {
-    /// How it stands.
+    /// The delivery.
     pub delivery: DeliveryRecord,
-    /// What it delivers.
-    pub alert: AlertRecord,
+    /// Its alert.
+    pub alert: Alert,
 }
 
-/// What came of asking for a delivery again.
+/// The outcome of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// It is on its way again.
+    /// It is in flight again.
     Begun,
-    /// It is still on its way: there is nothing to ask for.
+    /// It is still in flight: there is nothing to replay.
     Pending,
     /// There is no such delivery.
     Unknown,
@@ -63,7 +153,7 @@ impl Store {
             let rows =
                 statement.query_map(params![before, filter.stream, filter.limit], |row| {
                     Ok(ListedDelivery {
-                        delivery: alerts::read_delivery(row)?,
+                        delivery: read(row)?,
                         alert: alerts::read(row)?,
                     })
                 })?;
@@ -72,9 +162,9 @@ impl Store {
         .await
     }
 
-    /// Sends a delivery again that was given up or taken: the same alert, with the same id.
+    /// Puts a delivered or dead delivery in flight again: the same alert, with the same id.
     pub async fn replay_delivery(&self, id: i64, now_ms: i64) -> Result<Replay, StoreError> {
-        let replay = self.writer.call(move |transaction| {
+        self.writer.call(move |transaction| {
             let state: Option<String> = transaction
                 .sql
                 .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
@@ -85,18 +175,17 @@ impl Store {
                 Some("pending") => return Ok(Replay::Pending),
                 Some(_) => {}
             }
-            // The tries so far stay counted; what giving up counts from begins anew.
+            // The attempts so far stay counted; the give-up deadline restarts.
             transaction
                 .sql
                 .prepare_cached(
                     "UPDATE deliveries SET state = 'pending', created_at_ms = ?2, next_attempt_at_ms = ?2 WHERE id = ?1",
                 )?
                 .execute(params![id, now_ms])?;
+            transaction.wakes_outbox = true;
             Ok(Replay::Begun)
-        });
-        let replay = replay.await?;
-        self.outbox_changed().notify_one();
-        Ok(replay)
+        })
+        .await
     }
 
     /// Deliveries due at `now_ms`, those waiting longest first.
@@ -125,14 +214,14 @@ impl Store {
         .await
     }
 
-    /// When the next delivery is due, milliseconds since 1970; none if nothing is on its way.
+    /// When the next delivery is due, milliseconds since 1970; none if nothing is in flight.
     pub async fn next_delivery_at(&self) -> Result<Option<i64>, StoreError> {
         const NEXT: &str = "SELECT min(next_attempt_at_ms) FROM deliveries WHERE state = 'pending'";
         self.read(|sql| Ok(sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?))
             .await
     }
 
-    /// Gives up deliveries asked for before `created_before_ms`; they can be asked for again.
+    /// Gives up deliveries created before `created_before_ms`; they can be replayed.
     pub async fn give_up_deliveries(
         &self,
         created_before_ms: i64,
@@ -150,7 +239,7 @@ impl Store {
         self.writer.call(given_up).await
     }
 
-    /// Notes how a try ended.
+    /// Stores the outcome of an attempt.
     pub async fn finish_attempt(
         &self,
         delivery_id: i64,
@@ -159,9 +248,9 @@ impl Store {
         self.writer
             .call(move |transaction| {
                 let (state, next_attempt_at_ms) = match attempt.outcome {
-                    DeliveryOutcome::Delivered => ("delivered", None),
-                    DeliveryOutcome::Retry { at_ms } => ("pending", Some(at_ms)),
-                    DeliveryOutcome::Dead => ("dead", None),
+                    DeliveryOutcome::Delivered => (DeliveryState::Delivered, None),
+                    DeliveryOutcome::Retry { at_ms } => (DeliveryState::Pending, Some(at_ms)),
+                    DeliveryOutcome::Dead => (DeliveryState::Dead, None),
                 };
                 transaction
                     .sql
@@ -171,7 +260,7 @@ impl Store {
                     )?
                     .execute(params![
                         delivery_id,
-                        state,
+                        state.name(),
                         next_attempt_at_ms,
                         attempt.at_ms,
                         attempt.http_status,
@@ -182,7 +271,7 @@ impl Store {
             .await
     }
 
-    /// How many deliveries are on their way and how many were given up.
+    /// How many deliveries are in flight and how many were given up.
     pub async fn outbox(&self) -> Result<OutboxState, StoreError> {
         self.read(|sql| {
             let (pending, oldest_pending_created_at_ms) = sql
@@ -215,12 +304,62 @@ pub(super) fn list_statement(filter: &DeliveryFilter) -> String {
             "deliveries.id",
         ),
     };
-    // A literal, because it is that of a partial index.
-    let state = filter
-        .state
-        .map_or_else(String::new, |state| format!(" AND state = '{state}'"));
-    let (delivery, alert) = (alerts::DELIVERY_COLUMNS, alerts::COLUMNS);
+    // A literal, as the partial index has it.
+    let state = filter.state.map_or_else(String::new, |state| {
+        format!(" AND state = '{}'", state.name())
+    });
+    let (delivery, alert) = (COLUMNS, alerts::COLUMNS);
     format!(
         "SELECT {delivery}, {alert} FROM {from} AND deliveries.id < ?1{state} ORDER BY {order} DESC LIMIT ?3"
     )
+}
+
+/// Creates the delivery of an alert.
+pub(super) fn insert(
+    transaction: &mut Transaction<'_>,
+    alert_seq: i64,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    const INSERT: &str =
+        "INSERT INTO deliveries (alert_seq, state, attempts, created_at_ms, next_attempt_at_ms)
+         VALUES (?1, 'pending', 0, ?2, ?2)";
+    transaction.wakes_outbox = true;
+    transaction
+        .sql
+        .prepare_cached(INSERT)?
+        .execute(params![alert_seq, now_ms])?;
+    Ok(())
+}
+
+/// The deliveries of an alert.
+pub(super) fn of_alert(
+    sql: &Connection,
+    alert_seq: i64,
+) -> Result<Vec<DeliveryRecord>, StoreError> {
+    let text = format!("SELECT {COLUMNS} FROM deliveries WHERE alert_seq = ?1 ORDER BY id");
+    let mut statement = sql.prepare_cached(&text)?;
+    Ok(statement
+        .query_map([alert_seq], read)?
+        .collect::<Result<_, _>>()?)
+}
+
+const COLUMNS: &str = "deliveries.id AS delivery_id, state, attempts, created_at_ms, next_attempt_at_ms, \
+     last_attempt_at_ms, last_status, last_error";
+
+/// A delivery from a row with [`COLUMNS`].
+fn read(row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
+    Ok(DeliveryRecord {
+        id: row.get("delivery_id")?,
+        // A CHECK constraint excludes other texts.
+        state: row
+            .get::<_, String>("state")?
+            .parse()
+            .unwrap_or(DeliveryState::Dead),
+        attempts: row.get("attempts")?,
+        created_at_ms: row.get("created_at_ms")?,
+        next_attempt_at_ms: row.get("next_attempt_at_ms")?,
+        last_attempt_at_ms: row.get("last_attempt_at_ms")?,
+        last_status: row.get("last_status")?,
+        last_error: row.get("last_error")?,
+    })
 }

@@ -1,16 +1,17 @@
-//! Looks over ranges of minutes of any length: totals, verdicts, series. Each reads its rows once, in the order in which they
+//! Scans over ranges of minutes of any length: totals, findings, series. Each reads its rows once, in the order in which they
 //! are stored, and adds up here: a GROUP BY would first sort them all, which takes several times as long.
 
 use std::collections::BTreeMap;
 
-use detection::{Baseline, Minute, MonitoredStatus, Severity, ZScore};
+use detection::{Judgement, Minute, MonitoredStatus, State};
 use rusqlite::{Connection, params};
 
 use super::{
-    AlertRecord, Store, StoreError, alerts,
-    codes::{severity_from, status_id, stream_id},
-    minutes::judged,
+    Store, StoreError, alerts,
+    findings::{read_judgement, state_from},
+    names::{status_id, stream_id},
 };
+use crate::alerts::Alert;
 
 /// Totals over a range of minutes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct Summary {
     pub first_minute: Option<Minute>,
     /// The last one.
     pub last_minute: Option<Minute>,
-    /// How many minutes of the range are known.
+    /// How many minutes of the range were observed.
     pub minutes_observed: u64,
 }
 
@@ -36,17 +37,17 @@ pub struct StatusTotal {
     pub minutes: u64,
 }
 
-/// What was said of a range of minutes.
+/// Findings and alerts of a range of minutes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RangeVerdicts {
-    /// How many rows of each monitored status had each severity.
-    pub counts: Vec<(MonitoredStatus, Severity, u64)>,
-    /// Alerts about minutes of the range that went out.
-    pub dispatched: usize,
-    /// Those that were held back.
-    pub suppressed: usize,
-    /// The first of them, by minute.
-    pub alerts: Vec<AlertRecord>,
+pub struct RangeFindings {
+    /// How many rows of each monitored status had each state.
+    pub counts: Vec<(MonitoredStatus, State, u64)>,
+    /// Alerts about minutes of the range that were not muted: neither in a cooldown nor silenced.
+    pub unmuted: usize,
+    /// Those that were.
+    pub muted: usize,
+    /// The first alerts, by minute.
+    pub alerts: Vec<Alert>,
 }
 
 /// Which series: a stream's minutes in [from, to).
@@ -62,8 +63,8 @@ pub struct SeriesFilter {
     pub to: Minute,
     /// Minutes of a point.
     pub step_minutes: i64,
-    /// More points than this are too many.
-    pub most_points: usize,
+    /// Points that an answer may have.
+    pub max_points: usize,
 }
 
 /// One step of one status.
@@ -73,12 +74,12 @@ pub struct SeriesPoint {
     pub minute: Minute,
     /// Transactions in its observed minutes.
     pub count: u64,
-    /// How many of its minutes are known.
+    /// How many of its minutes were observed.
     pub minutes_observed: u32,
-    /// The worst verdict in it.
-    pub severity: Severity,
-    /// What its minute was judged against, and its z-score; none where a point may have several minutes.
-    pub judged: Option<(Baseline, Option<ZScore>)>,
+    /// The worst state in it.
+    pub state: State,
+    /// The judgement of its minute; none where a point may have several minutes.
+    pub judgement: Option<Judgement>,
 }
 
 /// The points of each status, oldest first.
@@ -95,33 +96,33 @@ impl Store {
         let stream = stream.to_owned();
         let from = from.map_or(i64::MIN, Minute::epoch_minutes);
         let to = to.map_or(i64::MAX, Minute::epoch_minutes);
-        self.read_long(move |sql| match stream_id(sql, &stream)? {
+        self.scan(move |sql| match stream_id(sql, &stream)? {
             Some(id) => summary(sql, id, from, to),
             None => Ok(Summary::default()),
         })
         .await
     }
 
-    /// What was said of a stream's minutes in [from, to), with the first of its alerts; nothing of an unknown stream.
-    pub async fn verdicts(
+    /// Findings of a stream's minutes in [from, to), with the first of its alerts; none of an unknown stream.
+    pub async fn findings(
         &self,
         stream: &str,
         from: Minute,
         to: Minute,
-        most_alerts: usize,
-    ) -> Result<RangeVerdicts, StoreError> {
+        max_alerts: usize,
+    ) -> Result<RangeFindings, StoreError> {
         let stream = stream.to_owned();
-        self.read_long(move |sql| {
+        self.scan(move |sql| {
             let sql = sql.unchecked_transaction()?;
             let Some(stream_id) = stream_id(&sql, &stream)? else {
-                return Ok(RangeVerdicts::default());
+                return Ok(RangeFindings::default());
             };
-            let (dispatched, suppressed) = alerts::count_range(&sql, &stream, from, to)?;
-            Ok(RangeVerdicts {
-                counts: verdicts(&sql, stream_id, from, to)?,
-                dispatched,
-                suppressed,
-                alerts: alerts::of_range(&sql, &stream, from, to, most_alerts)?,
+            let (unmuted, muted) = alerts::count_range(&sql, &stream, from, to)?;
+            Ok(RangeFindings {
+                counts: states(&sql, stream_id, from, to)?,
+                unmuted,
+                muted,
+                alerts: alerts::of_range(&sql, &stream, from, to, max_alerts)?,
             })
         })
         .await
@@ -129,7 +130,7 @@ impl Store {
 
     /// Series of a stream, empty for an unknown one; none if they have too many points.
     pub async fn series(&self, filter: SeriesFilter) -> Result<Option<Series>, StoreError> {
-        self.read_long(move |sql| {
+        self.scan(move |sql| {
             let sql = sql.unchecked_transaction()?;
             series(&sql, &filter)
         })
@@ -175,7 +176,7 @@ fn summary(sql: &Connection, stream_id: i64, from: i64, to: i64) -> Result<Summa
     ) in totals
     {
         let status = names.get(&status_id).cloned().unwrap_or_default();
-        // Every observed minute has a row of every monitored status, so any of them tells which minutes are known.
+        // Every observed minute has a row of every monitored status, so each of them counts the observed minutes.
         summary.minutes_observed = summary.minutes_observed.max(minutes);
         summary.first_minute = summary
             .first_minute
@@ -203,16 +204,16 @@ fn names(sql: &Connection) -> rusqlite::Result<BTreeMap<i64, String>> {
         .collect()
 }
 
-pub(super) const VERDICTS: &str = "SELECT status_id, severity FROM minute_counts
+pub(super) const STATES: &str = "SELECT status_id, state FROM minute_counts
      WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND status_id < 5";
 
-fn verdicts(
+fn states(
     sql: &Connection,
     stream_id: i64,
     from: Minute,
     to: Minute,
-) -> rusqlite::Result<Vec<(MonitoredStatus, Severity, u64)>> {
-    let mut statement = sql.prepare_cached(VERDICTS)?;
+) -> rusqlite::Result<Vec<(MonitoredStatus, State, u64)>> {
+    let mut statement = sql.prepare_cached(STATES)?;
     let mut rows = statement.query(params![stream_id, from.epoch_minutes(), to.epoch_minutes()])?;
     let mut counts: BTreeMap<(usize, u8), u64> = BTreeMap::new();
     while let Some(row) = rows.next()? {
@@ -220,17 +221,15 @@ fn verdicts(
     }
     let counts = counts.into_iter();
     Ok(counts
-        .map(|((status, severity), count)| {
-            (MonitoredStatus::ALL[status], severity_from(severity), count)
-        })
+        .map(|((status, state), count)| (MonitoredStatus::ALL[status], state_from(state), count))
         .collect())
 }
 
-/// A macro because statements are constants, so that a test can ask for their plans.
+/// A macro because the statements are constants: a test asks SQLite for their plans.
 macro_rules! series_of {
     ($status:literal) => {
         concat!(
-            "SELECT minute, status_id, count, severity, window_minutes, mean, std_dev, judged_count
+            "SELECT minute, status_id, count, state, judged_count, policy, direction, threshold, window_minutes, mean, std_dev
              FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3",
             $status
         )
@@ -267,20 +266,20 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
     while let Some(row) = rows.next()? {
         let minute = row.get::<_, i64>(0)?.div_euclid(filter.step_minutes) * filter.step_minutes;
         let minute = Minute::from_epoch_minutes(minute);
-        let (count, severity) = (row.get(2)?, severity_from(row.get(3)?));
-        let of_status = series.entry(row.get(1)?).or_default();
+        let (status, count, state) = (row.get::<_, i64>(1)?, row.get(2)?, state_from(row.get(3)?));
+        let of_status = series.entry(status).or_default();
         if let Some(last) = of_status.last_mut().filter(|last| last.minute == minute) {
             last.count += count;
             last.minutes_observed += 1;
-            last.severity = last.severity.max(severity);
+            last.state = last.state.max(state);
             continue;
         }
         points += 1;
-        if points > filter.most_points {
+        if points > filter.max_points {
             return Ok(None);
         }
-        let judged = if filter.step_minutes == 1 {
-            Some(judged(row)?)
+        let judgement = if filter.step_minutes == 1 {
+            Some(read_judgement(row, is_monitored(status))?)
         } else {
             None
         };
@@ -288,8 +287,8 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
             minute,
             count,
             minutes_observed: 1,
-            severity,
-            judged,
+            state,
+            judgement,
         });
     }
     let names = names(sql)?;
@@ -300,4 +299,8 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
             .map(|(id, points)| (name(id), points))
             .collect(),
     ))
+}
+
+fn is_monitored(status_id: i64) -> bool {
+    usize::try_from(status_id).is_ok_and(|id| id < MonitoredStatus::COUNT)
 }

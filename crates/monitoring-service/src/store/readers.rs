@@ -1,5 +1,5 @@
-//! The read-only connections: how many queries run at a time, and how one ends that nobody waits for any more. No query waits
-//! for the writer, nor the writer for a query, but to start the write-ahead log anew (see `writer`).
+//! The read-only connections: how many queries run at a time, and how a query is cancelled whose caller is gone. No query waits
+//! for the writer, nor the writer for a query, except to restart the write-ahead log (see `writer`).
 
 use std::{
     path::PathBuf,
@@ -12,74 +12,74 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{StoreError, schema};
 
 /// Queries at a time; more wait.
-const READERS: usize = 4;
+const MAX_READERS: usize = 4;
 
-/// Of them, those over ranges of any length: the rest is left to pages, probes and deliveries, which are quick.
-const LONG_READERS: usize = 2;
+/// Of them, range scans: the rest always serves pages, probes and deliveries, which are quick.
+const MAX_RANGE_SCANS: usize = 2;
 
-/// How much a query may read.
+/// The class of a query: how much it may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum QueryClass {
     /// A bounded number of rows, through an index.
     Page,
     /// A range of minutes of any length.
-    Long,
+    RangeScan,
 }
 
 /// The read-only connections to one database.
 pub(super) struct Readers {
     path: PathBuf,
-    places: Arc<Semaphore>,
-    long_places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+    range_scan_permits: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
     running: Mutex<Vec<Arc<InterruptHandle>>>,
 }
 
-/// A query that runs, on its way out also where it panics.
-struct Inside<'a> {
+/// A running query; dropped when it ends, also by a panic.
+struct Running<'a> {
     readers: &'a Readers,
     interrupt: Arc<InterruptHandle>,
     waiting: &'a Waiting,
 }
 
-impl Drop for Inside<'_> {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        // From here on its connection may be another query's.
+        // From here on another query may use its connection.
         self.waiting.end();
-        lock(&self.readers.running).retain(|running| !Arc::ptr_eq(running, &self.interrupt));
+        lock(&self.readers.running).retain(|other| !Arc::ptr_eq(other, &self.interrupt));
     }
 }
 
-/// What a query holds while it runs.
-pub(super) struct Place {
-    _place: OwnedSemaphorePermit,
-    _long_place: Option<OwnedSemaphorePermit>,
+/// The permit that a query holds while it runs.
+pub(super) struct ReaderPermit {
+    _any: OwnedSemaphorePermit,
+    _range_scan: Option<OwnedSemaphorePermit>,
 }
 
 impl Readers {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
-            places: Arc::new(Semaphore::new(READERS)),
-            long_places: Arc::new(Semaphore::new(LONG_READERS)),
+            permits: Arc::new(Semaphore::new(MAX_READERS)),
+            range_scan_permits: Arc::new(Semaphore::new(MAX_RANGE_SCANS)),
             idle: Mutex::default(),
             running: Mutex::default(),
         }
     }
 
-    /// Waits for a place. A long look first waits for one of its own kind, so that it never takes the last one.
-    pub(super) async fn place(&self, reach: Reach) -> Result<Place, StoreError> {
-        let long_place = match reach {
-            Reach::Page => None,
-            Reach::Long => Some(taken(&self.long_places).await?),
+    /// Waits for a permit. A range scan first waits for one of its class, so that range scans never take the last one.
+    pub(super) async fn permit(&self, class: QueryClass) -> Result<ReaderPermit, StoreError> {
+        let range_scan = match class {
+            QueryClass::Page => None,
+            QueryClass::RangeScan => Some(acquire(&self.range_scan_permits).await?),
         };
-        Ok(Place {
-            _place: taken(&self.places).await?,
-            _long_place: long_place,
+        Ok(ReaderPermit {
+            _any: acquire(&self.permits).await?,
+            _range_scan: range_scan,
         })
     }
 
-    /// Runs a query on this thread, until it ends or nobody waits for it. Blocks.
+    /// Runs a query on this thread, until it ends or is cancelled. Blocks.
     pub(super) fn run<T>(
         &self,
         waiting: &Waiting,
@@ -91,31 +91,31 @@ impl Readers {
             None => schema::open_reader(&self.path)?,
         };
         let result = {
-            let inside = self.enter(connection.get_interrupt_handle(), waiting);
-            if waiting.begin(&inside.interrupt) {
+            let running = self.enter(connection.get_interrupt_handle(), waiting);
+            if waiting.begin(&running.interrupt) {
                 query(&connection)
             } else {
                 Err(StoreError::Closed)
             }
         };
-        // An interrupt can hit the end of a transaction too: one that is still open must not be the next query's.
+        // An interrupt can hit the end of a transaction too: the next query must not get one that is still open.
         if connection.is_autocommit() {
             lock(&self.idle).push(connection);
         }
         result
     }
 
-    fn enter<'a>(&'a self, interrupt: InterruptHandle, waiting: &'a Waiting) -> Inside<'a> {
+    fn enter<'a>(&'a self, interrupt: InterruptHandle, waiting: &'a Waiting) -> Running<'a> {
         let interrupt = Arc::new(interrupt);
         lock(&self.running).push(Arc::clone(&interrupt));
-        Inside {
+        Running {
             readers: self,
             interrupt,
             waiting,
         }
     }
 
-    /// Interrupts the queries that run. One that is just between two statements is not troubled.
+    /// Interrupts the running queries. One between two statements is not affected.
     pub(super) fn interrupt(&self) {
         lock(&self.running)
             .iter()
@@ -123,19 +123,19 @@ impl Readers {
     }
 }
 
-async fn taken(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
-    Arc::clone(places)
+async fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+    Arc::clone(permits)
         .acquire_owned()
         .await
         .map_err(|_| StoreError::Closed)
 }
 
-/// What a lock holds is right at any time, also where a thread panicked with it.
+/// Every value behind a lock is consistent at any time, so a panic under the lock does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether somebody waits for a query. A clone is about the same query.
+/// Whether the caller of a query still waits. A clone is about the same query.
 #[derive(Clone, Default)]
 pub(super) struct Waiting(Arc<Mutex<Query>>);
 
@@ -148,7 +148,7 @@ enum Query {
 }
 
 impl Waiting {
-    /// False if nobody waits any more.
+    /// False if the caller is gone.
     fn begin(&self, interrupt: &Arc<InterruptHandle>) -> bool {
         let mut query = lock(&self.0);
         let wanted = !matches!(*query, Query::NotWanted);
@@ -163,10 +163,10 @@ impl Waiting {
     }
 }
 
-/// The one who waits: when dropped, the query is interrupted.
-pub(super) struct Waiter(pub(super) Waiting);
+/// Cancels the query when dropped.
+pub(super) struct CancelOnDrop(pub(super) Waiting);
 
-impl Drop for Waiter {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let mut query = lock(&self.0.0);
         if let Query::Running(interrupt) = &*query {

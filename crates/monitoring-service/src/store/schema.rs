@@ -1,4 +1,4 @@
-//! The database file: its lock, its checks and its tables. Knows no row.
+//! The database file: its lock, its checks and its tables. Reads and writes no row.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -15,16 +15,20 @@ pub(super) const APPLICATION_ID: i32 = 0x7478_6d6e;
 /// Older versions can corrupt a database when the write-ahead log is reset (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// The schema, step by step; `user_version` counts the steps taken. Steps are only ever added.
-pub(super) const MIGRATIONS: &[&str] = &[
-    r"
+/// The version of the schema. A later one adds a step here; databases of versions below [`OLDEST_VERSION`] are refused.
+pub(super) const VERSION: i32 = 4;
+
+/// Development databases before the first release have versions 1 to 3.
+const OLDEST_VERSION: i32 = 4;
+
+pub(super) const CREATE: &str = r"
 CREATE TABLE streams (
     id             INTEGER PRIMARY KEY,
     name           TEXT NOT NULL UNIQUE,
     newest_minute  INTEGER NOT NULL,
     arrived_at_ms  INTEGER NOT NULL,
     stale_since_ms INTEGER,
-    -- Since when only minutes came that were too old to be judged.
+    -- Since when only minutes arrived that were too old to be judged.
     old_since_ms   INTEGER
 ) STRICT;
 
@@ -35,17 +39,20 @@ CREATE TABLE statuses (
 INSERT INTO statuses (id, name) VALUES
     (0, 'approved'), (1, 'denied'), (2, 'failed'), (3, 'reversed'), (4, 'backend_reversed');
 
--- One row a (stream, minute, status); the verdict stays with the count it was given for.
+-- One row for each stream, minute and status. `judged_count` is the count that was judged, where a later correction was not.
 CREATE TABLE minute_counts (
     stream_id      INTEGER NOT NULL,
     minute         INTEGER NOT NULL,
     status_id      INTEGER NOT NULL,
     count          INTEGER NOT NULL CHECK (count BETWEEN 0 AND 4294967295),
     implied        INTEGER NOT NULL CHECK (implied IN (0, 1)),
-    severity       INTEGER NOT NULL CHECK (severity BETWEEN 0 AND 5),
-    peak           INTEGER NOT NULL CHECK (peak BETWEEN 0 AND 5),
+    state          INTEGER NOT NULL CHECK (state BETWEEN 0 AND 5),
+    peak           INTEGER CHECK (peak BETWEEN 2 AND 5),
+    -- The finding; the columns of `alerts` have the same names.
+    policy         INTEGER CHECK (policy IN (0, 1)),
     direction      INTEGER CHECK (direction IN (0, 1)),
-    window_minutes INTEGER NOT NULL,
+    threshold      REAL,
+    window_minutes INTEGER,
     mean           REAL,
     std_dev        REAL,
     judged_count   INTEGER,
@@ -54,12 +61,13 @@ CREATE TABLE minute_counts (
 
 CREATE TABLE cooldowns (
     stream_id  INTEGER NOT NULL,
+    policy     INTEGER NOT NULL,
     status_id  INTEGER NOT NULL,
     direction  INTEGER NOT NULL,
     severity   INTEGER NOT NULL,
     fired      INTEGER,
     suppressed INTEGER NOT NULL,
-    PRIMARY KEY (stream_id, status_id, direction, severity)
+    PRIMARY KEY (stream_id, policy, status_id, direction, severity)
 ) STRICT, WITHOUT ROWID;
 
 -- Alerts of the stream, of submissions to /alerts/evaluate and of the monitor itself, in the order of recording.
@@ -73,31 +81,40 @@ CREATE TABLE alerts (
     message           TEXT NOT NULL,
     stream            TEXT,
     status_id         INTEGER,
-    direction         INTEGER,
     minute            INTEGER,
     count             INTEGER,
-    z_score           REAL,
+    policy            INTEGER CHECK (policy IN (0, 1)),
+    direction         INTEGER CHECK (direction IN (0, 1)),
+    threshold         REAL,
     window_minutes    INTEGER,
     mean              REAL,
     std_dev           REAL,
-    threshold         REAL,
     late              INTEGER,
     streams           TEXT,
+    -- Why it is not notified, and the id of the alert or the silence that suppresses it.
+    suppressed        TEXT,
     suppressed_by     TEXT,
-    silenced          INTEGER NOT NULL CHECK (silenced IN (0, 1)),
     suppressed_before INTEGER NOT NULL,
-    not_paged         TEXT,
-    trace_id          TEXT
+    trace_id          TEXT,
+    -- The span that recorded the alert: its delivery links to it. None where nothing was sampled.
+    span_id           TEXT
 ) STRICT;
 CREATE INDEX alerts_by_stream ON alerts (stream, status_id, seq);
 CREATE INDEX alerts_of_stream ON alerts (stream, seq);
 CREATE INDEX alerts_by_minute ON alerts (stream, status_id, minute) WHERE origin = 'stream';
-CREATE INDEX alerts_of_submissions ON alerts (stream, status_id, direction, severity, seq) WHERE origin = 'evaluate';
-CREATE INDEX alerts_of_dispatched_submissions ON alerts (stream, status_id, direction, severity, seq)
+CREATE INDEX alerts_of_submissions ON alerts (stream, policy, status_id, direction, severity, seq) WHERE origin = 'evaluate';
+CREATE INDEX alerts_of_unmuted_submissions ON alerts (stream, policy, status_id, direction, severity, seq)
     WHERE origin = 'evaluate' AND suppressed_by IS NULL;
 CREATE INDEX alerts_by_recording ON alerts (recorded_at_ms);
+-- Each filter of a list of alerts or deliveries finds its rows in the order of recording, however rare they are.
+CREATE INDEX alerts_by_severity ON alerts (severity, seq);
+CREATE INDEX alerts_by_status ON alerts (status_id, seq);
+CREATE INDEX alerts_notified ON alerts (seq) WHERE suppressed IS NULL;
+CREATE INDEX alerts_suppressed ON alerts (seq) WHERE suppressed IS NOT NULL;
+CREATE INDEX alerts_from_evaluate ON alerts (seq) WHERE origin = 'evaluate';
+CREATE INDEX alerts_from_monitor ON alerts (seq) WHERE origin = 'monitor';
 
--- The outbox: one row for each page that must reach the receiver.
+-- The outbox: one row for each alert that must reach the receiver.
 CREATE TABLE deliveries (
     id                 INTEGER PRIMARY KEY AUTOINCREMENT,
     alert_seq          INTEGER NOT NULL REFERENCES alerts (seq) ON DELETE CASCADE,
@@ -110,6 +127,7 @@ CREATE TABLE deliveries (
     last_error         TEXT
 ) STRICT;
 CREATE INDEX deliveries_pending ON deliveries (next_attempt_at_ms) WHERE state = 'pending';
+CREATE INDEX deliveries_pending_by_id ON deliveries (id) WHERE state = 'pending';
 CREATE INDEX deliveries_dead ON deliveries (id) WHERE state = 'dead';
 CREATE INDEX deliveries_by_alert ON deliveries (alert_seq);
 
@@ -126,7 +144,7 @@ CREATE TABLE dead_letters (
     received_at_ms INTEGER NOT NULL
 ) STRICT;
 
--- Kept after their end, so that what they held back can be explained.
+-- Kept after their end, so that a suppressed alert can be explained.
 CREATE TABLE silences (
     id            TEXT PRIMARY KEY,
     stream        TEXT,
@@ -147,7 +165,7 @@ CREATE TABLE gaps (
     detected_at_ms INTEGER NOT NULL
 ) STRICT;
 
--- The last record consumed of each partition. Its timestamp tells whether the record there is still the same one.
+-- The last record consumed of each partition. Its timestamp shows whether the topic still has the same record there.
 CREATE TABLE offsets (
     cluster_id        TEXT NOT NULL,
     topic             TEXT NOT NULL,
@@ -156,21 +174,7 @@ CREATE TABLE offsets (
     last_timestamp_ms INTEGER,
     PRIMARY KEY (cluster_id, topic, partition)
 ) STRICT, WITHOUT ROWID;
-",
-    r"
--- The span that recorded the alert: where the link of its delivery leads. None in older alerts and where nothing was sampled.
-ALTER TABLE alerts ADD COLUMN span_id TEXT;
-",
-    r"
--- Each filter of a list of alerts or deliveries finds what it asks for in the order of recording, however rare it is.
-CREATE INDEX alerts_by_severity ON alerts (severity, seq);
-CREATE INDEX alerts_by_status ON alerts (status_id, seq);
-CREATE INDEX alerts_suppressed ON alerts (seq) WHERE suppressed_by IS NOT NULL;
-CREATE INDEX alerts_from_evaluate ON alerts (seq) WHERE origin = 'evaluate';
-CREATE INDEX alerts_from_monitor ON alerts (seq) WHERE origin = 'monitor';
-CREATE INDEX deliveries_pending_by_id ON deliveries (id) WHERE state = 'pending';
-",
-];
+";
 
 /// The database's path, and the lock that makes this process its only user for as long as it lives.
 pub(super) struct LockedPath {
@@ -208,7 +212,7 @@ pub(super) fn lock(path: &Path) -> Result<LockedPath, StoreError> {
     }
 }
 
-/// Opens the one read-write connection; makes or migrates the tables. A file that is not ours stays byte for byte as it is.
+/// Opens the one read-write connection, and creates the tables in a new file. A refused file is not changed.
 pub(super) fn open_writer(locked: &LockedPath) -> Result<Connection, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         return Err(StoreError::Broken(format!(
@@ -227,9 +231,9 @@ pub(super) fn open_writer(locked: &LockedPath) -> Result<Connection, StoreError>
     Ok(connection)
 }
 
-/// Looks at a database through a read-only connection, before anything could change it.
+/// Checks a database through a read-only connection, before anything can change it.
 fn check(path: &Path) -> Result<(), StoreError> {
-    let read = || -> rusqlite::Result<(i32, usize)> {
+    let read = || -> rusqlite::Result<(i32, i32)> {
         let connection = open_reader(path)?;
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
             row.get::<_, i64>(0)
@@ -248,11 +252,16 @@ fn check(path: &Path) -> Result<(), StoreError> {
             path.display()
         )));
     }
-    if version > MIGRATIONS.len() {
+    if version > VERSION {
         return Err(StoreError::Broken(format!(
-            "{} has schema {version}, made by a newer version of this program, which knows {}; run that version, or set another DATABASE_PATH",
+            "{} has schema {version}, made by a newer version of this program, which knows {VERSION}; run that version, or set another DATABASE_PATH",
             path.display(),
-            MIGRATIONS.len()
+        )));
+    }
+    if version < OLDEST_VERSION {
+        return Err(StoreError::Broken(format!(
+            "{} has schema {version}, made by a development version; this one needs {VERSION}; delete the file, or set another DATABASE_PATH",
+            path.display(),
         )));
     }
     Ok(())
@@ -270,11 +279,11 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.set_prepared_statement_cache_capacity(64);
-    let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
         let transaction = connection.transaction()?;
-        transaction.execute_batch(sql)?;
-        transaction.pragma_update(None, "user_version", step + 1)?;
+        transaction.execute_batch(CREATE)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.commit()?;
     }

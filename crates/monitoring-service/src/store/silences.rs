@@ -1,26 +1,14 @@
-//! Silences: asked for, ended early, kept so that what they held back can be explained.
+//! Silences: stored, ended early, and kept so that a suppressed alert can be explained.
 
-use detection::{MonitoredStatus, Silence, batch::StreamError};
+use detection::{MonitoredStatus, Silence, stream::StreamError};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-
-/// A silence as it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SilenceRecord {
-    /// What it holds back.
-    pub silence: Silence,
-    /// When it was asked for, milliseconds since 1970.
-    pub created_at_ms: i64,
-    /// When it ends, milliseconds since 1970.
-    pub until_ms: i64,
-    /// Why, in the words of the one who asked.
-    pub reason: String,
-}
+use crate::alerts::SilenceRecord;
 
 impl Store {
-    /// Keeps a silence.
+    /// Stores a silence.
     pub async fn add_silence(&self, record: SilenceRecord) -> Result<(), StoreError> {
         self.writer
             .call(move |transaction| {
@@ -46,7 +34,7 @@ impl Store {
             .await
     }
 
-    /// Ends a silence now; false if there is none of this id in force.
+    /// Ends a silence now; false if no active one has this id.
     pub async fn end_silence(&self, id: Uuid, now_ms: i64) -> Result<bool, StoreError> {
         self.writer
             .call(move |transaction| {
@@ -61,13 +49,13 @@ impl Store {
             .await
     }
 
-    /// The silences in force at `now_ms`, newest first.
+    /// The silences active at `now_ms`, newest first.
     pub async fn silences(&self, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
-        self.read(move |sql| in_force(sql, now_ms)).await
+        self.read(move |sql| active(sql, now_ms)).await
     }
 }
 
-fn in_force(sql: &Connection, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
+fn active(sql: &Connection, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT id, stream, status_id, created_at_ms, until_ms, reason FROM silences WHERE until_ms > ?1 ORDER BY created_at_ms DESC, id",
     )?;

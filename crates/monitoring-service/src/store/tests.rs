@@ -1,26 +1,30 @@
 //! The store alone: what it refuses, what it replaces, what it keeps.
 
 mod failures;
-mod migration;
 mod readers;
 mod upkeep;
 
 use std::{path::Path, sync::Arc};
 
 use detection::{
-    Alert, Judged, Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, Severity,
-    StatusCount, Stream,
+    Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, Observed, Raised, Severity,
+    State, StatusCount, Stream,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    AlertFilter, AlertRecord, DeliveryFilter, IngestCommit, OffsetAdvance, Origin, Paging,
-    Retention, RowFilter, Store, StoreError, StoredOffset, alerts, minutes, outbox, queries,
-    ranges,
+    AlertFilter, DeliveryFilter, DeliveryState, IngestCommit, OffsetAdvance, Retention, RowFilter,
+    Store, StoreError, StoredOffset, alerts, minutes, outbox, ranges, rows,
 };
+use crate::alerts::{Alert, NotifyPolicy, Origin};
 
 const MINUTE_MS: i64 = 60_000;
+
+const NOTIFY: NotifyPolicy = NotifyPolicy {
+    has_receiver: true,
+    max_age_ms: None,
+};
 
 /// Makes a file that is to be refused.
 type Make<'a> = &'a dyn Fn(&Path) -> rusqlite::Result<()>;
@@ -33,25 +37,21 @@ fn open() -> (Store, TempDir) {
     (store, folder)
 }
 
-fn batch(minute: i64, counts: &[(MonitoredStatus, u32)]) -> MinuteCounts {
-    let counts = counts.iter().map(|&(status, count)| StatusCount {
+fn counts(minute: i64, named: &[(MonitoredStatus, u32)]) -> MinuteCounts {
+    let named = named.iter().map(|&(status, count)| StatusCount {
         status: status.into(),
         count,
     });
     let minute = Minute::from_epoch_minutes(minute);
-    MinuteCounts::try_new(Stream::default(), minute, counts.collect()).expect("no status twice")
+    MinuteCounts::try_new(Stream::default(), minute, named.collect()).expect("no status twice")
 }
 
-fn commit(store: &Store, judged: Vec<Judged>, now_ms: i64) {
-    let alerts = judged.iter().flat_map(|judged| judged.alerts.clone());
-    let paging = Paging {
-        webhook: true,
-        max_age_ms: None,
-    };
-    let record = |alert: Alert| AlertRecord::of_stream(alert, &paging, now_ms);
+fn commit(store: &Store, observed: Vec<Observed>, now_ms: i64) {
+    let alerts = observed.iter().flat_map(|observed| observed.alerts.clone());
+    let record = |raised: Raised| Alert::of_stream(raised, &NOTIFY, now_ms);
     let commit = IngestCommit {
         alerts: alerts.map(record).collect(),
-        judged,
+        observed,
         now_ms,
         ..IngestCommit::default()
     };
@@ -65,12 +65,12 @@ fn commit(store: &Store, judged: Vec<Judged>, now_ms: i64) {
 fn fill(store: &Store, minutes: i64) -> Monitor {
     let mut monitor = Monitor::new(MonitorSettings::default());
     let usual = (0..minutes - 1).map(|minute| {
-        batch(
+        counts(
             minute,
             &[(MonitoredStatus::Approved, 100 + u32::from(minute % 2 == 0))],
         )
     });
-    let last = batch(
+    let last = counts(
         minutes - 1,
         &[
             (MonitoredStatus::Approved, 100),
@@ -79,7 +79,7 @@ fn fill(store: &Store, minutes: i64) -> Monitor {
     );
     let judged = usual
         .chain([last])
-        .map(|batch| monitor.observe(batch, &[]))
+        .map(|counts| monitor.observe(counts, &[]))
         .collect();
     commit(store, judged, minutes * MINUTE_MS);
     monitor
@@ -110,7 +110,7 @@ fn a_second_store_on_the_same_database_is_refused() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_refused_and_left_as_it_was() {
+fn a_refused_file_is_not_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     let foreign = |path: &Path| Connection::open(path)?.execute_batch("CREATE TABLE theirs (x)");
     let newer = |path: &Path| {
@@ -119,10 +119,16 @@ fn a_file_that_cannot_be_used_is_refused_and_left_as_it_was() {
         connection.pragma_update(None, "application_id", 0x7478_6d6e)?;
         connection.pragma_update(None, "user_version", 999)
     };
+    let development = |path: &Path| {
+        let connection = Connection::open(path)?;
+        connection.execute_batch("CREATE TABLE ours (x)")?;
+        connection.pragma_update(None, "application_id", 0x7478_6d6e)?;
+        connection.pragma_update(None, "user_version", 3)
+    };
     let garbage = |path: &Path| {
         std::fs::write(
             path,
-            b"this is no database, however long one looks at it. ".repeat(100),
+            b"this is no database, however often it is opened. ".repeat(100),
         )
         .expect("written");
         Ok(())
@@ -133,9 +139,10 @@ fn a_file_that_cannot_be_used_is_refused_and_left_as_it_was() {
         std::fs::write(path, &whole[..whole.len() / 2 + 7]).expect("written");
         Ok(())
     };
-    let cases: [(&str, Make<'_>, &str); 4] = [
+    let cases: [(&str, Make<'_>, &str); 5] = [
         ("foreign", &foreign, "another program"),
         ("newer", &newer, "newer version"),
+        ("development", &development, "delete the file"),
         ("garbage", &garbage, "not a database"),
         ("truncated", &truncated, "cannot use the database"),
     ];
@@ -152,27 +159,27 @@ fn a_file_that_cannot_be_used_is_refused_and_left_as_it_was() {
 }
 
 #[test]
-fn what_is_restored_is_what_was_in_memory() {
+fn a_restored_stream_equals_the_one_in_memory() {
     let (store, _folder) = open();
     let monitor = fill(&store, 100);
-    let capacity = monitor.policy().history_capacity();
-    let state = store
-        .stream_state("default", capacity)
+    let capacity = monitor.settings().history_capacity();
+    let stored = store
+        .stored_stream("default", capacity)
         .expect("readable")
         .expect("known");
-    assert_eq!(state.known.len(), capacity);
+    assert_eq!(stored.minutes.len(), capacity);
     let history = monitor.history(&Stream::default()).expect("in memory");
-    for known in &state.known {
-        assert_eq!(history.get(known.minute), Some(known));
+    for minute in &stored.minutes {
+        assert_eq!(history.get(minute.minute), Some(minute));
     }
 }
 
 #[test]
-fn an_old_correction_changes_the_count_and_keeps_the_verdict_with_the_count_it_was_given_for() {
+fn a_too_late_correction_keeps_the_finding() {
     let (store, _folder) = open();
     let mut monitor = fill(&store, 100);
     let corrected = monitor.observe(
-        batch(
+        counts(
             50,
             &[(MonitoredStatus::Approved, 7), (MonitoredStatus::Denied, 3)],
         ),
@@ -180,12 +187,12 @@ fn an_old_correction_changes_the_count_and_keeps_the_verdict_with_the_count_it_w
     );
     commit(&store, vec![corrected], 101 * MINUTE_MS);
     let row = |status: i64| {
-        let sql = "SELECT count, implied, severity, judged_count FROM minute_counts WHERE minute = 50 AND status_id = ?1";
+        let sql = "SELECT count, implied, state, judged_count FROM minute_counts WHERE minute = 50 AND status_id = ?1";
         let read =
             |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
         raw(&store).query_row(sql, [status], read).expect("there")
     };
-    let normal = i64::from(Severity::Normal.code());
+    let normal = i64::from(State::Normal.code());
     assert_eq!(row(0), (7_i64, 0_i64, normal, Some(101_i64)));
     assert_eq!(
         row(1),
@@ -200,8 +207,8 @@ fn an_implied_zero_never_replaces_a_stored_count() {
     fill(&store, 100);
     // A monitor without memory thinks that minute 99 is new and implies zeros for all it does not name.
     let mut forgetful = Monitor::new(MonitorSettings::default());
-    forgetful.observe(batch(200, &[]), &[]);
-    let late = forgetful.observe(batch(99, &[(MonitoredStatus::Denied, 1)]), &[]);
+    forgetful.observe(counts(200, &[]), &[]);
+    let late = forgetful.observe(counts(99, &[(MonitoredStatus::Denied, 1)]), &[]);
     commit(&store, vec![late], 101 * MINUTE_MS);
     let summary = wait(store.summary("default", Some(Minute::from_epoch_minutes(99)), None));
     let counts: Vec<_> = summary
@@ -222,7 +229,7 @@ fn an_implied_zero_never_replaces_a_stored_count() {
 }
 
 #[test]
-fn a_batch_that_does_not_go_on_from_the_stored_offset_is_not_written() {
+fn a_commit_from_another_offset_is_not_written() {
     let (store, _folder) = open();
     let to = StoredOffset {
         last_offset: 9,
@@ -238,13 +245,13 @@ fn a_batch_that_does_not_go_on_from_the_stored_offset_is_not_written() {
     let commit = |from, judged| {
         let commit = IngestCommit {
             offsets: vec![advance(from)],
-            judged,
+            observed: judged,
             ..IngestCommit::default()
         };
         store.begin_ingest(&Arc::new(commit)).wait()
     };
     commit(None, vec![]).expect("the first");
-    let judged = vec![Monitor::new(MonitorSettings::default()).observe(batch(1, &[]), &[])];
+    let judged = vec![Monitor::new(MonitorSettings::default()).observe(counts(1, &[]), &[])];
     assert!(matches!(
         commit(None, judged),
         Err(StoreError::OffsetMoved { .. })
@@ -254,11 +261,11 @@ fn a_batch_that_does_not_go_on_from_the_stored_offset_is_not_written() {
         0,
         "the minute went with the offset"
     );
-    commit(Some(to), vec![]).expect("from where it stands");
+    commit(Some(to), vec![]).expect("from the stored offset");
 }
 
 #[test]
-fn alerts_are_listed_newest_first_by_any_filter_and_page() {
+fn alerts_are_listed_by_any_filter() {
     let (store, _folder) = open();
     fill(&store, 100);
     let list = |filter| wait(store.alerts(filter));
@@ -270,7 +277,7 @@ fn alerts_are_listed_newest_first_by_any_filter_and_page() {
         panic!("one alert, not {all:?}")
     };
     assert_eq!(
-        alert.anomaly.as_ref().map(|anomaly| anomaly.status),
+        alert.anomaly().map(|anomaly| anomaly.key.status),
         Some(MonitoredStatus::Failed)
     );
     let other = [
@@ -290,7 +297,7 @@ fn alerts_are_listed_newest_first_by_any_filter_and_page() {
             ..AlertFilter::default()
         },
         AlertFilter {
-            dispatched: Some(false),
+            notified: Some(false),
             limit: 10,
             ..AlertFilter::default()
         },
@@ -308,7 +315,7 @@ fn alerts_are_listed_newest_first_by_any_filter_and_page() {
 }
 
 #[test]
-fn pruning_keeps_what_is_younger_than_the_retention_of_its_stream() {
+fn pruning_keeps_minutes_within_the_retention() {
     let (store, _folder) = open();
     fill(&store, 2000);
     let retention = Retention {
@@ -331,7 +338,7 @@ fn pruning_keeps_what_is_younger_than_the_retention_of_its_stream() {
 }
 
 #[test]
-fn a_page_of_a_rare_status_looks_at_a_month_and_says_where_to_go_on() {
+fn a_page_of_a_rare_status_reads_a_month() {
     let (store, _folder) = open();
     let mut monitor = Monitor::new(MonitorSettings::default());
     let rare = StatusCount {
@@ -405,16 +412,15 @@ fn the_queries_that_matter_use_indexes() {
     let connection = raw(&store);
     let plan = |sql: &str| plan(&connection, sql);
     let known = [
-        queries::OBSERVED_MINUTES,
+        minutes::OBSERVED_MINUTES,
         "SELECT * FROM alerts WHERE stream = 'a' AND status_id = 1 ORDER BY seq DESC LIMIT 1",
-        "SELECT seq FROM alerts WHERE origin = 'evaluate' AND stream = 'a' AND status_id = 1 AND direction = 0 AND severity = 5
-         AND suppressed_by IS NULL ORDER BY seq DESC LIMIT 1",
+        alerts::PRIOR_SUBMISSION,
         "SELECT * FROM deliveries WHERE state = 'pending' AND next_attempt_at_ms <= 5 ORDER BY next_attempt_at_ms, id LIMIT 4",
     ];
-    let ranges = [ranges::TOTALS, ranges::VERDICTS, minutes::OLDER]
+    let ranges = [ranges::TOTALS, ranges::STATES, rows::OLDER]
         .into_iter()
         .chain(ranges::SERIES)
-        .chain(minutes::ROWS);
+        .chain(rows::ROWS);
     for sql in known.into_iter().chain(ranges) {
         let plan = plan(sql);
         assert!(
@@ -424,117 +430,82 @@ fn the_queries_that_matter_use_indexes() {
     }
 }
 
+/// Sets the filters of a case.
+type Change = fn(&mut AlertFilter);
+
+/// Asserts that a list is read in its order through this index.
+fn assert_lists_by(sql: &Connection, statement: &str, index: &str) {
+    let plan = plan(sql, statement);
+    assert!(
+        plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"),
+        "{statement}: {plan}"
+    );
+}
+
 #[test]
-fn every_list_is_read_in_its_order_through_the_index_of_its_first_filter() {
+fn every_list_uses_the_index_of_its_first_filter() {
     let (store, _folder) = open();
     let sql = raw(&store);
-    let alerts = |filter: AlertFilter| plan(&sql, &alerts::list_statement(&filter));
-    let all = AlertFilter {
-        stream: Some("a".into()),
-        status: Some(MonitoredStatus::Denied),
-        severity: Some(Severity::Warning),
-        origin: Some(Origin::Evaluate),
-        dispatched: Some(false),
-        ..AlertFilter::default()
-    };
-    let none = AlertFilter::default;
-    for (filter, index) in [
-        (none(), "INTEGER PRIMARY KEY"),
-        (
-            AlertFilter {
-                stream: all.stream.clone(),
-                ..none()
-            },
-            "alerts_of_stream",
-        ),
-        (
-            AlertFilter {
-                status: all.status,
-                ..none()
-            },
-            "alerts_by_status",
-        ),
-        (
-            AlertFilter {
-                severity: all.severity,
-                ..none()
-            },
-            "alerts_by_severity",
-        ),
-        (
-            AlertFilter {
-                origin: Some(Origin::Evaluate),
-                ..none()
-            },
-            "alerts_from_evaluate",
-        ),
-        (
-            AlertFilter {
-                origin: Some(Origin::Monitor),
-                ..none()
-            },
-            "alerts_from_monitor",
-        ),
-        (
-            AlertFilter {
-                origin: Some(Origin::Stream),
-                ..none()
-            },
-            "INTEGER PRIMARY KEY",
-        ),
-        (
-            AlertFilter {
-                dispatched: Some(true),
-                ..none()
-            },
-            "INTEGER PRIMARY KEY",
-        ),
-        (
-            AlertFilter {
-                dispatched: Some(false),
-                ..none()
-            },
-            "alerts_suppressed",
-        ),
-        (
-            AlertFilter {
-                stream: None,
-                origin: None,
-                ..all.clone()
-            },
-            "alerts_by_status",
-        ),
-        (
-            AlertFilter {
-                stream: None,
-                ..all.clone()
-            },
-            "alerts_from_evaluate",
-        ),
-        (all.clone(), "alerts_of_stream"),
-    ] {
-        let plan = alerts(filter.clone());
-        assert!(
-            plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"),
-            "{filter:?}: {plan}"
-        );
+    let filters: [(&str, Change); 12] = [
+        ("INTEGER PRIMARY KEY", |_| {}),
+        ("alerts_of_stream", |f| f.stream = Some("a".into())),
+        ("alerts_by_status", |f| {
+            f.status = Some(MonitoredStatus::Denied);
+        }),
+        ("alerts_by_severity", |f| {
+            f.severity = Some(Severity::Warning);
+        }),
+        ("alerts_from_evaluate", |f| {
+            f.origin = Some(Origin::Evaluate);
+        }),
+        ("alerts_from_monitor", |f| f.origin = Some(Origin::Monitor)),
+        ("INTEGER PRIMARY KEY", |f| f.origin = Some(Origin::Stream)),
+        ("alerts_notified", |f| f.notified = Some(true)),
+        ("alerts_suppressed", |f| f.notified = Some(false)),
+        ("alerts_by_status", |f| {
+            all(f);
+            (f.stream, f.origin) = (None, None);
+        }),
+        ("alerts_from_evaluate", |f| {
+            all(f);
+            f.stream = None;
+        }),
+        ("alerts_of_stream", all),
+    ];
+    for (index, change) in filters {
+        let mut filter = AlertFilter::default();
+        change(&mut filter);
+        assert_lists_by(&sql, &alerts::list_statement(&filter), index);
     }
     for (stream, state, index) in [
         (None, None, "deliveries USING INTEGER PRIMARY KEY"),
-        (None, Some("pending"), "deliveries_pending_by_id"),
-        (None, Some("dead"), "deliveries_dead"),
+        (
+            None,
+            Some(DeliveryState::Pending),
+            "deliveries_pending_by_id",
+        ),
+        (None, Some(DeliveryState::Dead), "deliveries_dead"),
         (Some("a".to_owned()), None, "alerts_of_stream"),
-        (Some("a".to_owned()), Some("dead"), "alerts_of_stream"),
+        (
+            Some("a".to_owned()),
+            Some(DeliveryState::Dead),
+            "alerts_of_stream",
+        ),
     ] {
         let filter = DeliveryFilter {
             stream,
             state,
             ..DeliveryFilter::default()
         };
-        let plan = plan(&sql, &outbox::list_statement(&filter));
-        assert!(
-            plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"),
-            "{filter:?}: {plan}"
-        );
+        assert_lists_by(&sql, &outbox::list_statement(&filter), index);
     }
+}
+
+/// Every filter at once.
+fn all(filter: &mut AlertFilter) {
+    filter.stream = Some("a".into());
+    filter.status = Some(MonitoredStatus::Denied);
+    filter.severity = Some(Severity::Warning);
+    filter.origin = Some(Origin::Evaluate);
+    filter.notified = Some(false);
 }

@@ -2,8 +2,8 @@
 //!
 //! Jobs that wait together are committed together; if that fails, each is tried alone, so that one job's fault is not another's.
 //!
-//! SQLite starts the write-ahead log anew by itself, but only at a moment without a query. Where queries leave none the log would
-//! grow, so from a size on the writer waits for such a moment, and in the end interrupts them.
+//! SQLite restarts the write-ahead log by itself, but only at a moment without a query. Where queries leave no such moment the
+//! log would grow, so from a size on the writer waits for one, and in the end interrupts the queries.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use std::{
 };
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{StoreError, readers::Readers};
 use crate::clock::Stopwatch;
@@ -27,7 +27,7 @@ const MAX_GROUPED: usize = 64;
 /// How long a statement waits for another program that holds the database: the default of rusqlite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When the writer starts the write-ahead log anew.
+/// When the writer restarts the write-ahead log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WalLimits {
     /// From this many bytes on it waits for the queries that run. Others may begin: they need the log no more.
@@ -56,9 +56,11 @@ impl Default for WalLimits {
 pub(super) struct Transaction<'a> {
     pub(super) sql: &'a Connection,
     pub(super) ids: &'a mut Ids,
+    /// True once a delivery is due: after the commit the outbox is woken.
+    pub(super) wakes_outbox: bool,
 }
 
-/// Ids of streams and statuses, looked up once. Dropped when a transaction fails, since it may have made some of them.
+/// Ids of streams and statuses, read once. Dropped when a transaction fails, since it may have made some of them.
 #[derive(Default)]
 pub(super) struct Ids {
     pub(super) streams: HashMap<String, i64>,
@@ -89,7 +91,7 @@ where
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {
         let Self { value, reply, .. } = *self;
-        // Nobody waits any more where a request was given up: the work is done all the same.
+        // The caller may be gone: the work is done all the same.
         drop(reply.send(result.and_then(|()| value.ok_or(StoreError::Closed))));
     }
 }
@@ -115,14 +117,14 @@ impl WriterHandle {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Hands a job over and goes on, for a thread that is not of the async runtime.
+    /// Hands a job to the writer and goes on, for a thread that is not of the async runtime.
     pub(super) fn begin<T, F>(&self, work: F) -> PendingWrite<T>
     where
         F: FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        // Where the writer is gone the job is dropped with its reply, which is what the wait then meets.
+        // Where the writer is gone the job is dropped with its reply, which the wait then reports.
         drop(self.0.blocking_send(Box::new(Call {
             work,
             value: None,
@@ -132,7 +134,7 @@ impl WriterHandle {
     }
 }
 
-/// A job handed over.
+/// A job handed to the writer.
 pub(super) struct PendingWrite<T>(oneshot::Receiver<Result<T, StoreError>>);
 
 impl<T> PendingWrite<T> {
@@ -148,9 +150,10 @@ pub struct Writer {
     ids: Ids,
     jobs: mpsc::Receiver<Box<dyn Job>>,
     readers: Arc<Readers>,
+    outbox_changed: Arc<Notify>,
     wal: PathBuf,
     limits: WalLimits,
-    /// Since the last try to start the log anew.
+    /// Since the last try to restart the log.
     tried: Option<Stopwatch>,
 }
 
@@ -159,6 +162,7 @@ impl Writer {
         connection: Connection,
         path: &Path,
         readers: Arc<Readers>,
+        outbox_changed: Arc<Notify>,
     ) -> (Self, WriterHandle) {
         let (sender, jobs) = mpsc::channel(QUEUE);
         let mut wal = path.as_os_str().to_owned();
@@ -170,6 +174,7 @@ impl Writer {
                 ids,
                 jobs,
                 readers,
+                outbox_changed,
                 wal: wal.into(),
                 limits,
                 tried: None,
@@ -194,7 +199,7 @@ impl Writer {
         }
     }
 
-    /// Starts the write-ahead log anew where it has become too long. Failing is no fault: it is tried again.
+    /// Restarts the write-ahead log where it is too long. A failure is no fault: it is tried again.
     fn bound_wal(&mut self) {
         let bytes = self.wal.metadata().map_or(0, |file| file.len());
         let just_tried = self
@@ -238,27 +243,41 @@ impl Writer {
     /// One transaction for these jobs. The first error drops it: SQLite may have rolled back by itself already, and a
     /// statement after that would commit alone.
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        let result = Self::try_commit(&mut self.connection, &mut self.ids, jobs);
-        if result.is_err() {
-            self.ids = Ids::default();
+        match Self::try_commit(&mut self.connection, &mut self.ids, jobs) {
+            Ok(wakes_outbox) => {
+                if wakes_outbox {
+                    self.outbox_changed.notify_one();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.ids = Ids::default();
+                Err(error)
+            }
         }
-        result
     }
 
     fn try_commit(
         connection: &mut Connection,
         ids: &mut Ids,
         jobs: &mut [Box<dyn Job>],
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let sql = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut transaction = Transaction {
+            sql: &sql,
+            ids,
+            wakes_outbox: false,
+        };
         for job in jobs {
-            job.run(&mut Transaction { sql: &sql, ids })?;
+            job.run(&mut transaction)?;
         }
+        let wakes_outbox = transaction.wakes_outbox;
         if sql.is_autocommit() {
             return Err(StoreError::Unavailable(
                 "SQLite rolled the transaction back".into(),
             ));
         }
-        Ok(sql.commit()?)
+        sql.commit()?;
+        Ok(wakes_outbox)
     }
 }

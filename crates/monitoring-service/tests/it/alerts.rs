@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use detection::{MinuteCounts, Monitor, MonitorSettings, RowChange};
-use monitoring_service::{clock::Clock, store::NotPaged};
+use detection::{MinuteCounts, Monitor, MonitorSettings, RowChange, Suppression};
+use monitoring_service::{alerts::Alert, clock::Clock};
 use serde_json::Value;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
@@ -29,15 +29,18 @@ fn failures() -> Message {
 }
 
 /// The labels that such an alert is counted under.
-fn of_failures(disposition: &'static str, page: &'static str) -> [(&'static str, &'static str); 5] {
-    let [origin, status] = [("origin", "stream"), ("status", "failed")];
+fn of_failures(suppressed: &'static str) -> [(&'static str, &'static str); 5] {
     [
-        origin,
-        status,
+        ("origin", "stream"),
+        ("policy", "zscore"),
+        ("status", "failed"),
         ("severity", "CRITICAL"),
-        ("disposition", disposition),
-        ("page", page),
+        ("suppressed", suppressed),
     ]
+}
+
+fn reason(alert: &Alert) -> Option<&'static str> {
+    alert.suppression.map(Suppression::reason)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,15 +71,15 @@ async fn a_critical_alert_reaches_the_receiver_once_and_a_warning_does_not() {
     let alerts = app.alerts().await;
     let names: Vec<_> = alerts
         .iter()
-        .map(|a| (a.severity.name(), a.not_paged.map(NotPaged::name)))
+        .map(|alert| (alert.severity().name(), reason(alert)))
         .collect();
-    assert_eq!(names, [("WARNING", Some("warning")), ("CRITICAL", None)]);
+    assert_eq!(
+        names,
+        [("WARNING", Some("below_critical")), ("CRITICAL", None)]
+    );
     let id = alerts[1].id.to_string();
     assert_eq!(
-        app.counted(
-            "monitoring_alerts_total",
-            &of_failures("dispatched", "queued")
-        ),
+        app.counted("monitoring_alerts_total", &of_failures("none")),
         1
     );
     until("it is settled", async || {
@@ -185,16 +188,13 @@ async fn catching_up_does_not_page_the_past() {
     send(&broker, [failures()]);
     app.until_consumed(61).await;
     let alerts = app.alerts().await;
-    assert_eq!(alerts[0].not_paged.map(NotPaged::name), Some("too_old"));
+    assert_eq!(reason(&alerts[0]), Some("too_old"));
     assert_eq!(
         app.get("/health").await["parts"]["deliveries"]["pending"],
         0
     );
     assert_eq!(
-        app.counted(
-            "monitoring_alerts_total",
-            &of_failures("dispatched", "too_old")
-        ),
+        app.counted("monitoring_alerts_total", &of_failures("too_old")),
         1
     );
     let explained = app
@@ -202,7 +202,7 @@ async fn catching_up_does_not_page_the_past() {
         .await
         .to_string();
     assert!(
-        explained.contains("no page was sent") && explained.contains("PAGE_MAX_AGE"),
+        explained.contains("was not notified") && explained.contains("PAGE_MAX_AGE"),
         "{explained}"
     );
     app.stop().await.expect("a clean stop");
@@ -233,24 +233,21 @@ async fn an_alert_that_a_silence_holds_back_is_seen_in_the_alert_in_explain_and_
     let alerts = app.get("/alerts?status=failed").await;
     assert_eq!(
         (
-            &alerts["alerts"][0]["disposition"],
+            &alerts["alerts"][0]["suppressed"],
             &alerts["alerts"][0]["suppressed_by"]
         ),
-        (&"suppressed".into(), &Value::from(&*silence))
+        (&"silence".into(), &Value::from(&*silence))
     );
     let explained = app
         .get("/explain?minute=2025-12-31T23:59:00Z&status=failed")
         .await
         .to_string();
     assert!(
-        explained.contains(&format!("held back by silence {silence}")),
+        explained.contains(&format!("a silence covers it (silence {silence})")),
         "{explained}"
     );
     assert_eq!(
-        app.counted(
-            "monitoring_alerts_total",
-            &of_failures("silence", "held_back")
-        ),
+        app.counted("monitoring_alerts_total", &of_failures("silence")),
         1
     );
     assert!(received(&server).await.is_empty());
@@ -265,7 +262,7 @@ async fn a_submission_is_judged_recorded_and_sent_without_kafka_and_changes_no_b
     let body = r#"{"status":"failed","count":100}"#;
     let first = app.evaluate(body).await;
     assert_eq!(
-        (&first["severity"], &first["alert_dispatched"]),
+        (&first["severity"], &first["notified"]),
         (&Value::from("CRITICAL"), &Value::from(true))
     );
     until("it is delivered", async || {
@@ -276,13 +273,13 @@ async fn a_submission_is_judged_recorded_and_sent_without_kafka_and_changes_no_b
     clock.set_ms(NOW_MS + 4 * 60_000);
     let second = app.evaluate(body).await;
     assert_eq!(
-        (&second["alert_dispatched"], &second["suppressed_by"]),
+        (&second["notified"], &second["suppressed_by"]),
         (&Value::from(false), &first["record_id"])
     );
     clock.set_ms(NOW_MS + 5 * 60_000);
     let third = app.evaluate(body).await;
     assert_eq!(
-        (&third["alert_dispatched"], &third["suppressed_before"]),
+        (&third["notified"], &third["suppressed_before"]),
         (&Value::from(true), &Value::from(1))
     );
     let summary = app.get("/transactions/summary").await;
@@ -316,13 +313,13 @@ async fn a_submission_does_not_change_the_baseline_of_the_next_minute() {
     send(&broker, last.clone());
     app.until_consumed(41).await;
     let mut alone = Monitor::new(MonitorSettings::default());
-    let batches = messages
+    let minutes = messages
         .iter()
         .chain(&last)
         .map(|message| message.payload.as_ref().expect("there"));
     let judge =
         |payload: &Vec<u8>| alone.observe(MinuteCounts::from_json(payload).expect("a batch"), &[]);
-    let judged = batches.map(judge).last();
+    let judged = minutes.map(judge).last();
     let status = app.get("/alerts/status").await;
     for (row, shown) in judged
         .expect("some")
@@ -330,15 +327,15 @@ async fn a_submission_does_not_change_the_baseline_of_the_next_minute() {
         .iter()
         .zip(status["statuses"].as_array().expect("a list"))
     {
-        let RowChange::Judged { verdict, .. } = row.change else {
+        let RowChange::Judged { judgement, .. } = row.change else {
             panic!("not judged: {row:?}")
         };
         assert_eq!(shown["status"], row.status.name());
         assert_eq!(
             shown["baseline"]["mean"],
-            serde_json::json!(verdict.baseline.mean())
+            serde_json::json!(judgement.evidence().and_then(detection::Evidence::expected))
         );
-        assert_eq!(shown["severity"], verdict.severity.name());
+        assert_eq!(shown["severity"], judgement.state().name());
     }
     app.stop().await.expect("a clean stop");
 }

@@ -8,10 +8,11 @@ use std::{
 use common::metrics::MetricsRegistry;
 use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{
+    alerts::Alert,
     app::App,
     clock::Clock,
     config::{Config, SecretUrl},
-    store::{AlertFilter, AlertRecord, Store},
+    store::{AlertFilter, Store},
 };
 use rdkafka::{
     ClientConfig,
@@ -117,7 +118,7 @@ impl TestApp {
     }
 
     /// All alerts, oldest first.
-    pub(crate) async fn alerts(&self) -> Vec<AlertRecord> {
+    pub(crate) async fn alerts(&self) -> Vec<Alert> {
         let filter = AlertFilter {
             limit: 10_000,
             ..AlertFilter::default()
@@ -326,8 +327,8 @@ pub(crate) fn usual(minutes: i64, end_ms: i64) -> Vec<Message> {
 }
 
 /// What of an alert does not depend on when and in which trace it was found.
-pub(crate) fn substance(alerts: &[AlertRecord]) -> Vec<AlertRecord> {
-    let bare = |alert: &AlertRecord| AlertRecord {
+pub(crate) fn substance(alerts: &[Alert]) -> Vec<Alert> {
+    let bare = |alert: &Alert| Alert {
         recorded_at_ms: 0,
         trace_id: None,
         span_id: None,

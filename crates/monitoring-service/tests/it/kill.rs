@@ -118,7 +118,7 @@ async fn a_service_killed_again_and_again_ends_with_the_right_totals_alerts_and_
     assert_eq!(substance(&app.alerts().await), alerts);
     let ids: BTreeSet<_> = alerts
         .iter()
-        .filter(|alert| alert.is_paged())
+        .filter(|alert| alert.is_notified())
         .map(|alert| alert.id.to_string())
         .collect();
     assert!(ids.len() > 5, "{} pages", ids.len());

@@ -108,7 +108,7 @@ async fn a_health_check_asks_the_running_service_and_opens_no_database() {
     let output = healthcheck(elsewhere.path(), &address);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     assert!(
-        said(&output).contains(&format!("http://{address}/health/ready cannot be asked")),
+        said(&output).contains(&format!("http://{address}/health/ready cannot be reached")),
         "{}",
         said(&output)
     );
@@ -136,7 +136,7 @@ async fn a_stop_by_signal_is_clean_and_bounded_while_kafka_receiver_and_collecto
     let url = address(&mut child);
     broker.go_silent();
     let answer = evaluate(&url, r#"{"status":"failed","count":100}"#).await;
-    assert_eq!(answer["alert_dispatched"], true);
+    assert_eq!(answer["notified"], true);
     until("the receiver hangs", async || {
         receiver
             .received_requests()
@@ -156,4 +156,43 @@ async fn a_stop_by_signal_is_clean_and_bounded_while_kafka_receiver_and_collecto
         "took {:?}",
         stopping.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_terminal_stops_the_service_cleanly() {
+    let (broker, folder) = (broker().await, folder());
+    let mut command = program(folder.path());
+    command.env("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers());
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("started");
+    address(&mut child);
+    kill_process(Pid::from_child(&child), Signal::HUP).expect("signalled");
+    let status = tokio::task::spawn_blocking(move || child.wait())
+        .await
+        .expect("joined")
+        .expect("waited for");
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nohup_keeps_the_service_up() {
+    let (broker, folder) = (broker().await, folder());
+    let mut command = Command::new("nohup");
+    command
+        .env_clear()
+        .arg(env!("CARGO_BIN_EXE_monitoring-service"))
+        .env("DATABASE_PATH", database(folder.path()))
+        .env("HTTP_ADDR", "127.0.0.1:0")
+        .env("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers());
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("started");
+    let url = address(&mut child);
+    let process = Pid::from_child(&child);
+    kill_process(process, Signal::HUP).expect("signalled");
+    let answer = evaluate(&url, r#"{"status":"failed","count":100}"#).await;
+    assert_eq!(answer["alert_dispatched"], true);
+    kill_process(process, Signal::TERM).expect("signalled");
+    let status = tokio::task::spawn_blocking(move || child.wait())
+        .await
+        .expect("joined")
+        .expect("waited for");
+    assert!(status.success(), "{status}");
 }

@@ -1,4 +1,4 @@
-//! What ingest finds when it looks at the topic again while it reads. Ingest alone, so that it can look often.
+//! Checking the topic again while reading it. Ingest alone, so that it checks often.
 
 use std::{path::Path, thread::JoinHandle, time::Duration};
 
@@ -7,10 +7,10 @@ use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{
     clock::Clock,
     config::Config,
-    ingest,
+    context::Context,
+    ingest::{self, status::SharedStatus},
     metrics::ServiceMetrics,
-    state::{FeedState, Silences, Snapshots, TaskLiveness},
-    store::{Paging, Store},
+    store::Store,
 };
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::harness::{Message, TOPIC, broker, database, folder, sample, send, unt
 struct Reading {
     store: Store,
     registry: MetricsRegistry,
-    feed: FeedState,
+    status: SharedStatus,
     stop: CancellationToken,
     ingest: JoinHandle<anyhow::Result<()>>,
 }
@@ -30,38 +30,31 @@ impl Reading {
     fn start(broker: &EmbeddedKafka, folder: &Path) -> Self {
         let (store, writer) = Store::open(&database(folder)).expect("a usable database");
         std::thread::spawn(move || writer.run());
-        let (registry, feed, stop) = (
-            MetricsRegistry::new(),
-            FeedState::new(0),
-            CancellationToken::new(),
-        );
+        let (registry, stop) = (MetricsRegistry::new(), CancellationToken::new());
         let config = Config::default();
         let settings = ingest::Settings {
             bootstrap_servers: broker.bootstrap_servers(),
             topic: TOPIC.to_owned(),
             group_id: config.kafka_group_id.clone(),
             properties: config.kafka_properties.clone(),
-            policy: config.policy(),
             max_streams: 10,
-            paging: Paging::default(),
             refresh: Duration::from_millis(50),
         };
-        let deps = ingest::Deps {
-            store: store.clone(),
-            snapshots: Snapshots::default(),
-            silences: Silences::default(),
-            feed: feed.clone(),
-            liveness: TaskLiveness::new(0),
-            metrics: ServiceMetrics::new(&registry),
-            clock: Clock::system(),
-            runtime: tokio::runtime::Handle::current(),
-        };
+        let context = Context::new(
+            store.clone(),
+            Clock::system(),
+            ServiceMetrics::new(&registry),
+            config.monitor_settings(),
+            config.notify_policy(),
+            0,
+        );
+        let (status, runtime) = (context.ingest.clone(), tokio::runtime::Handle::current());
         let token = stop.clone();
-        let ingest = std::thread::spawn(move || ingest::run(settings, deps, &token));
+        let ingest = std::thread::spawn(move || ingest::run(settings, context, runtime, &token));
         Self {
             store,
             registry,
-            feed,
+            status,
             stop,
             ingest,
         }
@@ -126,7 +119,7 @@ async fn partitions_that_are_added_while_it_reads_are_found_and_nothing_is_read_
     .await;
     broker.add_partitions(TOPIC, 6).expect("more partitions");
     until("they are found", async || {
-        reading.feed.get().partitions == 6
+        reading.status.get().partitions == 6
     })
     .await;
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];

@@ -1,6 +1,6 @@
 //! A database that fails under the service: nothing is skipped, and it goes on where it was.
 
-use monitoring_service::store::AlertRecord;
+use monitoring_service::alerts::Alert;
 use rusqlite::Connection;
 
 use crate::harness::{Setup, TestApp, broker, database, folder, sample, send, substance, until};
@@ -8,7 +8,7 @@ use crate::harness::{Setup, TestApp, broker, database, folder, sample, send, sub
 const MINUTES: usize = 300;
 
 /// The alerts of a service that nothing happened to.
-async fn undisturbed() -> Vec<AlertRecord> {
+async fn undisturbed() -> Vec<Alert> {
     let (broker, folder) = (broker().await, folder());
     send(&broker, sample(MINUTES));
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use detection::{
-    Disposition, Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, StatusCount,
-};
-
-use monitoring_service::store::SuppressedBy;
+use detection::{Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, StatusCount};
 
 use crate::harness::{Message, Setup, TOPIC, TestApp, broker, folder, send};
 
@@ -42,7 +38,7 @@ fn batch(stream: i64, minute: i64, more: u32) -> MinuteCounts {
 }
 
 /// In the order of sending: some minutes come late, some are corrected.
-fn batches(stream: i64) -> Vec<MinuteCounts> {
+fn minutes(stream: i64) -> Vec<MinuteCounts> {
     let mut minutes: Vec<_> = (0..MINUTES)
         .map(|minute| batch(stream, minute, 0))
         .collect();
@@ -57,14 +53,14 @@ fn batches(stream: i64) -> Vec<MinuteCounts> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_stream_of_many_is_judged_as_if_it_were_alone() {
+async fn many_streams_are_judged_independently() {
     let (broker, folder) = (broker().await, folder());
     broker.add_partitions(TOPIC, 8).expect("more partitions");
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
-    let all: Vec<Vec<_>> = (0..STREAMS).map(batches).collect();
-    let message = |batch: &MinuteCounts| Message {
-        key: batch.stream().to_string(),
-        ..Message::new(batch.to_json())
+    let all: Vec<Vec<_>> = (0..STREAMS).map(minutes).collect();
+    let message = |counts: &MinuteCounts| Message {
+        key: counts.stream().to_string(),
+        ..Message::new(counts.to_json())
     };
     let interleaved = (0..all[0].len()).flat_map(|at| all.iter().map(move |stream| &stream[at]));
     send(&broker, interleaved.map(message));
@@ -72,29 +68,21 @@ async fn each_stream_of_many_is_judged_as_if_it_were_alone() {
         .await;
     let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
     for alert in app.alerts().await {
-        let anomaly = alert.anomaly.clone().expect("of a stream");
-        let held_back_by = alert.suppressed_by;
-        found.entry(anomaly.stream.clone()).or_default().push((
-            alert.id,
-            anomaly.count,
-            anomaly.late,
-            held_back_by,
-        ));
+        let anomaly = alert.anomaly().expect("of a stream").clone();
+        // Without a receiver, every alert that is not muted is suppressed for that reason.
+        let muted = alert.suppression.filter(|_| alert.is_muted());
+        found
+            .entry(anomaly.key.stream.to_string())
+            .or_default()
+            .push((anomaly, muted));
     }
-    for (number, batches) in all.into_iter().enumerate() {
+    for (number, minutes) in all.into_iter().enumerate() {
         let mut alone = Monitor::new(MonitorSettings::default());
-        let alerts = batches
+        let alerts = minutes
             .into_iter()
-            .flat_map(|batch| alone.observe(batch, &[]).alerts);
+            .flat_map(|counts| alone.observe(counts, &[]).alerts);
         let expected: Vec<_> = alerts
-            .map(|alert| {
-                let held_back_by = match alert.disposition {
-                    Disposition::Cooldown { by } => Some(SuppressedBy::Alert(by)),
-                    Disposition::Dispatched { .. } => None,
-                    Disposition::Silenced { .. } => unreachable!("nothing is silenced here"),
-                };
-                (alert.id, alert.count, alert.late, held_back_by)
-            })
+            .map(|raised| (raised.anomaly, raised.suppression))
             .collect();
         assert!(!expected.is_empty(), "stream {number} has a burst");
         assert_eq!(

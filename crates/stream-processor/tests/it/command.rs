@@ -1,11 +1,10 @@
-//! The binary itself: exit codes and what is said where.
+//! The binary: exit codes, and what it writes to stdout and stderr.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    process::{Command, Output, Stdio},
-};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
 
 use embedded_kafka::EmbeddedKafka;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 
 use crate::harness::{TWO_STREAMS, consume};
@@ -16,7 +15,7 @@ fn csv(text: &str) -> NamedTempFile {
     file
 }
 
-/// Runs it with nothing inherited: variables of the developer's shell must not decide a test.
+/// Runs it with an empty environment, so that variables of the shell cannot change a test.
 fn run(
     file: &NamedTempFile,
     args: &[&str],
@@ -36,7 +35,7 @@ fn run(
 }
 
 #[test]
-fn a_dry_run_prints_what_would_be_sent_and_needs_no_kafka() {
+fn a_dry_run_prints_totals_and_needs_no_kafka() {
     let (output, stdout, stderr) = run(&csv(TWO_STREAMS), &["--dry-run"], &[]);
     assert!(output.status.success(), "{stderr}");
     for part in [
@@ -65,14 +64,14 @@ async fn everything_acknowledged_is_exit_code_0() {
     assert!(
         record
             .to_string()
-            .contains("all that was sent is acknowledged"),
+            .contains("all messages sent are acknowledged"),
         "{record}"
     );
     consume(&kafka, 5);
 }
 
 #[test]
-fn an_unacknowledged_message_is_exit_code_1_and_its_secret_properties_stay_secret() {
+fn an_unacknowledged_message_is_exit_code_1() {
     let variables = [
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9"),
         (
@@ -90,7 +89,7 @@ fn an_unacknowledged_message_is_exit_code_1_and_its_secret_properties_stay_secre
 }
 
 #[test]
-fn a_bad_row_is_exit_code_1_with_file_line_and_column() {
+fn a_bad_row_is_exit_code_1_and_names_the_line() {
     let file =
         csv("timestamp,status,count\n2025-07-12 13:45,denied,many\n2025-07-12 13:45,failed,1\n");
     let (output, _, stderr) = run(&file, &[], &[]);
@@ -120,7 +119,7 @@ fn bad_usage_is_exit_code_2() {
 }
 
 #[test]
-fn variables_that_are_set_to_nothing_count_as_not_set() {
+fn empty_variables_count_as_not_set() {
     let empty = [
         "CSV_PATH",
         "KAFKA_BOOTSTRAP_SERVERS",
@@ -156,36 +155,57 @@ fn healthcheck(metrics_addr: &str) -> (Option<i32>, String) {
     )
 }
 
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound").to_string()
+}
+
 #[test]
 fn a_health_check_asks_the_running_replay() {
-    let (code, said) = healthcheck("");
+    let (code, message) = healthcheck("");
     assert_eq!(code, Some(1));
-    assert!(said.contains("METRICS_ADDR is not set"), "{said}");
+    assert!(message.contains("METRICS_ADDR is not set"), "{message}");
 
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("bound")
-        .to_string();
+    let free = free_address();
     let file = csv(TWO_STREAMS);
     let mut replay = Command::new(env!("CARGO_BIN_EXE_stream-processor"))
         .env_clear()
         .env("METRICS_ADDR", &free)
-        // No broker there: the replay lives on, and waits.
-        .args(["--brokers", "127.0.0.1:9", "--file"])
+        // No broker listens there, so the replay waits.
+        .args(["--kafka-bootstrap-servers", "127.0.0.1:9", "--file"])
         .arg(file.path())
         .stdout(Stdio::piped())
         .spawn()
         .expect("it runs");
     let mut log = BufReader::new(replay.stdout.take().expect("piped"));
     log.read_line(&mut String::new())
-        .expect("it says that Kafka cannot be reached");
+        .expect("it logs that Kafka is unreachable");
     assert_eq!(healthcheck(&free), (Some(0), String::new()));
     replay.kill().and_then(|()| replay.wait()).expect("killed");
-    let (code, said) = healthcheck(&free);
+    let (code, message) = healthcheck(&free);
     assert_eq!(code, Some(1));
     assert!(
-        said.contains(&format!("http://{free}/health/live cannot be asked")),
-        "{said}"
+        message.contains(&format!("http://{free}/health/live cannot be reached")),
+        "{message}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_terminal_stops_the_replay_early() {
+    let kafka = EmbeddedKafka::start().await.unwrap();
+    let (file, address) = (csv(TWO_STREAMS), free_address());
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_stream-processor"))
+        .env_clear()
+        .env("METRICS_ADDR", &address)
+        .env("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers())
+        // So slow that the second minute is never sent.
+        .args(["--speed", "0.001", "--file"])
+        .arg(file.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it runs");
+    while healthcheck(&address).0 != Some(0) {}
+    kill_process(Pid::from_child(&replay), Signal::HUP).expect("signalled");
+    assert_eq!(replay.wait().expect("ended").code(), Some(130));
+    consume(&kafka, 2);
 }

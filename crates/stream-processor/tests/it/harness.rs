@@ -1,21 +1,18 @@
-//! A broker, a file in memory, and what a consumer finds afterwards.
+//! A broker, a file in memory, and the messages that a consumer reads afterwards.
 
 use std::time::Duration;
 
+use common::clock::Clock;
+use common::kafka::KafkaProperties;
 use common::metrics::MetricsRegistry;
 use detection::{Minute, MinuteCounts};
 use embedded_kafka::EmbeddedKafka;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
-use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-};
-use stream_processor::{
-    Clock, Kafka, Options, ProcessorMetrics, Properties, Remote, Summary, Timeline,
-    loader::{LoadOptions, Loaded, load},
-    remote, run,
-};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use stream_processor::{Kafka, Options, ProcessorMetrics, Remote, Summary, Timeline, remote, run};
 use tokio_util::sync::CancellationToken;
+use transaction_csv::{LoadOptions, Loaded, load};
 
 pub(crate) const TOPIC: &str = "transactions";
 
@@ -42,10 +39,10 @@ pub(crate) fn minute(text: &str) -> Minute {
     text.parse().expect("a timestamp")
 }
 
-pub(crate) fn options(brokers: String, speed: &str, properties: &str) -> Options {
-    let properties = Properties::parse(properties).expect("good properties");
+pub(crate) fn options(bootstrap_servers: String, speed: &str, properties: &str) -> Options {
+    let properties = KafkaProperties::parse(properties, &[]).expect("good properties");
     let kafka = Kafka {
-        brokers,
+        bootstrap_servers,
         topic: TOPIC.to_owned(),
         properties,
     };
@@ -56,10 +53,10 @@ pub(crate) fn options(brokers: String, speed: &str, properties: &str) -> Options
     }
 }
 
-/// A replay of its own: metrics, token, and both ends of the remote.
+/// A replay with its metrics, token and both ends of the remote.
 pub(crate) struct Replay {
     pub(crate) registry: MetricsRegistry,
-    pub(crate) own: ProcessorMetrics,
+    pub(crate) metrics: ProcessorMetrics,
     pub(crate) handle: stream_processor::Handle,
     pub(crate) shutdown: CancellationToken,
     remote: Remote,
@@ -68,10 +65,10 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) fn new() -> Self {
         let (registry, (remote, handle)) = (MetricsRegistry::new(), remote());
-        let own = ProcessorMetrics::new(&registry);
+        let metrics = ProcessorMetrics::new(&registry);
         Self {
             registry,
-            own,
+            metrics,
             handle,
             shutdown: CancellationToken::new(),
             remote,
@@ -82,27 +79,27 @@ impl Replay {
         run(
             loaded,
             options,
-            &self.own,
+            &self.metrics,
             self.remote,
-            Clock::System,
+            Clock::system(),
             &self.shutdown,
         )
         .await
     }
 }
 
-/// A message as a consumer finds it.
+/// A message as a consumer reads it.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct Consumed {
     pub(crate) key: String,
-    pub(crate) batch: MinuteCounts,
+    pub(crate) counts: MinuteCounts,
     pub(crate) payload: String,
     pub(crate) parent: SpanContext,
     pub(crate) sent_at_ms: i64,
 }
 
 /// The first `count` messages of partition 0; none may follow.
-pub(crate) fn consume(kafka: &EmbeddedKafka, count: usize) -> Vec<Found> {
+pub(crate) fn consume(kafka: &EmbeddedKafka, count: usize) -> Vec<Consumed> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka.bootstrap_servers())
         .set("group.id", "test")
@@ -114,25 +111,25 @@ pub(crate) fn consume(kafka: &EmbeddedKafka, count: usize) -> Vec<Found> {
         .add_partition_offset(TOPIC, 0, Offset::Offset(0))
         .expect("a partition");
     consumer.assign(&partitions).expect("assigned");
-    let found = (0..count).map(|_| found(&consumer)).collect();
+    let messages = (0..count).map(|_| consumed(&consumer)).collect();
     assert_eq!(
         kafka.next_offset(TOPIC, 0),
         i64::try_from(count).ok(),
         "no more and no fewer messages"
     );
-    found
+    messages
 }
 
-fn found(consumer: &BaseConsumer) -> Found {
+fn consumed(consumer: &BaseConsumer) -> Consumed {
     let message = consumer
         .poll(Duration::from_secs(20))
         .expect("a message in time")
         .expect("no error");
     let payload = message.payload().expect("a payload");
     let context = common::propagation::extract(message.headers());
-    Found {
+    Consumed {
         key: String::from_utf8(message.key().expect("a key").to_vec()).expect("UTF-8"),
-        batch: MinuteCounts::from_json(payload).expect("a batch"),
+        counts: MinuteCounts::from_json(payload).expect("minute counts"),
         payload: String::from_utf8(payload.to_vec()).expect("UTF-8"),
         parent: context.span().span_context().clone(),
         sent_at_ms: message.timestamp().to_millis().expect("a timestamp"),

@@ -1,28 +1,28 @@
-//! Files through `run`: what arrives, and what is said when it does not.
+//! Files through `run`: which messages arrive, and which errors are returned.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
+use std::time::Duration;
 
+use common::clock::Clock;
 use common::testing::{attribute, record_process, value};
 use embedded_kafka::{ApiKey, EmbeddedKafka, ErrorCode};
 use opentelemetry::trace::{SpanId, SpanKind};
-use stream_processor::{Clock, Command, Timeline};
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    time::Instant,
-};
+use stream_processor::{Command, Timeline};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use crate::harness::{Replay, TWO_STREAMS, consume, file, minute, options};
 
-/// Nothing listens there.
-const NOBODY: &str = "127.0.0.1:9";
+/// No broker listens there.
+const NO_BROKER: &str = "127.0.0.1:9";
 
 #[tokio::test]
-async fn two_unsorted_streams_arrive_complete_keyed_and_in_order_of_time() {
+async fn two_streams_arrive_keyed_and_in_order_of_time() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let replay = Replay::new();
     let registry = replay.registry.clone();
-    let before = Clock::System.now().as_millisecond();
+    let before = Clock::system().now_ms();
     let summary = replay
         .run(
             &file(TWO_STREAMS),
@@ -33,7 +33,7 @@ async fn two_unsorted_streams_arrive_complete_keyed_and_in_order_of_time() {
     assert_eq!(
         (
             summary.minutes,
-            summary.batches,
+            summary.messages,
             summary.rows,
             summary.stopped_at
         ),
@@ -43,7 +43,7 @@ async fn two_unsorted_streams_arrive_complete_keyed_and_in_order_of_time() {
     let found = consume(&kafka, 5);
     let order: Vec<_> = found
         .iter()
-        .map(|f| (f.key.as_str(), f.batch.minute().to_string()))
+        .map(|f| (f.key.as_str(), f.counts.minute().to_string()))
         .collect();
     let expected = [
         ("a", "45"),
@@ -56,12 +56,12 @@ async fn two_unsorted_streams_arrive_complete_keyed_and_in_order_of_time() {
         order,
         expected.map(|(key, past)| (key, format!("2025-07-12T13:{past}:00Z")))
     );
-    assert!(found.iter().all(|f| f.batch.stream().as_str() == f.key));
+    assert!(found.iter().all(|f| f.counts.stream().as_str() == f.key));
     assert_eq!(
         found[4].payload,
         r#"{"timestamp":"2025-07-12T13:47:00Z","stream":"b","transactions":[{"status":"approved","count":203},{"status":"denied","count":6}]}"#
     );
-    let sending = before..=Clock::System.now().as_millisecond();
+    let sending = before..=Clock::system().now_ms();
     assert!(
         found.iter().all(|f| sending.contains(&f.sent_at_ms)),
         "the time of sending, not the event time"
@@ -81,7 +81,7 @@ async fn two_unsorted_streams_arrive_complete_keyed_and_in_order_of_time() {
 }
 
 #[tokio::test]
-async fn a_flood_larger_than_what_may_be_in_flight_arrives_once_and_in_order() {
+async fn more_than_fits_in_flight_arrives_in_order() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let first = minute("2025-07-12 13:45");
     let row = |m: i64| format!("{},denied,{m}\n", first.plus(m));
@@ -91,17 +91,17 @@ async fn a_flood_larger_than_what_may_be_in_flight_arrives_once_and_in_order() {
         .run(&loaded, &options(kafka.bootstrap_servers(), "max", ""))
         .await
         .unwrap();
-    assert_eq!((summary.batches, summary.minutes), (12_000, 12_000));
+    assert_eq!((summary.messages, summary.minutes), (12_000, 12_000));
     assert!(
         consume(&kafka, 12_000)
             .iter()
-            .map(|f| f.batch.minute().since(first))
+            .map(|f| f.counts.minute().since(first))
             .eq(0..12_000)
     );
 }
 
 #[tokio::test]
-async fn each_message_carries_the_root_span_of_a_trace_of_its_own() {
+async fn each_message_starts_a_trace() {
     let recorded = record_process();
     let kafka = EmbeddedKafka::start().await.unwrap();
     Replay::new()
@@ -142,7 +142,7 @@ async fn each_message_carries_the_root_span_of_a_trace_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_stop_in_the_middle_says_where_and_leaves_nothing_unacknowledged() {
+async fn an_early_stop_reports_its_minute() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let replay = Replay::new();
     let (mut handle, shutdown) = (replay.handle.clone(), replay.shutdown.clone());
@@ -162,7 +162,7 @@ async fn a_stop_in_the_middle_says_where_and_leaves_nothing_unacknowledged() {
     let (summary, ()) = tokio::join!(replay.run(&loaded, &options), stop_after_two);
     let summary = summary.unwrap();
     assert_eq!(
-        (summary.batches, summary.stopped_at),
+        (summary.messages, summary.stopped_at),
         (2, Some(minute("2025-07-12 13:46")))
     );
     assert_eq!(
@@ -173,7 +173,7 @@ async fn a_stop_in_the_middle_says_where_and_leaves_nothing_unacknowledged() {
 }
 
 #[tokio::test]
-async fn the_keys_reach_the_replay() {
+async fn commands_reach_the_replay() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let replay = Replay::new();
     let (mut handle, shutdown) = (replay.handle.clone(), replay.shutdown.clone());
@@ -201,11 +201,11 @@ async fn the_keys_reach_the_replay() {
         assert!(!shutdown.is_cancelled());
     };
     let (summary, ()) = tokio::join!(replay.run(&loaded, &options), keys);
-    assert_eq!(summary.unwrap().batches, 5);
+    assert_eq!(summary.unwrap().messages, 5);
 }
 
 #[tokio::test]
-async fn a_rebased_file_ends_with_the_minute_that_closed_last() {
+async fn a_rebased_file_ends_with_the_last_closed_minute() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let mut options = options(kafka.bootstrap_servers(), "max", "");
     options.timeline = Timeline::Rebased;
@@ -213,34 +213,34 @@ async fn a_rebased_file_ends_with_the_minute_that_closed_last() {
         .run(&file(TWO_STREAMS), &options)
         .await
         .unwrap();
-    assert_eq!((summary.batches, summary.rows), (5, 10));
+    assert_eq!((summary.messages, summary.rows), (5, 10));
     for message in consume(&kafka, 5) {
-        let closed_at = message.batch.minute().plus(1).start().as_millisecond();
+        let closed_at = message.counts.minute().plus(1).start().as_millisecond();
         assert!(
             (closed_at..closed_at + 5 * 60_000).contains(&message.sent_at_ms),
             "{message:?}"
         );
         let in_file = stream_processor::replay::file_minute(
-            message.batch.minute(),
+            message.counts.minute(),
             minute("2025-07-12 13:45"),
             3,
         );
         let past = in_file.since(minute("2025-07-12 13:44"));
         let base = if message.key == "a" { 100 } else { 200 };
         assert_eq!(
-            i64::from(message.batch.transactions()[0].count),
+            i64::from(message.counts.transactions()[0].count),
             base + past
         );
     }
 }
 
 #[tokio::test]
-async fn a_broker_that_comes_later_gets_everything() {
+async fn a_broker_started_later_gets_everything() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = options(front.local_addr().unwrap().to_string(), "max", "");
     let broker_later = async {
-        // Not there yet: whoever comes first is hung up on.
+        // The first connection is closed, as if the broker were still down.
         drop(front.accept().await.unwrap());
         loop {
             let (mut client, _) = front.accept().await.unwrap();
@@ -253,12 +253,12 @@ async fn a_broker_that_comes_later_gets_everything() {
         summary = Replay::new().run(&loaded, &options) => summary.unwrap(),
         () = broker_later => unreachable!(),
     };
-    assert_eq!(summary.batches, 5);
+    assert_eq!(summary.messages, 5);
     consume(&kafka, 5);
 }
 
 #[tokio::test]
-async fn refused_and_lost_requests_are_tried_again_and_nothing_arrives_twice() {
+async fn retried_requests_deliver_nothing_twice() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     kafka.refuse_produces(2);
     kafka.lose_answers(ApiKey::Produce, 1);
@@ -267,12 +267,12 @@ async fn refused_and_lost_requests_are_tried_again_and_nothing_arrives_twice() {
         .run(&file(TWO_STREAMS), &options)
         .await
         .unwrap();
-    assert_eq!(summary.batches, 5);
+    assert_eq!(summary.messages, 5);
     consume(&kafka, 5);
 }
 
 #[tokio::test]
-async fn a_refused_message_is_an_error_that_says_what_to_do() {
+async fn a_refused_message_is_an_error_with_advice() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     kafka.fail(ApiKey::Produce, 9, ErrorCode::TopicAuthorizationFailed);
     let replay = Replay::new();
@@ -295,7 +295,7 @@ async fn a_refused_message_is_an_error_that_says_what_to_do() {
 
 #[tokio::test]
 async fn without_a_broker_the_error_names_the_address() {
-    let options = options(NOBODY.to_owned(), "max", "message.timeout.ms=50");
+    let options = options(NO_BROKER.to_owned(), "max", "message.timeout.ms=50");
     let error = Replay::new()
         .run(&file(TWO_STREAMS), &options)
         .await
@@ -303,7 +303,7 @@ async fn without_a_broker_the_error_names_the_address() {
         .to_string();
     for part in [
         "5 of 5 messages",
-        "no broker at 127.0.0.1:9 took it",
+        "no broker at 127.0.0.1:9 accepted it",
         "message.timeout.ms",
         "--from 2025-07-12T13:45:00Z",
     ] {
@@ -312,10 +312,10 @@ async fn without_a_broker_the_error_names_the_address() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_waits_ten_seconds_for_a_silent_broker_and_then_counts_what_is_lost() {
+async fn a_stop_waits_ten_seconds_for_the_broker() {
     let replay = Replay::new();
     let (mut handle, shutdown) = (replay.handle.clone(), replay.shutdown.clone());
-    let (loaded, options) = (file(TWO_STREAMS), options(NOBODY.to_owned(), "max", ""));
+    let (loaded, options) = (file(TWO_STREAMS), options(NO_BROKER.to_owned(), "max", ""));
     let stop = async {
         handle
             .progress
@@ -338,7 +338,7 @@ async fn a_stop_waits_ten_seconds_for_a_silent_broker_and_then_counts_what_is_lo
 }
 
 #[tokio::test]
-async fn settings_that_librdkafka_refuses_are_named_without_their_values() {
+async fn refused_properties_are_named_without_values() {
     for (properties, part) in [
         ("no.such.thing=hunter2", "no property \"no.such.thing\""),
         (
@@ -346,7 +346,7 @@ async fn settings_that_librdkafka_refuses_are_named_without_their_values() {
             "value of \"compression.codec\"",
         ),
     ] {
-        let options = options(NOBODY.to_owned(), "max", properties);
+        let options = options(NO_BROKER.to_owned(), "max", properties);
         let error = Replay::new()
             .run(&file(TWO_STREAMS), &options)
             .await

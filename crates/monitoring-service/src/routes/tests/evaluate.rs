@@ -13,7 +13,7 @@ use super::harness::{Api, NOW_MS, minute, now};
 const FAILED_100: &str = r#"{"status":"failed","count":100}"#;
 
 #[tokio::test]
-async fn with_no_history_a_problem_is_critical_recorded_and_dispatched() {
+async fn with_no_history_a_problem_is_critical() {
     let api = Api::new();
     let answer = api.evaluate(FAILED_100).await.json;
     let expected = json!({
@@ -21,7 +21,7 @@ async fn with_no_history_a_problem_is_critical_recorded_and_dispatched() {
         "direction": "up", "z_score": null, "threshold": 4.0,
         "baseline": {"kind": "missing", "mean": null, "std_dev": null, "minutes": 0},
         "message": "CRITICAL: failed = 100 with no established baseline (none in 0 observed minutes): any occurrence is critical",
-        "alert_dispatched": true, "suppressed_by": null, "suppressed_before": 0, "not_paged": null,
+        "notified": true, "suppressed": null, "suppressed_by": null, "suppressed_before": 0,
         "record_id": answer["record_id"], "trace_id": answer["trace_id"],
     });
     assert_eq!(answer, expected);
@@ -32,12 +32,12 @@ async fn with_no_history_a_problem_is_critical_recorded_and_dispatched() {
         ))
         .await;
     assert_eq!(
-        (&recorded["origin"], &recorded["disposition"]),
-        (&json!("evaluate"), &json!("dispatched"))
+        (&recorded["origin"], &recorded["suppressed"]),
+        (&json!("evaluate"), &Value::Null)
     );
     assert_eq!(
         recorded["deliveries"][0]["state"], "pending",
-        "it is paged however old its minute"
+        "it is notified however old its minute"
     );
     assert_eq!(
         api.ok("/streams").await["streams"],
@@ -53,7 +53,7 @@ async fn the_same_submission_within_the_cooldown_is_suppressed_and_says_by_which
     api.state.clock.set_ms(NOW_MS + 299_000);
     let second = api.evaluate(FAILED_100).await.json;
     assert_eq!(
-        (&second["alert_dispatched"], &second["suppressed_by"]),
+        (&second["notified"], &second["suppressed_by"]),
         (&json!(false), &first["record_id"])
     );
     assert_ne!(second["record_id"], Value::Null);
@@ -61,14 +61,11 @@ async fn the_same_submission_within_the_cooldown_is_suppressed_and_says_by_which
         .evaluate(r#"{"status":"denied","count":100}"#)
         .await
         .json;
-    assert_eq!(
-        other["alert_dispatched"], true,
-        "another status is another matter"
-    );
+    assert_eq!(other["notified"], true, "another status is another matter");
     api.state.clock.set_ms(NOW_MS + 300_000);
     let third = api.evaluate(FAILED_100).await.json;
     assert_eq!(
-        (&third["alert_dispatched"], &third["suppressed_before"]),
+        (&third["notified"], &third["suppressed_before"]),
         (&json!(true), &json!(1))
     );
 }
@@ -87,7 +84,7 @@ async fn a_normal_count_is_judged_by_the_snapshot_and_not_recorded() {
         (&json!("NORMAL"), &Value::Null)
     );
     assert_eq!(
-        (&answer["alert_dispatched"], &answer["direction"]),
+        (&answer["notified"], &answer["direction"]),
         (&json!(false), &Value::Null)
     );
     assert_eq!(
@@ -177,14 +174,14 @@ async fn a_timestamp_may_be_five_minutes_ahead_and_have_any_accepted_form() {
 }
 
 #[tokio::test]
-async fn a_warning_is_recorded_and_not_paged() {
+async fn a_warning_is_recorded_and_not_notified() {
     let mut api = Api::new();
     api.consume_usual("default", now(), 60);
     // Denied is 5, 6 and 7 in turn: mean 6, deviation 0.82.
     let answer = api.evaluate(r#"{"status":"denied","count":9}"#).await.json;
     assert_eq!(
-        (&answer["severity"], &answer["not_paged"]),
-        (&json!("WARNING"), &json!("warning"))
+        (&answer["severity"], &answer["suppressed"]),
+        (&json!("WARNING"), &json!("below_critical"))
     );
     let alert = api
         .ok(&format!(
@@ -243,7 +240,7 @@ async fn an_anomalous_submission_is_one_trace_of_four_steps_with_one_log_line() 
     let lines = recorded
         .logs()
         .into_iter()
-        .filter(|line| line["target"] == "monitoring_service::alerting")
+        .filter(|line| line["target"] == "monitoring_service::alerts")
         .count();
     assert_eq!(lines, 1, "a suppressed submission writes no line");
 }

@@ -1,6 +1,6 @@
-//! The router over a temporary database, with a clock that stands still and a feed filled by hand.
+//! The router over a temporary database, with a fixed clock and minutes stored by hand.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::Arc, thread};
 
 use axum::{
     Router,
@@ -17,12 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::{
+    alerts::{Alert, NotifyPolicy},
     clock::Clock,
+    context::Context,
     evaluate::Evaluator,
+    ingest::snapshots::Snapshot,
     metrics::ServiceMetrics,
     routes::{AppState, router},
-    state::{FeedState, Silences, Snapshot, Snapshots, TaskLiveness},
-    store::{AlertRecord, DeadLetter, IngestCommit, OffsetGap, OffsetGapReason, Paging, Store},
+    store::{DeadLetter, IngestCommit, OffsetGap, OffsetGapReason, Store},
 };
 
 /// 2025-07-12T15:00:00Z.
@@ -61,42 +63,33 @@ impl Api {
         let directory = tempfile::tempdir().unwrap();
         let (store, writer) = Store::open(&directory.path().join("monitoring.db")).unwrap();
         thread::spawn(move || writer.run());
-        let (clock, registry, policy) = (
-            Clock::fixed(NOW_MS),
-            MetricsRegistry::new(),
-            MonitorSettings::default(),
-        );
-        let silences = Silences::default();
-        let evaluator = Evaluator {
-            store: store.clone(),
-            snapshots: Snapshots::default(),
-            silences: silences.clone(),
-            policy,
-            paging: Paging {
-                webhook: true,
-                max_age_ms: Some(60_000),
-            },
-            stale_after: Duration::from_mins(3),
-            cooldown: Duration::from_mins(5),
-            clock: clock.clone(),
-            metrics: ServiceMetrics::new(&registry),
+        let (registry, settings) = (MetricsRegistry::new(), MonitorSettings::default());
+        let notify = NotifyPolicy {
+            has_receiver: true,
+            max_age_ms: Some(60_000),
         };
-        let state = AppState {
+        let context = Context::new(
             store,
-            evaluator,
-            silences,
-            feed: FeedState::new(NOW_MS),
-            liveness: TaskLiveness::new(NOW_MS),
+            Clock::fixed(NOW_MS),
+            ServiceMetrics::new(&registry),
+            settings,
+            notify,
+            180_000,
+        );
+        let state = AppState {
+            evaluator: Evaluator {
+                context: context.clone(),
+                cooldown_ms: 300_000,
+            },
+            context,
             registry,
-            clock,
-            stale_after: Duration::from_mins(3),
             draining: CancellationToken::new(),
             api_token: None,
         };
         Self {
             router: router(state.clone()),
             state,
-            monitor: Monitor::new(policy),
+            monitor: Monitor::new(settings),
             _directory: directory,
         }
     }
@@ -106,27 +99,27 @@ impl Api {
         &mut self,
         stream: &str,
         minute: Minute,
-        counts: &[(&str, u32)],
+        named: &[(&str, u32)],
         arrived_at_ms: i64,
-    ) -> Vec<AlertRecord> {
-        let count = |&(status, count)| StatusCount {
+    ) -> Vec<Alert> {
+        let count = |&(status, count): &(&str, u32)| StatusCount {
             status: Status::parse(status).unwrap(),
             count,
         };
-        let batch = MinuteCounts::try_new(
+        let counts = MinuteCounts::try_new(
             stream.parse().unwrap(),
             minute,
-            counts.iter().map(count).collect(),
+            named.iter().map(count).collect(),
         )
         .unwrap();
-        let mut judged = self.monitor.observe(batch, &[]);
-        let paging = self.state.evaluator.paging;
-        let alerts: Vec<_> = std::mem::take(&mut judged.alerts)
+        let mut observed = self.monitor.observe(counts, &[]);
+        let notify = self.state.notify;
+        let alerts: Vec<_> = std::mem::take(&mut observed.alerts)
             .into_iter()
-            .map(|alert| AlertRecord::of_stream(alert, &paging, arrived_at_ms))
+            .map(|raised| Alert::of_stream(raised, &notify, arrived_at_ms))
             .collect();
         let commit = IngestCommit {
-            judged: vec![judged],
+            observed: vec![observed],
             alerts,
             now_ms: arrived_at_ms,
             ..IngestCommit::default()
@@ -153,7 +146,7 @@ impl Api {
         let stream: Stream = stream.parse().unwrap();
         let history = Arc::new(self.monitor.history(&stream).unwrap().clone());
         let newest = history.newest().unwrap().minute;
-        self.state.evaluator.snapshots.publish([(
+        self.state.snapshots.publish([(
             stream,
             Snapshot {
                 history,

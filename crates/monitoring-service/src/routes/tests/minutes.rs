@@ -186,17 +186,12 @@ async fn each_outcome_is_explained_in_words() {
         )
     };
     let cases = [
-        (
-            "15:00",
-            "denied",
-            "fired",
-            "the alert went out and was paged",
-        ),
+        ("15:00", "denied", "fired", "the alert was notified"),
         (
             "15:01",
             "denied",
             "suppressed",
-            "of the same kind had just gone out",
+            "an alert of the same key was raised within ALERT_COOLDOWN",
         ),
         ("15:00", "approved", "normal", "NORMAL: approved = 120"),
         ("15:01", "failed", "normal", "so its 0 is implied"),

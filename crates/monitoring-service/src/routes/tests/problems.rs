@@ -201,7 +201,7 @@ async fn each_bad_query_is_a_problem_that_names_the_field() {
         ("/alerts?status=refunded", "status", "refunded"),
         ("/alerts?severity=NORMAL", "severity", "NORMAL"),
         ("/alerts?origin=moon", "origin", "moon"),
-        ("/alerts?disposition=lost", "disposition", "lost"),
+        ("/alerts?notified=lost", "notified", "lost"),
         ("/alerts?stream=%00", "stream", "\u{0}"),
         ("/alerts/status?stream=-a", "stream", "-a"),
         ("/transactions/summary?from=noon", "from", "noon"),

@@ -5,8 +5,10 @@ use detection::Severity;
 use serde_json::{Value, json};
 
 use super::harness::{Api, NOW_MS, minute, now};
-use crate::state::Task;
-use crate::store::Paging;
+use crate::{
+    alerts::{NotifyPolicy, stale},
+    liveness::Task,
+};
 
 #[tokio::test]
 async fn an_empty_database_has_an_answer_for_everything() {
@@ -100,7 +102,9 @@ async fn a_quiet_stream_is_stale_whatever_its_last_verdict_was() {
     api.consume_usual("acme", now(), 60);
     api.state
         .store
-        .note_stale_streams(NOW_MS + 600_000, 180_000, Paging::default())
+        .change_stale_streams(NOW_MS + 600_000, |streams| {
+            stale::change(streams, 180_000, &NotifyPolicy::default(), NOW_MS + 600_000)
+        })
         .await
         .unwrap();
     let status = api.ok("/alerts/status").await;
@@ -163,8 +167,6 @@ async fn alerts_are_filtered_and_paged_and_new_ones_do_not_shift_the_pages() {
 
     for (query, member, value) in [
         ("origin=evaluate", "origin", "evaluate"),
-        ("disposition=suppressed", "disposition", "suppressed"),
-        ("disposition=dispatched", "disposition", "dispatched"),
         ("severity=CRITICAL", "severity", Severity::Critical.name()),
         ("stream=acme", "stream", "acme"),
         ("status=denied", "status", "denied"),
@@ -176,6 +178,17 @@ async fn alerts_are_filtered_and_paged_and_new_ones_do_not_shift_the_pages() {
         assert!(
             !found.is_empty() && found.iter().all(|alert| alert[member] == value),
             "{query}: {found:?}"
+        );
+    }
+    for notified in [true, false] {
+        let found = api.ok(&format!("/alerts?notified={notified}")).await;
+        let found = found["alerts"].as_array().unwrap().clone();
+        assert!(
+            !found.is_empty()
+                && found
+                    .iter()
+                    .all(|alert| alert["suppressed"].is_null() == notified),
+            "{notified}: {found:?}"
         );
     }
     assert_eq!(api.ok("/alerts?stream=other").await["alerts"], json!([]));
@@ -291,8 +304,8 @@ async fn health_is_always_answered_and_says_which_part_is_degraded() {
         (json!("degraded"), json!("degraded")),
         "Kafka is not there yet"
     );
-    api.state.feed.update(NOW_MS, |feed| {
-        (feed.connected, feed.consuming) = (true, true)
+    api.state.ingest.update(NOW_MS, |status| {
+        (status.connected, status.consuming) = (true, true);
     });
     assert_eq!(api.ok("/health").await["status"], "ok");
 

@@ -33,17 +33,17 @@ async fn a_silence_holds_back_what_it_covers_until_it_ends() {
         .await
         .json;
     assert_eq!(
-        (&held["severity"], &held["alert_dispatched"]),
+        (&held["severity"], &held["notified"]),
         (&json!("CRITICAL"), &json!(false))
     );
     assert_eq!(held["suppressed_by"], id);
     let recorded = api.ok("/alerts").await;
-    assert_eq!(recorded["alerts"][0]["suppressed_because"], "silence");
+    assert_eq!(recorded["alerts"][0]["suppressed"], "silence");
     let other = api
         .evaluate(r#"{"status":"denied","count":100}"#)
         .await
         .json;
-    assert_eq!(other["alert_dispatched"], true);
+    assert_eq!(other["notified"], true);
     assert_eq!(
         api.method(Method::DELETE, &format!("/silences/{id}"))
             .await
@@ -56,7 +56,7 @@ async fn a_silence_holds_back_what_it_covers_until_it_ends() {
         .await
         .json;
     assert_eq!(
-        heard["alert_dispatched"], true,
+        heard["notified"], true,
         "a silenced alert starts no cooldown"
     );
     assert_eq!(
@@ -80,7 +80,7 @@ async fn a_silence_is_over_when_its_time_is() {
         .evaluate(r#"{"status":"failed","count":100}"#)
         .await
         .json;
-    assert_eq!(heard["alert_dispatched"], true);
+    assert_eq!(heard["notified"], true);
     assert_eq!(api.ok("/silences").await, json!({"silences": []}));
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, mpsc};
 
-use detection::{Judged, Monitor, MonitorSettings, MonitoredStatus};
+use detection::{Monitor, MonitorSettings, MonitoredStatus, Observed};
 
-use super::{MINUTE_MS, batch, commit, fill, open, raw, wait};
+use super::{MINUTE_MS, commit, counts, fill, open, raw, wait};
 use crate::store::{
     AlertFilter, InFlightCommit, IngestCommit, OffsetAdvance, Store, StoreError, StoredOffset,
     writer::Transaction,
@@ -24,10 +24,10 @@ fn room(store: &Store, pages: i64) {
 }
 
 /// Two thousand minutes, far more than five pages.
-fn many() -> Vec<Judged> {
+fn many() -> Vec<Observed> {
     let mut monitor = Monitor::new(MonitorSettings::default());
     (0..2000)
-        .map(|minute| monitor.observe(batch(minute, &[(MonitoredStatus::Approved, 100)]), &[]))
+        .map(|minute| monitor.observe(counts(minute, &[(MonitoredStatus::Approved, 100)]), &[]))
         .collect()
 }
 
@@ -46,11 +46,11 @@ fn advance() -> OffsetAdvance {
 }
 
 #[test]
-fn a_full_disk_costs_the_whole_batch_with_its_offset_and_it_is_stored_once_there_is_room() {
+fn a_full_disk_fails_the_whole_commit() {
     let (store, _folder) = open();
     room(&store, 5);
     let batch = Arc::new(IngestCommit {
-        judged: many(),
+        observed: many(),
         offsets: vec![advance()],
         ..IngestCommit::default()
     });
@@ -71,7 +71,7 @@ fn a_full_disk_costs_the_whole_batch_with_its_offset_and_it_is_stored_once_there
 }
 
 #[test]
-fn a_job_that_fails_does_not_take_those_along_that_are_committed_with_it() {
+fn a_failed_job_fails_no_other() {
     let (store, _folder) = open();
     let moved = OffsetAdvance {
         from: Some(advance().to),
@@ -82,10 +82,10 @@ fn a_job_that_fails_does_not_take_those_along_that_are_committed_with_it() {
         ..IngestCommit::default()
     });
     let good = |minute| {
-        let judged =
-            vec![Monitor::new(MonitorSettings::default()).observe(batch(minute, &[]), &[])];
+        let observed =
+            vec![Monitor::new(MonitorSettings::default()).observe(counts(minute, &[]), &[])];
         Arc::new(IngestCommit {
-            judged,
+            observed,
             ..IngestCommit::default()
         })
     };
@@ -112,7 +112,7 @@ fn a_job_that_fails_does_not_take_those_along_that_are_committed_with_it() {
 }
 
 #[test]
-fn a_batch_written_twice_leaves_one_alert_and_one_delivery() {
+fn a_commit_written_twice_leaves_one_delivery() {
     let (store, _folder) = open();
     fill(&store, 100);
     let mut monitor = Monitor::new(MonitorSettings::default());
@@ -120,7 +120,7 @@ fn a_batch_written_twice_leaves_one_alert_and_one_delivery() {
         let failed = if minute == 99 { 7 } else { 0 };
         let approved = 100 + u32::from(minute % 2 == 0 && minute < 99);
         monitor.observe(
-            batch(
+            counts(
                 minute,
                 &[
                     (MonitoredStatus::Approved, approved),

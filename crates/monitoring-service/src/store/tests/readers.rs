@@ -26,10 +26,10 @@ const LOOK: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FRO
      SELECT max(i), (SELECT count(*) FROM minute_counts) FROM n";
 
 fn commit_minute(store: &Store, monitor: &mut Monitor, minute: i64) -> Result<(), StoreError> {
-    let judged = vec![monitor.observe(batch(minute, &[(MonitoredStatus::Approved, 100)]), &[])];
+    let judged = vec![monitor.observe(counts(minute, &[(MonitoredStatus::Approved, 100)]), &[])];
     store
         .begin_ingest(&Arc::new(IngestCommit {
-            judged,
+            observed: judged,
             now_ms: minute * MINUTE_MS,
             ..IngestCommit::default()
         }))
@@ -65,7 +65,7 @@ async fn long_looks_hold_up_neither_commits_nor_pages_and_end_with_those_who_wai
     let (begun, has_begun) = mpsc::channel();
     let look = || {
         let begun = begun.clone();
-        store.read_long(move |sql| {
+        store.scan(move |sql| {
             begun.send(()).expect("heard");
             endless(sql)
         })
@@ -93,7 +93,7 @@ async fn long_looks_hold_up_neither_commits_nor_pages_and_end_with_those_who_wai
     );
     // Nobody waits for any of them: those that run are interrupted, the others never begin.
     drop(looks);
-    let found = store.read_long(|sql| {
+    let found = store.scan(|sql| {
         Ok(sql.query_row("SELECT count(*) FROM streams", [], |row| {
             row.get::<_, i64>(0)
         })?)

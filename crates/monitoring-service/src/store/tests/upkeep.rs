@@ -2,52 +2,48 @@
 
 use std::sync::Arc;
 
-use detection::{Baseline, Direction, Minute, MonitoredStatus, Severity};
-use uuid::Uuid;
+use detection::{
+    AlertKey, Anomaly, Baseline, Direction, Evidence, Finding, Minute, MonitoredStatus, PolicyName,
+    Severity, Stream, Suppression,
+};
 
-use super::{MINUTE_MS, fill, open, raw, wait};
-use crate::store::{
-    AlertFilter, AlertRecord, AlertType, Anomaly, Attempt, DeliveryOutcome, Origin, Paging,
-    Retention, Store, SuppressedBy,
+use super::{MINUTE_MS, NOTIFY, fill, open, raw, wait};
+use crate::{
+    alerts::{Alert, ingest, submission},
+    store::{AlertFilter, Attempt, DeliveryOutcome, Retention, Store},
 };
 
 const COOLDOWN_MS: i64 = 5 * MINUTE_MS;
-const PAGING: Paging = Paging {
-    webhook: true,
-    max_age_ms: None,
-};
 
-fn submission(status: MonitoredStatus, at_ms: i64) -> AlertRecord {
+fn submission(status: MonitoredStatus, at_ms: i64) -> Alert {
+    let finding = Finding {
+        severity: Severity::Critical,
+        direction: Some(Direction::Up),
+        score: None,
+        threshold: Some(4.0),
+        evidence: Evidence::ZScore {
+            baseline: Baseline::Missing { minutes: 0 },
+        },
+    };
     let anomaly = Anomaly {
-        stream: "default".into(),
-        status,
-        direction: Direction::Up,
+        key: AlertKey {
+            stream: Stream::default(),
+            policy: PolicyName::ZScore,
+            status,
+            direction: Direction::Up,
+            severity: Severity::Critical,
+        },
         minute: Minute::from_epoch_minutes(7),
         count: 100,
-        z_score: None,
-        baseline: Baseline::Missing { minutes: 0 },
-        threshold: 4.0,
+        finding,
         late: false,
     };
-    AlertRecord {
-        id: Uuid::new_v4(),
-        alert_type: AlertType::Anomaly,
-        origin: Origin::Evaluate,
-        recorded_at_ms: at_ms,
-        severity: Severity::Critical,
-        message: "submitted".into(),
-        anomaly: Some(anomaly),
-        streams: Vec::new(),
-        suppressed_by: None,
-        suppressed_before: 0,
-        not_paged: None,
-        trace_id: None,
-        span_id: None,
-    }
+    Alert::of_submission(anomaly, None, &NOTIFY, at_ms)
 }
 
-fn submit(store: &Store, status: MonitoredStatus, at_ms: i64) -> AlertRecord {
-    wait(store.record_submission(submission(status, at_ms), COOLDOWN_MS))
+fn submit(store: &Store, status: MonitoredStatus, at_ms: i64) -> Alert {
+    let decide = |alert: &mut Alert, prior| submission::apply_cooldown(alert, prior, COOLDOWN_MS);
+    wait(store.record_submission(submission(status, at_ms), decide))
 }
 
 fn alert_count(store: &Store) -> usize {
@@ -59,29 +55,29 @@ fn alert_count(store: &Store) -> usize {
 }
 
 #[test]
-fn a_submission_holds_the_same_ones_back_until_its_cooldown_is_over_and_no_others() {
+fn a_submission_suppresses_the_same_ones() {
     let (store, _folder) = open();
     let first = submit(&store, MonitoredStatus::Failed, 0);
-    assert!(first.is_paged());
+    assert!(first.is_notified());
     for at_ms in [1, COOLDOWN_MS - 1] {
         let held = submit(&store, MonitoredStatus::Failed, at_ms);
         assert_eq!(
-            held.suppressed_by,
-            Some(SuppressedBy::Alert(first.id)),
+            held.suppression,
+            Some(Suppression::Cooldown { by: first.id }),
             "at {at_ms}"
         );
     }
     assert!(
-        submit(&store, MonitoredStatus::Denied, 1).is_dispatched(),
+        submit(&store, MonitoredStatus::Denied, 1).is_notified(),
         "another status is another matter"
     );
     let next = submit(&store, MonitoredStatus::Failed, COOLDOWN_MS);
-    assert_eq!((next.suppressed_by, next.suppressed_before), (None, 2));
+    assert_eq!((next.suppression, next.suppressed_before), (None, 2));
     assert_eq!(wait(store.outbox()).pending, 3);
 }
 
 #[test]
-fn of_submissions_at_the_same_time_one_goes_out() {
+fn of_simultaneous_submissions_one_is_notified() {
     let (store, _folder) = open();
     let store = Arc::new(store);
     let submitting = || {
@@ -94,10 +90,7 @@ fn of_submissions_at_the_same_time_one_goes_out() {
         .map(|thread| thread.join().expect("no panic"))
         .collect();
     assert_eq!(
-        recorded
-            .iter()
-            .filter(|record| record.is_dispatched())
-            .count(),
+        recorded.iter().filter(|alert| alert.is_notified()).count(),
         1
     );
 }
@@ -123,42 +116,41 @@ fn a_page_further_back_is_read_from_its_cursor() {
         read.extend(
             alerts
                 .into_iter()
-                .filter_map(|(_, alert)| alert.anomaly)
-                .map(|anomaly| anomaly.status),
+                .filter_map(|(_, alert)| alert.anomaly().map(|anomaly| anomaly.key.status)),
         );
     }
     assert!(read.iter().rev().eq(&MonitoredStatus::ALL), "{read:?}");
 }
 
 #[test]
-fn blindness_is_recorded_once_and_so_is_its_end() {
+fn ingest_down_is_recorded_once_and_so_is_its_end() {
     let (store, _folder) = open();
-    let types = |alerts: Vec<AlertRecord>| {
-        alerts
-            .iter()
-            .map(|alert| alert.alert_type)
-            .collect::<Vec<_>>()
+    let kind = |alert: Option<Alert>| alert.map(|alert| alert.subject.kind());
+    let down = |since_ms, now_ms| {
+        kind(wait(store.record_ingest_alert(move |newest| {
+            ingest::down(newest, since_ms, "away", &NOTIFY, now_ms)
+        })))
     };
-    let blind = |since_ms, now_ms| {
-        types(wait(store.note_ingest_down(
-            since_ms,
-            now_ms,
-            PAGING,
-            "away".into(),
-        )))
+    let up = |now_ms| {
+        kind(wait(store.record_ingest_alert(move |newest| {
+            ingest::up(newest, &NOTIFY, now_ms)
+        })))
     };
-    let sight = |now_ms| types(wait(store.note_ingest_up(now_ms, PAGING)));
-    assert_eq!(sight(0), []);
-    assert_eq!(blind(1, 10), [AlertType::IngestDown]);
-    assert_eq!(blind(5, 20), [], "a start in between is no new ingest down");
-    assert_eq!(sight(30), [AlertType::IngestUp]);
-    assert_eq!(sight(40), []);
-    assert_eq!(blind(50, 60), [AlertType::IngestDown]);
+    assert_eq!(up(0), None);
+    assert_eq!(down(1, 10), Some("ingest.down"));
+    assert_eq!(
+        down(5, 20),
+        None,
+        "a start in between is no new ingest down"
+    );
+    assert_eq!(up(30), Some("ingest.up"));
+    assert_eq!(up(40), None);
+    assert_eq!(down(50, 60), Some("ingest.down"));
     assert_eq!(wait(store.outbox()).pending, 3);
 }
 
 #[test]
-fn known_minutes_come_newest_first_up_to_the_limit_and_the_minute_asked_for() {
+fn observed_minutes_come_newest_first() {
     let (store, _folder) = open();
     fill(&store, 100);
     let minutes = |before: Option<i64>, limit| -> Vec<i64> {

@@ -1,0 +1,189 @@
+//! The result of judging one count: severity, direction, score and evidence. How each policy comes to it is in
+//! [`crate::detector`].
+
+use serde::Serialize;
+use strum::{Display, EnumString, IntoStaticStr};
+
+use crate::{baseline::Baseline, detector::zscore};
+
+/// The policy that judged a count.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+)]
+#[serde(into = "&'static str")]
+#[strum(serialize_all = "lowercase")]
+pub enum PolicyName {
+    /// Distance from a rolling mean, in standard deviations: [`crate::ZScoreDetector`].
+    ZScore,
+    /// Shares of traffic and usual volume, with a false-alarm budget.
+    Adaptive,
+}
+
+impl PolicyName {
+    /// `zscore` or `adaptive`.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// How bad a judged count is, mildest first.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+)]
+#[serde(into = "&'static str")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Severity {
+    /// Within the thresholds.
+    Normal,
+    /// Beyond the warning threshold.
+    Warning,
+    /// Beyond the critical threshold.
+    Critical,
+}
+
+impl Severity {
+    /// The name in messages, answers and metric labels.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// True for the two that alert.
+    pub const fn is_anomalous(self) -> bool {
+        matches!(self, Self::Warning | Self::Critical)
+    }
+}
+
+/// The direction in which a count left its range.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+)]
+#[serde(into = "&'static str")]
+#[strum(serialize_all = "snake_case")]
+pub enum Direction {
+    /// Above it.
+    Up,
+    /// Below it.
+    Down,
+}
+
+impl Direction {
+    /// `up` or `down`.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What a finding is based on; one variant for each policy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Evidence {
+    /// Policy `zscore`.
+    ZScore {
+        /// The window that the count was compared with.
+        baseline: Baseline,
+    },
+}
+
+impl Evidence {
+    /// The policy that judged.
+    pub const fn policy(&self) -> PolicyName {
+        match self {
+            Self::ZScore { .. } => PolicyName::ZScore,
+        }
+    }
+
+    /// The count that was expected; none where nothing is known yet.
+    pub const fn expected(&self) -> Option<f64> {
+        match self {
+            Self::ZScore { baseline } => baseline.mean(),
+        }
+    }
+
+    /// How far the count is from the expected one, in the unit of the policy: the z-score, where one exists.
+    pub fn score(&self, count: u32) -> Option<f64> {
+        match self {
+            Self::ZScore { baseline } => baseline.z_score(count),
+        }
+    }
+
+    /// The baseline of policy `zscore`; none of another policy.
+    pub const fn baseline(&self) -> Option<Baseline> {
+        match *self {
+            Self::ZScore { baseline } => Some(baseline),
+        }
+    }
+}
+
+/// The result of judging one count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The direction in which it left its range; none unless anomalous.
+    pub direction: Option<Direction>,
+    /// Its score, in the unit of the policy, where one exists.
+    pub score: Option<f64>,
+    /// The limit that the deviation passed; none unless anomalous.
+    pub threshold: Option<f64>,
+    /// What it is based on.
+    pub evidence: Evidence,
+}
+
+impl Finding {
+    /// The policy that judged.
+    pub const fn policy(&self) -> PolicyName {
+        self.evidence.policy()
+    }
+
+    /// The finding in one sentence, for people.
+    pub fn sentence(&self, status: &str, count: u32) -> String {
+        match &self.evidence {
+            Evidence::ZScore { baseline } => zscore::sentence(self, baseline, status, count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_have_their_names() {
+        assert_eq!(
+            [PolicyName::ZScore, PolicyName::Adaptive].map(PolicyName::name),
+            ["zscore", "adaptive"]
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! A finding, or the reason why a count was not judged; and the state that follows from it.
+
+use serde::Serialize;
+use strum::{Display, IntoStaticStr};
+
+use crate::finding::{Direction, Evidence, Finding, Severity};
+
+/// Why a count was not judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unjudged {
+    /// Too few observed minutes.
+    Learning {
+        /// The score that the count would have.
+        score: Option<f64>,
+        /// What is known so far.
+        evidence: Evidence,
+    },
+    /// The minute was older than the allowed lateness.
+    TooLate,
+    /// The status is stored and shown, and never judged.
+    NotMonitored,
+}
+
+/// A finding, or why there is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Judgement {
+    /// The count was judged.
+    Finding(Finding),
+    /// It was not.
+    Unjudged(Unjudged),
+}
+
+impl Judgement {
+    /// The finding, if the count was judged.
+    pub const fn finding(&self) -> Option<&Finding> {
+        match self {
+            Self::Finding(finding) => Some(finding),
+            Self::Unjudged(_) => None,
+        }
+    }
+
+    /// The severity, if the count was judged.
+    pub const fn severity(&self) -> Option<Severity> {
+        match self {
+            Self::Finding(finding) => Some(finding.severity),
+            Self::Unjudged(_) => None,
+        }
+    }
+
+    /// The direction of an anomaly.
+    pub const fn direction(&self) -> Option<Direction> {
+        match self {
+            Self::Finding(finding) => finding.direction,
+            Self::Unjudged(_) => None,
+        }
+    }
+
+    /// The evidence; none where the count was only stored.
+    pub const fn evidence(&self) -> Option<&Evidence> {
+        match self {
+            Self::Finding(Finding { evidence, .. })
+            | Self::Unjudged(Unjudged::Learning { evidence, .. }) => Some(evidence),
+            Self::Unjudged(Unjudged::TooLate | Unjudged::NotMonitored) => None,
+        }
+    }
+
+    /// The score, where one exists.
+    pub const fn score(&self) -> Option<f64> {
+        match *self {
+            Self::Finding(Finding { score, .. })
+            | Self::Unjudged(Unjudged::Learning { score, .. }) => score,
+            Self::Unjudged(Unjudged::TooLate | Unjudged::NotMonitored) => None,
+        }
+    }
+
+    /// The state that this gives the status in its newest minute.
+    pub const fn state(&self) -> State {
+        match self {
+            Self::Finding(finding) => State::of(finding.severity),
+            Self::Unjudged(Unjudged::Learning { .. }) => State::Learning,
+            Self::Unjudged(Unjudged::TooLate | Unjudged::NotMonitored) => State::NotJudged,
+        }
+    }
+
+    /// The judgement in one sentence, for people.
+    pub fn sentence(&self, status: &str, count: u32) -> String {
+        match self {
+            Self::Finding(finding) => finding.sentence(status, count),
+            Self::Unjudged(Unjudged::TooLate) => {
+                format!("{status} = {count} was not judged: minute older than ALLOWED_LATENESS")
+            }
+            Self::Unjudged(Unjudged::NotMonitored) => {
+                format!("{status} = {count} was not judged: this status is not monitored")
+            }
+            Self::Unjudged(Unjudged::Learning {
+                evidence: Evidence::ZScore { baseline },
+                ..
+            }) => format!(
+                "{status} = {count} was not judged: still learning, {} earlier minutes observed",
+                baseline.minutes()
+            ),
+        }
+    }
+}
+
+/// The state of a status, a minute or a stream, mildest first: the worst of several is their maximum.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display, IntoStaticStr,
+)]
+#[serde(into = "&'static str")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum State {
+    /// Stored and not judged: the status is not monitored, or the minute came too late.
+    NotJudged,
+    /// Too few observed minutes to judge.
+    Learning,
+    /// Within the thresholds.
+    Normal,
+    /// Beyond the warning threshold.
+    Warning,
+    /// The stream has no new minutes.
+    Stale,
+    /// Beyond the critical threshold.
+    Critical,
+}
+
+impl State {
+    /// All of them, mildest first, in the order of [`State::code`].
+    pub const ALL: [Self; 6] = [
+        Self::NotJudged,
+        Self::Learning,
+        Self::Normal,
+        Self::Warning,
+        Self::Stale,
+        Self::Critical,
+    ];
+
+    /// The state of a count that was judged.
+    pub const fn of(severity: Severity) -> Self {
+        match severity {
+            Severity::Normal => Self::Normal,
+            Severity::Warning => Self::Warning,
+            Severity::Critical => Self::Critical,
+        }
+    }
+
+    /// The severity behind the state, where a count was judged.
+    pub const fn severity(self) -> Option<Severity> {
+        match self {
+            Self::NotJudged | Self::Learning | Self::Stale => None,
+            Self::Normal => Some(Severity::Normal),
+            Self::Warning => Some(Severity::Warning),
+            Self::Critical => Some(Severity::Critical),
+        }
+    }
+
+    /// The name in answers.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// Its stable number, which grows with how bad it is.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The state of this number.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_survive_their_codes_and_are_ordered() {
+        for state in State::ALL {
+            assert_eq!(State::from_code(state.code()), Some(state));
+        }
+        assert!(State::ALL.is_sorted());
+        assert_eq!(State::from_code(6), None);
+    }
+
+    #[test]
+    fn every_severity_is_a_state_of_the_same_name() {
+        for severity in [Severity::Normal, Severity::Warning, Severity::Critical] {
+            let state = State::of(severity);
+            assert_eq!(state.severity(), Some(severity));
+            assert_eq!(state.name(), severity.name());
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The fold over stored minutes with other settings: what they would have found. Changes nothing that is stored.
+
+use crate::{
+    history::ObservedMinute,
+    message::{MinuteCounts, StatusCount},
+    minute::Minute,
+    monitor::{Monitor, MonitorSettings, Observed, StoredStream},
+    status::MonitoredStatus,
+    stream::Stream,
+};
+
+/// Observes the minutes from `from` on, oldest first, with no cooldown running. `minutes` are in order of time, newest first;
+/// those before `from` ([`MonitorSettings::history_capacity`] of them) only fill the windows.
+pub fn recompute(
+    settings: MonitorSettings,
+    stream: &Stream,
+    minutes: Vec<ObservedMinute>,
+    from: Minute,
+) -> impl Iterator<Item = Observed> {
+    let (before, range): (Vec<_>, Vec<_>) = minutes
+        .into_iter()
+        .rev()
+        .partition(|observed| observed.minute < from);
+    let mut monitor = Monitor::new(settings);
+    let stored = StoredStream {
+        minutes: before,
+        cooldowns: Vec::new(),
+    };
+    monitor.restore(stream.clone(), stored);
+    let stream = stream.clone();
+    range
+        .into_iter()
+        .map(move |observed| monitor.observe(counts(&stream, &observed), &[]))
+}
+
+/// An observed minute as the message that would say it.
+fn counts(stream: &Stream, observed: &ObservedMinute) -> MinuteCounts {
+    let count = |status: MonitoredStatus| StatusCount {
+        status: status.into(),
+        count: observed.counts[status.index()],
+    };
+    let named = MonitoredStatus::ALL
+        .into_iter()
+        .filter(|status| observed.named[status.index()]);
+    MinuteCounts::try_new(stream.clone(), observed.minute, named.map(count).collect())
+        .expect("five different statuses")
+}

@@ -1,0 +1,199 @@
+//! The one place that announces a recorded alert: its metric, its log line, and an event for those who listen in this process.
+
+use std::sync::Arc;
+
+use detection::Severity;
+use prometheus::IntCounterVec;
+use tokio::sync::broadcast;
+use tracing::Level;
+
+use super::Alert;
+
+/// Events that a slow listener may lag behind before it misses some.
+const MAX_LAG: usize = 256;
+
+/// Announces recorded alerts. A clone announces to the same listeners.
+#[derive(Clone, Debug)]
+pub struct Announcer {
+    recorded: IntCounterVec,
+    events: broadcast::Sender<Arc<Alert>>,
+}
+
+impl Announcer {
+    /// An announcer that counts in `recorded`, the metric `monitoring_alerts_total`.
+    pub fn new(recorded: IntCounterVec) -> Self {
+        Self {
+            recorded,
+            events: broadcast::channel(MAX_LAG).0,
+        }
+    }
+
+    /// Announces an alert, once, after it was recorded.
+    pub fn announce(&self, alert: &Alert) {
+        self.count(alert);
+        if !alert.is_muted() {
+            log(alert);
+        }
+        if self.events.receiver_count() > 0 {
+            // The last listener may leave in between, which is no fault.
+            let _ = self.events.send(Arc::new(alert.clone()));
+        }
+    }
+
+    /// The alerts announced from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Alert>> {
+        self.events.subscribe()
+    }
+
+    fn count(&self, alert: &Alert) {
+        let key = alert.anomaly().map(|anomaly| &anomaly.key);
+        self.recorded
+            .with_label_values(&[
+                alert.subject.origin().name(),
+                key.map_or("none", |key| key.policy.name()),
+                key.map_or("none", |key| key.status.name()),
+                alert.severity().name(),
+                alert
+                    .suppression
+                    .map_or("none", detection::Suppression::reason),
+            ])
+            .inc();
+    }
+}
+
+/// Logs an alert for people and for log collectors: CRITICAL as an error, WARNING as a warning.
+fn log(alert: &Alert) {
+    // A macro because the level of a log line is a constant.
+    macro_rules! line {
+        ($level:expr) => {{
+            let anomaly = alert.anomaly();
+            let key = anomaly.map(|anomaly| &anomaly.key);
+            let finding = anomaly.map(|anomaly| &anomaly.finding);
+            let baseline = finding.and_then(|finding| finding.evidence.baseline());
+            let streams = alert.subject.streams();
+            tracing::event!(
+                target: "monitoring_service::alerts",
+                $level,
+                alert_id = %alert.id,
+                "type" = alert.subject.kind(),
+                origin = alert.subject.origin().name(),
+                severity = alert.severity().name(),
+                stream = key.map(|key| key.stream.as_str()),
+                policy = key.map(|key| key.policy.name()),
+                status = key.map(|key| key.status.name()),
+                direction = key.map(|key| key.direction.name()),
+                count = anomaly.map(|anomaly| anomaly.count),
+                minute = anomaly.map(|anomaly| tracing::field::display(anomaly.minute)),
+                z_score = finding.and_then(|finding| finding.score),
+                mean = baseline.and_then(|baseline| baseline.mean()),
+                std_dev = baseline.and_then(|baseline| baseline.std_dev()),
+                threshold = finding.and_then(|finding| finding.threshold),
+                late = anomaly.map(|anomaly| anomaly.late),
+                streams = (!streams.is_empty()).then(|| streams.join(",")),
+                suppressed = alert.suppression.map(detection::Suppression::reason),
+                suppressed_before = alert.suppressed_before,
+                trace_id = alert.trace_id.as_deref(),
+                "{}",
+                alert.message
+            );
+        }};
+    }
+    if alert.severity() == Severity::Critical {
+        line!(Level::ERROR);
+    } else {
+        line!(Level::WARN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::{metrics::MetricsRegistry, testing};
+    use detection::Suppression;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        alerts::Subject,
+        metrics::ServiceMetrics,
+        notify::json_examples::{example, of_monitor, with},
+    };
+
+    fn announcer() -> (Announcer, MetricsRegistry) {
+        let registry = MetricsRegistry::new();
+        let metrics = ServiceMetrics::new(&registry);
+        (Announcer::new(metrics.alerts.clone()), registry)
+    }
+
+    #[test]
+    fn an_alert_is_one_log_line_of_fields() {
+        let (recorded, _guard) = testing::record_thread();
+        log(&example());
+        log(&with(|anomaly| anomaly.key.severity = Severity::Warning));
+        let streams = vec!["a".to_owned(), "b".to_owned()];
+        log(&of_monitor(Subject::StaleStreams { streams }, "stale"));
+        let lines = recorded.logs();
+        assert_eq!(lines.len(), 3);
+        let critical = &lines[0];
+        for (field, value) in [
+            ("level", "ERROR".into()),
+            ("target", "monitoring_service::alerts".into()),
+            ("message", example().message.into()),
+            ("alert_id", example().id.to_string().into()),
+            ("type", "transaction.anomaly".into()),
+            ("stream", "acquirer-7".into()),
+            ("policy", "zscore".into()),
+            ("status", "denied".into()),
+            ("severity", "CRITICAL".into()),
+            ("direction", "up".into()),
+            ("count", serde_json::Value::from(30)),
+            ("minute", "2025-07-12T13:59:00Z".into()),
+            ("z_score", 9.6.into()),
+            ("mean", 6.0.into()),
+            ("std_dev", 2.5.into()),
+            ("threshold", 4.0.into()),
+            ("late", false.into()),
+            ("suppressed_before", 2.into()),
+            ("trace_id", "4bf92f3577b34da6a3ce929d0e0e4736".into()),
+        ] {
+            assert_eq!(critical[field], value, "{field} of {critical}");
+        }
+        assert_eq!(lines[1]["level"], "WARN");
+        assert_eq!(
+            (&lines[2]["streams"], &lines[2]["stream"]),
+            (&"a,b".into(), &serde_json::Value::Null)
+        );
+    }
+
+    #[test]
+    fn a_muted_alert_is_counted_and_not_logged() {
+        let ((announcer, registry), (recorded, _guard)) = (announcer(), testing::record_thread());
+        let by = Uuid::from_u128(1);
+        let muted = Alert {
+            suppression: Some(Suppression::Cooldown { by }),
+            ..example()
+        };
+        announcer.announce(&muted);
+        announcer.announce(&example());
+        assert_eq!(recorded.logs().len(), 1);
+        for suppressed in ["cooldown", "none"] {
+            let labels = [
+                ("origin", "stream"),
+                ("policy", "zscore"),
+                ("status", "denied"),
+                ("severity", "CRITICAL"),
+                ("suppressed", suppressed),
+            ];
+            testing::assert_value(&registry, "monitoring_alerts_total", &labels, 1.0);
+        }
+    }
+
+    #[test]
+    fn listeners_hear_every_announced_alert() {
+        let (announcer, _registry) = announcer();
+        announcer.announce(&example());
+        let mut events = announcer.subscribe();
+        announcer.announce(&example());
+        assert_eq!(*events.try_recv().expect("one event"), example());
+        assert!(events.try_recv().is_err(), "the first came before");
+    }
+}

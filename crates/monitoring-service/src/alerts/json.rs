@@ -1,0 +1,179 @@
+//! An alert as JSON: one shape for answers, webhooks and events. Adds no text.
+
+use detection::{Baseline, Direction, Minute, PolicyName, Severity};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Alert, Origin};
+use crate::routes::schema;
+
+/// An instant in milliseconds since 1970, written as RFC 3339 in UTC with milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At(pub i64);
+
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let instant = Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX);
+        serializer.collect_str(&format_args!("{instant:.3}"))
+    }
+}
+
+/// Mean and deviation that a count was compared with.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BaselineView {
+    #[schema(value_type = schema::BaselineKind)]
+    kind: &'static str,
+    mean: Option<f64>,
+    std_dev: Option<f64>,
+    minutes: u32,
+}
+
+impl From<Baseline> for BaselineView {
+    fn from(baseline: Baseline) -> Self {
+        Self {
+            kind: baseline.kind(),
+            mean: baseline.mean(),
+            std_dev: baseline.std_dev(),
+            minutes: baseline.minutes(),
+        }
+    }
+}
+
+/// An alert. Members that do not apply are `null`, never left out.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AlertView {
+    #[schema(value_type = schema::Id)]
+    id: Uuid,
+    #[serde(rename = "type")]
+    #[schema(value_type = schema::AlertTypeName)]
+    kind: &'static str,
+    #[schema(value_type = schema::OriginName)]
+    origin: Origin,
+    /// Alerts of one key belong together.
+    key: String,
+    stream: Option<String>,
+    #[schema(value_type = Option<schema::MonitoredStatus>)]
+    status: Option<&'static str>,
+    /// The policy that judged: `zscore` or `adaptive`.
+    #[schema(value_type = Option<String>)]
+    policy: Option<PolicyName>,
+    #[schema(value_type = schema::AlertSeverity)]
+    severity: Severity,
+    #[schema(value_type = Option<schema::DirectionName>)]
+    direction: Option<Direction>,
+    count: Option<u32>,
+    #[schema(value_type = Option<schema::Minute>)]
+    minute: Option<Minute>,
+    z_score: Option<f64>,
+    baseline: Option<BaselineView>,
+    /// The limit that was passed.
+    threshold: Option<f64>,
+    late: bool,
+    message: String,
+    /// The streams that an alert of the monitor itself names.
+    streams: Vec<String>,
+    /// Why it is not notified; null if it is.
+    #[schema(value_type = Option<schema::SuppressionReason>)]
+    suppressed: Option<&'static str>,
+    /// The id of the alert or the silence that suppresses.
+    #[schema(value_type = Option<schema::Id>)]
+    suppressed_by: Option<Uuid>,
+    /// Alerts of the same key suppressed since the last one that was not.
+    suppressed_before: u32,
+    trace_id: Option<String>,
+    #[schema(value_type = schema::Instant)]
+    recorded_at: At,
+}
+
+impl From<&Alert> for AlertView {
+    fn from(alert: &Alert) -> Self {
+        let anomaly = alert.anomaly();
+        let key = anomaly.map(|anomaly| &anomaly.key);
+        let finding = anomaly.map(|anomaly| &anomaly.finding);
+        Self {
+            id: alert.id,
+            kind: alert.subject.kind(),
+            origin: alert.subject.origin(),
+            key: alert.subject.key(),
+            stream: key.map(|key| key.stream.to_string()),
+            status: key.map(|key| key.status.name()),
+            policy: key.map(|key| key.policy),
+            severity: alert.severity(),
+            direction: key.map(|key| key.direction),
+            count: anomaly.map(|anomaly| anomaly.count),
+            minute: anomaly.map(|anomaly| anomaly.minute),
+            z_score: finding.and_then(|finding| finding.score),
+            baseline: finding.and_then(|finding| finding.evidence.baseline().map(Into::into)),
+            threshold: finding.and_then(|finding| finding.threshold),
+            late: anomaly.is_some_and(|anomaly| anomaly.late),
+            message: alert.message.clone(),
+            streams: alert.subject.streams().to_vec(),
+            suppressed: alert.suppression.map(detection::Suppression::reason),
+            suppressed_by: alert.suppression.and_then(detection::Suppression::by),
+            suppressed_before: alert.suppressed_before,
+            trace_id: alert.trace_id.clone(),
+            recorded_at: At(alert.recorded_at_ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use detection::Suppression;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        alerts::Subject,
+        notify::json_examples::{example, of_monitor},
+    };
+
+    fn json(alert: &Alert) -> Value {
+        serde_json::to_value(AlertView::from(alert)).expect("JSON")
+    }
+
+    #[test]
+    fn an_anomaly_shows_everything_it_was_judged_by() {
+        let alert = Alert {
+            suppression: Some(Suppression::NoReceiver),
+            ..example()
+        };
+        let expected = json!({
+            "id": "6f1d7ed0-1111-5222-8333-444455556666", "type": "transaction.anomaly", "origin": "stream",
+            "key": "acquirer-7/denied/up", "stream": "acquirer-7", "status": "denied", "policy": "zscore",
+            "severity": "CRITICAL", "direction": "up", "count": 30, "minute": "2025-07-12T13:59:00Z", "z_score": 9.6,
+            "baseline": {"kind": "spread", "mean": 6.0, "std_dev": 2.5, "minutes": 60}, "threshold": 4.0, "late": false,
+            "message": alert.message, "streams": [], "suppressed": "no_receiver", "suppressed_by": null,
+            "suppressed_before": 2, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+            "recorded_at": "2025-07-12T14:00:05.250Z",
+        });
+        assert_eq!(json(&alert), expected);
+    }
+
+    #[test]
+    fn an_alert_of_the_monitor_names_its_streams() {
+        let streams = vec!["a".to_owned(), "b".to_owned()];
+        let by = Uuid::from_u128(1);
+        let alert = Alert {
+            recorded_at_ms: 1,
+            suppression: Some(Suppression::Cooldown { by }),
+            ..of_monitor(Subject::StaleStreams { streams }, "stale")
+        };
+        let view = json(&alert);
+        assert_eq!(
+            (&view["stream"], &view["count"], &view["baseline"]),
+            (&Value::Null, &Value::Null, &Value::Null)
+        );
+        assert_eq!(
+            (
+                &view["streams"],
+                &view["suppressed"],
+                &view["suppressed_by"]
+            ),
+            (&json!(["a", "b"]), &json!("cooldown"), &json!(by))
+        );
+        assert_eq!(view["recorded_at"], "1970-01-01T00:00:00.001Z");
+    }
+}

@@ -1,0 +1,143 @@
+//! The alert: what it is about, its text, whether it is notified. Stores nothing and sends nothing.
+
+pub mod announcer;
+pub mod ingest;
+pub mod json;
+pub mod policy;
+pub mod silences;
+pub mod stale;
+pub mod subject;
+pub mod submission;
+
+pub use announcer::Announcer;
+pub use policy::NotifyPolicy;
+pub use silences::{SilenceRecord, Silences};
+pub use subject::{Origin, Subject};
+
+use detection::{Anomaly, Raised, Severity, Suppression};
+use uuid::Uuid;
+
+/// A recorded alert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// The same at every retry and every replay (random for a submission and a test).
+    pub id: Uuid,
+    /// What it is about.
+    pub subject: Subject,
+    /// One sentence for people.
+    pub message: String,
+    /// When it was recorded, milliseconds since 1970.
+    pub recorded_at_ms: i64,
+    /// Why it is not notified; none if it is.
+    pub suppression: Option<Suppression>,
+    /// Alerts of the same key suppressed since the last one that was not.
+    pub suppressed_before: u32,
+    /// The trace of the message or request that caused it, 32 hex digits.
+    pub trace_id: Option<String>,
+    /// The span that recorded it, 16 hex digits; none where the trace is not sampled, so that there is nothing to link to.
+    pub span_id: Option<String>,
+}
+
+impl Alert {
+    /// An alert raised by the fold.
+    pub fn of_stream(raised: Raised, policy: &NotifyPolicy, now_ms: i64) -> Self {
+        let Raised {
+            anomaly,
+            suppression,
+            suppressed_before,
+            cooldown: _,
+        } = raised;
+        Self {
+            id: anomaly.id(),
+            message: sentence(&anomaly),
+            recorded_at_ms: now_ms,
+            suppression: suppression
+                .or_else(|| policy.suppression(anomaly.key.severity, Some(anomaly.minute), now_ms)),
+            suppressed_before,
+            subject: Subject::Anomaly(anomaly),
+            trace_id: None,
+            span_id: None,
+        }
+    }
+
+    /// An alert about a submission; the silences were already asked, its cooldown is decided where it is recorded.
+    pub fn of_submission(
+        anomaly: Anomaly,
+        silence: Option<Suppression>,
+        policy: &NotifyPolicy,
+        now_ms: i64,
+    ) -> Self {
+        // Asked now, about whatever minute, so it is never too old.
+        let suppression =
+            silence.or_else(|| policy.suppression(anomaly.key.severity, None, now_ms));
+        Self {
+            id: Uuid::new_v4(),
+            message: sentence(&anomaly),
+            recorded_at_ms: now_ms,
+            suppression,
+            suppressed_before: 0,
+            subject: Subject::Submission(anomaly),
+            trace_id: None,
+            span_id: None,
+        }
+    }
+
+    /// An alert of the monitor about itself. Its id is a hash of its type and `since_ms`, so that it is recorded once.
+    pub fn of_monitor(
+        subject: Subject,
+        message: String,
+        since_ms: i64,
+        policy: &NotifyPolicy,
+        now_ms: i64,
+    ) -> Self {
+        Self {
+            id: subject::monitor_alert_id(&subject, since_ms),
+            suppression: policy.suppression(Severity::Critical, None, now_ms),
+            suppressed_before: 0,
+            message,
+            recorded_at_ms: now_ms,
+            subject,
+            trace_id: None,
+            span_id: None,
+        }
+    }
+
+    /// A test alert.
+    pub fn test(policy: &NotifyPolicy, now_ms: i64) -> Self {
+        let message = "this is a test: alerts arrive here".to_owned();
+        Self {
+            id: Uuid::new_v4(),
+            ..Self::of_monitor(Subject::Test, message, now_ms, policy, now_ms)
+        }
+    }
+
+    /// How bad it is: alerts of the monitor are always CRITICAL.
+    pub fn severity(&self) -> Severity {
+        self.anomaly()
+            .map_or(Severity::Critical, |anomaly| anomaly.key.severity)
+    }
+
+    /// The anomaly that it is about, if it is about one.
+    pub const fn anomaly(&self) -> Option<&Anomaly> {
+        match &self.subject {
+            Subject::Anomaly(anomaly) | Subject::Submission(anomaly) => Some(anomaly),
+            _ => None,
+        }
+    }
+
+    /// True if the receiver gets it: it has a delivery.
+    pub const fn is_notified(&self) -> bool {
+        self.suppression.is_none()
+    }
+
+    /// True if it repeats another alert or is silenced: it is recorded and not logged.
+    pub fn is_muted(&self) -> bool {
+        self.suppression.is_some_and(Suppression::is_muted)
+    }
+}
+
+fn sentence(anomaly: &Anomaly) -> String {
+    anomaly
+        .finding
+        .sentence(anomaly.key.status.name(), anomaly.count)
+}

@@ -1,0 +1,118 @@
+//! What an alert is about. Knows no text for people and no database.
+
+use detection::Anomaly;
+use serde::Serialize;
+use strum::{EnumString, IntoStaticStr};
+use uuid::Uuid;
+
+/// Streams that one alert names.
+pub const MAX_NAMED: usize = 20;
+
+/// What an alert is about. The text of each variant is its type in payloads, answers and the database.
+#[derive(Clone, Debug, PartialEq, IntoStaticStr)]
+pub enum Subject {
+    /// A count of a stream left its range.
+    #[strum(serialize = "transaction.anomaly")]
+    Anomaly(Anomaly),
+    /// A count submitted to `POST /alerts/evaluate` left its range; it is in no baseline and no total.
+    #[strum(serialize = "transaction.anomaly")]
+    Submission(Anomaly),
+    /// Live streams have no new minutes.
+    #[strum(serialize = "stream.stale")]
+    StaleStreams {
+        /// The first [`MAX_NAMED`] of them, by name.
+        streams: Vec<String>,
+    },
+    /// Stale streams have new minutes again.
+    #[strum(serialize = "stream.resumed")]
+    StreamsResumed {
+        /// The first [`MAX_NAMED`] of them, by name.
+        streams: Vec<String>,
+    },
+    /// Kafka cannot be read, so nothing is monitored.
+    #[strum(serialize = "ingest.down")]
+    IngestDown,
+    /// Kafka is read again.
+    #[strum(serialize = "ingest.up")]
+    IngestUp,
+    /// Somebody tests that notifications arrive.
+    #[strum(serialize = "alert.test")]
+    Test,
+}
+
+/// Where an alert comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, EnumString, IntoStaticStr)]
+#[serde(into = "&'static str")]
+#[strum(serialize_all = "snake_case")]
+pub enum Origin {
+    /// A minute consumed from Kafka.
+    Stream,
+    /// A submission to `POST /alerts/evaluate`.
+    Evaluate,
+    /// The monitor, about itself.
+    Monitor,
+}
+
+impl Origin {
+    /// `stream`, `evaluate` or `monitor`.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl Subject {
+    /// The texts of all types.
+    pub const TYPES: [&str; 6] = [
+        "transaction.anomaly",
+        "stream.stale",
+        "stream.resumed",
+        "ingest.down",
+        "ingest.up",
+        "alert.test",
+    ];
+
+    /// Its type, one of [`Subject::TYPES`].
+    pub fn kind(&self) -> &'static str {
+        self.into()
+    }
+
+    /// Where it comes from.
+    pub const fn origin(&self) -> Origin {
+        match self {
+            Self::Anomaly(_) => Origin::Stream,
+            Self::Submission(_) => Origin::Evaluate,
+            _ => Origin::Monitor,
+        }
+    }
+
+    /// The streams that an alert about several of them names.
+    pub fn streams(&self) -> &[String] {
+        match self {
+            Self::StaleStreams { streams } | Self::StreamsResumed { streams } => streams,
+            _ => &[],
+        }
+    }
+
+    /// What belongs together for a receiver. The end of something has the key of its beginning.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Anomaly(anomaly) | Self::Submission(anomaly) => {
+                let key = &anomaly.key;
+                format!("{}/{}/{}", key.stream, key.status, key.direction)
+            }
+            Self::StaleStreams { .. } | Self::StreamsResumed { .. } => "monitor/streams".to_owned(),
+            Self::IngestDown | Self::IngestUp => "monitor/ingest".to_owned(),
+            Self::Test => "monitor/test".to_owned(),
+        }
+    }
+}
+
+/// The namespace of the ids of the monitor's own alerts (RFC 9562, version 5).
+const NAMESPACE: Uuid = Uuid::from_u128(0x2c1b_52a6_90b3_5a6e_8f5e_5f7a_7c0d_93e1);
+
+pub(super) fn monitor_alert_id(subject: &Subject, since_ms: i64) -> Uuid {
+    Uuid::new_v5(
+        &NAMESPACE,
+        format!("{}\n{since_ms}", subject.kind()).as_bytes(),
+    )
+}

@@ -1,0 +1,30 @@
+//! The cooldown of submissions to `POST /alerts/evaluate`: on the wall clock, apart from that of the streams. Pure.
+
+use detection::Suppression;
+use uuid::Uuid;
+
+use super::Alert;
+
+/// The last submission of a key that was not muted.
+#[derive(Clone, Copy, Debug)]
+pub struct PriorSubmission {
+    /// Its alert.
+    pub id: Uuid,
+    /// When it was recorded, milliseconds since 1970.
+    pub recorded_at_ms: i64,
+    /// Submissions of the key since.
+    pub suppressed_since: u32,
+}
+
+/// Suppresses an alert whose key alerted less than `cooldown_ms` before. A silence comes before the cooldown, as in the fold.
+pub fn apply_cooldown(alert: &mut Alert, prior: Option<PriorSubmission>, cooldown_ms: i64) {
+    let Some(prior) = prior.filter(|_| !alert.is_muted()) else {
+        return;
+    };
+    // One from the future was recorded before the clock was set back, and suppresses nothing.
+    if (0..cooldown_ms).contains(&(alert.recorded_at_ms - prior.recorded_at_ms)) {
+        alert.suppression = Some(Suppression::Cooldown { by: prior.id });
+    } else {
+        alert.suppressed_before = prior.suppressed_since;
+    }
+}

@@ -1,0 +1,73 @@
+//! What the parts of the service share. Cheap to clone; every clone is the same context.
+
+use detection::MonitorSettings;
+
+use crate::{
+    alerts::{Announcer, NotifyPolicy, Silences},
+    clock::Clock,
+    ingest::{snapshots::Snapshots, status::SharedStatus},
+    liveness::TaskLiveness,
+    metrics::ServiceMetrics,
+    store::{Store, StoreError},
+};
+
+/// What the parts of the service share.
+#[derive(Clone)]
+pub struct Context {
+    /// What is stored.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// The metrics.
+    pub metrics: ServiceMetrics,
+    /// Where tasks report that they are alive.
+    pub liveness: TaskLiveness,
+    /// The active silences.
+    pub silences: Silences,
+    /// Announces recorded alerts.
+    pub announcer: Announcer,
+    /// The history of each stream as of its last commit.
+    pub snapshots: Snapshots,
+    /// The status of reading from Kafka.
+    pub ingest: SharedStatus,
+    /// The settings of the fold.
+    pub monitor: MonitorSettings,
+    /// Which alerts are notified.
+    pub notify: NotifyPolicy,
+    /// A live stream without a new minute for this long is stale, milliseconds.
+    pub stale_after_ms: i64,
+}
+
+impl Context {
+    /// A context around an open store, before anything runs.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        metrics: ServiceMetrics,
+        monitor: MonitorSettings,
+        notify: NotifyPolicy,
+        stale_after_ms: i64,
+    ) -> Self {
+        let now_ms = clock.now_ms();
+        Self {
+            liveness: TaskLiveness::new(now_ms),
+            silences: Silences::default(),
+            announcer: Announcer::new(metrics.alerts.clone()),
+            snapshots: Snapshots::default(),
+            ingest: SharedStatus::new(now_ms),
+            store,
+            clock,
+            metrics,
+            monitor,
+            notify,
+            stale_after_ms,
+        }
+    }
+
+    /// Reads the stored silences again.
+    pub async fn refresh_silences(&self) -> Result<(), StoreError> {
+        self.silences
+            .refresh(self.store.silences(self.clock.now_ms()))
+            .await
+    }
+}

@@ -1,0 +1,52 @@
+//! Why a session with the broker ends, and the recovery from it: assign again, or stop the service.
+
+use anyhow::anyhow;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::store::StoreError;
+
+/// Why a session with the broker ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Interrupted {
+    #[error("the Kafka brokers cannot be reached: {0}")]
+    Unreachable(KafkaError),
+    #[error("Kafka: {0}")]
+    Kafka(#[from] KafkaError),
+    #[error("the topic does not exist yet")]
+    NoTopic,
+    #[error("the topic changed: {0}")]
+    TopicChanged(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The recovery from an interrupted session.
+pub(super) enum Recovery {
+    /// Assign again from the store.
+    Restart,
+    /// End the service.
+    Stop(anyhow::Error),
+}
+
+impl Interrupted {
+    pub(super) fn recovery(self) -> Recovery {
+        match self {
+            Self::Store(error @ (StoreError::Broken(_) | StoreError::Closed)) => {
+                Recovery::Stop(error.into())
+            }
+            Self::Kafka(KafkaError::MessageConsumption(RDKafkaErrorCode::NotImplemented)) => {
+                Recovery::Stop(anyhow!(
+                    "the topic has messages compressed with a codec that this build cannot read (it reads gzip, snappy, lz4 and zstd)"
+                ))
+            }
+            Self::Kafka(KafkaError::MessageConsumptionFatal(code)) => {
+                Recovery::Stop(anyhow!("Kafka: fatal error: {code}"))
+            }
+            Self::Unreachable(_)
+            | Self::Kafka(_)
+            | Self::NoTopic
+            | Self::TopicChanged(_)
+            | Self::Store(_) => Recovery::Restart,
+        }
+    }
+}

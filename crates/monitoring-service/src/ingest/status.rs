@@ -1,0 +1,64 @@
+//! The status of reading from Kafka, for health, scheduler and gauges. Decides nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The status of reading from Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngestStatus {
+    /// True if the brokers answer.
+    pub connected: bool,
+    /// Since when `connected` has its value, milliseconds since 1970.
+    pub since_ms: i64,
+    /// True if partitions are assigned.
+    pub consuming: bool,
+    /// Since when `consuming` has its value, milliseconds since 1970.
+    pub consuming_since_ms: i64,
+    /// True if every partition was read to its end.
+    pub caught_up: bool,
+    /// Partitions assigned.
+    pub partitions: usize,
+    /// Messages not yet read; none while unknown.
+    pub lag: Option<u64>,
+    /// The error that prevents consuming, if any.
+    pub error: Option<String>,
+}
+
+/// The status, as ingest last published it. A clone shares it.
+#[derive(Clone, Debug)]
+pub struct SharedStatus(Arc<Mutex<IngestStatus>>);
+
+impl SharedStatus {
+    /// Not connected yet, since now.
+    pub fn new(now_ms: i64) -> Self {
+        Self(Arc::new(Mutex::new(IngestStatus {
+            connected: false,
+            since_ms: now_ms,
+            consuming: false,
+            consuming_since_ms: now_ms,
+            caught_up: false,
+            partitions: 0,
+            lag: None,
+            error: None,
+        })))
+    }
+
+    /// The status now.
+    pub fn get(&self) -> IngestStatus {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn update(&self, now_ms: i64, change: impl FnOnce(&mut IngestStatus)) {
+        let mut status = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (connected, consuming) = (status.connected, status.consuming);
+        change(&mut status);
+        if status.connected != connected {
+            status.since_ms = now_ms;
+        }
+        if status.consuming != consuming {
+            status.consuming_since_ms = now_ms;
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Task liveness: when each background task last reported, for health, the watchdog and the ping of `HEARTBEAT_URL`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use strum::IntoStaticStr;
+
+/// A task that must report that it is alive. The writer does not: all three wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Task {
+    /// Kafka to store.
+    Ingest,
+    /// Every 30 s.
+    Scheduler,
+    /// Outbox to receiver.
+    Delivery,
+}
+
+impl Task {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ingest, Self::Scheduler, Self::Delivery];
+
+    /// The name in health answers and logs.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// A task that has not reported for this long is hung, milliseconds.
+pub const HUNG_TIMEOUT_MS: i64 = 60_000;
+
+/// When each task last reported.
+#[derive(Clone, Debug)]
+pub struct TaskLiveness(Arc<[AtomicI64; Task::ALL.len()]>);
+
+impl TaskLiveness {
+    /// All alive now.
+    pub fn new(now_ms: i64) -> Self {
+        Self(Arc::new(Task::ALL.map(|_| AtomicI64::new(now_ms))))
+    }
+
+    /// Reports that a task is alive.
+    pub fn report(&self, task: Task, now_ms: i64) {
+        self.0[task as usize].store(now_ms, Ordering::Relaxed);
+    }
+
+    /// When each task last reported, milliseconds since 1970: for the watchdog.
+    pub fn last_reports(&self) -> [(&'static str, i64); Task::ALL.len()] {
+        Task::ALL.map(|task| (task.name(), self.0[task as usize].load(Ordering::Relaxed)))
+    }
+
+    /// The task that hangs, if one does, and for how many milliseconds it has not reported.
+    pub fn hung(&self, now_ms: i64) -> Option<(Task, i64)> {
+        let (task, unreported_ms) = self.longest_unreported(now_ms);
+        (unreported_ms >= HUNG_TIMEOUT_MS).then_some((task, unreported_ms))
+    }
+
+    /// The task that has not reported for longest, and for how many milliseconds.
+    pub fn longest_unreported(&self, now_ms: i64) -> (Task, i64) {
+        let unreported =
+            Task::ALL.map(|task| (task, now_ms - self.0[task as usize].load(Ordering::Relaxed)));
+        unreported
+            .into_iter()
+            .max_by_key(|(_, ms)| *ms)
+            .unwrap_or((Task::Ingest, 0))
+    }
+}

@@ -1,0 +1,376 @@
+//! The HTTP client of receivers: one request, one classified answer. It neither retries nor logs, and it never shows the
+//! address to anybody.
+
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use reqwest::{
+    RequestBuilder, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    redirect,
+};
+use ring::hmac;
+use uuid::Uuid;
+
+/// The time that an answer may take, connecting included.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest wait that a receiver can ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// Why a receiver did not take a request. No text here holds its address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WebhookError {
+    /// It wants no more requests (410).
+    #[error("the receiver is gone for good (410)")]
+    Gone,
+    /// It answered with anything else but success. Redirects are refusals: following one could hand the alert to
+    /// somebody else.
+    #[error("the receiver answered {status}")]
+    Refused {
+        /// Of the answer.
+        status: u16,
+        /// How long it asks us to wait.
+        retry_after: Option<RetryAfter>,
+    },
+    /// There was no answer.
+    #[error("the receiver cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+impl WebhookError {
+    /// The HTTP status of the answer, if there was one.
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Gone => Some(410),
+            Self::Refused { status, .. } => Some(*status),
+            Self::Unreachable(_) => None,
+        }
+    }
+
+    /// The status of the answer, or `unreachable`: for figures and traces.
+    pub fn class(&self) -> String {
+        self.status()
+            .map_or_else(|| "unreachable".to_owned(), |status| status.to_string())
+    }
+}
+
+/// A `Retry-After` header (RFC 9110, 10.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// A number of seconds.
+    Delay(Duration),
+    /// A date.
+    At(SystemTime),
+}
+
+impl RetryAfter {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        let seconds = text
+            .parse()
+            .ok()
+            .map(|seconds| Self::Delay(Duration::from_secs(seconds)));
+        seconds.or_else(|| httpdate::parse_http_date(text).ok().map(Self::At))
+    }
+
+    /// How long to wait from `now`: an hour at most, nothing if the date is past.
+    pub fn delay(self, now: SystemTime) -> Duration {
+        let delay = match self {
+            Self::Delay(delay) => delay,
+            Self::At(date) => date.duration_since(now).unwrap_or_default(),
+        };
+        delay.min(MAX_RETRY_AFTER)
+    }
+}
+
+/// Calls one receiver. Cheap to clone.
+#[derive(Clone)]
+pub struct WebhookClient {
+    http: reqwest::Client,
+    url: Url,
+    keys: Vec<hmac::Key>,
+}
+
+impl WebhookClient {
+    /// A client of the receiver at this http or https address.
+    pub fn new(url: Url) -> anyhow::Result<Self> {
+        Self::with_timeout(url, TIMEOUT)
+    }
+
+    /// The same, with another limit on the time that an answer may take.
+    pub fn with_timeout(url: Url, timeout: Duration) -> anyhow::Result<Self> {
+        common::install_tls_provider();
+        let http = reqwest::Client::builder()
+            .timeout(timeout)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            // HTTP_PROXY and its kin are not ours: every setting that counts is in `--help`.
+            .no_proxy()
+            .user_agent(concat!("transaction-monitor/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("the HTTP client cannot be made")?;
+        Ok(Self {
+            http,
+            url,
+            keys: Vec::new(),
+        })
+    }
+
+    /// The same, signing with these keys (each signs, so that a receiver may check with any of them).
+    pub fn signing_with(mut self, keys: &[Vec<u8>]) -> Self {
+        self.keys = keys
+            .iter()
+            .map(|key| hmac::Key::new(hmac::HMAC_SHA256, key))
+            .collect();
+        self
+    }
+
+    /// The receiver's host: all of its address that may be shown.
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    /// The receiver's port.
+    pub fn port(&self) -> Option<u16> {
+        self.url.port_or_known_default()
+    }
+
+    /// Posts one alert, once. `id` goes along as `webhook-id` (Standard Webhooks), so that a receiver can drop what
+    /// it has already; `sent_at_s` is the time of this attempt, seconds since 1970. Gives the status of success.
+    pub async fn post(&self, id: Uuid, sent_at_s: i64, body: Vec<u8>) -> Result<u16, WebhookError> {
+        let mut request = self
+            .http
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", id.to_string())
+            .header("webhook-timestamp", sent_at_s.to_string());
+        if !self.keys.is_empty() {
+            request = request.header("webhook-signature", self.signatures(id, sent_at_s, &body));
+        }
+        classify(request.body(body)).await
+    }
+
+    /// Calls the receiver with GET, once. Gives the status of success.
+    pub async fn get(&self) -> Result<u16, WebhookError> {
+        classify(self.http.get(self.url.clone())).await
+    }
+
+    /// `v1,BASE64` of HMAC-SHA256 over `id.timestamp.body`, one for each key (<https://www.standardwebhooks.com>).
+    fn signatures(&self, id: Uuid, sent_at_s: i64, body: &[u8]) -> String {
+        let signed = [format!("{id}.{sent_at_s}.").as_bytes(), body].concat();
+        let sign = |key| format!("v1,{}", BASE64_STANDARD.encode(hmac::sign(key, &signed)));
+        self.keys.iter().map(sign).collect::<Vec<_>>().join(" ")
+    }
+}
+
+async fn classify(request: RequestBuilder) -> Result<u16, WebhookError> {
+    let answer = request.send().await.map_err(unreachable)?;
+    match answer.status() {
+        status if status.is_success() => Ok(status.as_u16()),
+        StatusCode::GONE => Err(WebhookError::Gone),
+        status => Err(WebhookError::Refused {
+            status: status.as_u16(),
+            retry_after: RetryAfter::of(answer.headers()),
+        }),
+    }
+}
+
+/// The one place where the client's errors come out: with all their causes, without the address.
+fn unreachable(error: reqwest::Error) -> WebhookError {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    WebhookError::Unreachable(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
+
+    use super::*;
+
+    async fn receiver(answer: ResponseTemplate) -> (MockServer, WebhookClient) {
+        let server = MockServer::start().await;
+        Mock::given(matchers::method("POST"))
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+        let url = format!("http://user:hunter2@{}/secret-path", server.address())
+            .parse()
+            .expect("an address");
+        (server, WebhookClient::new(url).expect("a client"))
+    }
+
+    async fn answer(answer: ResponseTemplate) -> Result<u16, WebhookError> {
+        let (_server, client) = receiver(answer).await;
+        client.post(Uuid::nil(), 0, b"{}".to_vec()).await
+    }
+
+    fn refused(status: u16, retry_after: Option<RetryAfter>) -> Result<u16, WebhookError> {
+        Err(WebhookError::Refused {
+            status,
+            retry_after,
+        })
+    }
+
+    #[tokio::test]
+    async fn the_reference_library_accepts_our_signature_with_either_key() {
+        let (server, client) = receiver(ResponseTemplate::new(200)).await;
+        let keys = [vec![7; 32], vec![9; 24]];
+        let now_s = crate::clock::Clock::system().now_ms() / 1000;
+        client
+            .signing_with(&keys)
+            .post(Uuid::from_u128(7), now_s, b"{\"a\":1}".to_vec())
+            .await
+            .expect("taken");
+        let requests = server.received_requests().await.expect("recorded");
+        for key in keys {
+            let reference = standardwebhooks::Webhook::from_bytes(key).expect("a key");
+            reference
+                .verify(&requests[0].body, &requests[0].headers)
+                .expect("verified");
+        }
+        let stranger = standardwebhooks::Webhook::from_bytes(vec![1; 32]).expect("a key");
+        assert!(
+            stranger
+                .verify(&requests[0].body, &requests[0].headers)
+                .is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn every_answer_has_its_class() {
+        for status in [200, 201, 204, 299] {
+            assert_eq!(answer(ResponseTemplate::new(status)).await, Ok(status));
+        }
+        for status in [304, 400, 401, 404, 408, 409, 429, 500, 503] {
+            assert_eq!(
+                answer(ResponseTemplate::new(status)).await,
+                refused(status, None)
+            );
+        }
+        assert_eq!(
+            answer(ResponseTemplate::new(410)).await,
+            Err(WebhookError::Gone)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_refused_and_not_followed() {
+        let (server, client) =
+            receiver(ResponseTemplate::new(301).insert_header("location", "/elsewhere")).await;
+        assert_eq!(
+            client.post(Uuid::nil(), 0, Vec::new()).await,
+            refused(301, None)
+        );
+        assert_eq!(server.received_requests().await.expect("recorded").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_request_says_who_sends_which_alert_in_which_type() {
+        let (server, client) = receiver(ResponseTemplate::new(200)).await;
+        client
+            .post(Uuid::from_u128(7), 1_752_332_400, b"{\"a\":1}".to_vec())
+            .await
+            .expect("taken");
+        let requests = server.received_requests().await.expect("recorded");
+        let header = |name| {
+            requests[0]
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        assert_eq!(header("content-type"), Some("application/json"));
+        assert_eq!(
+            header("webhook-id"),
+            Some("00000000-0000-0000-0000-000000000007")
+        );
+        assert_eq!(
+            header("user-agent"),
+            Some(concat!("transaction-monitor/", env!("CARGO_PKG_VERSION")))
+        );
+        assert_eq!(requests[0].body, b"{\"a\":1}");
+    }
+
+    #[tokio::test]
+    async fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let limited = |value: &str| ResponseTemplate::new(429).insert_header("retry-after", value);
+        let seconds = RetryAfter::Delay(Duration::from_mins(2));
+        assert_eq!(answer(limited("120")).await, refused(429, Some(seconds)));
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        assert_eq!(
+            answer(limited("Sun, 06 Nov 1994 08:49:37 GMT")).await,
+            refused(429, Some(RetryAfter::At(date)))
+        );
+        assert_eq!(answer(limited("soon")).await, refused(429, None));
+    }
+
+    #[test]
+    fn a_wait_is_an_hour_at_most_and_none_for_a_date_in_the_past() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let after = |seconds| RetryAfter::At(now + Duration::from_secs(seconds)).delay(now);
+        assert_eq!(
+            RetryAfter::Delay(Duration::from_secs(5)).delay(now),
+            Duration::from_secs(5)
+        );
+        assert_eq!(
+            RetryAfter::Delay(Duration::from_hours(24)).delay(now),
+            MAX_RETRY_AFTER
+        );
+        assert_eq!(
+            (after(90), after(7200)),
+            (Duration::from_secs(90), MAX_RETRY_AFTER)
+        );
+        assert_eq!(
+            RetryAfter::At(SystemTime::UNIX_EPOCH).delay(now),
+            Duration::ZERO
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_receiver_has_a_cause_and_no_address() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!(
+            "http://user:hunter2@{}/secret-path",
+            closed.local_addr().expect("bound")
+        );
+        drop(closed);
+        let client = WebhookClient::new(url.parse().expect("an address")).expect("a client");
+        let error = client
+            .post(Uuid::nil(), 0, Vec::new())
+            .await
+            .expect_err("nobody listens")
+            .to_string();
+        assert!(error.contains("refused"), "{error}");
+        assert!(
+            !error.contains("hunter2") && !error.contains("secret-path"),
+            "{error}"
+        );
+        assert_eq!(client.host(), "127.0.0.1");
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_hangs_is_given_up_after_the_timeout() {
+        // Accepts connections (the backlog does) and never answers.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/", silent.local_addr().expect("bound"))
+            .parse()
+            .expect("an address");
+        let client = WebhookClient::with_timeout(url, Duration::from_millis(20)).expect("a client");
+        let outcome = client.post(Uuid::nil(), 0, Vec::new()).await;
+        assert!(
+            matches!(&outcome, Err(WebhookError::Unreachable(why)) if why.contains("timed out")),
+            "{outcome:?}"
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! The outcome of an attempt by the receiver's answer: delivered, retried or given up. Pure: time and chance are arguments.
+
+use std::time::{Duration, SystemTime};
+
+use super::client::WebhookError;
+use crate::{
+    clock::milliseconds,
+    store::{Attempt, DeliveryOutcome, DueDelivery},
+};
+
+/// The first limit of the wait, doubled with each attempt.
+const INITIAL_BACKOFF: Duration = Duration::from_secs(2);
+
+/// The last one.
+const MAX_BACKOFF: Duration = Duration::from_mins(10);
+
+/// The outcome of an attempt that ended at `now_ms` with this answer. `random` is in [0, 1).
+pub(super) fn conclude(
+    due: &DueDelivery,
+    answer: &Result<u16, WebhookError>,
+    now_ms: i64,
+    give_up_after: Duration,
+    random: f64,
+) -> Attempt {
+    let outcome = match answer {
+        Ok(_) => DeliveryOutcome::Delivered,
+        Err(WebhookError::Gone) => DeliveryOutcome::Dead,
+        Err(_) if now_ms - due.created_at_ms >= milliseconds(give_up_after) => {
+            DeliveryOutcome::Dead
+        }
+        Err(WebhookError::Refused { retry_after, .. }) => {
+            let asked =
+                retry_after.map_or(Duration::ZERO, |asked| asked.delay(system_time(now_ms)));
+            DeliveryOutcome::Retry {
+                at_ms: now_ms + milliseconds(backoff(due.attempts, random).max(asked)),
+            }
+        }
+        Err(WebhookError::Unreachable(_)) => DeliveryOutcome::Retry {
+            at_ms: now_ms + milliseconds(backoff(due.attempts, random)),
+        },
+    };
+    Attempt {
+        outcome,
+        at_ms: now_ms,
+        http_status: answer
+            .as_ref()
+            .map_or_else(WebhookError::status, |status| Some(*status)),
+        error: answer.as_ref().err().map(ToString::to_string),
+    }
+}
+
+/// The wait after an attempt with `earlier` failed ones before it: anywhere up to a limit that doubles ("full jitter"), so
+/// that deliveries that failed together are not retried together.
+fn backoff(earlier: u32, random: f64) -> Duration {
+    let doubled = 2_u32
+        .checked_pow(earlier)
+        .and_then(|factor| INITIAL_BACKOFF.checked_mul(factor));
+    doubled
+        .map_or(MAX_BACKOFF, |limit| limit.min(MAX_BACKOFF))
+        .mul_f64(random)
+}
+
+fn system_time(now_ms: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(now_ms).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        alerts::Subject,
+        notify::{client::RetryAfter, json::tests::of_monitor},
+    };
+
+    const NOW_MS: i64 = 1_752_328_800_000;
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn due(attempts: u32, created_at_ms: i64) -> DueDelivery {
+        DueDelivery {
+            id: 1,
+            attempts,
+            created_at_ms,
+            alert: of_monitor(Subject::IngestDown, ""),
+        }
+    }
+
+    fn refused(retry_after: Option<RetryAfter>) -> Result<u16, WebhookError> {
+        Err(WebhookError::Refused {
+            status: 503,
+            retry_after,
+        })
+    }
+
+    fn outcome(
+        due: &DueDelivery,
+        answer: &Result<u16, WebhookError>,
+        random: f64,
+    ) -> DeliveryOutcome {
+        conclude(due, answer, NOW_MS, DAY, random).outcome
+    }
+
+    #[test]
+    fn the_limit_of_the_wait_doubles_from_two_seconds_to_ten_minutes() {
+        let limits: Vec<_> = (0..11)
+            .map(|earlier| backoff(earlier, 1.0).as_secs())
+            .collect();
+        assert_eq!(limits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
+        assert_eq!(backoff(u32::MAX, 1.0), MAX_BACKOFF);
+    }
+
+    #[test]
+    fn the_wait_is_anywhere_up_to_the_limit() {
+        assert_eq!(backoff(3, 0.0), Duration::ZERO);
+        assert_eq!(backoff(3, 0.25), Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_wait_the_receiver_asks_for_is_kept_where_it_is_the_longer_one() {
+        let asked = refused(Some(RetryAfter::Delay(Duration::from_secs(5))));
+        assert_eq!(
+            outcome(&due(0, NOW_MS), &asked, 0.9),
+            DeliveryOutcome::Retry {
+                at_ms: NOW_MS + 5_000
+            }
+        );
+        assert_eq!(
+            outcome(&due(3, NOW_MS), &asked, 0.5),
+            DeliveryOutcome::Retry {
+                at_ms: NOW_MS + 8_000
+            }
+        );
+        let date = refused(Some(RetryAfter::At(system_time(NOW_MS + 60_000))));
+        assert_eq!(
+            outcome(&due(0, NOW_MS), &date, 0.9),
+            DeliveryOutcome::Retry {
+                at_ms: NOW_MS + 60_000
+            }
+        );
+    }
+
+    #[test]
+    fn every_failure_is_retried_until_it_is_time_to_give_up() {
+        let unreachable = Err(WebhookError::Unreachable("connection refused".to_owned()));
+        for answer in [refused(None), unreachable] {
+            let young = due(9, NOW_MS - 86_399_999);
+            assert_eq!(
+                outcome(&young, &answer, 0.5),
+                DeliveryOutcome::Retry {
+                    at_ms: NOW_MS + 300_000
+                }
+            );
+            assert_eq!(
+                outcome(&due(9, NOW_MS - 86_400_000), &answer, 0.5),
+                DeliveryOutcome::Dead
+            );
+        }
+    }
+
+    #[test]
+    fn success_is_delivered_however_late_and_gone_is_dead_however_early() {
+        assert_eq!(
+            outcome(&due(9, 0), &Ok(204), 0.5),
+            DeliveryOutcome::Delivered
+        );
+        assert_eq!(
+            outcome(&due(0, NOW_MS), &Err(WebhookError::Gone), 0.5),
+            DeliveryOutcome::Dead
+        );
+    }
+
+    #[test]
+    fn an_attempt_keeps_the_status_and_the_reason() {
+        let kept = |answer| {
+            let attempt = conclude(&due(0, NOW_MS), &answer, NOW_MS, DAY, 0.5);
+            (attempt.at_ms, attempt.http_status, attempt.error)
+        };
+        assert_eq!(kept(Ok(202)), (NOW_MS, Some(202), None));
+        assert_eq!(
+            kept(refused(None)),
+            (
+                NOW_MS,
+                Some(503),
+                Some("the receiver answered 503".to_owned())
+            )
+        );
+    }
+}

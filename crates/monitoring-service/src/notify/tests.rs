@@ -1,0 +1,582 @@
+use std::{collections::VecDeque, path::Path, sync::Mutex, thread};
+
+use common::{metrics::MetricsRegistry, testing};
+use detection::{Minute, MonitorSettings};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use uuid::Uuid;
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
+
+use super::*;
+use crate::{
+    alerts::NotifyPolicy,
+    clock::Clock,
+    metrics::ServiceMetrics,
+    store::{DeliveryRecord, DeliveryState, OutboxState, Store},
+};
+
+const START_MS: i64 = 1_752_328_800_000;
+const DAY_MS: i64 = 24 * 3600 * 1000;
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const SPAN: &str = "00f067aa0ba902b7";
+
+/// A store on a file of its own, a fixed clock, and a delivery to one address.
+struct Bench {
+    delivery: Delivery,
+    registry: MetricsRegistry,
+    clock: Clock,
+    store: Store,
+    _directory: TempDir,
+}
+
+impl Bench {
+    fn new(address: &str) -> Self {
+        Self::with_timeout(address, Duration::from_secs(10))
+    }
+
+    fn with_timeout(address: &str, timeout: Duration) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = open(&directory.path().join("test.db"));
+        let (clock, registry) = (Clock::fixed(START_MS), MetricsRegistry::new());
+        let url = format!(
+            "{}/secret-path?token=hunter2",
+            address.replace("://", "://user:hunter2@")
+        );
+        let client = WebhookClient::with_timeout(url.parse().expect("an address"), timeout)
+            .expect("a client");
+        let delivery = Delivery {
+            context: Context::new(
+                store.clone(),
+                clock.clone(),
+                ServiceMetrics::new(&registry),
+                MonitorSettings::default(),
+                NotifyPolicy::default(),
+                0,
+            ),
+            client: Some(client),
+            give_up_after: Duration::from_hours(24),
+            format: WebhookFormat::Json,
+            public_url: None,
+        };
+        Self {
+            delivery,
+            registry,
+            clock,
+            store,
+            _directory: directory,
+        }
+    }
+
+    /// Attempts what is due now, once each.
+    async fn pass(&self) {
+        let client = self.delivery.client.as_ref().expect("it has one");
+        for due in self
+            .delivery
+            .due(&HashSet::new())
+            .await
+            .expect("the store works")
+        {
+            self.delivery
+                .attempt(client, due)
+                .await
+                .expect("the store works");
+        }
+    }
+
+    async fn record(&self, number: u128) {
+        self.store
+            .record_alert(alert(number))
+            .await
+            .expect("recorded");
+    }
+
+    async fn delivered(&self, number: u128) -> DeliveryRecord {
+        let (_, deliveries) = self
+            .store
+            .alert(Uuid::from_u128(number))
+            .await
+            .expect("readable")
+            .expect("recorded");
+        deliveries.into_iter().next().expect("notified")
+    }
+
+    async fn outbox(&self) -> OutboxState {
+        self.store.outbox().await.expect("readable")
+    }
+
+    fn attempts(&self, outcome: &str) -> f64 {
+        testing::value(
+            &self.registry,
+            "monitoring_delivery_attempts_total",
+            &[("outcome", outcome)],
+        )
+    }
+}
+
+fn open(path: &Path) -> Store {
+    let (store, writer) = Store::open(path).expect("a new database");
+    thread::spawn(move || writer.run());
+    store
+}
+
+fn alert(number: u128) -> Alert {
+    let mut alert = json::tests::with(|anomaly| {
+        anomaly.key.stream = detection::Stream::default();
+        anomaly.minute = Minute::from_epoch_minutes(29_205_480);
+    });
+    alert.id = Uuid::from_u128(number);
+    alert.recorded_at_ms = START_MS;
+    alert.message = "CRITICAL: denied = 30".to_owned();
+    alert.suppressed_before = 0;
+    alert.trace_id = Some(TRACE.to_owned());
+    alert.span_id = Some(SPAN.to_owned());
+    alert
+}
+
+/// A receiver that gives these answers in turn.
+async fn receiver(answers: impl IntoIterator<Item = ResponseTemplate>) -> MockServer {
+    let server = MockServer::start().await;
+    let answers = Mutex::new(answers.into_iter().collect::<VecDeque<_>>());
+    let next = move |_: &Request| {
+        answers
+            .lock()
+            .expect("no test panics here")
+            .pop_front()
+            .expect("no more answers")
+    };
+    Mock::given(matchers::any())
+        .respond_with(next)
+        .mount(&server)
+        .await;
+    server
+}
+
+fn answer(status: u16) -> ResponseTemplate {
+    ResponseTemplate::new(status)
+}
+
+#[tokio::test]
+async fn a_failing_receiver_is_tried_with_the_same_id_and_body_until_it_takes_the_alert() {
+    let redirect = answer(301).insert_header("location", "/elsewhere");
+    let server = receiver([answer(500), answer(429), redirect, answer(404), answer(200)]).await;
+    let bench = Bench::new(&server.uri());
+    bench.record(7).await;
+    for attempts in 1..=4 {
+        bench.pass().await;
+        let delivery = bench.delivered(7).await;
+        assert_eq!(
+            (delivery.state.name(), delivery.attempts),
+            ("pending", attempts)
+        );
+        bench
+            .clock
+            .set_ms(delivery.next_attempt_at_ms.expect("tried again"));
+    }
+    bench.pass().await;
+    let delivery = bench.delivered(7).await;
+    assert_eq!(
+        (
+            delivery.state.name(),
+            delivery.attempts,
+            delivery.last_status
+        ),
+        ("delivered", 5, Some(200))
+    );
+    bench.pass().await;
+
+    let requests = server.received_requests().await.expect("recorded");
+    assert_eq!(requests.len(), 5);
+    for request in &requests {
+        assert_eq!(
+            request.headers.get("webhook-id").expect("there"),
+            &*Uuid::from_u128(7).to_string()
+        );
+        assert_eq!(request.body, requests[0].body);
+    }
+    assert_eq!(
+        (
+            bench.attempts("retry"),
+            bench.attempts("delivered"),
+            bench.attempts("dead")
+        ),
+        (4.0, 1.0, 0.0)
+    );
+    assert!(
+        (testing::value(&bench.registry, "monitoring_delivery_duration_seconds", &[]) - 5.0).abs()
+            < f64::EPSILON
+    );
+}
+
+#[tokio::test]
+async fn slack_gets_its_own_layout_with_the_same_headers() {
+    let server = receiver([answer(200)]).await;
+    let mut bench = Bench::new(&server.uri());
+    bench.delivery.format = WebhookFormat::Slack;
+    bench.delivery.client = bench
+        .delivery
+        .client
+        .map(|client| client.signing_with(&[vec![7; 32]]));
+    bench.record(7).await;
+    bench.pass().await;
+    let request = server
+        .received_requests()
+        .await
+        .expect("recorded")
+        .remove(0);
+    let body: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+    assert_eq!(
+        body["blocks"][0]["text"]["text"],
+        "CRITICAL: denied above usual in default"
+    );
+    assert_eq!(
+        request.headers.get("webhook-id").expect("there"),
+        &*Uuid::from_u128(7).to_string()
+    );
+    assert!(
+        request.headers.contains_key("webhook-timestamp")
+            && request.headers.contains_key("webhook-signature")
+    );
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_two_minutes_gets_them() {
+    let server = receiver([answer(429).insert_header("retry-after", "120"), answer(200)]).await;
+    let bench = Bench::new(&server.uri());
+    bench.record(1).await;
+    bench.pass().await;
+    assert_eq!(
+        bench.delivered(1).await.next_attempt_at_ms,
+        Some(START_MS + 120_000)
+    );
+    bench.clock.set_ms(START_MS + 119_999);
+    bench.pass().await;
+    assert_eq!(server.received_requests().await.expect("recorded").len(), 1);
+    bench.clock.set_ms(START_MS + 120_000);
+    bench.pass().await;
+    assert_eq!(bench.delivered(1).await.state, DeliveryState::Delivered);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_for_good_is_not_tried_again() {
+    let server = receiver([answer(410)]).await;
+    let bench = Bench::new(&server.uri());
+    bench.record(1).await;
+    bench.pass().await;
+    let delivery = bench.delivered(1).await;
+    assert_eq!(
+        (
+            delivery.state.name(),
+            delivery.attempts,
+            delivery.last_status
+        ),
+        ("dead", 1, Some(410))
+    );
+    assert_eq!(delivery.next_attempt_at_ms, None);
+}
+
+#[tokio::test]
+async fn a_delivery_that_failed_for_a_day_is_given_up() {
+    let server = receiver([answer(500), answer(500)]).await;
+    let bench = Bench::new(&server.uri());
+    bench.record(1).await;
+    bench.clock.set_ms(START_MS + DAY_MS - 1);
+    bench.pass().await;
+    assert_eq!(bench.outbox().await.pending, 1);
+    bench.clock.set_ms(START_MS + DAY_MS + 600_000);
+    bench.pass().await;
+    let outbox = bench.outbox().await;
+    assert_eq!(
+        (outbox.pending, outbox.dead, bench.attempts("dead")),
+        (0, 1, 1.0)
+    );
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_is_tried_again_and_its_address_is_kept_secret() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", silent.local_addr().expect("bound"));
+    let bench = Bench::with_timeout(&address, Duration::from_millis(20));
+    let (recorded, _guard) = testing::record_thread();
+    bench.record(1).await;
+    bench.pass().await;
+    let delivery = bench.delivered(1).await;
+    assert_eq!(
+        (delivery.state.name(), delivery.last_status),
+        ("pending", None)
+    );
+    assert!(
+        delivery
+            .last_error
+            .expect("it failed")
+            .contains("timed out")
+    );
+
+    let lines: Vec<_> = recorded
+        .logs()
+        .into_iter()
+        .filter(|line| line["target"] == module_path!().replace("::tests", ""))
+        .collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(
+        (&lines[0]["level"], &lines[0]["trace_id"]),
+        (&"WARN".into(), &TRACE.into())
+    );
+    let everything = format!(
+        "{lines:?} {:?} {}",
+        recorded.spans(),
+        bench.registry.render()
+    );
+    assert!(
+        !everything.contains("hunter2") && !everything.contains("secret-path"),
+        "{everything}"
+    );
+}
+
+#[tokio::test]
+async fn each_try_is_a_client_span_linked_to_the_span_of_the_alert() {
+    let server = receiver([answer(503), answer(200)]).await;
+    let bench = Bench::new(&server.uri());
+    let (recorded, _guard) = testing::record_thread();
+    bench.record(1).await;
+    bench.pass().await;
+    let span = recorded.span("webhook delivery");
+    assert_eq!(span.span_kind, opentelemetry::trace::SpanKind::Client);
+    let link = &span.links.links[0].span_context;
+    assert_eq!(
+        (link.trace_id().to_string(), link.span_id().to_string()),
+        (TRACE.to_owned(), SPAN.to_owned())
+    );
+    assert_ne!(span.span_context.trace_id().to_string(), TRACE);
+    let attribute = |name| {
+        span.attributes
+            .iter()
+            .find(|pair| pair.key.as_str() == name)
+            .map(|pair| pair.value.to_string())
+    };
+    assert_eq!(attribute("http.request.method").as_deref(), Some("POST"));
+    assert_eq!(
+        attribute("http.response.status_code").as_deref(),
+        Some("503")
+    );
+    assert_eq!(attribute("server.address").as_deref(), Some("127.0.0.1"));
+    assert_eq!(
+        attribute("server.port"),
+        server.uri().rsplit(':').next().map(ToOwned::to_owned)
+    );
+    assert_eq!(attribute("error.type").as_deref(), Some("503"));
+    assert_eq!(attribute("http.request.resend_count"), None);
+    assert_eq!(
+        attribute("monitoring.alert.id"),
+        Some(Uuid::from_u128(1).to_string())
+    );
+    assert_eq!(span.status, Status::error("the receiver answered 503"));
+
+    bench.clock.set_ms(
+        bench
+            .delivered(1)
+            .await
+            .next_attempt_at_ms
+            .expect("tried again"),
+    );
+    bench.pass().await;
+    let again = recorded
+        .spans()
+        .into_iter()
+        .rfind(|span| span.name == "webhook delivery")
+        .expect("a second try");
+    let resent = again
+        .attributes
+        .iter()
+        .find(|pair| pair.key.as_str() == "http.request.resend_count");
+    assert_eq!(
+        resent.map(|pair| pair.value.to_string()).as_deref(),
+        Some("1")
+    );
+}
+
+#[tokio::test]
+async fn an_alert_whose_span_is_not_known_is_delivered_without_a_link() {
+    let server = receiver([answer(200)]).await;
+    let bench = Bench::new(&server.uri());
+    let (recorded, _guard) = testing::record_thread();
+    bench
+        .store
+        .record_alert(Alert {
+            span_id: None,
+            ..alert(1)
+        })
+        .await
+        .expect("recorded");
+    bench.pass().await;
+    assert!(recorded.span("webhook delivery").links.links.is_empty());
+}
+
+#[tokio::test]
+async fn four_are_tried_at_a_time_and_none_twice() {
+    let bench = Bench::new("http://127.0.0.1:9");
+    for number in 1..=6 {
+        bench.record(number).await;
+    }
+    let ids = async |in_flight: &[i64]| -> Vec<i64> {
+        let due = bench
+            .delivery
+            .due(&in_flight.iter().copied().collect())
+            .await
+            .expect("the store works");
+        due.into_iter().map(|due| due.id).collect()
+    };
+    assert_eq!(ids(&[]).await, [1, 2, 3, 4]);
+    assert_eq!(ids(&[1, 2]).await, [3, 4]);
+    assert_eq!(ids(&[2, 3, 4, 5]).await, [0; 0]);
+}
+
+/// Runs the task while `script` does what it does, and stops it then.
+async fn while_delivering(
+    delivery: Delivery,
+    script: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let script = async {
+        script.await;
+        stop.cancel();
+    };
+    tokio::join!(deliver(delivery, stop.clone()), script).0
+}
+
+#[tokio::test]
+async fn the_task_delivers_what_it_finds_and_what_comes_later_and_beats() {
+    let server = receiver([answer(200), answer(500), answer(200)]).await;
+    let Bench {
+        delivery,
+        registry: _,
+        clock,
+        store,
+        _directory,
+    } = Bench::new(&server.uri());
+    let liveness = delivery.context.liveness.clone();
+    store.record_alert(alert(1)).await.expect("recorded");
+    let state = async |number, state: &str| {
+        loop {
+            let (_, deliveries) = store
+                .alert(Uuid::from_u128(number))
+                .await
+                .expect("readable")
+                .expect("recorded");
+            if deliveries[0].state.name() == state && deliveries[0].attempts > 0 {
+                return deliveries[0].next_attempt_at_ms;
+            }
+        }
+    };
+    let script = async {
+        state(1, "delivered").await;
+        store.record_alert(alert(2)).await.expect("recorded");
+        let again = state(2, "pending").await.expect("tried again");
+        clock.set_ms(again);
+        store.outbox_changed().notify_one();
+        state(2, "delivered").await;
+    };
+    while_delivering(delivery, script)
+        .await
+        .expect("a good end");
+    assert!(
+        liveness
+            .last_reports()
+            .contains(&(Task::Delivery.name(), clock.now_ms()))
+    );
+}
+
+#[tokio::test]
+async fn without_a_receiver_the_task_beats_and_leaves_the_outbox_alone() {
+    let Bench {
+        mut delivery,
+        store,
+        clock,
+        _directory,
+        ..
+    } = Bench::new("http://127.0.0.1:9");
+    delivery.client = None;
+    let liveness = delivery.context.liveness.clone();
+    store.record_alert(alert(1)).await.expect("recorded");
+    while_delivering(delivery, tokio::task::yield_now())
+        .await
+        .expect("a good end");
+    assert!(
+        liveness
+            .last_reports()
+            .contains(&(Task::Delivery.name(), clock.now_ms()))
+    );
+    assert_eq!(store.outbox().await.expect("readable").pending, 1);
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_try_under_way_end_and_stores_how() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    let Bench {
+        delivery,
+        store,
+        _directory,
+        ..
+    } = Bench::new(&address);
+    store.record_alert(alert(1)).await.expect("recorded");
+    let stop = CancellationToken::new();
+    let script = async {
+        let (mut connection, _) = listener.accept().await.expect("a connection");
+        read_head(&mut connection).await;
+        stop.cancel();
+        let taken = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+        connection.write_all(taken).await.expect("still connected");
+        connection
+            .read_to_end(&mut Vec::new())
+            .await
+            .expect("closed by the client");
+    };
+    let (outcome, ()) = tokio::join!(deliver(delivery, stop.clone()), script);
+    outcome.expect("a good end");
+    assert_eq!(
+        store.outbox().await.expect("readable"),
+        OutboxState::default()
+    );
+}
+
+async fn read_head(connection: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(connection.read_u8().await.expect("a request"));
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_used_now_is_waited_for_and_logged_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let _entered = runtime.enter();
+    let bench = Bench::new("http://127.0.0.1:9");
+    let (recorded, _guard) = testing::record_thread();
+    let mut fails = false;
+    for _ in 0..3 {
+        let full = StoreError::Unavailable("the disk is full".to_owned());
+        assert_eq!(
+            bench
+                .delivery
+                .pause_for_store(full, &mut fails)
+                .expect("to be waited for"),
+            STORE_RETRY_INTERVAL
+        );
+    }
+    assert_eq!(recorded.logs().len(), 1);
+    for end in [
+        StoreError::Closed,
+        StoreError::Broken("a torn page".to_owned()),
+    ] {
+        bench
+            .delivery
+            .pause_for_store(end, &mut fails)
+            .expect_err("nothing to wait for");
+    }
+}

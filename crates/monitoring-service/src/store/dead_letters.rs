@@ -1,0 +1,104 @@
+//! Dead letters: messages that cannot be used, kept with the reason.
+
+use rusqlite::{Connection, params};
+
+use super::{Store, StoreError};
+
+/// A message that cannot be used, to be stored.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// A short stable name of the reason.
+    pub reason: &'static str,
+    /// What exactly is wrong.
+    pub detail: String,
+    /// Its payload, cut at 64 KiB; none for a null payload.
+    pub payload: Option<Vec<u8>>,
+    /// How long the payload was.
+    pub payload_bytes: usize,
+    /// Its headers as a JSON object of text.
+    pub headers: String,
+    /// When it was read, milliseconds since 1970.
+    pub received_at_ms: i64,
+}
+
+/// A stored dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterRecord {
+    /// Its number.
+    pub id: i64,
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// A short stable name of the reason.
+    pub reason: String,
+    /// What exactly is wrong.
+    pub detail: String,
+    /// Its payload, cut at 64 KiB.
+    pub payload: Option<Vec<u8>>,
+    /// How long the payload was.
+    pub payload_bytes: u64,
+    /// Its headers as a JSON object of text.
+    pub headers: String,
+    /// When it was read, milliseconds since 1970.
+    pub received_at_ms: i64,
+}
+
+impl Store {
+    /// Dead letters, newest first, before the one of this number.
+    pub async fn dead_letters(
+        &self,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetterRecord>, StoreError> {
+        self.read(move |sql| {
+            let mut statement = sql.prepare_cached(
+                "SELECT id, topic, partition, offset, reason, detail, payload, payload_bytes, headers, received_at_ms
+                 FROM dead_letters WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
+                Ok(DeadLetterRecord {
+                    id: row.get(0)?,
+                    topic: row.get(1)?,
+                    partition: row.get(2)?,
+                    offset: row.get(3)?,
+                    reason: row.get(4)?,
+                    detail: row.get(5)?,
+                    payload: row.get(6)?,
+                    payload_bytes: row.get(7)?,
+                    headers: row.get(8)?,
+                    received_at_ms: row.get(9)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+pub(super) fn insert(sql: &Connection, letter: &DeadLetter) -> Result<(), StoreError> {
+    sql.prepare_cached(
+        "INSERT INTO dead_letters (topic, partition, offset, reason, detail, payload, payload_bytes, headers, received_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![
+        letter.topic,
+        letter.partition,
+        letter.offset,
+        letter.reason,
+        letter.detail,
+        letter.payload,
+        letter.payload_bytes,
+        letter.headers,
+        letter.received_at_ms
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Offset gaps: Kafka offsets that were lost before they were read.
+
+use rusqlite::{Connection, params};
+use strum::IntoStaticStr;
+
+use super::{Store, StoreError};
+
+/// Kafka offsets that were lost before they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetGap {
+    /// Which topic.
+    pub topic: String,
+    /// Which partition.
+    pub partition: i32,
+    /// The first lost offset.
+    pub from_offset: i64,
+    /// Where reading went on: the first offset after the gap, or the start of a recreated topic.
+    pub to_offset: i64,
+    /// Why.
+    pub reason: OffsetGapReason,
+    /// When it was detected, milliseconds since 1970.
+    pub detected_at_ms: i64,
+}
+
+/// Why offsets were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum OffsetGapReason {
+    /// The broker deleted records before they were read.
+    Retention,
+    /// The topic was deleted and recreated, so its offsets started again.
+    Recreated,
+}
+
+impl OffsetGapReason {
+    /// `retention` or `recreated`.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// A stored offset gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetGapRecord {
+    /// Its number.
+    pub id: i64,
+    /// Which topic.
+    pub topic: String,
+    /// Which partition.
+    pub partition: i32,
+    /// The first lost offset.
+    pub from_offset: i64,
+    /// Where reading went on: the first offset after the gap, or the start of a recreated topic.
+    pub to_offset: i64,
+    /// `retention` or `recreated`.
+    pub reason: String,
+    /// When it was detected, milliseconds since 1970.
+    pub detected_at_ms: i64,
+}
+
+impl Store {
+    /// Offset gaps, newest first, before the one of this number.
+    pub async fn gaps(
+        &self,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<OffsetGapRecord>, StoreError> {
+        self.read(move |sql| {
+            let mut statement = sql.prepare_cached(
+                "SELECT id, topic, partition, from_offset, to_offset, reason, detected_at_ms FROM gaps
+                 WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
+                Ok(OffsetGapRecord {
+                    id: row.get(0)?,
+                    topic: row.get(1)?,
+                    partition: row.get(2)?,
+                    from_offset: row.get(3)?,
+                    to_offset: row.get(4)?,
+                    reason: row.get(5)?,
+                    detected_at_ms: row.get(6)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// When the newest offset gap was detected, milliseconds since 1970.
+    pub async fn newest_offset_gap_at(&self) -> Result<Option<i64>, StoreError> {
+        const NEWEST: &str = "SELECT max(detected_at_ms) FROM gaps";
+        self.read(|sql| {
+            Ok(sql
+                .prepare_cached(NEWEST)?
+                .query_row([], |row| row.get(0))?)
+        })
+        .await
+    }
+}
+
+pub(super) fn insert(sql: &Connection, gap: &OffsetGap) -> Result<(), StoreError> {
+    sql.prepare_cached(
+        "INSERT INTO gaps (topic, partition, from_offset, to_offset, reason, detected_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![gap.topic, gap.partition, gap.from_offset, gap.to_offset, gap.reason.name(), gap.detected_at_ms])?;
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Kafka offsets: the last record consumed of each partition.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Store, StoreError};
+
+/// The last record consumed of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredOffset {
+    /// Its offset; −1 before the first.
+    pub last_offset: i64,
+    /// Its timestamp; none where no record was consumed yet.
+    pub last_timestamp_ms: Option<i64>,
+}
+
+/// The progress of one partition in a commit.
+#[derive(Clone, Debug)]
+pub struct OffsetAdvance {
+    /// Which cluster: a topic of the same name elsewhere has offsets of its own.
+    pub cluster_id: String,
+    /// Which topic.
+    pub topic: String,
+    /// Which partition.
+    pub partition: i32,
+    /// What must be stored before the commit; none: nothing.
+    pub from: Option<StoredOffset>,
+    /// What the commit stores.
+    pub to: StoredOffset,
+}
+
+impl Store {
+    /// The stored offsets of a topic's partitions. Blocks.
+    pub fn offsets(
+        &self,
+        cluster_id: &str,
+        topic: &str,
+    ) -> Result<BTreeMap<i32, StoredOffset>, StoreError> {
+        self.read_blocking(|sql| {
+            let mut statement = sql.prepare_cached(
+                "SELECT partition, last_offset, last_timestamp_ms FROM offsets WHERE cluster_id = ?1 AND topic = ?2",
+            )?;
+            let rows = statement.query_map([cluster_id, topic], |row| {
+                Ok((row.get(0)?, StoredOffset { last_offset: row.get(1)?, last_timestamp_ms: row.get(2)? }))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+/// Advances a partition's offset, if the stored one is the expected one.
+pub(super) fn advance(sql: &Connection, advance: &OffsetAdvance) -> Result<(), StoreError> {
+    let OffsetAdvance {
+        cluster_id,
+        topic,
+        partition,
+        from,
+        to,
+    } = advance;
+    let stored = sql
+        .prepare_cached("SELECT last_offset, last_timestamp_ms FROM offsets WHERE cluster_id = ?1 AND topic = ?2 AND partition = ?3")?
+        .query_row(params![cluster_id, topic, partition], |row| {
+            Ok(StoredOffset { last_offset: row.get(0)?, last_timestamp_ms: row.get(1)? })
+        })
+        .optional()?;
+    if stored != *from {
+        return Err(StoreError::OffsetMoved {
+            topic: topic.clone(),
+            partition: *partition,
+        });
+    }
+    sql.prepare_cached("INSERT OR REPLACE INTO offsets VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            cluster_id,
+            topic,
+            partition,
+            to.last_offset,
+            to.last_timestamp_ms
+        ])?;
+    Ok(())
+}

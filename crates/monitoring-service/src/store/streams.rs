@@ -1,0 +1,287 @@
+//! Streams: their freshness, the state of their newest minute, and whether they are recorded as stale. Decides nothing:
+//! [`crate::alerts::stale`] does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use detection::{Judgement, Minute, MonitoredStatus, Observed, State, StoredStream, Timeliness};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    Store, StoreError, alerts, cooldowns,
+    findings::{self, state_from},
+    minutes::observed_minutes,
+    names::stream_id,
+    writer::Transaction,
+};
+use crate::alerts::{
+    Alert,
+    stale::{Freshness, StaleChange},
+};
+
+/// A stream, its freshness and its state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamRecord {
+    /// Its name.
+    pub name: String,
+    /// Its newest minute.
+    pub newest_minute: Minute,
+    /// When that minute arrived, milliseconds since 1970.
+    pub arrived_at_ms: i64,
+    /// Since when it is recorded as stale; none while new minutes arrive.
+    pub stale_since_ms: Option<i64>,
+    /// Since when only minutes arrive that are too old to be judged; none while newer ones do.
+    pub old_since_ms: Option<i64>,
+    /// The worst state of its newest minute.
+    pub worst: State,
+    /// Its last alert.
+    pub last_alert: Option<Alert>,
+}
+
+/// A status in its stream's newest minute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewestRow {
+    /// Which status.
+    pub status: MonitoredStatus,
+    /// Which minute.
+    pub minute: Minute,
+    /// Its count.
+    pub count: u32,
+    /// True for the 0 of a status that no message named.
+    pub implied: bool,
+    /// The finding, or why there is none.
+    pub judgement: Judgement,
+    /// The last alert of the status.
+    pub last_alert: Option<Alert>,
+}
+
+impl StreamRecord {
+    /// Its state: stale where no new minutes arrive, else that of its newest minute.
+    pub const fn state(&self) -> State {
+        match self.stale_since_ms {
+            Some(_) => State::Stale,
+            None => self.worst,
+        }
+    }
+}
+
+impl Store {
+    /// Every stream, in the order in which they first came.
+    pub async fn streams(&self) -> Result<Vec<StreamRecord>, StoreError> {
+        self.read(|sql| {
+            let sql = sql.unchecked_transaction()?;
+            let mut statement = sql.prepare_cached(&format!("{STREAM} ORDER BY id"))?;
+            let rows = statement
+                .query_map([], read_stream)?
+                .collect::<Result<Vec<_>, _>>()?;
+            rows.into_iter()
+                .map(|stream| with_last_alert(&sql, stream))
+                .collect()
+        })
+        .await
+    }
+
+    /// One stream.
+    pub async fn stream(&self, name: &str) -> Result<Option<StreamRecord>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            let mut statement = sql.prepare_cached(&format!("{STREAM} WHERE name = ?1"))?;
+            let found = statement.query_row([name], read_stream).optional()?;
+            found
+                .map(|stream| with_last_alert(&sql, stream))
+                .transpose()
+        })
+        .await
+    }
+
+    /// The names of the streams, in the order in which they first came.
+    pub async fn stream_names(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|sql| {
+            let mut statement = sql.prepare_cached("SELECT name FROM streams ORDER BY id")?;
+            Ok(statement
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// The monitored statuses of a stream's newest minute, with the last alert of each.
+    pub async fn newest_rows(&self, stream: &str) -> Result<Vec<NewestRow>, StoreError> {
+        let stream = stream.to_owned();
+        self.read(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            let mut statement = sql.prepare_cached(
+                "SELECT status_id, minute, count, implied, state, judged_count, policy, direction, threshold, window_minutes, mean, std_dev
+                 FROM minute_counts JOIN streams ON stream_id = streams.id AND minute = newest_minute
+                 WHERE name = ?1 AND status_id < 5 ORDER BY status_id",
+            )?;
+            let rows = statement.query_map([&stream], read_newest)?.collect::<Result<Vec<_>, _>>()?;
+            let with_alert = |mut newest: NewestRow| {
+                newest.last_alert = alerts::last_of(&sql, &stream, Some(newest.status))?;
+                Ok(newest)
+            };
+            rows.into_iter().map(with_alert).collect()
+        })
+        .await
+    }
+
+    /// What is stored of a stream, for [`detection::Monitor::restore`]; none if it has no minute yet. Blocks.
+    pub fn stored_stream(
+        &self,
+        stream: &str,
+        capacity: usize,
+    ) -> Result<Option<StoredStream>, StoreError> {
+        self.read_blocking(|sql| {
+            let Some(id) = stream_id(sql, stream)? else {
+                return Ok(None);
+            };
+            let minutes = observed_minutes(sql, id, None, capacity)?;
+            Ok(Some(StoredStream {
+                minutes,
+                cooldowns: cooldowns::of_stream(sql, id, stream)?,
+            }))
+        })
+    }
+
+    /// How many streams have a minute. Blocks.
+    pub fn count_streams(&self) -> Result<usize, StoreError> {
+        self.read_blocking(|sql| {
+            Ok(sql.query_row("SELECT count(*) FROM streams", [], |row| row.get(0))?)
+        })
+    }
+
+    /// Marks streams as stale or no longer stale, as `decide` says of all streams, and records its alerts in the same
+    /// transaction. Gives the alerts.
+    pub async fn change_stale_streams<F>(
+        &self,
+        now_ms: i64,
+        decide: F,
+    ) -> Result<Vec<Alert>, StoreError>
+    where
+        F: Fn(&[Freshness]) -> StaleChange + Send + 'static,
+    {
+        self.writer
+            .call(move |transaction| {
+                let change = decide(&freshness(transaction.sql)?);
+                let mut mark = transaction
+                    .sql
+                    .prepare_cached("UPDATE streams SET stale_since_ms = ?2 WHERE name = ?1")?;
+                for stream in &change.stale {
+                    mark.execute(params![stream, now_ms])?;
+                }
+                for stream in &change.resumed {
+                    mark.execute(params![stream, None::<i64>])?;
+                }
+                for alert in &change.alerts {
+                    alerts::insert(transaction, alert)?;
+                }
+                Ok(change.alerts)
+            })
+            .await
+    }
+}
+
+fn freshness(sql: &Connection) -> Result<Vec<Freshness>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT name, newest_minute, arrived_at_ms, stale_since_ms FROM streams ORDER BY name",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(Freshness {
+            stream: row.get(0)?,
+            newest: Minute::from_epoch_minutes(row.get(1)?),
+            arrived_at_ms: row.get(2)?,
+            stale_since_ms: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The watermarks that the minutes of one commit move.
+#[derive(Default)]
+pub(super) struct Watermarks {
+    newest: BTreeMap<i64, Minute>,
+    only_old: BTreeSet<i64>,
+}
+
+impl Watermarks {
+    pub(super) fn note(&mut self, stream_id: i64, observed: &Observed) {
+        match observed.timeliness {
+            Timeliness::Fresh => drop(self.newest.insert(stream_id, observed.counts.minute())),
+            Timeliness::TooLate => drop(self.only_old.insert(stream_id)),
+            Timeliness::Late => {}
+        }
+    }
+
+    pub(super) fn write(&self, sql: &Connection, now_ms: i64) -> rusqlite::Result<()> {
+        // A minute that is stored after its stream was marked as stale arrived later, whatever the clock says.
+        let mut watermark = sql.prepare_cached(
+            "UPDATE streams SET newest_minute = ?2, arrived_at_ms = max(?3, coalesce(stale_since_ms + 1, ?3)), old_since_ms = NULL
+             WHERE id = ?1 AND newest_minute < ?2",
+        )?;
+        let mut only_old = sql.prepare_cached(
+            "UPDATE streams SET old_since_ms = ?2 WHERE id = ?1 AND old_since_ms IS NULL",
+        )?;
+        for stream_id in &self.only_old {
+            if !self.newest.contains_key(stream_id) {
+                only_old.execute(params![stream_id, now_ms])?;
+            }
+        }
+        for (stream_id, minute) in &self.newest {
+            watermark.execute(params![stream_id, minute.epoch_minutes(), now_ms])?;
+        }
+        Ok(())
+    }
+}
+
+const STREAM: &str = "SELECT name, newest_minute, arrived_at_ms, iif(arrived_at_ms <= stale_since_ms, stale_since_ms, NULL) AS stale_since_ms,
+    old_since_ms, (SELECT max(state) FROM minute_counts WHERE stream_id = streams.id AND minute = newest_minute) AS worst FROM streams";
+
+fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
+    Ok(StreamRecord {
+        name: row.get("name")?,
+        newest_minute: Minute::from_epoch_minutes(row.get("newest_minute")?),
+        arrived_at_ms: row.get("arrived_at_ms")?,
+        stale_since_ms: row.get("stale_since_ms")?,
+        old_since_ms: row.get("old_since_ms")?,
+        worst: state_from(row.get::<_, Option<u8>>("worst")?.unwrap_or(0)),
+        last_alert: None,
+    })
+}
+
+fn with_last_alert(sql: &Connection, mut stream: StreamRecord) -> Result<StreamRecord, StoreError> {
+    stream.last_alert = alerts::last_of(sql, &stream.name, None)?;
+    Ok(stream)
+}
+
+fn read_newest(row: &Row<'_>) -> rusqlite::Result<NewestRow> {
+    Ok(NewestRow {
+        status: MonitoredStatus::ALL[row.get::<_, usize>("status_id")?],
+        minute: Minute::from_epoch_minutes(row.get("minute")?),
+        count: row.get("count")?,
+        implied: row.get("implied")?,
+        judgement: findings::read_judgement(row, true)?,
+        last_alert: None,
+    })
+}
+
+pub(super) fn id_or_new(
+    transaction: &mut Transaction<'_>,
+    name: &str,
+    minute: Minute,
+    now_ms: i64,
+) -> rusqlite::Result<i64> {
+    if let Some(id) = transaction.ids.streams.get(name) {
+        return Ok(*id);
+    }
+    let id = match stream_id(transaction.sql, name)? {
+        Some(id) => id,
+        None => transaction
+            .sql
+            .prepare_cached(
+                "INSERT INTO streams (name, newest_minute, arrived_at_ms) VALUES (?1, ?2, ?3) RETURNING id",
+            )?
+            .query_row(params![name, minute.epoch_minutes(), now_ms], |row| row.get(0))?,
+    };
+    transaction.ids.streams.insert(name.to_owned(), id);
+    Ok(id)
+}

@@ -1,0 +1,134 @@
+//! Ingest from Kafka: offsets across restarts, offset gaps, outages, topics that are created late or recreated.
+
+use embedded_kafka::EmbeddedKafka;
+
+use crate::harness::{Setup, TOPIC, TestApp, broker, folder, sample, send, until};
+
+async fn observed(app: &TestApp) -> u64 {
+    app.get("/transactions/summary").await["minutes_observed"]
+        .as_u64()
+        .expect("a count")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_reads_nothing_twice() {
+    let (broker, folder) = (broker().await, folder());
+    send(&broker, sample(100));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    app.until_consumed(100).await;
+    app.stop().await.expect("a clean stop");
+    send(&broker, sample(130).split_off(100));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    app.until_consumed(30).await;
+    assert_eq!(observed(&app).await, 130);
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_deleted_by_retention_are_a_gap() {
+    let (broker, folder) = (broker().await, folder());
+    send(&broker, sample(50));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    app.until_consumed(50).await;
+    assert_eq!(app.get("/health").await["status"], "ok");
+    app.stop().await.expect("a clean stop");
+    send(&broker, sample(80).split_off(50));
+    broker.delete_records(TOPIC, 0, 60).expect("deleted");
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    app.until_consumed(20).await;
+    assert_eq!(
+        app.counted("monitoring_offset_gaps_total", &[("reason", "retention")]),
+        1
+    );
+    assert_eq!(app.get("/health").await["status"], "degraded");
+    let gap = &app.get("/gaps").await["gaps"][0];
+    assert_eq!(
+        (&gap["from_offset"], &gap["to_offset"], &gap["reason"]),
+        (&50.into(), &60.into(), &"retention".into())
+    );
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recreated_topic_is_read_from_its_start() {
+    for again in [30, 90] {
+        let (broker, folder) = (broker().await, folder());
+        send(&broker, sample(60));
+        let app =
+            TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        app.until_consumed(60).await;
+        app.stop().await.expect("a clean stop");
+        assert!(broker.delete_topic(TOPIC));
+        broker.create_topic(TOPIC, 1).expect("recreated");
+        send(&broker, sample(again));
+        let app =
+            TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        app.until_consumed(again as u64).await;
+        assert_eq!(
+            app.counted("monitoring_offset_gaps_total", &[("reason", "recreated")]),
+            1,
+            "{again} messages"
+        );
+        assert_eq!(observed(&app).await, again.max(60) as u64);
+        app.stop().await.expect("a clean stop");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_starts_before_the_broker_and_before_the_topic() {
+    let (broker, folder) = (EmbeddedKafka::start().await.expect("a broker"), folder());
+    broker.go_down();
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    until("the outage is noticed", async || {
+        app.get("/health").await["status"] == "degraded"
+    })
+    .await;
+    let answer = app.evaluate(r#"{"status":"failed","count":100}"#).await;
+    assert_eq!(answer["severity"], "CRITICAL", "it serves without a broker");
+    broker.come_back();
+    until("it is connected", async || {
+        app.get("/health").await["parts"]["kafka"]["connected"] == true
+    })
+    .await;
+    broker.create_topic(TOPIC, 3).expect("a topic");
+    send(&broker, sample(20));
+    app.until_consumed(20).await;
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_broker_loses_nothing() {
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    send(&broker, sample(40));
+    app.until_consumed(40).await;
+    for round in 1..=3 {
+        broker.go_down();
+        until("the outage is noticed", async || {
+            app.get("/health").await["status"] == "degraded"
+        })
+        .await;
+        broker.come_back();
+        send(&broker, sample(40 + round * 10).split_off(30 + round * 10));
+        app.until_consumed(40 + round as u64 * 10).await;
+    }
+    assert_eq!(observed(&app).await, 70);
+    until("health is back", async || {
+        app.get("/health").await["status"] == "ok"
+    })
+    .await;
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_connections_lose_and_double_nothing() {
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    for part in sample(200).chunks(50) {
+        broker.fail_fetches(1);
+        send(&broker, part.to_vec());
+    }
+    app.until_consumed(200).await;
+    assert_eq!(observed(&app).await, 200);
+    app.stop().await.expect("a clean stop");
+}

@@ -1,0 +1,161 @@
+//! Stale streams, and ingest that is down.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use monitoring_service::clock::Clock;
+
+use crate::harness::{
+    Message, NOW_MS, Setup, TOPIC, TestApp, broker, folder, minute, receiver, sample, send, until,
+    usual,
+};
+
+const MINUTE_MS: i64 = 60_000;
+
+fn often(clock: &Clock) -> Setup {
+    Setup {
+        clock: clock.clone(),
+        change: |config| config.alert_check_interval = Duration::from_millis(20),
+        ..Setup::default()
+    }
+}
+
+async fn types(app: &TestApp) -> Vec<&'static str> {
+    app.alerts()
+        .await
+        .iter()
+        .map(|alert| alert.subject.kind())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stale_streams_are_one_alert_their_return_another() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
+    send(&broker, usual(40, NOW_MS));
+    let other = |timestamp: &str| {
+        Message::new(format!(
+            r#"{{"timestamp":"{timestamp}","stream":"acquirer-7","transactions":[]}}"#
+        ))
+    };
+    send(&broker, [other("2025-12-31T23:59:00Z")]);
+    app.until_consumed(41).await;
+    clock.set_ms(NOW_MS + 3 * MINUTE_MS + 1);
+    until("the streams are stale", async || {
+        types(&app).await == ["stream.stale"]
+    })
+    .await;
+    assert_eq!(
+        app.alerts().await[0].subject.streams(),
+        ["acquirer-7", "default"]
+    );
+    assert_eq!(app.get("/alerts/status").await["severity"], "STALE");
+    send(
+        &broker,
+        [
+            other("2026-01-01T00:02:00Z"),
+            Message::new(minute("2026-01-01T00:02:00Z", &[("approved", 101)])),
+        ],
+    );
+    app.until_consumed(43).await;
+    let noticed = || async {
+        let alerts = app.alerts().await;
+        // The two may arrive in two transactions with a pass between them: then each has an alert of its own.
+        let back = alerts
+            .iter()
+            .filter(|alert| alert.subject.kind() == "stream.resumed");
+        back.flat_map(|alert| alert.subject.streams().to_vec())
+            .collect::<BTreeSet<_>>()
+            .len()
+            == 2
+    };
+    until("the return is noticed", noticed).await;
+    assert_eq!(
+        app.get("/alerts/status?stream=default").await["severity"],
+        "NORMAL"
+    );
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_old_file_is_never_stale() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
+    send(&broker, sample(40));
+    app.until_consumed(40).await;
+    clock.set_ms(NOW_MS + 60 * MINUTE_MS);
+    // The live stream proves that a pass of the scheduler has looked at both.
+    let live = r#"{"timestamp":"2026-01-01T00:59:00Z","stream":"live","transactions":[]}"#;
+    send(&broker, [Message::new(live)]);
+    app.until_consumed(41).await;
+    clock.set_ms(NOW_MS + 70 * MINUTE_MS);
+    until("the live one is noticed", async || {
+        types(&app).await.contains(&"stream.stale")
+    })
+    .await;
+    let stale = app
+        .alerts()
+        .await
+        .into_iter()
+        .find(|a| a.subject.kind() == "stream.stale")
+        .expect("there");
+    assert_eq!(stale.subject.streams(), ["live"]);
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ingest_down_is_recorded_once_across_a_restart() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    // The delivery stays in flight, so its age shows that a pass has read the clock.
+    let away = receiver(503).await;
+    let setup = || Setup {
+        webhook: Some(away.uri()),
+        ..often(&clock)
+    };
+    let age_s = |app: &TestApp| app.counted("monitoring_deliveries_oldest_age_seconds", &[]);
+    broker.go_down();
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
+    clock.set_ms(NOW_MS + 4 * MINUTE_MS);
+    until("ingest down is noticed", async || {
+        types(&app).await == ["ingest.down"]
+    })
+    .await;
+    clock.set_ms(NOW_MS + 8 * MINUTE_MS);
+    until("a pass has looked", async || age_s(&app) == 4 * 60).await;
+    app.stop().await.expect("a clean stop");
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
+    clock.set_ms(NOW_MS + 12 * MINUTE_MS);
+    until("a pass has looked", async || age_s(&app) == 8 * 60).await;
+    assert_eq!(types(&app).await, ["ingest.down"]);
+    broker.come_back();
+    until("ingest up is noticed", async || {
+        types(&app).await == ["ingest.down", "ingest.up"]
+    })
+    .await;
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_topic_is_ingest_down() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
+    send(&broker, sample(10));
+    app.until_consumed(10).await;
+    app.stop().await.expect("a clean stop");
+    assert!(broker.delete_topic(TOPIC));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
+    until("it is connected", async || {
+        app.get("/health").await["parts"]["kafka"]["connected"] == true
+    })
+    .await;
+    clock.set_ms(NOW_MS + 4 * MINUTE_MS);
+    until("ingest down is noticed", async || {
+        types(&app).await == ["ingest.down"]
+    })
+    .await;
+    broker.create_topic(TOPIC, 1).expect("made again");
+    until("ingest up is noticed", async || {
+        types(&app).await == ["ingest.down", "ingest.up"]
+    })
+    .await;
+    app.stop().await.expect("a clean stop");
+}
