@@ -15,7 +15,7 @@ test:
 demo *ARGS:
     cargo run --release --bin demo -- {{ARGS}}
 
-# Make sample_data/ anew (it does not change: the seed is fixed).
+# Generate both sets in sample_data/ (they do not change: the seed is fixed).
 sample-data:
     cargo run -p demo --bin generate-sample-data
 

@@ -1,9 +1,22 @@
 //! The flags of the demo.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use common::logging::LogFormat;
 use stream_processor::Speed;
+
+/// A set of sample data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Data {
+    /// Three days of one stream without a shape of the day
+    #[default]
+    Flat,
+    /// Four weeks of two streams with the shape of days and weeks
+    Daily,
+}
 
 /// A broker, the monitoring service and a replay of sample data in one process: watch real incidents caught
 #[derive(Clone, Debug, clap::Parser)]
@@ -17,13 +30,17 @@ pub struct Cli {
     #[arg(long, default_value = "127.0.0.1:8000")]
     pub http_addr: SocketAddr,
 
-    /// CSV of transaction minutes
-    #[arg(long, default_value = "sample_data/transactions.csv")]
-    pub file: PathBuf,
+    /// Which sample data are replayed
+    #[arg(long, value_enum, default_value_t)]
+    pub data: Data,
 
-    /// CSV of the incidents in it, for the scorecard
-    #[arg(long, default_value = "sample_data/incidents.csv")]
-    pub incidents: PathBuf,
+    /// CSV of transaction minutes, instead of the sample data
+    #[arg(long)]
+    pub file: Option<PathBuf>,
+
+    /// CSV of the incidents in it, for the scorecard, instead of those of the sample data
+    #[arg(long)]
+    pub incidents: Option<PathBuf>,
 
     /// SQLite file to keep; without it a temporary one is used and removed
     #[arg(long)]
@@ -48,6 +65,24 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// The file to replay.
+    pub fn file(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new(match self.data {
+            Data::Flat => "sample_data/transactions.csv",
+            Data::Daily => "sample_data/daily/transactions.csv.gz",
+        }))
+    }
+
+    /// The labels to score the alerts against.
+    pub fn incidents(&self) -> &Path {
+        self.incidents
+            .as_deref()
+            .unwrap_or(Path::new(match self.data {
+                Data::Flat => "sample_data/incidents.csv",
+                Data::Daily => "sample_data/daily/incidents.csv",
+            }))
+    }
+
     /// The telemetry settings.
     pub fn telemetry(&self) -> common::Settings {
         common::Settings {
@@ -58,5 +93,33 @@ impl Cli {
             log_webhook: None,
             otlp_endpoint: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn both_sets_of_sample_data_are_there() {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        for set in ["flat", "daily"] {
+            let cli = Cli::parse_from(["demo", "--data", set]);
+            for path in [cli.file(), cli.incidents()] {
+                assert!(root.join(path).is_file(), "{}", path.display());
+            }
+        }
+        assert_eq!(Cli::parse_from(["demo"]).data, Data::Flat);
+    }
+
+    #[test]
+    fn own_files_replace_the_sample_data() {
+        let cli = Cli::parse_from(["demo", "--file", "mine.csv", "--incidents", "labels.csv"]);
+        assert_eq!(
+            (cli.file(), cli.incidents()),
+            (Path::new("mine.csv"), Path::new("labels.csv"))
+        );
     }
 }

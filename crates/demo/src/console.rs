@@ -18,7 +18,8 @@ use stream_processor::Speed;
 use crate::{
     Outcome,
     cli::Cli,
-    scorecard::{Incident, Scorecard},
+    labels::Incident,
+    scorecard::Scorecard,
     stored::{Scope, Totals},
 };
 
@@ -79,7 +80,7 @@ impl Console {
         );
         self.line(&format!(
             "{BOLD}Transaction Monitoring System{BOLD:#}: {minutes} minutes of {}\n{first} to {last} UTC, {}\n",
-            cli.file.display(),
+            cli.file().display(),
             pace(cli.speed, scope.length())
         ));
         for (path, about) in ROUTES {
@@ -131,9 +132,9 @@ impl Console {
         } else {
             ", by a WARNING"
         };
-        let (start, kind) = (minute(incident.start), incident.kind());
+        let (start, incident) = (minute(incident.start), incident.name());
         self.line(&format!(
-            "  {GREEN}CAUGHT  {GREEN:#} {start}  the {kind} that starts here, {delay}{by}"
+            "  {GREEN}CAUGHT  {GREEN:#} {start}  the {incident} that starts here, {delay}{by}"
         ));
     }
 
@@ -212,20 +213,20 @@ impl Console {
 
     /// How good the alerts were.
     pub(crate) fn scorecard(&self, scorecard: &Scorecard, incidents: &[Incident], cli: &Cli) {
-        let labels = cli.incidents.display();
+        let labels = cli.incidents().display();
         self.line(&format!(
             "\n{BOLD}Scorecard{BOLD:#}: the stored alerts against {labels}\n{scorecard}"
         ));
-        for (incident, _) in incidents
-            .iter()
-            .zip(&scorecard.delays)
-            .filter(|(_, delay)| delay.is_none())
-        {
-            self.line(&format!(
-                "  {RED}MISSED  {RED:#} {}  {}",
-                minute(incident.start),
-                incident.kind()
-            ));
+        let incidents = incidents.iter().filter(|incident| incident.alert);
+        for ((incident, delay), late) in incidents.zip(&scorecard.delays).zip(&scorecard.late) {
+            let (start, name) = (minute(incident.start), incident.name());
+            match (delay, late) {
+                (Some(_), _) => {}
+                (None, Some(late)) => self.line(&format!(
+                    "  LATE     {start}  {name}, {late} min after its start"
+                )),
+                (None, None) => self.line(&format!("  {RED}MISSED  {RED:#} {start}  {name}")),
+            }
         }
     }
 

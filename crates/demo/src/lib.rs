@@ -4,6 +4,7 @@
 
 pub mod cli;
 mod console;
+pub mod labels;
 pub mod sample;
 pub mod scorecard;
 mod stored;
@@ -32,7 +33,8 @@ pub use crate::stored::Totals;
 use crate::{
     cli::Cli,
     console::Console,
-    scorecard::{Scorecard, load_incidents},
+    labels::load_incidents,
+    scorecard::Scorecard,
     stored::Scope,
     watcher::{Told, Watcher},
 };
@@ -87,9 +89,9 @@ pub async fn run(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<Option<Outcome>> {
-    let loaded = load_file(&cli.file, &LoadOptions::default())?;
+    let loaded = load_file(cli.file(), &LoadOptions::default())?;
     let scope = Scope::of(&loaded.counts);
-    let incidents = scope.incidents(load_incidents(&cli.incidents)?);
+    let incidents = scope.incidents(load_incidents(cli.incidents())?);
     let broker = EmbeddedKafka::start().await?;
     broker.create_topic(TOPIC, 1)?;
     let temporary =

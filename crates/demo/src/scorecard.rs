@@ -1,43 +1,25 @@
 //! The stored alerts held against the labelled incidents. Pure: numbers in, numbers and words out.
 
-use std::{fmt, path::Path};
+use std::fmt;
 
-use anyhow::{Context as _, ensure};
 use detection::{Minute, Severity};
 
-/// An incident counts as found if an alert goes out for one of its first minutes, this many.
-const FOUND_WITHIN_MINUTES: i64 = 8;
+use crate::labels::{FOUND_WITHIN_MINUTES, Incident};
 
 /// An alert this long after an incident may still be its echo and is not called false.
 const ECHO_MINUTES: i64 = 60;
 
-/// A time in which the data are known to be wrong: [start, end).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incident {
-    /// Its first minute.
-    pub start: Minute,
-    /// The minute after its last.
-    pub end: Minute,
-    /// What went wrong.
-    pub kind: String,
-}
-
 /// An alert, as far as the score needs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scored {
+    /// Its stream.
+    pub stream: String,
     /// Its minute.
     pub minute: Minute,
     /// How bad.
     pub severity: Severity,
     /// True if it went out.
     pub dispatched: bool,
-}
-
-impl Incident {
-    /// What went wrong, in words.
-    pub fn kind(&self) -> String {
-        self.kind.replace('_', " ")
-    }
 }
 
 /// How the policy did.
@@ -47,49 +29,16 @@ pub struct Scorecard {
     pub delays: Vec<Option<i64>>,
     /// The same for CRITICAL alerts alone: those that call someone.
     pub critical_delays: Vec<Option<i64>>,
+    /// Minutes from the start of each incident to its first alert after that time and before its end.
+    pub late: Vec<Option<i64>>,
     /// Dispatched and suppressed alerts, CRITICAL then WARNING.
     pub alerts: [(usize, usize); 2],
     /// Dispatched alerts outside of incidents and their echo, CRITICAL then WARNING.
     pub outside: [usize; 2],
+    /// How many of these fall into a harmless event; none if no such event is labelled.
+    pub harmless: Option<[usize; 2]>,
     /// Length of the data.
     pub days: f64,
-}
-
-/// Reads `start,end,kind`.
-pub fn load_incidents(path: &Path) -> anyhow::Result<Vec<Incident>> {
-    let context = || {
-        format!(
-            "cannot read the incidents from {} (--incidents)",
-            path.display()
-        )
-    };
-    let mut reader = csv::Reader::from_path(path).with_context(context)?;
-    let rows = reader.records().map(|record| {
-        let record = record?;
-        let line = record.position().map_or(0, csv::Position::line);
-        read_incident(&record).with_context(|| format!("line {line}"))
-    });
-    rows.collect::<anyhow::Result<_>>().with_context(context)
-}
-
-fn read_incident(record: &csv::StringRecord) -> anyhow::Result<Incident> {
-    let (start, end, kind): (&str, &str, String) = record.deserialize(None)?;
-    let incident = Incident {
-        start: start.parse()?,
-        end: end.parse()?,
-        kind,
-    };
-    ensure!(
-        incident.start < incident.end,
-        "the end {end} is not after the start {start}"
-    );
-    Ok(incident)
-}
-
-/// How many minutes after the start of the incident an alert for this minute finds it; none if it does not.
-pub fn delay(incident: &Incident, minute: Minute) -> Option<i64> {
-    let delay = minute.since(incident.start);
-    (0..FOUND_WITHIN_MINUTES).contains(&delay).then_some(delay)
 }
 
 /// Scores the alerts of `minutes` minutes of data.
@@ -97,46 +46,59 @@ pub fn delay(incident: &Incident, minute: Minute) -> Option<i64> {
     clippy::cast_precision_loss,
     reason = "a count of minutes is exact in a double"
 )]
-pub fn score(alerts: &[Scored], incidents: &[Incident], minutes: i64) -> Scorecard {
-    let sent = |severities: &[Severity]| -> Vec<Minute> {
-        alerts
-            .iter()
-            .filter(|a| a.dispatched && severities.contains(&a.severity))
-            .map(|a| a.minute)
-            .collect()
-    };
-    let delays = |sent: &[Minute]| {
-        incidents
-            .iter()
-            .map(|incident| {
-                sent.iter()
-                    .filter_map(|minute| delay(incident, *minute))
-                    .min()
-            })
-            .collect()
-    };
-    let is_outside = |minute: &&Minute| {
-        incidents.iter().all(|incident| {
-            **minute < incident.start || **minute >= incident.end.plus(ECHO_MINUTES)
-        })
-    };
-    let (critical, warning) = (sent(&[Severity::Critical]), sent(&[Severity::Warning]));
-    let held = |severity| {
-        alerts
-            .iter()
-            .filter(|a| !a.dispatched && a.severity == severity)
-            .count()
-    };
+pub fn score(alerts: &[Scored], labels: &[Incident], minutes: i64) -> Scorecard {
+    let (incidents, harmless): (Vec<_>, Vec<_>) = labels.iter().partition(|label| label.alert);
+    let (sent, suppressed): (Vec<_>, Vec<_>) = alerts.iter().partition(|alert| alert.dispatched);
+    let critical = keep(&sent, |alert| alert.severity == Severity::Critical);
+    let outside = keep(&sent, |alert| !is_in(alert, &incidents, ECHO_MINUTES));
+    let in_harmless = keep(&outside, |alert| is_in(alert, &harmless, 0));
+    let ([critical_sent, warning_sent], [critical_held, warning_held]) =
+        (count(&sent), count(&suppressed));
     Scorecard {
-        delays: delays(&sent(&[Severity::Critical, Severity::Warning])),
-        critical_delays: delays(&critical),
-        alerts: [
-            (critical.len(), held(Severity::Critical)),
-            (warning.len(), held(Severity::Warning)),
-        ],
-        outside: [&critical, &warning].map(|sent| sent.iter().filter(is_outside).count()),
+        delays: first(&incidents, &sent, Incident::delay),
+        critical_delays: first(&incidents, &critical, Incident::delay),
+        late: first(&incidents, &sent, Incident::late),
+        alerts: [(critical_sent, critical_held), (warning_sent, warning_held)],
+        outside: count(&outside),
+        harmless: (!harmless.is_empty()).then(|| count(&in_harmless)),
         days: minutes as f64 / 1440.0,
     }
+}
+
+fn keep<'a>(alerts: &[&'a Scored], wanted: impl Fn(&Scored) -> bool) -> Vec<&'a Scored> {
+    alerts
+        .iter()
+        .copied()
+        .filter(|alert| wanted(alert))
+        .collect()
+}
+
+/// CRITICAL, then WARNING.
+fn count(alerts: &[&Scored]) -> [usize; 2] {
+    [Severity::Critical, Severity::Warning]
+        .map(|severity| keep(alerts, |alert| alert.severity == severity).len())
+}
+
+fn is_in(alert: &Scored, labels: &[&Incident], echo: i64) -> bool {
+    let (stream, minute) = (&alert.stream, alert.minute);
+    labels
+        .iter()
+        .any(|label| label.covers(stream, minute, echo))
+}
+
+/// The shortest delay that an alert has for each incident.
+fn first(
+    incidents: &[&Incident],
+    alerts: &[&Scored],
+    delay: fn(&Incident, &str, Minute) -> Option<i64>,
+) -> Vec<Option<i64>> {
+    let first = |incident: &&Incident| {
+        let delays = alerts
+            .iter()
+            .filter_map(|alert| delay(incident, &alert.stream, alert.minute));
+        delays.min()
+    };
+    incidents.iter().map(first).collect()
 }
 
 /// `14 of 14, 0 min after their start (median), 1 min at worst`
@@ -167,6 +129,13 @@ impl fmt::Display for Scorecard {
             "    by CRITICAL alone     {}",
             found(&self.critical_delays)
         )?;
+        let late = self.late.iter().zip(&self.delays);
+        let late = late
+            .filter(|(late, delay)| late.is_some() && delay.is_none())
+            .count();
+        if late > 0 {
+            writeln!(f, "    later in the incident {late} more")?;
+        }
         writeln!(
             f,
             "  CRITICAL alerts         {critical} sent, {critical_held} suppressed by the cooldown"
@@ -185,6 +154,12 @@ impl fmt::Display for Scorecard {
             "    outside incidents     {warning_false}, {:.1} a day",
             per_day(warning_false)
         )?;
+        if let Some([critical, warning]) = self.harmless {
+            writeln!(
+                f,
+                "  In harmless events      {critical} CRITICAL and {warning} WARNING of those outside incidents"
+            )?;
+        }
         writeln!(
             f,
             "  Found: an alert for one of the first {FOUND_WITHIN_MINUTES} minutes; 0 min is the first. Outside: in no incident, nor within {ECHO_MINUTES} minutes after one."
@@ -211,11 +186,14 @@ mod tests {
             start: minute(start),
             end: minute(end),
             kind: "decline_surge".into(),
+            stream: None,
+            alert: true,
         }
     }
 
     fn alert(at: i64, severity: Severity, dispatched: bool) -> Scored {
         Scored {
+            stream: "default".into(),
             minute: minute(at),
             severity,
             dispatched,
@@ -223,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incident_is_found_by_an_alert_that_went_out_in_its_first_eight_minutes() {
+    fn incidents_are_found_in_eight_minutes() {
         let incidents = [incident(100, 130), incident(300, 330), incident(500, 530)];
         let alerts = [
             alert(99, Severity::Critical, true),
@@ -241,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alert_is_outside_before_an_incident_and_an_hour_after_its_end() {
+    fn alerts_within_an_hour_of_an_incident_are_not_false() {
         let alerts: Vec<_> = [99, 100, 129, 189, 190]
             .map(|at| alert(at, Severity::Critical, true))
             .to_vec();
@@ -249,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_card_counts_what_was_held_back_and_what_a_day_brings() {
+    fn the_card_counts_suppressed_alerts_too() {
         let alerts = [
             alert(1, Severity::Warning, true),
             alert(2, Severity::Warning, false),
@@ -265,11 +243,49 @@ mod tests {
     }
 
     #[test]
-    fn nothing_found_is_said_plainly() {
+    fn nothing_found_is_zero_of_one() {
         assert!(
             score(&[], &[incident(1, 9)], 10)
                 .to_string()
                 .contains("0 of 1\n")
         );
+    }
+
+    #[test]
+    fn an_alert_after_eight_minutes_is_late() {
+        let alerts = [308, 320, 330].map(|at| alert(at, Severity::Warning, true));
+        let card = score(&alerts, &[incident(300, 330), incident(400, 430)], 1440);
+        assert_eq!(
+            (card.delays.as_slice(), card.late.as_slice()),
+            (&[None, None][..], &[Some(8), None][..])
+        );
+        assert!(card.to_string().contains("later in the incident 1 more\n"));
+    }
+
+    #[test]
+    fn alerts_of_another_stream_find_nothing() {
+        let of = |stream: &str| Incident {
+            stream: Some(stream.parse().unwrap()),
+            ..incident(100, 130)
+        };
+        let alerts = [alert(101, Severity::Critical, true)];
+        let card = score(&alerts, &[of("default"), of("other")], 1440);
+        assert_eq!((card.delays, card.outside), (vec![Some(1), None], [0, 0]));
+        assert_eq!(score(&alerts, &[of("other")], 1440).outside, [1, 0]);
+    }
+
+    #[test]
+    fn an_alert_in_a_harmless_event_is_false() {
+        let sale = Incident {
+            alert: false,
+            ..incident(100, 200)
+        };
+        let alerts = [90, 100, 199, 200].map(|at| alert(at, Severity::Critical, true));
+        let card = score(&alerts, &[sale], 1440);
+        assert_eq!(
+            (card.delays.len(), card.outside, card.harmless),
+            (0, [4, 0], Some([2, 0]))
+        );
+        assert_eq!(score(&alerts, &[], 1440).harmless, None);
     }
 }

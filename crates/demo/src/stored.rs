@@ -10,7 +10,7 @@ use monitoring_service::{
     store::{AlertFilter, Store, StoreError},
 };
 
-use crate::scorecard::{Incident, Scored};
+use crate::{labels::Incident, scorecard::Scored};
 
 /// Alerts asked for at a time.
 const PAGE: u32 = 500;
@@ -80,11 +80,15 @@ impl Scope {
         self.last.since(self.first) + 1
     }
 
-    /// Those that begin in it: no other could be found.
+    /// Those that begin in it, of its streams: no other could be found.
     pub(crate) fn incidents(&self, labelled: Vec<Incident>) -> Vec<Incident> {
         labelled
             .into_iter()
             .filter(|incident| (self.first..=self.last).contains(&incident.start))
+            .filter(|incident| {
+                let stream = incident.stream.as_ref();
+                stream.is_none_or(|stream| self.streams.contains(stream))
+            })
             .collect()
     }
 
@@ -119,12 +123,11 @@ impl Scope {
         };
         let of_the_file = (self.first..=self.last).contains(&anomaly.minute)
             && self.streams.contains(&anomaly.key.stream);
-        let (minute, severity, dispatched) =
-            (anomaly.minute, anomaly.key.severity, !alert.is_muted());
-        of_the_file.then_some(Scored {
-            minute,
-            severity,
-            dispatched,
+        of_the_file.then(|| Scored {
+            stream: anomaly.key.stream.to_string(),
+            minute: anomaly.minute,
+            severity: anomaly.key.severity,
+            dispatched: !alert.is_muted(),
         })
     }
 }
@@ -196,7 +199,17 @@ mod tests {
             start: Minute::from_epoch_minutes(start),
             end: Minute::from_epoch_minutes(start + 5),
             kind: "backend_reversal".into(),
+            stream: None,
+            alert: true,
         };
+        let of = |stream: &str| Incident {
+            stream: Some(stream.parse().unwrap()),
+            ..incident(12)
+        };
+        assert_eq!(
+            scope.incidents(vec![of("other"), of("default")]),
+            [of("default")]
+        );
         let kept = scope.incidents(vec![incident(9), incident(10), incident(19), incident(20)]);
         assert_eq!(kept, [incident(10), incident(19)]);
         assert_eq!(scope.length(), 10);

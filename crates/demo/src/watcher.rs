@@ -17,7 +17,8 @@ use crate::{
     Outcome, TOPIC,
     cli::Cli,
     console::Console,
-    scorecard::{Incident, delay, score},
+    labels::Incident,
+    scorecard::score,
     stored::{Scope, Totals, alerts_after},
 };
 
@@ -67,11 +68,11 @@ impl Watcher {
         let found = |incident: &Incident| {
             earlier
                 .iter()
-                .any(|a| a.dispatched && delay(incident, a.minute).is_some())
+                .any(|a| a.dispatched && incident.delay(&a.stream, a.minute).is_some())
         };
         let uncaught = incidents
             .iter()
-            .filter(|incident| !found(incident))
+            .filter(|incident| incident.alert && !found(incident))
             .cloned()
             .collect();
         let (held, expected) = (scope.totals(&store).await?, Totals::of(batches));
@@ -184,7 +185,11 @@ impl Watcher {
         let Subject::Anomaly(anomaly) = &alert.subject else {
             return;
         };
-        let found = |incident: &Incident| delay(incident, anomaly.minute).is_some();
+        let found = |incident: &Incident| {
+            incident
+                .delay(anomaly.key.stream.as_str(), anomaly.minute)
+                .is_some()
+        };
         if let Some(at) = self.uncaught.iter().position(found) {
             let incident = self.uncaught.remove(at);
             self.console

@@ -12,6 +12,7 @@ use detection::{Minute, MinuteCounts, Stream};
 
 mod error;
 mod grouping;
+mod gzip;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ mod tests;
 pub use crate::error::{FileError, LoadError, RowError};
 
 use crate::grouping::group;
+use crate::gzip::decompressed;
 use crate::rows::RowParser;
 
 /// Skipped rows that are kept as examples; all are counted.
@@ -104,7 +106,7 @@ fn read_rows(
     let mut csv = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .buffer_capacity(BUFFER_BYTES)
-        .from_reader(input);
+        .from_reader(decompressed(input).map_err(csv::Error::from)?);
     let mut parser = RowParser::new(csv.headers()?, options)?;
     let (mut rows, mut record) = (Vec::new(), StringRecord::new());
     loop {
