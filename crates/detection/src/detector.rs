@@ -1,11 +1,15 @@
 //! The detector of a stream, one variant for each policy: a count against the observed minutes gives a finding.
 //! Knows no stream name, no clock, no cooldown.
 
+pub mod adaptive;
 pub mod zscore;
 
-use self::zscore::ZScoreDetector;
+use self::{
+    adaptive::{AdaptiveObserved, AdaptiveSettings, AdaptiveState, EpisodeEvent},
+    zscore::ZScoreDetector,
+};
 use crate::{
-    finding::{Finding, Severity},
+    finding::{Evidence, Finding, PolicyName, Severity},
     history::{History, ObservedMinute},
     judgement::Judgement,
     minute::Minute,
@@ -17,6 +21,23 @@ use crate::{
 pub enum Detector {
     /// Distance from a rolling mean, in standard deviations.
     ZScore(ZScoreDetector),
+    /// Shares of traffic and usual volume, with a false-alarm budget.
+    Adaptive(AdaptiveSettings),
+}
+
+/// The judgements of a minute and the changes of the policy's episode, where the policy has episodes.
+pub(crate) struct Judged {
+    pub(crate) judgements: [Judgement; MonitoredStatus::COUNT],
+    pub(crate) episode_events: Vec<EpisodeEvent>,
+}
+
+impl From<AdaptiveObserved> for Judged {
+    fn from(observed: AdaptiveObserved) -> Self {
+        Self {
+            judgements: observed.judgements,
+            episode_events: observed.events().copied().collect(),
+        }
+    }
 }
 
 impl Default for Detector {
@@ -26,10 +47,20 @@ impl Default for Detector {
 }
 
 impl Detector {
+    /// The policy.
+    pub const fn policy(&self) -> PolicyName {
+        match self {
+            Self::ZScore(_) => PolicyName::ZScore,
+            Self::Adaptive(_) => PolicyName::Adaptive,
+        }
+    }
+
     /// Observed minutes before the judged one that the policy needs in memory.
     pub const fn window(&self) -> usize {
         match self {
             Self::ZScore(detector) => detector.window,
+            // Its memory is `AdaptiveState`; the history only serves corrections.
+            Self::Adaptive(_) => 1,
         }
     }
 
@@ -37,6 +68,26 @@ impl Detector {
     pub const fn threshold(&self, severity: Severity) -> f64 {
         match self {
             Self::ZScore(detector) => detector.thresholds.limit(severity),
+            Self::Adaptive(settings) => settings.threshold(severity),
+        }
+    }
+
+    /// How far a judged count went in the direction that alerts, and how far CRITICAL is. None where its baseline is missing.
+    pub(crate) fn pressure(
+        &self,
+        status: MonitoredStatus,
+        count: u32,
+        finding: &Finding,
+    ) -> Option<(f64, f64)> {
+        match (self, finding.evidence) {
+            (Self::ZScore(detector), Evidence::ZScore { baseline }) => {
+                let deviation = detector.deviation_to_alert(status, count, baseline)?;
+                Some((deviation, self.threshold(Severity::Critical)))
+            }
+            (_, Evidence::Adaptive(evidence)) => {
+                Some((adaptive::bad(status, finding.score?), evidence.bar))
+            }
+            (Self::Adaptive(_), Evidence::ZScore { .. }) => None,
         }
     }
 
@@ -45,15 +96,26 @@ impl Detector {
     pub(crate) fn judge_next(
         &self,
         history: &mut History,
+        adaptive: &mut AdaptiveState,
         observed: &ObservedMinute,
-    ) -> [Judgement; MonitoredStatus::COUNT] {
+    ) -> Judged {
         match self {
             Self::ZScore(detector) => {
                 let baselines = history.baselines_for_next(observed.minute);
-                MonitoredStatus::ALL.map(|status| {
+                let judgements = MonitoredStatus::ALL.map(|status| {
                     let i = status.index();
                     detector.judge(status, observed.counts[i], baselines[i])
-                })
+                });
+                Judged {
+                    judgements,
+                    episode_events: Vec::new(),
+                }
+            }
+            Self::Adaptive(settings) => {
+                history.slide_to(observed.minute);
+                adaptive
+                    .observe(*settings, observed.minute, observed.counts)
+                    .into()
             }
         }
     }
@@ -62,6 +124,7 @@ impl Detector {
     pub(crate) fn judge_late(
         &self,
         history: &History,
+        adaptive: &AdaptiveState,
         observed: &ObservedMinute,
         status: MonitoredStatus,
     ) -> Judgement {
@@ -71,13 +134,17 @@ impl Detector {
                 observed.counts[status.index()],
                 history.baseline(observed.minute, status),
             ),
+            Self::Adaptive(settings) => {
+                adaptive.judge(*settings, observed.minute, observed.counts)[status.index()]
+            }
         }
     }
 
-    /// Judges a submitted count for a minute, however short the window is. O(window).
+    /// Judges a submitted count for a minute, however little was observed. O(window).
     pub fn judge_submission(
         &self,
         history: &History,
+        adaptive: &AdaptiveState,
         minute: Minute,
         status: MonitoredStatus,
         count: u32,
@@ -86,6 +153,7 @@ impl Detector {
             Self::ZScore(detector) => {
                 detector.judge_now(status, count, history.baseline(minute, status))
             }
+            Self::Adaptive(settings) => adaptive.judge_now(*settings, minute, status, count),
         }
     }
 }

@@ -4,7 +4,10 @@
 use serde::Serialize;
 use strum::{Display, EnumString, IntoStaticStr};
 
-use crate::{baseline::Baseline, detector::zscore};
+use crate::{
+    baseline::Baseline,
+    detector::{adaptive, adaptive::AdaptiveEvidence, zscore},
+};
 
 /// The policy that judged a count.
 #[derive(
@@ -114,6 +117,8 @@ pub enum Evidence {
         /// The window that the count was compared with.
         baseline: Baseline,
     },
+    /// Policy `adaptive`.
+    Adaptive(AdaptiveEvidence),
 }
 
 impl Evidence {
@@ -121,6 +126,7 @@ impl Evidence {
     pub const fn policy(&self) -> PolicyName {
         match self {
             Self::ZScore { .. } => PolicyName::ZScore,
+            Self::Adaptive(_) => PolicyName::Adaptive,
         }
     }
 
@@ -128,13 +134,15 @@ impl Evidence {
     pub const fn expected(&self) -> Option<f64> {
         match self {
             Self::ZScore { baseline } => baseline.mean(),
+            Self::Adaptive(evidence) => Some(evidence.expected),
         }
     }
 
-    /// How far the count is from the expected one, in the unit of the policy: the z-score, where one exists.
+    /// How far the count is from the expected one, in the unit of the policy, where a score exists.
     pub fn score(&self, count: u32) -> Option<f64> {
         match self {
             Self::ZScore { baseline } => baseline.z_score(count),
+            Self::Adaptive(evidence) => Some(evidence.minute_score(count)),
         }
     }
 
@@ -142,6 +150,7 @@ impl Evidence {
     pub const fn baseline(&self) -> Option<Baseline> {
         match *self {
             Self::ZScore { baseline } => Some(baseline),
+            Self::Adaptive(_) => None,
         }
     }
 }
@@ -171,6 +180,7 @@ impl Finding {
     pub fn sentence(&self, status: &str, count: u32) -> String {
         match &self.evidence {
             Evidence::ZScore { baseline } => zscore::sentence(self, baseline, status, count),
+            Evidence::Adaptive(evidence) => adaptive::sentence(self, evidence, status, count),
         }
     }
 }

@@ -100,6 +100,12 @@ impl History {
         &mut self,
         minute: Minute,
     ) -> [Baseline; MonitoredStatus::COUNT] {
+        self.slide_to(minute);
+        self.sums.map(|sums| sums.baseline())
+    }
+
+    /// Moves the summed window to end before `minute`, which must be newer than all observed ones. Required before each push.
+    pub(crate) fn slide_to(&mut self, minute: Minute) {
         let oldest = minute.plus(-MAX_AGE_MINUTES);
         while self.observed.len() - self.start > self.window
             || self
@@ -114,7 +120,6 @@ impl History {
                 .for_each(|(sums, count)| sums.remove(count));
             self.start += 1;
         }
-        self.sums.map(|sums| sums.baseline())
     }
 
     /// The baseline that judges `minute`, whether observed or not: over the newest observed minutes before it. O(window).

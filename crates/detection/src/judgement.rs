@@ -99,6 +99,10 @@ impl Judgement {
                 "{status} = {count} was not judged: still learning, {} earlier minutes observed",
                 baseline.minutes()
             ),
+            Self::Unjudged(Unjudged::Learning {
+                evidence: Evidence::Adaptive(_),
+                ..
+            }) => format!("{status} = {count} was not judged: still learning"),
         }
     }
 }

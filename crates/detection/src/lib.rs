@@ -3,6 +3,7 @@
 //! Pure: no I/O, no async, no clock. The dependency list and this crate's own `clippy.toml` hold it so.
 //! Start at [`monitor`]: everything else is a part of that fold.
 
+pub mod backtest;
 pub mod baseline;
 pub mod cooldown;
 pub mod detector;
@@ -13,6 +14,7 @@ pub mod judgement;
 pub mod message;
 pub mod minute;
 pub mod monitor;
+mod number;
 pub mod recompute;
 pub mod silence;
 pub mod status;

@@ -7,7 +7,10 @@ use std::collections::HashMap;
 
 use crate::{
     cooldown::Cooldown,
-    detector::Detector,
+    detector::{
+        Detector,
+        adaptive::{AdaptiveState, EpisodeEvent},
+    },
     finding::Severity,
     gate::{AlertKey, Anomaly, Gate, Raised, alerts},
     history::{History, ObservedMinute},
@@ -110,6 +113,8 @@ pub struct Observed {
     pub rows: Vec<Row>,
     /// Alerts to record.
     pub alerts: Vec<Raised>,
+    /// The changes of the open episode, of a policy that has episodes (`adaptive`).
+    pub episode_events: Vec<EpisodeEvent>,
 }
 
 /// What the store keeps of one stream.
@@ -119,11 +124,14 @@ pub struct StoredStream {
     pub minutes: Vec<ObservedMinute>,
     /// Its cooldowns.
     pub cooldowns: Vec<(AlertKey, Cooldown)>,
+    /// What the policy `adaptive` remembers after the newest of its minutes; the default learns again from nothing.
+    pub adaptive: AdaptiveState,
 }
 
 /// The memory of one stream: its minutes, and the gate of its alerts.
 struct StreamMonitor {
     history: History,
+    adaptive: AdaptiveState,
     gate: Gate,
 }
 
@@ -156,6 +164,7 @@ impl Monitor {
     pub fn restore(&mut self, stream: Stream, stored: StoredStream) {
         let monitor = StreamMonitor {
             history: self.settings.history(stored.minutes),
+            adaptive: stored.adaptive,
             gate: Gate::restored(stored.cooldowns),
         };
         self.streams.insert(stream, monitor);
@@ -169,6 +178,11 @@ impl Monitor {
     /// The observed minutes of a stream in memory.
     pub fn history(&self, stream: &Stream) -> Option<&History> {
         self.streams.get(stream).map(|stream| &stream.history)
+    }
+
+    /// What the policy `adaptive` remembers of a stream in memory, to be stored with its minutes.
+    pub fn adaptive(&self, stream: &Stream) -> Option<&AdaptiveState> {
+        self.streams.get(stream).map(|stream| &stream.adaptive)
     }
 
     /// Observes one minute of a stream; a stream that is not in memory starts empty. `silences` are the active ones: they
@@ -220,6 +234,7 @@ impl StreamMonitor {
             is_new,
             rows: Vec::with_capacity(MonitoredStatus::COUNT),
             alerts: Vec::new(),
+            episode_events: Vec::new(),
         };
         match timeliness {
             Timeliness::Fresh => self.advance(rules, &named, &mut observed),
@@ -242,12 +257,14 @@ impl StreamMonitor {
     fn advance(&mut self, rules: &Rules<'_>, named: &Named, observed: &mut Observed) {
         let mut minute = ObservedMinute::new(observed.counts.minute());
         minute.record(named);
-        let judgements = rules
-            .settings
-            .detector
-            .judge_next(&mut self.history, &minute);
+        let judged =
+            rules
+                .settings
+                .detector
+                .judge_next(&mut self.history, &mut self.adaptive, &minute);
+        observed.episode_events = judged.episode_events;
         for status in MonitoredStatus::ALL {
-            let judgement = judgements[status.index()];
+            let judgement = judged.judgements[status.index()];
             self.conclude(rules, status, judgement, &mut minute, observed);
         }
         self.history.push(minute);
@@ -267,10 +284,12 @@ impl StreamMonitor {
                 continue;
             }
             if observed.timeliness == Timeliness::Late && !(is_stored && same_count) {
-                let judgement = rules
-                    .settings
-                    .detector
-                    .judge_late(&self.history, &minute, status);
+                let judgement = rules.settings.detector.judge_late(
+                    &self.history,
+                    &self.adaptive,
+                    &minute,
+                    status,
+                );
                 self.conclude(rules, status, judgement, &mut minute, observed);
             } else {
                 observed.rows.push(minute.row(status, RowChange::CountOnly));

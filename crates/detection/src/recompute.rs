@@ -1,6 +1,7 @@
 //! The fold over stored minutes with other settings: what they would have found. Changes nothing that is stored.
 
 use crate::{
+    detector::{Detector, adaptive::AdaptiveState},
     history::ObservedMinute,
     message::{MinuteCounts, StatusCount},
     minute::Minute,
@@ -10,7 +11,8 @@ use crate::{
 };
 
 /// Observes the minutes from `from` on, oldest first, with no cooldown running. `minutes` are in order of time, newest first;
-/// those before `from` ([`MonitorSettings::history_capacity`] of them) only fill the windows.
+/// those before `from` only fill the windows
+/// ([`MonitorSettings::history_capacity`] of them) and teach the policy `adaptive` (28 days).
 pub fn recompute(
     settings: MonitorSettings,
     stream: &Stream,
@@ -22,9 +24,14 @@ pub fn recompute(
         .rev()
         .partition(|observed| observed.minute < from);
     let mut monitor = Monitor::new(settings);
+    let adaptive = match settings.detector {
+        Detector::Adaptive(adaptive) => AdaptiveState::folded(adaptive, &before),
+        Detector::ZScore(_) => AdaptiveState::default(),
+    };
     let stored = StoredStream {
         minutes: before,
         cooldowns: Vec::new(),
+        adaptive,
     };
     monitor.restore(stream.clone(), stored);
     let stream = stream.clone();

@@ -329,7 +329,9 @@ impl Model {
             if !(changed && judgeable) {
                 continue;
             }
-            let Detector::ZScore(detector) = settings.detector;
+            let Detector::ZScore(detector) = settings.detector else {
+                panic!("the model is one of zscore");
+            };
             let baseline = self.baseline(minute, status);
             let severity = if baseline.minutes() < detector.min_history {
                 None
@@ -438,7 +440,7 @@ proptest! {
                 Step::Restart => {
                     monitor.forget();
                     let newest = model.known.values().rev().take(settings.history_capacity()).copied();
-                    let state = StoredStream { minutes: newest.collect(), cooldowns: model.cooldowns.clone() };
+                    let state = StoredStream { minutes: newest.collect(), cooldowns: model.cooldowns.clone(), ..StoredStream::default() };
                     monitor.restore(Stream::default(), state);
                 }
             }

@@ -132,6 +132,10 @@ pub struct Config {
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=360), default_value = "30")]
     pub min_history: u32,
 
+    /// A rise to fewer transactions a minute than this is a WARNING at most (1 to 1000)
+    #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=1000), default_value = "1")]
+    pub min_count_for_critical: u32,
+
     /// Direction in which a deviation of `approved` is an anomaly
     #[arg(long, env, value_parser = choice(&DIRECTIONS), default_value = "both")]
     pub approved_direction: ApprovedDirection,
@@ -263,6 +267,7 @@ impl Config {
                 window: self.baseline_window as usize,
                 min_history: self.min_history,
                 approved_direction: self.approved_direction,
+                min_count_for_critical: self.min_count_for_critical,
             }),
             allowed_lateness_minutes: minutes(self.allowed_lateness),
             cooldown_minutes: minutes(self.alert_cooldown),

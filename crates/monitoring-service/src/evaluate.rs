@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use detection::{
     AlertKey, Anomaly, Finding, History, Minute, MonitoredStatus, Severity, Stream, Suppression,
-    silence,
+    detector::adaptive::AdaptiveState, silence,
 };
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -101,7 +101,13 @@ impl Evaluator {
         };
         let detector = &self.context.monitor.detector;
         let finding = info_span!("evaluate").in_scope(|| {
-            detector.judge_submission(&history, minute, question.status, question.count)
+            detector.judge_submission(
+                &history,
+                &AdaptiveState::default(),
+                minute,
+                question.status,
+                question.count,
+            )
         });
         self.context
             .metrics

@@ -6,6 +6,7 @@ use crate::{
     baseline::Baseline,
     finding::{Direction, Evidence, Finding, Severity},
     judgement::{Judgement, Unjudged},
+    number::decimal,
     status::MonitoredStatus,
 };
 
@@ -60,6 +61,16 @@ impl Thresholds {
         }
     }
 
+    /// The WARNING limit.
+    pub const fn warning(&self) -> f64 {
+        self.warning
+    }
+
+    /// The CRITICAL limit.
+    pub const fn critical(&self) -> f64 {
+        self.critical
+    }
+
     /// The limit that a CRITICAL count passed; of any other severity, the limit of a WARNING.
     pub const fn limit(&self, severity: Severity) -> f64 {
         match severity {
@@ -89,6 +100,8 @@ pub struct ZScoreDetector {
     pub min_history: u32,
     /// The directions in which `approved` is judged.
     pub approved_direction: ApprovedDirection,
+    /// `MIN_COUNT_FOR_CRITICAL`: a rise to fewer transactions than this is a WARNING at most.
+    pub min_count_for_critical: u32,
 }
 
 impl Default for ZScoreDetector {
@@ -98,6 +111,7 @@ impl Default for ZScoreDetector {
             window: 60,
             min_history: 30,
             approved_direction: ApprovedDirection::Both,
+            min_count_for_critical: 1,
         }
     }
 }
@@ -117,21 +131,21 @@ impl ZScoreDetector {
     /// Judges a count however short the window is.
     pub fn judge_now(&self, status: MonitoredStatus, count: u32, baseline: Baseline) -> Finding {
         let score = baseline.z_score(count);
-        let deviation = match baseline {
-            Baseline::Missing { .. } if status.is_problem() && count > 0 => f64::INFINITY,
-            Baseline::Missing { .. } => 0.0,
-            Baseline::Flat { mean, .. } => f64::from(count) - mean,
-            Baseline::Spread { .. } => score.unwrap_or(0.0),
+        let deviation = match deviation(count, baseline) {
+            Some(deviation) => deviation,
+            None if status.is_problem() && count > 0 => f64::INFINITY,
+            None => 0.0,
         };
         let direction = if deviation > 0.0 {
             Direction::Up
         } else {
             Direction::Down
         };
-        let severity = if self.judges(status, direction) {
-            self.thresholds.severity(deviation.abs())
-        } else {
-            Severity::Normal
+        let few = direction == Direction::Up && count < self.min_count_for_critical;
+        let severity = match self.thresholds.severity(deviation.abs()) {
+            _ if !self.judges(status, direction) => Severity::Normal,
+            Severity::Critical if few => Severity::Warning,
+            severity => severity,
         };
         let anomalous = severity.is_anomalous();
         Finding {
@@ -141,6 +155,24 @@ impl ZScoreDetector {
             threshold: anomalous.then(|| self.thresholds.limit(severity)),
             evidence: Evidence::ZScore { baseline },
         }
+    }
+
+    /// How far a count is from its baseline in a direction that alerts, in deviations; none without a baseline.
+    pub(crate) fn deviation_to_alert(
+        &self,
+        status: MonitoredStatus,
+        count: u32,
+        baseline: Baseline,
+    ) -> Option<f64> {
+        let deviation = deviation(count, baseline)?;
+        let judged = |direction, deviation: f64| {
+            if self.judges(status, direction) {
+                deviation
+            } else {
+                f64::NEG_INFINITY
+            }
+        };
+        Some(judged(Direction::Up, deviation).max(judged(Direction::Down, -deviation)))
     }
 
     const fn judges(&self, status: MonitoredStatus, direction: Direction) -> bool {
@@ -157,32 +189,44 @@ impl ZScoreDetector {
     }
 }
 
+/// How far a count is from its baseline, in deviations: 1 where it is flat. None without a baseline.
+fn deviation(count: u32, baseline: Baseline) -> Option<f64> {
+    match baseline {
+        Baseline::Missing { .. } => None,
+        Baseline::Flat { mean, .. } => Some(f64::from(count) - mean),
+        Baseline::Spread { .. } => baseline.z_score(count),
+    }
+}
+
 /// A finding of this policy in one sentence, for people.
 pub(crate) fn sentence(finding: &Finding, baseline: &Baseline, status: &str, count: u32) -> String {
     let (severity, minutes) = (finding.severity, baseline.minutes());
     match *baseline {
         Baseline::Missing { .. } => {
-            let rule = if severity == Severity::Critical {
-                ": any occurrence is critical"
-            } else {
-                ""
+            let rule = match severity {
+                Severity::Critical => ": any occurrence is critical",
+                Severity::Warning => ": fewer than MIN_COUNT_FOR_CRITICAL",
+                Severity::Normal => "",
             };
             format!(
                 "{severity}: {status} = {count} with no established baseline (none in {minutes} observed minutes){rule}"
             )
         }
         Baseline::Flat { mean, .. } => format!(
-            "{severity}: {status} = {count} against a flat {mean:.1} in {minutes} observed minutes: {:+.1} from the mean, judged as if the deviation were 1.0",
+            "{severity}: {status} = {count} against a flat {} in {minutes} observed minutes: {:+.1} from the mean, judged as if the deviation were 1.0",
+            decimal(mean),
             f64::from(count) - mean
         ),
         Baseline::Spread { mean, std_dev, .. } => format!(
-            "{severity}: {status} = {count} is {:.1} standard deviations {} its mean of {mean:.1} (deviation {std_dev:.1}, {minutes} observed minutes)",
+            "{severity}: {status} = {count} is {:.1} standard deviations {} its mean of {} (deviation {}, {minutes} observed minutes)",
             finding.score.map_or(0.0, f64::abs),
             if f64::from(count) < mean {
                 "below"
             } else {
                 "above"
             },
+            decimal(mean),
+            decimal(std_dev),
         ),
     }
 }
@@ -319,6 +363,52 @@ mod tests {
             (now.severity, now.direction),
             (Severity::Critical, Some(Direction::Up))
         );
+    }
+
+    #[test]
+    fn few_transactions_can_be_no_more_than_a_warning() {
+        let detector = ZScoreDetector {
+            min_count_for_critical: 3,
+            ..ZScoreDetector::default()
+        };
+        let severity =
+            |status, count, baseline| detector.judge_now(status, count, baseline).severity;
+        for (count, expected) in [(2, Severity::Warning), (3, Severity::Critical)] {
+            assert_eq!(severity(MonitoredStatus::Failed, count, MISSING), expected);
+        }
+        assert_eq!(
+            severity(MonitoredStatus::Approved, 0, SPREAD),
+            Severity::Critical,
+            "a collapse has few transactions by its nature"
+        );
+        let capped = detector.judge_now(MonitoredStatus::Failed, 2, MISSING);
+        assert_eq!(capped.threshold, Some(2.5));
+        let sentence = capped.sentence("failed", 2);
+        assert!(
+            sentence.contains("fewer than MIN_COUNT_FOR_CRITICAL"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn sentences_show_digits_of_small_means() {
+        let rare = Baseline::Spread {
+            mean: 0.0167,
+            std_dev: 0.1291,
+            minutes: 60,
+        };
+        let sentence = |count, baseline| {
+            let finding =
+                ZScoreDetector::default().judge_now(MonitoredStatus::Failed, count, baseline);
+            finding.sentence("failed", count)
+        };
+        let text = sentence(1, rare);
+        assert!(
+            text.contains("its mean of 0.017 (deviation 0.13,"),
+            "{text}"
+        );
+        let text = sentence(19, SPREAD);
+        assert!(text.contains("its mean of 10.0 (deviation 2.0,"), "{text}");
     }
 
     #[test]

@@ -110,6 +110,7 @@ fn settings_reach_the_monitor() {
         "--critical-threshold=5",
         "--baseline-window=120",
         "--min-history=45",
+        "--min-count-for-critical=3",
         "--approved-direction=down",
         "--allowed-lateness=1h",
         "--alert-cooldown=0m",
@@ -122,6 +123,7 @@ fn settings_reach_the_monitor() {
         window: 120,
         min_history: 45,
         approved_direction: ApprovedDirection::Down,
+        min_count_for_critical: 3,
     });
     let expected = MonitorSettings {
         detector,

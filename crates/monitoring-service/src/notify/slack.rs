@@ -90,7 +90,13 @@ fn fields(alert: &Alert) -> Vec<(&'static str, String)> {
 
 /// The range of counts that would not have alerted as this one did.
 fn usual(anomaly: &Anomaly) -> String {
-    let Evidence::ZScore { baseline } = anomaly.finding.evidence;
+    let baseline = match anomaly.finding.evidence {
+        Evidence::ZScore { baseline } => baseline,
+        Evidence::Adaptive(evidence) => {
+            let range = evidence.usual_range();
+            return format!("{} to {}", range.start(), range.end());
+        }
+    };
     let threshold = anomaly.finding.threshold.unwrap_or(0.0);
     let range = |mean: f64, deviation: f64, minutes| {
         let (low, high) = (mean - threshold * deviation, mean + threshold * deviation);

@@ -170,7 +170,14 @@ pub(super) async fn analyze(
 /// The settings of the service with those of the query put in.
 fn policy(of_service: &MonitorSettings, query: &AnalyzeQuery) -> Result<MonitorSettings, Problem> {
     let mut policy = *of_service;
-    let Detector::ZScore(detector) = &mut policy.detector;
+    let Detector::ZScore(detector) = &mut policy.detector else {
+        let detail = "only the policy zscore has thresholds and a window to recompute with";
+        return Err(Problem::invalid(
+            "policy",
+            policy.detector.policy().name(),
+            detail,
+        ));
+    };
     let thresholds = detector.thresholds;
     let warning = query
         .warning

@@ -41,12 +41,12 @@ impl Stored {
     }
 
     fn evidence(evidence: &Evidence) -> Self {
-        let Evidence::ZScore { baseline } = evidence;
+        let baseline = evidence.baseline();
         Self {
             policy: Some(policy_code(evidence.policy())),
-            window_minutes: Some(baseline.minutes()),
-            mean: baseline.mean(),
-            std_dev: baseline.std_dev(),
+            window_minutes: baseline.map(|baseline| baseline.minutes()),
+            mean: evidence.expected(),
+            std_dev: baseline.and_then(|baseline| baseline.std_dev()),
             ..Self::default()
         }
     }

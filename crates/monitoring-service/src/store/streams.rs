@@ -139,6 +139,7 @@ impl Store {
             Ok(Some(StoredStream {
                 minutes,
                 cooldowns: cooldowns::of_stream(sql, id, stream)?,
+                ..StoredStream::default()
             }))
         })
     }

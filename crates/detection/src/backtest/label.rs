@@ -1,0 +1,153 @@
+//! Labelled incidents: when something was known to be wrong. Which minutes belong to one, and which may still follow from one.
+
+use serde::Serialize;
+
+use crate::{Minute, Stream};
+
+/// An alert this long after an incident is no false alarm: the way back to normal follows from it.
+const AFTERMATH_MINUTES: i64 = 60;
+
+/// Something was wrong from `start` until before `end`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LabelledIncident {
+    /// The stream; none if the label is about all of them.
+    pub stream: Option<Stream>,
+    /// Its first minute.
+    pub start: Minute,
+    /// The first minute after it.
+    pub end: Minute,
+    /// What kind of trouble: scores are also given for each kind.
+    pub kind: String,
+}
+
+/// A label without a minute in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("incident {kind:?} ends at {end}, not after its start {start}")]
+pub struct LabelError {
+    start: Minute,
+    end: Minute,
+    kind: String,
+}
+
+impl LabelledIncident {
+    /// A label of at least one minute.
+    pub fn try_new(
+        stream: Option<Stream>,
+        start: Minute,
+        end: Minute,
+        kind: String,
+    ) -> Result<Self, LabelError> {
+        if start < end {
+            Ok(Self {
+                stream,
+                start,
+                end,
+                kind,
+            })
+        } else {
+            Err(LabelError { start, end, kind })
+        }
+    }
+
+    fn is_about(&self, stream: &Stream) -> bool {
+        self.stream.as_ref().is_none_or(|own| own == stream)
+    }
+}
+
+/// All labels, by start.
+pub(super) struct Labels {
+    incidents: Vec<LabelledIncident>,
+    /// The longest of them in minutes: how far back a search must go.
+    longest: i64,
+}
+
+impl Labels {
+    pub(super) fn new(mut incidents: Vec<LabelledIncident>) -> Self {
+        incidents.sort_by_key(|incident| incident.start);
+        let lengths = incidents
+            .iter()
+            .map(|incident| incident.end.since(incident.start));
+        Self {
+            longest: lengths.max().unwrap_or(0),
+            incidents,
+        }
+    }
+
+    pub(super) fn all(&self) -> &[LabelledIncident] {
+        &self.incidents
+    }
+
+    /// The positions of the incidents that a minute belongs to.
+    pub(super) fn during(&self, stream: &Stream, minute: Minute) -> impl Iterator<Item = usize> {
+        self.within(stream, minute, 0)
+    }
+
+    /// True if an alert for this minute is no false alarm: during an incident or within the hour after one.
+    pub(super) fn excuses(&self, stream: &Stream, minute: Minute) -> bool {
+        self.within(stream, minute, AFTERMATH_MINUTES)
+            .next()
+            .is_some()
+    }
+
+    fn within(&self, stream: &Stream, minute: Minute, after: i64) -> impl Iterator<Item = usize> {
+        let first = minute.plus(-self.longest - after);
+        let from = self
+            .incidents
+            .partition_point(|incident| incident.start < first);
+        let candidates = self.incidents[from..].iter().enumerate();
+        candidates
+            .take_while(move |(_, incident)| incident.start <= minute)
+            .filter(move |(_, incident)| {
+                incident.is_about(stream) && minute < incident.end.plus(after)
+            })
+            .map(move |(at, _)| from + at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(start: i64, end: i64) -> LabelledIncident {
+        let [start, end] = [start, end].map(Minute::from_epoch_minutes);
+        LabelledIncident::try_new(None, start, end, "spike".into()).expect("in order")
+    }
+
+    #[test]
+    fn a_label_has_at_least_one_minute() {
+        let minute = Minute::from_epoch_minutes(7);
+        let error = LabelledIncident::try_new(None, minute, minute, "spike".into()).unwrap_err();
+        assert!(error.to_string().contains("not after its start"), "{error}");
+    }
+
+    #[test]
+    fn minutes_belong_to_labels_and_their_aftermath() {
+        let labels = Labels::new(vec![label(500, 510), label(100, 400), label(150, 160)]);
+        let stream = Stream::default();
+        let during = |minute| {
+            let minute = Minute::from_epoch_minutes(minute);
+            labels.during(&stream, minute).collect::<Vec<_>>()
+        };
+        assert_eq!(during(99), [] as [usize; 0]);
+        assert_eq!(during(155), [0, 1]);
+        assert_eq!(during(399), [0]);
+        assert_eq!(during(400), [] as [usize; 0]);
+        assert_eq!(during(509), [2]);
+        let is_excused = |minute| labels.excuses(&stream, Minute::from_epoch_minutes(minute));
+        let excused = [99, 100, 459, 460, 499, 500, 569, 570].map(is_excused);
+        assert_eq!(
+            excused,
+            [false, true, true, false, false, true, true, false]
+        );
+    }
+
+    #[test]
+    fn a_label_may_be_about_one_stream() {
+        let mut about = label(100, 110);
+        about.stream = Some("a".parse().expect("valid"));
+        let labels = Labels::new(vec![about]);
+        let minute = Minute::from_epoch_minutes(105);
+        let excused = ["a", "b"].map(|name| labels.excuses(&name.parse().expect("valid"), minute));
+        assert_eq!(excused, [true, false]);
+    }
+}

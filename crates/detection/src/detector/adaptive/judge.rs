@@ -1,0 +1,225 @@
+//! Judges one minute against the remembered rates: expectation, score, severity and evidence of each status. Learns nothing.
+
+use super::{
+    AdaptiveSettings, AdaptiveState, bar,
+    day::TimeOfDay,
+    evidence::{AdaptiveEvidence, Test},
+    rate::{Expectation, Exposure, WINDOW, WindowSums},
+    tail,
+};
+use crate::{Direction, Evidence, Finding, Judgement, Minute, MonitoredStatus, Severity, Unjudged};
+
+/// One status of one minute, between judging and learning.
+pub(super) struct Evaluated {
+    pub(super) finding: Finding,
+    pub(super) heat: f64,
+    pub(super) expectation: Expectation,
+    pub(super) window: WindowSums,
+    pub(super) exposure: Exposure,
+}
+
+impl AdaptiveState {
+    /// Judges a late or corrected minute against the state as it is, by the minute alone: the window holds newer minutes.
+    /// Learns nothing and touches no episode.
+    pub fn judge(
+        &self,
+        settings: AdaptiveSettings,
+        minute: Minute,
+        counts: [u32; MonitoredStatus::COUNT],
+    ) -> [Judgement; MonitoredStatus::COUNT] {
+        let counts = counts.map(f64::from);
+        self.evaluate(settings, self.day.at(minute), &counts, 1, self.is_ready())
+            .map(|status| self.judgement(&status))
+    }
+
+    /// Judges a submitted count for a minute, however little was observed: a share among the approvals that are expected then.
+    pub(crate) fn judge_now(
+        &self,
+        settings: AdaptiveSettings,
+        minute: Minute,
+        status: MonitoredStatus,
+        count: u32,
+    ) -> Finding {
+        let time = self.day.at(minute);
+        let mut counts = [0.0; MonitoredStatus::COUNT];
+        counts[0] = self.rates[0].expect(0.0, time.volume(), time.cold).mean;
+        counts[status.index()] = f64::from(count);
+        self.evaluate(settings, time, &counts, 1, true)[status.index()].finding
+    }
+
+    pub(super) fn judgement(&self, status: &Evaluated) -> Judgement {
+        if self.is_ready() {
+            return Judgement::Finding(status.finding);
+        }
+        Judgement::Unjudged(Unjudged::Learning {
+            score: None,
+            evidence: status.finding.evidence,
+        })
+    }
+
+    pub(super) fn evaluate(
+        &self,
+        settings: AdaptiveSettings,
+        time: TimeOfDay,
+        counts: &[f64; MonitoredStatus::COUNT],
+        run: usize,
+        ready: bool,
+    ) -> [Evaluated; MonitoredStatus::COUNT] {
+        let volume = time.volume();
+        let approved = self.rates[0].expect(counts[0], volume, time.cold);
+        // A collapse of approvals must not hide a share: at least the expected ones count.
+        let share = Exposure::Share {
+            approvals: counts[0].max(approved.mean),
+        };
+        let judged = MonitoredStatus::ALL.map(|status| {
+            let i = status.index();
+            let (exposure, expectation) = if status.is_problem() {
+                (share, self.rates[i].expect(counts[i], share, time.cold))
+            } else {
+                (volume, approved)
+            };
+            let window = self.rates[i].window(counts[i], &expectation, self.place(), run);
+            (exposure, expectation, window)
+        });
+        let payments = Payments::of(counts, &judged);
+        MonitoredStatus::ALL.map(|status| {
+            let (exposure, expectation, window) = judged[status.index()];
+            let count = counts[status.index()];
+            let (score, test) = if ready {
+                score(count, &expectation, &window, run)
+            } else {
+                (0.0, Test::Minute)
+            };
+            let evidence = self.evidence(settings, status, &expectation, &window, test, &payments);
+            Evaluated {
+                finding: finding(settings, status, score, evidence),
+                heat: evidence.heat,
+                expectation,
+                window,
+                exposure,
+            }
+        })
+    }
+
+    fn evidence(
+        &self,
+        settings: AdaptiveSettings,
+        status: MonitoredStatus,
+        expectation: &Expectation,
+        window: &WindowSums,
+        test: Test,
+        payments: &Payments,
+    ) -> AdaptiveEvidence {
+        let rate = &self.rates[status.index()];
+        let heat = bar::heat(rate.episodes);
+        let (day_count, day_payments) = if status.is_problem() {
+            (rate.usual.events, rate.usual.events + rate.usual.exposure)
+        } else {
+            (0.0, 0.0)
+        };
+        let (payments, expected_payments) = payments.within(test);
+        AdaptiveEvidence {
+            expected: expectation.mean,
+            spread: expectation.spread,
+            bar: settings.critical() * heat,
+            heat,
+            test,
+            window_count: whole(window.count),
+            window_expected: window.expected,
+            payments: whole(payments),
+            expected_payments,
+            day_count,
+            day_payments,
+        }
+    }
+}
+
+/// The score, and the test that gave it.
+fn score(count: f64, expectation: &Expectation, window: &WindowSums, run: usize) -> (f64, Test) {
+    let score = tail::score(count, expectation.mean, expectation.spread);
+    let of_window = if run == WINDOW {
+        window.outweighs(expectation.z(count), score)
+    } else {
+        None
+    };
+    of_window.map_or((score, Test::Minute), |score| (score, Test::Window))
+}
+
+/// The score in the direction that alerts: approvals fall, problem statuses rise.
+pub(crate) fn bad(status: MonitoredStatus, score: f64) -> f64 {
+    if status.is_problem() { score } else { -score }
+}
+
+fn finding(
+    settings: AdaptiveSettings,
+    status: MonitoredStatus,
+    score: f64,
+    evidence: AdaptiveEvidence,
+) -> Finding {
+    let severity = settings.severity(bad(status, score), evidence.heat);
+    let threshold = match severity {
+        Severity::Critical => Some(evidence.bar),
+        Severity::Warning => Some(evidence.bar - evidence.heat),
+        Severity::Normal => None,
+    };
+    let direction = if status.is_problem() {
+        Direction::Up
+    } else {
+        Direction::Down
+    };
+    Finding {
+        severity,
+        direction: severity.is_anomalous().then_some(direction),
+        score: Some(score),
+        threshold,
+        evidence: Evidence::Adaptive(evidence),
+    }
+}
+
+/// All payments, and those that were expected: of the minute and of the window.
+struct Payments {
+    minute: (f64, f64),
+    window: (f64, f64),
+}
+
+impl Payments {
+    fn of(
+        counts: &[f64; MonitoredStatus::COUNT],
+        judged: &[(Exposure, Expectation, WindowSums); MonitoredStatus::COUNT],
+    ) -> Self {
+        let windows = judged.map(|(_, _, window)| window.count);
+        Self {
+            minute: (
+                counts.iter().sum(),
+                expected_payments(
+                    counts[0],
+                    judged.map(|(_, expectation, _)| expectation.mean),
+                ),
+            ),
+            window: (
+                windows.iter().sum(),
+                expected_payments(windows[0], judged.map(|(_, _, window)| window.expected)),
+            ),
+        }
+    }
+
+    const fn within(&self, test: Test) -> (f64, f64) {
+        match test {
+            Test::Minute => self.minute,
+            Test::Window => self.window,
+        }
+    }
+}
+
+fn expected_payments(approved: f64, expected: [f64; MonitoredStatus::COUNT]) -> f64 {
+    approved.max(expected[0]) + expected[1..].iter().sum::<f64>()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a sum of at most 50 counts of u32"
+)]
+fn whole(count: f64) -> u64 {
+    count as u64
+}

@@ -1,0 +1,278 @@
+//! The usual rate of one status: events per exposure with forgetting, how widely counts vary, and the newest ten minutes.
+//! Knows neither the time of day nor episodes.
+
+use super::{day::FLOOR, tail};
+
+/// Observed minutes of the window test.
+pub(super) const WINDOW: usize = 10;
+/// Forgetting a minute: approvals remember 33 minutes, shares a day.
+const APPROVED_FORGETTING: f64 = 0.03;
+const SHARE_FORGETTING: f64 = 1.0 / 1440.0;
+/// Prior of approvals where earlier days are known: this many events at exactly the usual level.
+const APPROVED_PRIOR: f64 = 10.0;
+/// Prior of a share: events, and the approvals they were seen among.
+const SHARE_PRIOR_EVENTS: f64 = 0.5;
+const SHARE_PRIOR_EXPOSURE: f64 = 50.0;
+/// ln 0.1 and ln 0.003: where dispersion and level noise start.
+const LOG_DISPERSION_START: f64 = -2.302_585_092_994_045_5;
+const LOG_LEVEL_NOISE_START: f64 = -5.809_142_990_314_028;
+/// The least gains of the two trackers.
+const DISPERSION_GAIN: f64 = 0.01;
+const LEVEL_NOISE_GAIN: f64 = 0.015;
+/// The window counts only while the minute itself is this many deviations off on the same side.
+const WINDOW_GATE: f64 = 1.0;
+/// A count is learned at most this many deviations off.
+const CLIP: f64 = 4.0;
+/// Minutes of the shadow rate that becomes usual when an episode closes as the new level.
+const SHADOW_MINUTES: f64 = 60.0;
+/// Bounds that ordinary counts never meet: they keep every sum and square finite after years without a minute.
+const MIN_EXPECTED: f64 = 1e-9;
+const MAX_EXPECTED: f64 = 1e15;
+const MAX_EXPOSURE: f64 = 1e30;
+
+/// Events and the exposure they were seen in; their ratio is the rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Evidence {
+    pub(super) events: f64,
+    pub(super) exposure: f64,
+}
+
+impl Evidence {
+    fn forget_and_add(&mut self, forgetting: f64, events: f64, exposure: f64) {
+        self.events += events - forgetting * self.events;
+        self.exposure += exposure - forgetting * self.exposure;
+    }
+
+    fn shadow(&mut self, events: f64, exposure: f64) {
+        self.events += events - self.events / SHADOW_MINUTES;
+        self.exposure += exposure - self.exposure / SHADOW_MINUTES;
+    }
+
+    fn change_unit(&mut self, ratio: f64) {
+        self.exposure = (self.exposure * ratio).min(MAX_EXPOSURE);
+    }
+}
+
+/// The memory of one status.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rate {
+    /// The usual rate.
+    pub(super) usual: Evidence,
+    /// The rate of the last hour, learned always.
+    pub(super) last_hour: Evidence,
+    /// ln of the relative variance of a minute beyond the Poisson one.
+    pub(super) log_dispersion: f64,
+    /// ln of the relative variance of the level of a window.
+    pub(super) log_level_noise: f64,
+    /// Episodes of the last day that this status opened or joined, with forgetting.
+    pub(super) episodes: f64,
+    /// The newest counts and what was expected of them, a ring.
+    pub(super) counts: [f64; WINDOW],
+    pub(super) expected: [f64; WINDOW],
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self {
+            usual: Evidence::default(),
+            last_hour: Evidence::default(),
+            log_dispersion: LOG_DISPERSION_START,
+            log_level_noise: LOG_LEVEL_NOISE_START,
+            episodes: 0.0,
+            counts: [0.0; WINDOW],
+            expected: [0.0; WINDOW],
+        }
+    }
+}
+
+/// Which rule a count follows: a volume at a time of day, or a share of approvals.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Exposure {
+    /// Approvals: the level of earlier days, and whether this time of day was seen.
+    Volume { level: f64, seen: bool },
+    /// Problem statuses: the approvals of the minute, at least as many as expected.
+    Share { approvals: f64 },
+}
+
+impl Exposure {
+    pub(super) const fn amount(self) -> f64 {
+        match self {
+            Self::Volume { level, .. } => level,
+            Self::Share { approvals } => approvals,
+        }
+    }
+
+    const fn forgetting(self) -> f64 {
+        match self {
+            Self::Volume { .. } => APPROVED_FORGETTING,
+            Self::Share { .. } => SHARE_FORGETTING,
+        }
+    }
+
+    /// The evidence that is assumed before any came; it weighs little beside the learned one.
+    fn prior(self, usual: Evidence, count: f64) -> Evidence {
+        let (events, exposure) = match self {
+            Self::Volume { seen: true, .. } => (APPROVED_PRIOR, APPROVED_PRIOR),
+            Self::Volume { .. } if usual.exposure <= 0.0 => (0.5, 0.5 / count.max(1.0)),
+            Self::Volume { .. } => (0.5, 0.5 * usual.exposure / usual.events.max(1e-9)),
+            Self::Share { .. } => (SHARE_PRIOR_EVENTS, SHARE_PRIOR_EXPOSURE),
+        };
+        Evidence { events, exposure }
+    }
+}
+
+/// The expectation for one count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expectation {
+    /// The mean.
+    pub(super) mean: f64,
+    /// Variance is `mean + spread * mean^2`.
+    pub(super) spread: f64,
+    /// The part of the spread that the rate's own uncertainty makes.
+    uncertainty: f64,
+    dispersion: f64,
+}
+
+impl Expectation {
+    fn deviation(&self) -> f64 {
+        (self.mean + self.spread * self.mean * self.mean).sqrt()
+    }
+
+    /// How many deviations the count lies above the mean.
+    pub(super) fn z(&self, count: f64) -> f64 {
+        (count - self.mean) / self.deviation()
+    }
+}
+
+/// Sums over this minute and those before it in the window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowSums {
+    pub(super) count: f64,
+    pub(super) expected: f64,
+    /// As [`Expectation::spread`], for the sum.
+    spread: f64,
+    level_noise: f64,
+}
+
+impl WindowSums {
+    /// The window's score, where it says more than the minute's own and the minute is off on the same side.
+    pub(super) fn outweighs(&self, z: f64, minute_score: f64) -> Option<f64> {
+        if z.abs() <= WINDOW_GATE {
+            return None;
+        }
+        let score = tail::score(self.count, self.expected, self.spread);
+        (score * z > 0.0 && score.abs() > minute_score.abs()).then_some(score)
+    }
+}
+
+impl Rate {
+    /// The expectation of `count`, which is used only while nothing is known at all.
+    pub(super) fn expect(&self, count: f64, exposure: Exposure, cold: f64) -> Expectation {
+        let prior = exposure.prior(self.usual, count);
+        let events = self.usual.events + prior.events;
+        let rate = events / (self.usual.exposure + prior.exposure);
+        let floor = match exposure {
+            Exposure::Volume { .. } => FLOOR,
+            Exposure::Share { .. } => MIN_EXPECTED,
+        };
+        let uncertainty = 1.0 / events + cold;
+        let dispersion = self.log_dispersion.exp();
+        Expectation {
+            mean: (rate * exposure.amount()).clamp(floor, MAX_EXPECTED),
+            spread: dispersion + uncertainty,
+            uncertainty,
+            dispersion,
+        }
+    }
+
+    /// The window of `run` minutes that ends with this one, which goes to `place` of the ring.
+    pub(super) fn window(
+        &self,
+        count: f64,
+        expectation: &Expectation,
+        place: usize,
+        run: usize,
+    ) -> WindowSums {
+        let mean = expectation.mean;
+        let (mut sum, mut expected, mut squares) = (count, mean, mean * mean);
+        let mut at = place;
+        for _ in 1..run {
+            at = at.checked_sub(1).unwrap_or(WINDOW - 1);
+            sum += self.counts[at];
+            expected += self.expected[at];
+            squares += self.expected[at] * self.expected[at];
+        }
+        let level_noise = self.log_level_noise.exp();
+        let spread = expectation.dispersion * squares / (expected * expected)
+            + level_noise
+            + expectation.uncertainty;
+        WindowSums {
+            count: sum,
+            expected,
+            spread,
+            level_noise,
+        }
+    }
+
+    /// Remembers a minute as it was: the ring and the last hour, also while an episode is open.
+    pub(super) fn record(&mut self, count: f64, mean: f64, exposure: f64, place: usize) {
+        self.last_hour.shadow(count, exposure);
+        self.counts[place] = count;
+        self.expected[place] = mean;
+    }
+
+    /// Learns how widely the sum of a full window varies; once a window, so that no minute counts twice.
+    pub(super) fn learn_level_noise(&mut self, window: &WindowSums) {
+        let square = window.expected * window.expected;
+        let variance = window.expected + window.spread * square;
+        let z = (window.count - window.expected).abs() / variance.sqrt();
+        let share = window.level_noise * square / variance;
+        self.log_level_noise =
+            track(self.log_level_noise, LEVEL_NOISE_GAIN, z, share).clamp(-9.2, -1.0);
+    }
+
+    /// Learns the rate from a count, and once `ready` how widely counts vary; clipped then, so that one minute changes little.
+    /// Gives what was learned of the count. `observed` minutes were seen so far.
+    pub(super) fn learn(
+        &mut self,
+        count: f64,
+        expectation: &Expectation,
+        exposure: Exposure,
+        observed: u64,
+        ready: bool,
+    ) -> f64 {
+        let mut learned = count;
+        if ready {
+            let (mean, reach) = (expectation.mean, CLIP * expectation.deviation());
+            learned = count.max(mean - reach).min(mean + reach + 1.0).max(0.0);
+            #[expect(clippy::cast_precision_loss, reason = "a gain needs no 53 bits")]
+            let gain = DISPERSION_GAIN.max(1.0 / (observed as f64 + 60.0));
+            let part = expectation.dispersion * mean;
+            let share = part / (1.0 + part);
+            let z = expectation.z(count).abs();
+            self.log_dispersion = track(self.log_dispersion, gain, z, share).clamp(-11.5, 0.7);
+        }
+        self.usual
+            .forget_and_add(exposure.forgetting(), learned, exposure.amount());
+        learned
+    }
+
+    /// Forgets approvals over minutes that never came.
+    pub(super) fn forget_missing(&mut self, minutes: f64) {
+        let kept = (1.0 - APPROVED_FORGETTING).powf(minutes);
+        self.usual.events *= kept;
+        self.usual.exposure *= kept;
+    }
+
+    /// Counts exposure in a new unit, `ratio` of the old one.
+    pub(super) fn change_unit(&mut self, ratio: f64) {
+        self.usual.change_unit(ratio);
+        self.last_hour.change_unit(ratio);
+    }
+}
+
+/// A robust step of ln variance: up where `z` is above 0.75 deviations, down where below; more than 4 counts as 4.
+/// `share` is the part of the variance that is being learned.
+fn track(log_variance: f64, gain: f64, z: f64, share: f64) -> f64 {
+    log_variance + 2.0 * gain * (z.min(4.0) - 0.75) * share
+}
