@@ -1,10 +1,10 @@
 # syntax=docker/dockerfile:1
-# Both programs, each an image of its own: `docker build --target monitoring-service .` and `--target stream-processor`.
-# Kafka over TLS and SASL is compiled in. The images hold one program and the C runtime: no shell, no package manager, no root.
+# One image per program: `docker build --target monitoring-service .` and `--target stream-processor`.
+# TLS and SASL for Kafka are compiled in. An image holds one program and the C runtime: no shell, no package manager, no root user.
 
 ARG RUST_VERSION=1.95
 
-# What the dependencies follow from: manifests, with empty programs behind them.
+# The manifests with empty programs: everything that the build of the dependencies reads.
 FROM rust:${RUST_VERSION}-slim-bookworm AS skeleton
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
@@ -19,15 +19,15 @@ RUN apt-get update -q \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 ENV CARGO_TERM_COLOR=never \
-    # zlib within the program: the runtime image has none.
+    # Link zlib statically: the runtime image has none.
     LIBZ_SYS_STATIC=1
-# The layer of the dependencies: made again only when a manifest or the lock file changes.
+# The layer of the dependencies: built again only when a manifest or the lock file changes.
 COPY --from=skeleton /skeleton .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked -p monitoring-service -p stream-processor \
         --features monitoring-service/kafka-tls,stream-processor/kafka-tls
 COPY crates crates
-# Cargo goes by times of change, and those of the sources are older than those of the empty programs.
+# Cargo compares modification times, and the sources are older than the empty programs.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     find crates -name '*.rs' -exec touch {} + \
     && cargo build --release --locked -p monitoring-service -p stream-processor \
@@ -46,19 +46,19 @@ STOPSIGNAL SIGTERM
 
 FROM runtime AS stream-processor
 LABEL org.opencontainers.image.title="stream-processor" \
-      org.opencontainers.image.description="Replays CSV minutes of transaction counts into Kafka"
+      org.opencontainers.image.description="Replays CSV files of transaction counts per minute into Kafka"
 COPY --from=build /out/stream-processor /usr/local/bin/stream-processor
 ENV METRICS_ADDR=0.0.0.0:9101
 EXPOSE 9101
 HEALTHCHECK --interval=10s --timeout=5s --retries=3 CMD ["/usr/local/bin/stream-processor", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/stream-processor"]
 
-# The last one is what a build without --target makes.
+# Last, so that a build without --target makes it.
 FROM runtime AS monitoring-service
 LABEL org.opencontainers.image.title="monitoring-service" \
-      org.opencontainers.image.description="Consumes transaction minutes from Kafka, judges them, alerts, and serves the HTTP API"
+      org.opencontainers.image.description="Consumes transaction counts from Kafka, evaluates them, alerts, and serves the HTTP API"
 COPY --from=build /out/monitoring-service /usr/local/bin/monitoring-service
-# The one folder it writes to.
+# The only folder it writes to.
 COPY --from=build --chown=65532:65532 /out/data /data
 ENV HTTP_ADDR=0.0.0.0:8000 \
     DATABASE_PATH=/data/monitoring.db

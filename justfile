@@ -1,9 +1,9 @@
-# One task runner: `just` lists what there is.
+# `just` lists the tasks.
 
 _:
     @just --list
 
-# What continuous integration runs.
+# Every check that continuous integration runs.
 ci:
     .ci/run
 
@@ -11,7 +11,7 @@ ci:
 test:
     cargo test --workspace
 
-# A real incident, caught within a minute.
+# Broker, service and a replay of the sample data in one process.
 demo *ARGS:
     cargo run --release --bin demo -- {{ARGS}}
 
@@ -23,13 +23,17 @@ sample-data:
 bench *ARGS:
     cargo bench -p monitoring-service --bench whole_process -- {{ARGS}}
 
-# Take over what the API answers into docs/ and into the examples of the contract (which are compiled in: twice).
+# Update docs/ and the contract's examples from the API's answers. Runs twice, because the examples are compiled in.
 contract:
     -cargo test -p monitoring-service --test it contract
     cp -r target/tmp/contract/. .
     -cargo test -p monitoring-service --test it contract
     cp -r target/tmp/contract/. .
 
-# What of the running stack (`docker compose up -d --build --wait`) is lit.
+# Check every server of the running stack (`docker compose up -d --build --wait`).
 check-stack *ARGS:
     scripts/check-stack {{ARGS}}
+
+# Find words that the glossary in CONTRIBUTING.md replaced.
+check-language *ARGS:
+    scripts/check-language {{ARGS}}

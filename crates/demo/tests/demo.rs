@@ -1,4 +1,4 @@
-//! The demo from its flags to its outcome, on a small file.
+//! The whole demo on a small file: from flags to outcome.
 
 use std::{
     fmt::Write as _,
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
-/// Two hours of usual traffic, and a burst of failures in the last minutes.
+/// Two hours of ordinary traffic with a burst of failures in the last ten minutes.
 fn write_csv(folder: &Path) -> (PathBuf, PathBuf) {
     let (file, incidents) = (folder.join("minutes.csv"), folder.join("incidents.csv"));
     let mut rows = String::from("timestamp,status,count\n");
@@ -68,7 +68,7 @@ async fn a_second_run_on_the_same_database_changes_nothing() -> anyhow::Result<(
     assert_eq!(
         first.totals.rows,
         120 * 6,
-        "three statuses of the file, and an implied 0 for each other monitored one"
+        "three statuses of the file, and an implied 0 for each other monitored status"
     );
     assert_eq!(
         (first.totals.minutes, first.totals.statuses["failed"]),
@@ -78,7 +78,7 @@ async fn a_second_run_on_the_same_database_changes_nothing() -> anyhow::Result<(
     assert_eq!(
         first.scorecard.alerts[0],
         (1, 3),
-        "one call, three more within the cooldown"
+        "one notified, three suppressed by the cooldown"
     );
     assert_eq!(first.scorecard.delays, [Some(0)]);
     assert_eq!(run(folder.path(), &[]).await?, Some(first));
@@ -99,7 +99,7 @@ async fn a_missing_file_is_an_error_that_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_waits_for_a_slow_receiver_to_take_every_page() -> anyhow::Result<()> {
+async fn the_end_waits_for_every_delivery() -> anyhow::Result<()> {
     common::install_tls_provider();
     let receiver = MockServer::start().await;
     let slow = ResponseTemplate::new(204).set_delay(Duration::from_millis(300));
@@ -115,10 +115,10 @@ async fn the_end_waits_for_a_slow_receiver_to_take_every_page() -> anyhow::Resul
     assert_eq!(
         store.outbox().await?,
         OutboxState::default(),
-        "nothing on its way, nothing given up"
+        "no delivery pending or dead"
     );
     assert_eq!(
-        receiver.received_requests().await.map(|pages| pages.len()),
+        receiver.received_requests().await.map(|posts| posts.len()),
         Some(outcome.scorecard.alerts[0].0)
     );
     Ok(())

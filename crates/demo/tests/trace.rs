@@ -1,4 +1,4 @@
-//! One trace over both programs: from the producer's message to the page, which links back to it.
+//! One trace across both programs: from the producer's message to the alert, which the delivery's trace links to.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -23,7 +23,7 @@ fn csv() -> String {
     rows + "2025-07-12 10:59:00,failed,9\n"
 }
 
-/// The span and those above it, nearest first.
+/// The span and its ancestors, nearest first.
 fn ancestry<'a>(spans: &'a [SpanData], span: &'a SpanData) -> Vec<&'a SpanData> {
     let parent = |span: &&SpanData| {
         let id = span.parent_span_id;
@@ -35,7 +35,7 @@ fn ancestry<'a>(spans: &'a [SpanData], span: &'a SpanData) -> Vec<&'a SpanData> 
 }
 
 #[test]
-fn a_page_leads_back_through_alert_and_consumer_to_the_message_of_the_producer() {
+fn a_delivery_links_to_the_trace_of_its_message() {
     let recorded = record_process();
     common::install_tls_provider();
     let folder = tempfile::tempdir().expect("a folder");
@@ -75,19 +75,19 @@ fn a_page_leads_back_through_alert_and_consumer_to_the_message_of_the_producer()
         assert_eq!(
             outcome.expect("to the end").scorecard.alerts[0].0,
             1,
-            "one page"
+            "one notification"
         );
     });
     let spans = recorded.spans();
-    let page = recorded.span("webhook delivery");
-    let link = &page.links.links[0].span_context;
+    let delivery = recorded.span("webhook delivery");
+    let link = &delivery.links.links[0].span_context;
     let alert = spans
         .iter()
         .find(|span| span.span_context.span_id() == link.span_id())
         .expect("exported");
     assert_eq!(
         attribute(alert, "monitoring.alert.id"),
-        attribute(&page, "monitoring.alert.id")
+        attribute(&delivery, "monitoring.alert.id")
     );
     let ancestry = ancestry(&spans, alert);
     let names: Vec<_> = ancestry
@@ -106,8 +106,8 @@ fn a_page_leads_back_through_alert_and_consumer_to_the_message_of_the_producer()
         "one trace"
     );
     assert_ne!(
-        page.span_context.trace_id(),
+        delivery.span_context.trace_id(),
         link.trace_id(),
-        "tries go on long after the trace ended"
+        "retries may continue for hours after the trace ended"
     );
 }

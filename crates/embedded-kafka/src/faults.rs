@@ -1,7 +1,7 @@
-//! Faults that a test asks for, and the one hook through which every request passes.
+//! Faults that tests inject, and the hook that every request passes through.
 //!
-//! `FakeBroker` takes its hooks from a queue in which one that stays blocks all behind it. Ours has to stay, for it also bounds the memory, so the
-//! faults wait in a queue of their own. They know the kind of a request, not its topic.
+//! `FakeBroker` takes its hooks from a queue, where a permanent hook blocks those behind it. Ours is permanent because it also bounds the
+//! memory, so faults wait in a separate queue. A fault applies to a kind of request, for every topic.
 
 use std::collections::{HashMap, VecDeque};
 use std::iter::repeat_n;
@@ -13,7 +13,7 @@ use krafka::testing::{ApiKey, Control, FakeBroker};
 use crate::retention::Bound;
 use crate::{EmbeddedKafka, NODE};
 
-/// Every request of an idempotent producer and of a consumer without a subscription.
+/// The requests of an idempotent producer and of a consumer without a subscription.
 const APIS: [ApiKey; 9] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
@@ -26,7 +26,7 @@ const APIS: [ApiKey; 9] = [
     ApiKey::OffsetFetch,
 ];
 
-/// The faults to come.
+/// Faults that are not injected yet.
 #[derive(Default)]
 pub(crate) struct Faults(Mutex<State>);
 
@@ -75,14 +75,14 @@ impl Faults {
 pub(crate) fn install(broker: &Arc<FakeBroker>, faults: &Arc<Faults>, bound: Bound) {
     let bound = Arc::new(bound);
     for api in APIS {
-        // The broker owns the hook: an `Arc` would keep both for ever.
+        // The broker owns the hook, so an `Arc` here would leak both.
         let broker_of_hook = Arc::downgrade(broker);
         let (faults, bound) = (Arc::clone(faults), Arc::clone(&bound));
         broker.on(api, move |_| {
             let Some(broker) = broker_of_hook.upgrade() else {
                 return Control::Disconnect;
             };
-            // It notes every request for ever, and counts through the notes at each.
+            // The broker records every request and scans the records at each one.
             broker.clear_requests();
             match faults.next(api) {
                 Some(fault) => fault,
@@ -94,7 +94,7 @@ pub(crate) fn install(broker: &Arc<FakeBroker>, faults: &Arc<Faults>, bound: Bou
 }
 
 impl EmbeddedKafka {
-    /// Answers the next `times` requests of a kind with `code`, without doing what they ask. For fetches: [`fail_fetches`](Self::fail_fetches).
+    /// Answers the next `times` requests of a kind with `code`, without executing them. For fetches, use [`fail_fetches`](Self::fail_fetches).
     pub fn fail(&self, api: ApiKey, times: usize, code: ErrorCode) {
         assert!(
             api != ApiKey::Fetch,
@@ -103,7 +103,7 @@ impl EmbeddedKafka {
         self.faults.queue(api, times, Control::Error(code));
     }
 
-    /// Refuses the next `times` produce requests with a code that a producer retries.
+    /// Refuses the next `times` produce requests with a retriable error.
     pub fn refuse_produces(&self, times: usize) {
         self.fail(ApiKey::Produce, times, ErrorCode::NotEnoughReplicas);
     }
@@ -113,34 +113,34 @@ impl EmbeddedKafka {
         self.faults.queue(ApiKey::Fetch, times, Control::Disconnect);
     }
 
-    /// Garbles the records of the next `times` fetches, so that their checksum is wrong. One that finds no records counts too.
+    /// Corrupts the records of the next `times` fetches, so that their checksum is wrong. A fetch without records counts too.
     pub fn corrupt_fetches(&self, times: usize) {
         self.faults
             .queue(ApiKey::Fetch, times, Control::CorruptRecords);
     }
 
-    /// Does what the next `times` requests of a kind ask, but drops the connection instead of answering: the client cannot know.
+    /// Executes the next `times` requests of a kind, but drops the connection instead of answering.
     pub fn lose_answers(&self, api: ApiKey, times: usize) {
         let fault = Control::ApplyThen(Box::new(Control::Disconnect));
         self.faults.queue(api, times, fault);
     }
 
-    /// Drops every connection and lets none live until [`come_back`](Self::come_back). The port and the data stay.
+    /// Drops every connection, present and new, until [`come_back`](Self::come_back). The port and the data stay.
     pub fn go_down(&self) {
-        // `crash` alone misses a connection that is just being accepted.
+        // `crash` alone misses a connection that is being accepted right now.
         self.faults.state().mode = Mode::Down;
         self.broker.crash(NODE);
     }
 
-    /// Answers nothing until [`come_back`](Self::come_back), while connections stay open: a broker that hangs.
+    /// Hangs: answers no request until [`come_back`](Self::come_back), while connections stay open.
     pub fn go_silent(&self) {
         self.faults.state().mode = Mode::Silent;
     }
 
-    /// Ends [`go_down`](Self::go_down), [`go_silent`](Self::go_silent) and every fault still queued.
+    /// Ends [`go_down`](Self::go_down) and [`go_silent`](Self::go_silent), and discards every queued fault.
     pub fn come_back(&self) {
         *self.faults.state() = State::default();
-        // Connections that hang never answer again.
+        // A connection that hung never answers again, so clients must reconnect.
         self.broker.crash(NODE);
         self.broker.restart(NODE);
     }

@@ -1,11 +1,12 @@
 //! A Kafka-protocol broker inside the process, for the demo and the tests.
 //!
-//! It is `krafka`'s `FakeBroker` behind a small door: one node on a loopback port, a cluster id of its own per start, logs in memory that stay
-//! bounded ([`MAX_TOPIC_BYTES`]), and faults on request. It runs on a thread of its own, so it also serves a caller that blocks.
+//! It wraps `krafka`'s `FakeBroker`: one node on a loopback port, a new cluster id at each start, logs in memory that stay bounded
+//! ([`MAX_TOPIC_BYTES`]), and faults on request. It runs on its own thread, so it also serves a caller that blocks.
 //!
-//! Deliberately not for production: nothing is persisted, there is one replica, and the protocol is what our clients use. Known differences from
-//! Kafka: a fetch ignores its size limits; below the log start it is answered from the log start; beyond the end, or of a topic that is gone, it gets
-//! an error that librdkafka cannot read and tries again for ever; records never expire by age. What rests on those is tested on a real broker.
+//! Not for production: nothing is persisted, there is one replica, and only the requests of our clients are implemented. Known differences
+//! from Kafka: a fetch ignores its size limits; a fetch below the log start is answered from the log start; a fetch beyond the end or of a
+//! deleted topic gets an error that librdkafka cannot parse and retries forever; records never expire by age. Behaviour that depends on
+//! these is tested on a real broker.
 
 mod faults;
 mod retention;
@@ -27,7 +28,7 @@ use retention::Bound;
 /// The only node of the cluster.
 const NODE: i32 = 0;
 
-/// A one-node Kafka on a loopback port. Dropping it stops it and forgets everything.
+/// A one-node Kafka on a loopback port. Dropping it stops the broker and discards its data.
 pub struct EmbeddedKafka {
     broker: Arc<FakeBroker>,
     faults: Arc<Faults>,
@@ -36,12 +37,12 @@ pub struct EmbeddedKafka {
 }
 
 impl EmbeddedKafka {
-    /// Starts an empty broker on a free loopback port. Topics appear at their first use, with one partition.
+    /// Starts an empty broker on a free loopback port. Topics are created at their first use, with one partition.
     pub async fn start() -> Result<Self> {
         Self::start_bounded(MAX_TOPIC_BYTES).await
     }
 
-    /// As [`start`](Self::start), with another bound than [`MAX_TOPIC_BYTES`] on the bytes kept per topic.
+    /// Like [`start`](Self::start), but keeps at most `max_topic_bytes` per topic instead of [`MAX_TOPIC_BYTES`].
     pub async fn start_bounded(max_topic_bytes: usize) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -54,7 +55,7 @@ impl EmbeddedKafka {
             .await?
             .context("opening a loopback port for the embedded Kafka")?;
         let broker = Arc::new(broker);
-        // Offsets are stored per cluster id: two runs must not look like one cluster.
+        // Clients store offsets per cluster id, so two runs need different ids.
         broker.with_state(|state| state.cluster_id = Uuid::new_v4().simple().to_string());
         let faults = Arc::new(Faults::default());
         faults::install(&broker, &faults, Bound::new(max_topic_bytes));
@@ -70,7 +71,7 @@ impl EmbeddedKafka {
         self.broker.bootstrap_servers()
     }
 
-    /// The id of this cluster, another one at every start.
+    /// The id of this cluster, different at every start.
     pub fn cluster_id(&self) -> String {
         self.broker.with_state(|state| state.cluster_id.clone())
     }
@@ -118,7 +119,7 @@ impl EmbeddedKafka {
         })
     }
 
-    /// The offset that the next record of a partition will get; `None` if there is no such partition.
+    /// The offset of the next record of a partition; `None` if there is no such partition.
     pub fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
         self.broker.next_offset(topic, partition)
     }
@@ -131,7 +132,7 @@ impl EmbeddedKafka {
     /// Stops the broker and returns once its port is closed.
     pub async fn shutdown(mut self) -> Result<()> {
         if let Some(runtime) = self.runtime.take() {
-            // Dropping a runtime waits for its threads, which async code may not do.
+            // Dropping a runtime blocks until its threads end, which async code must not do.
             tokio::task::spawn_blocking(move || drop(runtime)).await?;
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! What keeps the broker's memory bounded: the oldest batches go once every group has committed past them, and producers wait for that.
+//! Bounds the broker's memory: deletes the oldest batches that every group has committed, and makes producers wait until groups commit.
 //!
-//! `FakeBroker` never deletes a record. Unlike Kafka's retention this never takes a record from a reader that still needs it: it looks at the offsets
-//! that groups commit. It does not know about time.
+//! `FakeBroker` itself never deletes a record. Unlike Kafka's retention, this deletes by committed offsets and never by age, so no reader
+//! loses a record.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,18 +9,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use krafka::error::ErrorCode;
 use krafka::testing::{ClusterState, Control, FakeBroker, GroupState, PartitionState};
 
-/// The most that a topic holds, in bytes of record batches, shared evenly by its partitions.
+/// Maximum size of a topic in bytes of record batches, divided evenly among its partitions.
 ///
-/// A partition always keeps its newest records, an eighth of its share (8 MiB: over a week of one stream's minutes), and those that a group with a
-/// committed offset there has not yet committed; where no group has one, all. Older ones go. At its full share produce requests are refused with the
-/// retriable `NOT_ENOUGH_REPLICAS` until readers have committed. The bound is kept to within a few requests. It stays below the 100 MB that librdkafka
-/// accepts in one response, because `FakeBroker` answers a fetch with everything it has.
+/// A partition always keeps its newest records, an eighth of its share (8 MiB: over a week of one stream's minutes), and every record that
+/// some group with a committed offset there has not committed yet; without such a group it keeps all. Older records are deleted. When a
+/// partition has used its share, produce requests are refused with the retriable `NOT_ENOUGH_REPLICAS` until readers commit. The limit may
+/// be exceeded by a few requests. It is below the 100 MB that librdkafka accepts in one response, because `FakeBroker` answers a fetch with
+/// all records.
 pub const MAX_TOPIC_BYTES: usize = 64 << 20;
 
-/// Weighing a log takes time with its length, and a produce request adds 1 MB at most: not every one is worth it.
+/// Produce requests between two trims. Measuring a log takes time proportional to its length, and a request adds at most 1 MB.
 const PRODUCES_PER_TRIM: usize = 16;
 
-/// The bound of one broker and how far it is used.
+/// The size limit of one broker's topics, and whether it is reached.
 pub(crate) struct Bound {
     max_topic_bytes: usize,
     produces: AtomicUsize,
@@ -36,7 +37,7 @@ impl Bound {
         }
     }
 
-    /// What to do with a produce request.
+    /// Admits a produce request, or refuses it while a topic is full.
     pub(crate) fn admit(&self, broker: &FakeBroker) -> Control {
         let was_full = self.full.load(Ordering::Relaxed);
         let due = self
@@ -55,14 +56,14 @@ impl Bound {
             tracing::warn!(
                 topic,
                 max_topic_bytes = self.max_topic_bytes,
-                "the embedded Kafka is full: producers wait until every reader has committed"
+                "embedded Kafka is full; producers wait until every reader has committed"
             );
         }
         Control::Error(ErrorCode::NotEnoughReplicas)
     }
 }
 
-/// Trims every topic and forgets what the broker notes for its own tests; the name of a topic that is still over its bound.
+/// Trims every topic and clears the broker's own records of lookups. Returns a topic that is still over its limit, if any.
 fn trim(state: &mut ClusterState, max_topic_bytes: usize) -> Option<String> {
     state.list_offsets_lookups.clear();
     let mut full = None;
@@ -78,14 +79,14 @@ fn trim(state: &mut ClusterState, max_topic_bytes: usize) -> Option<String> {
     full
 }
 
-/// The offset below which every group has committed; `None` if no group has committed here.
+/// The lowest committed offset of all groups; `None` if no group has committed here.
 fn read_by_all(groups: &HashMap<String, GroupState>, topic: &str, partition: i32) -> Option<i64> {
     let key = (topic.to_owned(), partition);
     let committed = groups.values().filter_map(|group| group.offsets.get(&key));
     committed.map(|committed| committed.offset).min()
 }
 
-/// Deletes the oldest batches while at least `keep` bytes are left and all of a batch is below `read`; the bytes that are left.
+/// Deletes the oldest batches that end at or below `read`, while at least `keep` bytes remain. Returns the bytes that remain.
 fn trim_partition(partition: &mut PartitionState, keep: usize, read: i64) -> usize {
     let mut left = partition.log.iter().fold(0, |sum, batch| sum + batch.len());
     let mut start = partition.log_start_offset;
@@ -101,7 +102,7 @@ fn trim_partition(partition: &mut PartitionState, keep: usize, read: i64) -> usi
     left
 }
 
-/// Moves the log start to `offset` and deletes the batches that lie wholly below it.
+/// Moves the log start to `offset` and deletes the batches that are entirely below it.
 pub(crate) fn delete_below(partition: &mut PartitionState, offset: i64) {
     let start = offset.clamp(partition.log_start_offset, partition.next_offset);
     let gone = (0..partition.log.len())
@@ -111,7 +112,7 @@ pub(crate) fn delete_below(partition: &mut PartitionState, offset: i64) {
     partition.log_start_offset = start;
 }
 
-/// The offset after the last record of a batch: where the next one begins.
+/// The offset after the last record of a batch.
 fn batch_end(partition: &PartitionState, index: usize) -> i64 {
     partition
         .log

@@ -1,4 +1,4 @@
-//! What the programs need of a broker when nothing goes wrong.
+//! The requests of the programs without faults.
 
 use embedded_kafka::EmbeddedKafka;
 use rdkafka::consumer::Consumer;
@@ -61,7 +61,7 @@ async fn ten_thousand_records_make_the_round_trip_in_order() {
 }
 
 #[tokio::test]
-async fn every_start_is_another_cluster() {
+async fn every_start_has_another_cluster_id() {
     let first = EmbeddedKafka::start().await.unwrap();
     let second = EmbeddedKafka::start().await.unwrap();
     let seen = consumer(&first).client().fetch_cluster_id(PATIENCE);
@@ -77,7 +77,7 @@ async fn a_topic_appears_when_it_is_first_produced_to() {
 }
 
 #[tokio::test]
-async fn a_consumer_that_only_looks_creates_no_topic() {
+async fn a_metadata_request_creates_no_topic() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let consumer = consumer(&kafka);
     let metadata = consumer.fetch_metadata(Some(TOPIC), PATIENCE).unwrap();
@@ -129,7 +129,7 @@ async fn a_group_without_members_commits_offsets() {
 }
 
 #[tokio::test]
-async fn a_topic_made_again_is_empty_and_unread() {
+async fn a_recreated_topic_is_empty_and_unread() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let producer = producer(&kafka);
     send(&producer, "old").await;
@@ -148,7 +148,7 @@ async fn a_topic_made_again_is_empty_and_unread() {
 }
 
 #[tokio::test]
-async fn a_topic_that_cannot_be_made_is_refused_by_name() {
+async fn a_refused_topic_is_named_in_the_error() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     kafka.create_topic(TOPIC, 1).unwrap();
     let taken = kafka.create_topic(TOPIC, 1).unwrap_err().to_string();

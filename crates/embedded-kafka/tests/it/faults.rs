@@ -1,4 +1,4 @@
-//! Each fault, and that the clients live through it.
+//! Each fault, and how the clients recover from it.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn failed_fetches_are_tried_again() {
 }
 
 #[tokio::test]
-async fn corrupt_fetches_are_seen_by_a_consumer_that_checks() {
+async fn a_corrupt_fetch_is_a_checksum_error() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     send(&producer(&kafka), "first").await;
     kafka.corrupt_fetches(1);
@@ -68,7 +68,7 @@ async fn corrupt_fetches_are_seen_by_a_consumer_that_checks() {
 }
 
 #[tokio::test]
-async fn the_broker_comes_back_with_its_data_on_the_same_port() {
+async fn a_restarted_broker_keeps_its_data_and_port() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let producer = producer(&kafka);
     send(&producer, "before").await;
@@ -93,7 +93,7 @@ async fn the_broker_comes_back_with_its_data_on_the_same_port() {
 }
 
 #[tokio::test]
-async fn a_silent_broker_answers_after_it_came_back() {
+async fn a_hung_broker_answers_after_it_came_back() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     kafka.create_topic(TOPIC, 1).unwrap();
     let consumer = consumer(&kafka);
@@ -108,14 +108,14 @@ async fn a_silent_broker_answers_after_it_came_back() {
 
 #[tokio::test]
 #[should_panic(expected = "no fault can be put into JoinGroup")]
-async fn a_fault_that_could_never_fire_is_a_mistake_of_the_test() {
+async fn a_fault_for_an_unused_request_panics() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     kafka.fail(ApiKey::JoinGroup, 1, ErrorCode::UnknownServerError);
 }
 
 #[tokio::test]
 #[should_panic(expected = "use fail_fetches")]
-async fn a_fault_that_librdkafka_cannot_read_is_a_mistake_of_the_test() {
+async fn a_fetch_fault_that_no_client_parses_panics() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     kafka.fail(ApiKey::Fetch, 1, ErrorCode::OffsetOutOfRange);
 }

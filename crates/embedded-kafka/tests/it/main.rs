@@ -1,10 +1,10 @@
-//! The embedded broker as our programs use it: through `rdkafka`, an idempotent producer and a consumer that assigns its partitions itself.
+//! The embedded broker through `rdkafka`, as our programs use it: an idempotent producer and a consumer that assigns its partitions itself.
 //!
-//! These tests speak for the fake only; what Kafka itself does is tested on a real broker.
+//! These tests cover the embedded broker only, not Kafka itself.
 
 mod clients;
 mod faults;
 mod retention;
-// `cfg(test)` tells clippy that its helpers may unwrap as tests do.
+// `cfg(test)` lets its functions unwrap, as clippy allows in tests.
 #[cfg(test)]
 mod support;

@@ -1,4 +1,4 @@
-//! Memory stays bounded, and never at the cost of a record that is still to be read.
+//! Memory stays bounded, and no unread record is deleted.
 
 use embedded_kafka::EmbeddedKafka;
 use rdkafka::consumer::Consumer;
@@ -10,7 +10,7 @@ use crate::support::{PATIENCE, TOPIC, commit, consumer, consumer_at, next, produ
 const BOUND: usize = 64 * 1024;
 
 #[tokio::test]
-async fn records_that_were_read_go_and_new_ones_stay() {
+async fn committed_records_are_deleted() {
     let kafka = EmbeddedKafka::start_bounded(BOUND).await.unwrap();
     let (producer, payload) = (producer(&kafka), "x".repeat(1024));
     send(&producer, &payload).await;
@@ -24,7 +24,7 @@ async fn records_that_were_read_go_and_new_ones_stay() {
     let (low, high) = consumer.fetch_watermarks(TOPIC, 0, PATIENCE).unwrap();
     assert_eq!(high, 501);
     let kept = high - low;
-    // An eighth of the bound always stays, and the logs are weighed at every 16th request.
+    // An eighth of the limit always stays, and logs are trimmed at every 16th request.
     assert!(
         (7..=7 + 16).contains(&kept),
         "{kept} records of 1 KiB are kept"
@@ -32,7 +32,7 @@ async fn records_that_were_read_go_and_new_ones_stay() {
 }
 
 #[tokio::test]
-async fn a_full_broker_makes_the_producer_wait_for_the_reader_and_loses_nothing() {
+async fn a_full_broker_delays_producers_and_loses_nothing() {
     let kafka = EmbeddedKafka::start_bounded(BOUND).await.unwrap();
     kafka.create_topic(TOPIC, 1).unwrap();
     let producer = producer(&kafka);
@@ -51,7 +51,7 @@ async fn a_full_broker_makes_the_producer_wait_for_the_reader_and_loses_nothing(
         assert_eq!(message.offset(), number);
         assert_eq!(text(&message), format!("{number:01024}"));
         let unread = kafka.next_offset(TOPIC, 0).unwrap() - number;
-        // 64 KiB, and sixteen requests of ten records.
+        // 64 KiB, and 16 requests of ten records.
         assert!(unread <= 64 + 160, "{unread} records of 1 KiB are held");
         commit(&consumer, number + 1);
     }

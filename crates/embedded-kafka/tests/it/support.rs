@@ -1,4 +1,4 @@
-//! The clients of the tests, with the settings that the service and the producer use.
+//! Kafka clients with the settings of the service and the producer.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-/// Far above what any step takes, so that only a broken broker meets it.
+/// Far longer than any step takes; only a broken broker exceeds it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const TOPIC: &str = "transactions";
 pub(crate) const GROUP: &str = "monitoring-service";
@@ -19,12 +19,12 @@ fn config(kafka: &EmbeddedKafka) -> ClientConfig {
     config
         .set("bootstrap.servers", kafka.bootstrap_servers())
         .set("reconnect.backoff.max.ms", "1000")
-        // The outages of these tests are meant.
+        // Outages are intended here; do not log them.
         .set("log_level", "0");
     config
 }
 
-/// Sends at most ten records a request, so that a test knows how much comes between two looks at the logs.
+/// Sends at most ten records per request, so that a test knows how much arrives between two trims.
 pub(crate) fn producer(kafka: &EmbeddedKafka) -> FutureProducer {
     config(kafka)
         .set("enable.idempotence", "true")
@@ -53,7 +53,7 @@ pub(crate) fn consumer_at(kafka: &EmbeddedKafka, offset: i64) -> BaseConsumer {
     consumer
 }
 
-/// Commits for [`GROUP`], as a consumer that is no member of it, that everything below `offset` was read.
+/// Commits `offset` for [`GROUP`] without being a member of the group.
 pub(crate) fn commit(consumer: &BaseConsumer, offset: i64) {
     consumer
         .commit(&position(Offset::Offset(offset)), CommitMode::Sync)
@@ -66,19 +66,19 @@ fn position(offset: Offset) -> TopicPartitionList {
     list
 }
 
-/// Produces one record to [`TOPIC`] and gives its offset.
+/// Produces one record to [`TOPIC`] and returns its offset.
 pub(crate) async fn send(producer: &FutureProducer, payload: &str) -> i64 {
     let record = FutureRecord::to(TOPIC).key("default").payload(payload);
     producer.send(record, PATIENCE).await.unwrap().offset
 }
 
-/// The next record; errors of the consumer are given, not skipped.
+/// The next record or the next error of the consumer.
 pub(crate) fn next(consumer: &BaseConsumer) -> rdkafka::error::KafkaResult<OwnedMessage> {
     let polled = consumer.poll(PATIENCE).expect("a record or an error");
     polled.map(|message| message.detach())
 }
 
-/// The next record, past whatever transient errors the consumer reports.
+/// The next record; skips errors.
 pub(crate) fn next_in_the_end(consumer: &BaseConsumer) -> OwnedMessage {
     loop {
         if let Ok(message) = next(consumer) {
