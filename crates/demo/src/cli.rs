@@ -11,18 +11,18 @@ use stream_processor::Speed;
 /// A set of sample data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Data {
-    /// Three days of one stream without a shape of the day
+    /// Three days of one stream at a constant level
     #[default]
     Flat,
-    /// Four weeks of two streams with the shape of days and weeks
+    /// Four weeks of two streams with daily and weekly patterns
     Daily,
 }
 
-/// A broker, the monitoring service and a replay of sample data in one process: watch real incidents caught
+/// Runs a broker, the monitoring service and a replay of sample data in one process, and shows the incidents it catches
 #[derive(Clone, Debug, clap::Parser)]
 #[command(version)]
 pub struct Cli {
-    /// How fast the file is replayed: a multiple of real time (600: ten minutes per second), or max
+    /// Replay speed: a multiple of real time (600: ten minutes per second), or max
     #[arg(long, default_value = "600")]
     pub speed: Speed,
 
@@ -30,31 +30,31 @@ pub struct Cli {
     #[arg(long, default_value = "127.0.0.1:8000")]
     pub http_addr: SocketAddr,
 
-    /// Which sample data are replayed
+    /// Sample data to replay
     #[arg(long, value_enum, default_value_t)]
     pub data: Data,
 
-    /// CSV of transaction minutes, instead of the sample data
+    /// CSV of minute counts to replay instead of the sample data
     #[arg(long)]
     pub file: Option<PathBuf>,
 
-    /// CSV of the incidents in it, for the scorecard, instead of those of the sample data
+    /// CSV of labelled incidents for the scorecard, instead of those of the sample data
     #[arg(long)]
     pub incidents: Option<PathBuf>,
 
-    /// SQLite file to keep; without it a temporary one is used and removed
+    /// SQLite file to use and keep; the default is a temporary file
     #[arg(long)]
     pub database: Option<PathBuf>,
 
-    /// End when the file is through, instead of serving on
+    /// Exit at the end of the file instead of serving on
     #[arg(long)]
     pub once: bool,
 
-    /// Receiver of CRITICAL alerts, POSTed to it as in production
+    /// URL that CRITICAL alerts are POSTed to, as in production
     #[arg(long)]
     pub webhook_url: Option<String>,
 
-    /// Log filter, for the log on stderr; alerts are shown anyway
+    /// Filter of the log on stderr; alerts are always shown
     #[arg(
         long,
         alias = "rust-log",
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_sets_of_sample_data_are_there() {
+    fn both_sets_of_sample_data_exist() {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         for set in ["flat", "daily"] {
             let cli = Cli::parse_from(["demo", "--data", set]);

@@ -1,4 +1,4 @@
-//! What the demo shows, and how it looks. Decides nothing: it is handed what was found.
+//! The output of the demo: its texts, colours and progress bar. It decides nothing.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -28,15 +28,15 @@ const DIM: Style = Style::new().dimmed();
 const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 
-/// Where there is something to see.
+/// Routes that the header lists.
 const ROUTES: [(&str, &str); 7] = [
-    ("/docs", "all of the API, to try out"),
-    ("/alerts/status", "how everything stands"),
-    ("/alerts", "what was found, newest first"),
-    ("/streams", "how fresh each stream is"),
-    ("/transactions/summary", "what was counted"),
-    ("/health", "how the service is"),
-    ("/metrics", "figures for Prometheus"),
+    ("/docs", "try the whole API"),
+    ("/alerts/status", "the current state of each status"),
+    ("/alerts", "alerts, newest first"),
+    ("/streams", "the newest minute of each stream"),
+    ("/transactions/summary", "totals per status"),
+    ("/health", "the health of the service"),
+    ("/metrics", "metrics for Prometheus"),
 ];
 
 /// Standard output: colours and a progress bar on a terminal, plain lines elsewhere.
@@ -47,7 +47,7 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Shows a bar for this many minutes if it is on a terminal.
+    /// A console; on a terminal, with a progress bar for this many minutes.
     pub(crate) fn new(address: SocketAddr, minutes: u64) -> Self {
         let bar = io::stdout().is_terminal().then(|| {
             let style = ProgressStyle::with_template(
@@ -62,7 +62,7 @@ impl Console {
         }
     }
 
-    /// Writes a line above the bar. A reader that went away is no fault of the demo: it goes on serving.
+    /// Writes a line above the bar. Ignores a closed stdout, so that the demo goes on serving.
     pub(crate) fn line(&self, text: &str) {
         let write = || drop(writeln!(anstream::stdout(), "{text}"));
         match &self.bar {
@@ -71,8 +71,8 @@ impl Console {
         }
     }
 
-    /// What is going to happen, and where to look.
-    pub(crate) fn header(&self, cli: &Cli, scope: &Scope, held: &Totals) {
+    /// The file, its replay speed and the routes to try.
+    pub(crate) fn header(&self, cli: &Cli, scope: &Scope, already_stored: &Totals) {
         let (first, last, minutes) = (
             minute(scope.first()),
             minute(scope.last()),
@@ -89,17 +89,17 @@ impl Console {
                 self.address
             ));
         }
-        if let Some(database) = cli.database.as_ref().filter(|_| held.minutes > 0) {
+        if let Some(database) = cli.database.as_ref().filter(|_| already_stored.minutes > 0) {
             self.line(&format!(
-                "\n{} holds {} of these minutes already: they are sent again and change nothing, so only what is new is shown.",
+                "\n{} already has {} of these minutes. They are sent again and change nothing; only new alerts are shown.",
                 database.display(),
-                HumanCount(held.minutes)
+                HumanCount(already_stored.minutes)
             ));
         }
-        self.line("\nCRITICAL alerts as they are found (WARNINGs are only counted):\n");
+        self.line("\nCRITICAL alerts as they are raised (WARNINGs are only counted):\n");
     }
 
-    /// An alert that went out. WARNINGs are not shown one by one: there are too many to read.
+    /// Shows a CRITICAL alert. WARNINGs are too many to show each.
     pub(crate) fn alert(&self, alert: &Alert) {
         if alert.severity() != Severity::Critical {
             return;
@@ -121,7 +121,7 @@ impl Console {
         ));
     }
 
-    /// A labelled incident that an alert has found.
+    /// Shows a labelled incident that an alert has caught.
     pub(crate) fn caught(&self, incident: &Incident, by: Minute, severity: Severity) {
         let delay = match by.since(incident.start) {
             0 => "in its first minute".to_owned(),
@@ -138,7 +138,7 @@ impl Console {
         ));
     }
 
-    /// How far the replay is.
+    /// Shows the progress of the replay.
     pub(crate) fn progress(&self, newest: Option<Minute>, sent: u64, rows: u64, warnings: usize) {
         let Some(newest) = newest else { return };
         let found = format!("{} rows, WARNINGs: {warnings}", HumanCount(rows));
@@ -155,7 +155,7 @@ impl Console {
         }
     }
 
-    /// How often [`Console::progress`] is worth a call.
+    /// Interval of [`Console::progress`].
     pub(crate) const fn progress_interval(&self) -> Duration {
         if self.bar.is_some() {
             Duration::from_millis(100)
@@ -164,14 +164,14 @@ impl Console {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the progress bar.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 
-    /// What is stored, beside what the file says.
+    /// Compares the stored totals with those of the file.
     pub(crate) fn totals(&self, outcome: &Outcome, expected: &Totals) {
         self.line(&format!(
             "\n{BOLD}The end of the file{BOLD:#}{:>22}{:>15}",
@@ -205,13 +205,13 @@ impl Console {
             line(status, total(stored, status), total(expected, status));
         }
         self.line(if outcome.as_in_file {
-            "  They agree: every row of the file is stored, once."
+            "  They agree: every row of the file is stored once."
         } else {
-            "  They differ: the log and the dead letters may tell why."
+            "  They differ; check the log and /dead-letters for the reason."
         });
     }
 
-    /// How good the alerts were.
+    /// Shows the scorecard and each incident that was missed or found late.
     pub(crate) fn scorecard(&self, scorecard: &Scorecard, incidents: &[Incident], cli: &Cli) {
         let labels = cli.incidents().display();
         self.line(&format!(
@@ -230,24 +230,26 @@ impl Console {
         }
     }
 
-    /// What became of the pages.
+    /// Shows how many notifications were delivered.
     pub(crate) fn deliveries(&self, OutboxState { pending, dead, .. }: OutboxState) {
         self.line(&match pending + dead {
-            0 => "\nThe receiver of --webhook-url has taken every page.".to_owned(),
-            lost => format!("\n{lost} pages have not reached the receiver of --webhook-url: it does not take them."),
+            0 => "\nEvery notification was delivered to --webhook-url.".to_owned(),
+            open => format!(
+                "\n{open} notifications were not delivered; check the receiver of --webhook-url."
+            ),
         });
     }
 
-    /// The replay is through and the service is not.
+    /// Shows that the service goes on after the replay.
     pub(crate) fn serving_on(&self) {
         self.line(&format!(
-            "\nStill serving on http://{}; Ctrl-C ends it.",
+            "\nStill serving on http://{}; stop with Ctrl-C.",
             self.address
         ));
     }
 }
 
-/// The speed, and what it means for the person who waits.
+/// The replay speed and the time the replay takes.
 fn pace(speed: Speed, minutes: i64) -> String {
     match (speed, u32::try_from(minutes)) {
         (Speed::Times(times), Ok(minutes)) => {
@@ -257,7 +259,7 @@ fn pace(speed: Speed, minutes: i64) -> String {
                 humantime::format_duration(takes)
             )
         }
-        _ => "as fast as it goes".to_owned(),
+        _ => "as fast as possible".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The labelled incidents of a file, read from a CSV. Scores nothing.
+//! The labelled incidents of a file, read from a CSV. Scoring is in `scorecard`.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use anyhow::{Context as _, ensure};
 use detection::{Minute, Stream};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// An incident counts as found in time if an alert goes out for one of this many first minutes.
+/// An incident is found in time if one of its first minutes, this many, raises an alert.
 pub(crate) const FOUND_WITHIN_MINUTES: i64 = 8;
 
-/// A labelled time of a stream: [start, end).
+/// A labelled period of a stream: [start, end).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Incident {
     /// Its first minute.
@@ -18,7 +18,7 @@ pub struct Incident {
     pub end: Minute,
     /// What happened.
     pub kind: String,
-    /// The stream it happened to; none for all streams.
+    /// The affected stream; `None` means all streams.
     pub stream: Option<Stream>,
     /// True if an alert for it is right; false for a harmless event, such as a sale or a feed gap.
     #[serde(default = "yes", deserialize_with = "yes_or_no")]
@@ -35,18 +35,18 @@ impl Incident {
         }
     }
 
-    /// True if the minute of the stream is in it, or less than `echo` minutes after its end.
+    /// True if the minute of the stream is within the period or less than `echo` minutes after its end.
     pub(crate) fn covers(&self, stream: &str, minute: Minute, echo: i64) -> bool {
         self.is_of(stream) && self.start <= minute && minute < self.end.plus(echo)
     }
 
-    /// How many minutes after its start an alert for this minute of the stream finds it; none if not in time.
+    /// Minutes from its start to an alert for this minute of the stream; `None` if that is too late or another stream.
     pub(crate) fn delay(&self, stream: &str, minute: Minute) -> Option<i64> {
         let delay = minute.since(self.start);
         (self.is_of(stream) && (0..FOUND_WITHIN_MINUTES).contains(&delay)).then_some(delay)
     }
 
-    /// The same for an alert that finds it only later, while it lasts.
+    /// The same for an alert after the time limit and before the end.
     pub(crate) fn late(&self, stream: &str, minute: Minute) -> Option<i64> {
         let late = self.covers(stream, minute, 0) && self.delay(stream, minute).is_none();
         late.then(|| minute.since(self.start))
@@ -58,7 +58,7 @@ impl Incident {
     }
 }
 
-/// Reads `start,end,kind` and, where the file has them, `stream` and `alert` (`yes` or `no`). Other columns are notes.
+/// Reads `start,end,kind` and, where the file has them, `stream` and `alert` (`yes` or `no`). Other columns are ignored.
 pub fn load_incidents(path: &Path) -> anyhow::Result<Vec<Incident>> {
     let context = || {
         format!(

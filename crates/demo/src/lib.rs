@@ -1,6 +1,7 @@
-//! Broker, producer and service in one process, over the same code paths as production: only the broker is embedded.
+//! Broker, producer and service in one process. Only the broker differs from production: it is embedded.
 //!
-//! [`execute`] is the command, [`run`] the demo itself; [`scorecard`] says how good the alerts were. Nothing here judges a count.
+//! [`execute`] is the command and [`run`] the demo; [`scorecard`] compares the alerts with the labelled incidents. The service
+//! evaluates all counts.
 
 pub mod cli;
 mod console;
@@ -36,28 +37,28 @@ use crate::{
     labels::load_incidents,
     scorecard::Scorecard,
     stored::Scope,
-    watcher::{Told, Watcher},
+    watcher::{ReplayProgress, Watcher},
 };
 
 const TOPIC: &str = "transactions";
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// What is stored of the file.
+    /// Stored totals of the file's streams and time.
     pub totals: Totals,
-    /// True if that is exactly what the file says.
+    /// True if they equal the totals of the file.
     pub as_in_file: bool,
-    /// How the policy did.
+    /// The stored alerts compared with the labelled incidents.
     pub scorecard: Scorecard,
 }
 
-/// The whole command after parsing. What goes wrong is said in words, on standard error.
+/// Runs the command and writes an error to stderr.
 pub fn execute(cli: &Cli) -> ExitCode {
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // A reader that went away cannot be told.
+            // A closed stderr cannot be reported anywhere.
             drop(writeln!(stderr(), "error: {error:#}"));
             ExitCode::FAILURE
         }
@@ -75,7 +76,7 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
         );
         ensure!(
             outcome.is_none_or(|outcome| outcome.as_in_file),
-            "what is stored differs from the file (see above)"
+            "the stored totals differ from the file (see above)"
         );
         Ok(())
     });
@@ -83,7 +84,7 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
     outcome
 }
 
-/// Runs the demo until it is through (`--once`) or stopped; none if it was stopped before the end of the file.
+/// Runs the demo until the end of the file (`--once`) or a stop; `None` if it stops before the end of the file.
 pub async fn run(
     cli: &Cli,
     listener: TcpListener,
@@ -95,7 +96,7 @@ pub async fn run(
     let broker = EmbeddedKafka::start().await?;
     broker.create_topic(TOPIC, 1)?;
     let temporary =
-        tempfile::tempdir().context("no temporary folder can be made: use --database")?;
+        tempfile::tempdir().context("cannot create a temporary folder; use --database")?;
     let database = cli
         .database
         .clone()
@@ -106,7 +107,7 @@ pub async fn run(
         Clock::system(),
         registry.clone(),
     )
-    .context("opening the database (--database)")?;
+    .context("cannot open the database (--database)")?;
     let console = Console::new(listener.local_addr()?, loaded.counts.len() as u64);
     let watcher = Watcher::new(
         app.store().clone(),
@@ -116,32 +117,32 @@ pub async fn run(
         &loaded.counts,
     )
     .await?;
-    let account = async {
-        // Whatever happens here, the service is not left running alone.
+    let follow = async {
+        // Stops the service however this block ends.
         let guard = stop.clone().drop_guard();
         let producer = ProcessorMetrics::new(&registry);
         let (remote, handle) = stream_processor::remote();
-        let told = Told {
+        let progress = ReplayProgress {
             handle,
             rows: producer.rows_produced.clone(),
         };
         let (options, clock) = (replay_options(cli, &broker), Clock::system());
         let replay = stream_processor::run(&loaded, &options, &producer, remote, clock, &stop);
-        let outcome = watcher.account(cli, replay, &told, &broker, &stop).await;
+        let outcome = watcher.follow(cli, replay, &progress, &broker, &stop).await;
         if outcome.is_ok() && !cli.once {
             stop.cancelled().await;
         }
         drop(guard);
         outcome
     };
-    let (served, outcome) = tokio::join!(app.run(listener, stop.clone()), account);
+    let (served, outcome) = tokio::join!(app.run(listener, stop.clone()), follow);
     served?;
     let outcome = outcome?;
     broker.shutdown().await?;
     Ok(outcome)
 }
 
-/// The service's defaults, whatever the environment says: a variable of production must not make the demo page people.
+/// The service's defaults. The environment is ignored, so that variables of production cannot send demo alerts to people.
 fn config(cli: &Cli, database_path: PathBuf, broker: &EmbeddedKafka) -> anyhow::Result<Config> {
     let webhook = cli.webhook_url.as_deref().map(SecretUrl::parse).transpose();
     Ok(Config {
@@ -149,7 +150,7 @@ fn config(cli: &Cli, database_path: PathBuf, broker: &EmbeddedKafka) -> anyhow::
         kafka_bootstrap_servers: broker.bootstrap_servers(),
         kafka_topic: TOPIC.to_owned(),
         alert_webhook_url: webhook
-            .map_err(|reason| anyhow!("the value of --webhook-url is refused: {reason}"))?,
+            .map_err(|reason| anyhow!("--webhook-url is not valid: {reason}"))?,
         ..Config::default()
     })
 }

@@ -1,4 +1,4 @@
-//! The demo as a program: `cargo run --release --bin demo`. All else is in the library.
+//! The demo as a program: `cargo run --release --bin demo`. The code is in the library.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
-//! The sample data: three flat days and four weeks with the shape of days and weeks, with labelled incidents, made from a seed.
+//! Sample data with labelled incidents, generated from a seed: three days at a constant level, and four weeks with daily and weekly patterns.
 //!
-//! A seed gives the same text with every compiler and on every machine: counts follow from products and comparisons of `f64`, which IEEE 754 fixes to the
-//! last bit, never from a library's `exp` or `ln`. This module makes text; `generate-sample-data` writes the files.
+//! A seed gives the same text with every compiler and machine: counts come from products and comparisons of `f64`, which IEEE 754 defines to the last
+//! bit, and never from a library's `exp` or `ln`. This module generates text; `generate-sample-data` writes the files.
 
 pub mod daily;
 pub mod flat;
@@ -33,13 +33,13 @@ const FAILED: usize = 4;
 /// The two files of a set, as text with `\n` line ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleData {
-    /// One row for each minute and status, and stream where there are several; zeros are written.
+    /// One row per minute, stream and status; rows with a count of 0 are included.
     pub transactions_csv: String,
     /// One row for each incident in time order, from `start` up to but not including `end`.
     pub incidents_csv: String,
 }
 
-/// The timestamps of `minutes` minutes from `start`, and of the minute after the last, which is where an incident may end.
+/// The timestamps of `minutes` minutes from `start` and of the minute after, at which an incident may end.
 fn timestamps(start: DateTime, minutes: u32) -> Vec<String> {
     let text = |minute| {
         (start + i64::from(minute).minutes())
@@ -50,7 +50,7 @@ fn timestamps(start: DateTime, minutes: u32) -> Vec<String> {
 }
 
 fn write_row(csv: &mut String, row: std::fmt::Arguments<'_>) {
-    writeln!(csv, "{row}").expect("a String takes all text");
+    writeln!(csv, "{row}").expect("writing to a String cannot fail");
 }
 
 #[cfg(test)]

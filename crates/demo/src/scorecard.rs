@@ -1,4 +1,4 @@
-//! The stored alerts held against the labelled incidents. Pure: numbers in, numbers and words out.
+//! Compares the stored alerts with the labelled incidents. Pure: it reads no database and no file.
 
 use std::fmt;
 
@@ -6,28 +6,28 @@ use detection::{Minute, Severity};
 
 use crate::labels::{FOUND_WITHIN_MINUTES, Incident};
 
-/// An alert this long after an incident may still be its echo and is not called false.
+/// An alert within this many minutes after an incident may be its echo and does not count as false.
 const ECHO_MINUTES: i64 = 60;
 
-/// An alert, as far as the score needs it.
+/// The fields of an alert that the score needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scored {
-    /// Its stream.
+    /// Stream of the alert.
     pub stream: String,
-    /// Its minute.
+    /// Minute of the alert.
     pub minute: Minute,
-    /// How bad.
+    /// Its severity.
     pub severity: Severity,
-    /// True if it went out.
+    /// True if it was not suppressed.
     pub dispatched: bool,
 }
 
-/// How the policy did.
+/// How well the alerts match the labelled incidents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scorecard {
-    /// Minutes from the start of each incident to its first alert; none where none came in time.
+    /// Minutes from the start of each incident to its first alert; `None` without an alert in time.
     pub delays: Vec<Option<i64>>,
-    /// The same for CRITICAL alerts alone: those that call someone.
+    /// The same for CRITICAL alerts only.
     pub critical_delays: Vec<Option<i64>>,
     /// Minutes from the start of each incident to its first alert after that time and before its end.
     pub late: Vec<Option<i64>>,
@@ -35,9 +35,9 @@ pub struct Scorecard {
     pub alerts: [(usize, usize); 2],
     /// Dispatched alerts outside of incidents and their echo, CRITICAL then WARNING.
     pub outside: [usize; 2],
-    /// How many of these fall into a harmless event; none if no such event is labelled.
+    /// How many of these are in a harmless event; `None` if no such event is labelled.
     pub harmless: Option<[usize; 2]>,
-    /// Length of the data.
+    /// Length of the data in days.
     pub days: f64,
 }
 
@@ -52,13 +52,16 @@ pub fn score(alerts: &[Scored], labels: &[Incident], minutes: i64) -> Scorecard 
     let critical = keep(&sent, |alert| alert.severity == Severity::Critical);
     let outside = keep(&sent, |alert| !is_in(alert, &incidents, ECHO_MINUTES));
     let in_harmless = keep(&outside, |alert| is_in(alert, &harmless, 0));
-    let ([critical_sent, warning_sent], [critical_held, warning_held]) =
+    let ([critical_sent, warning_sent], [critical_suppressed, warning_suppressed]) =
         (count(&sent), count(&suppressed));
     Scorecard {
         delays: first(&incidents, &sent, Incident::delay),
         critical_delays: first(&incidents, &critical, Incident::delay),
         late: first(&incidents, &sent, Incident::late),
-        alerts: [(critical_sent, critical_held), (warning_sent, warning_held)],
+        alerts: [
+            (critical_sent, critical_suppressed),
+            (warning_sent, warning_suppressed),
+        ],
         outside: count(&outside),
         harmless: (!harmless.is_empty()).then(|| count(&in_harmless)),
         days: minutes as f64 / 1440.0,
@@ -86,7 +89,7 @@ fn is_in(alert: &Scored, labels: &[&Incident], echo: i64) -> bool {
         .any(|label| label.covers(stream, minute, echo))
 }
 
-/// The shortest delay that an alert has for each incident.
+/// The shortest delay of any alert for each incident.
 fn first(
     incidents: &[&Incident],
     alerts: &[&Scored],
@@ -120,7 +123,10 @@ impl fmt::Display for Scorecard {
         reason = "a count of alerts is exact in a double"
     )]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [(critical, critical_held), (warning, warning_held)] = self.alerts;
+        let [
+            (critical, critical_suppressed),
+            (warning, warning_suppressed),
+        ] = self.alerts;
         let [critical_false, warning_false] = self.outside;
         let per_day = |count: usize| count as f64 / self.days;
         writeln!(f, "  incidents found         {}", found(&self.delays))?;
@@ -138,7 +144,7 @@ impl fmt::Display for Scorecard {
         }
         writeln!(
             f,
-            "  CRITICAL alerts         {critical} sent, {critical_held} suppressed by the cooldown"
+            "  CRITICAL alerts         {critical} sent, {critical_suppressed} suppressed by the cooldown"
         )?;
         writeln!(
             f,
@@ -147,7 +153,7 @@ impl fmt::Display for Scorecard {
         )?;
         writeln!(
             f,
-            "  WARNING alerts          {warning} sent, {warning_held} suppressed by the cooldown"
+            "  WARNING alerts          {warning} sent, {warning_suppressed} suppressed by the cooldown"
         )?;
         writeln!(
             f,
@@ -166,8 +172,8 @@ impl fmt::Display for Scorecard {
         )?;
         write!(
             f,
-            "  In short: CRITICAL alerts called someone {critical} times in {:.1} days, {critical_false} of them for nothing; of {warning} WARNINGs, which only \
-             reach the log, {warning_false} were.",
+            "  In short: {critical} CRITICAL alerts were notified in {:.1} days, {critical_false} of them false; {warning} WARNINGs were logged, {warning_false} \
+             of them false.",
             self.days
         )
     }
@@ -214,7 +220,7 @@ mod tests {
         assert_eq!(
             card.critical_delays,
             [None, None, None],
-            "a WARNING calls nobody"
+            "a WARNING is not a CRITICAL alert"
         );
     }
 
@@ -227,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_card_counts_suppressed_alerts_too() {
+    fn the_scorecard_counts_suppressed_alerts() {
         let alerts = [
             alert(1, Severity::Warning, true),
             alert(2, Severity::Warning, false),

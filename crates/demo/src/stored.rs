@@ -1,6 +1,6 @@
-//! What the database holds of the file that is replayed, and what it should hold. Looks, and judges nothing.
+//! The stored and the expected totals of the replayed file, and its stored alerts. It only reads.
 //!
-//! A database that is kept may hold more than the file: other minutes, other streams, submissions. Those are left out here.
+//! A kept database may contain more than the file: other minutes, other streams, submissions. They are excluded here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use monitoring_service::{
 
 use crate::{labels::Incident, scorecard::Scored};
 
-/// Alerts asked for at a time.
-const PAGE: u32 = 500;
+/// Alerts per query.
+const PAGE_LIMIT: u32 = 500;
 
-/// The streams of a file, and its time.
+/// The streams and the time range of a file.
 pub(crate) struct Scope {
     streams: BTreeSet<Stream>,
     first: Minute,
@@ -25,24 +25,24 @@ pub(crate) struct Scope {
 /// Sums over the minutes of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Rows: one a stream, minute and status. Every minute has one for each monitored status.
+    /// Rows, one per stream, minute and status. Every minute has a row for each monitored status.
     pub rows: u64,
-    /// Minutes, of each stream.
+    /// Observed minutes, summed over the streams.
     pub minutes: u64,
     /// Transactions per status.
     pub statuses: BTreeMap<String, u64>,
 }
 
 impl Totals {
-    /// What must be stored of a file.
-    pub(crate) fn of(batches: &[MinuteCounts]) -> Self {
+    /// The totals that a file must produce.
+    pub(crate) fn of(minutes: &[MinuteCounts]) -> Self {
         let mut totals = Self {
-            minutes: batches.len() as u64,
+            minutes: minutes.len() as u64,
             ..Self::default()
         };
-        for batch in batches {
+        for counts in minutes {
             let implied = MonitoredStatus::ALL.map(|status| (status.name(), 0));
-            let named = batch
+            let named = counts
                 .transactions()
                 .iter()
                 .map(|counted| (counted.status.name(), counted.count));
@@ -57,13 +57,16 @@ impl Totals {
 }
 
 impl Scope {
-    /// The scope of a file: its batches are sorted by minute and not empty.
-    pub(crate) fn of(batches: &[MinuteCounts]) -> Self {
-        let streams = batches.iter().map(|batch| batch.stream().clone()).collect();
+    /// The scope of a file. Its minutes are sorted, and there is at least one.
+    pub(crate) fn of(minutes: &[MinuteCounts]) -> Self {
+        let streams = minutes
+            .iter()
+            .map(|counts| counts.stream().clone())
+            .collect();
         Self {
             streams,
-            first: batches[0].minute(),
-            last: batches[batches.len() - 1].minute(),
+            first: minutes[0].minute(),
+            last: minutes[minutes.len() - 1].minute(),
         }
     }
 
@@ -75,12 +78,12 @@ impl Scope {
         self.last
     }
 
-    /// How many minutes long it is, those without data included.
+    /// Its length in minutes, including minutes without data.
     pub(crate) const fn length(&self) -> i64 {
         self.last.since(self.first) + 1
     }
 
-    /// Those that begin in it, of its streams: no other could be found.
+    /// The incidents that start within the scope. Others cannot be found.
     pub(crate) fn incidents(&self, labelled: Vec<Incident>) -> Vec<Incident> {
         labelled
             .into_iter()
@@ -92,7 +95,7 @@ impl Scope {
             .collect()
     }
 
-    /// What is stored of it.
+    /// The stored totals within the scope.
     pub(crate) async fn totals(&self, store: &Store) -> Result<Totals, StoreError> {
         let mut totals = Totals::default();
         for stream in &self.streams {
@@ -108,7 +111,7 @@ impl Scope {
         Ok(totals)
     }
 
-    /// The alerts for its minutes.
+    /// The stored alerts within the scope.
     pub(crate) async fn alerts(&self, store: &Store) -> Result<Vec<Scored>, StoreError> {
         let stored = alerts_after(store, 0).await?;
         Ok(stored
@@ -121,9 +124,9 @@ impl Scope {
         let Subject::Anomaly(anomaly) = &alert.subject else {
             return None;
         };
-        let of_the_file = (self.first..=self.last).contains(&anomaly.minute)
+        let in_scope = (self.first..=self.last).contains(&anomaly.minute)
             && self.streams.contains(&anomaly.key.stream);
-        of_the_file.then(|| Scored {
+        in_scope.then(|| Scored {
             stream: anomaly.key.stream.to_string(),
             minute: anomaly.minute,
             severity: anomaly.key.severity,
@@ -132,7 +135,7 @@ impl Scope {
     }
 }
 
-/// The alerts with a number above `after`, oldest first.
+/// The alerts with a sequence number above `after`, oldest first.
 pub(crate) async fn alerts_after(
     store: &Store,
     after: i64,
@@ -142,12 +145,12 @@ pub(crate) async fn alerts_after(
         let page = store
             .alerts(AlertFilter {
                 before,
-                limit: PAGE,
+                limit: PAGE_LIMIT,
                 ..AlertFilter::default()
             })
             .await?;
         before = page.last().map(|(seq, _)| *seq);
-        let more = page.len() == PAGE as usize && before.is_some_and(|seq| seq > after);
+        let more = page.len() == PAGE_LIMIT as usize && before.is_some_and(|seq| seq > after);
         alerts.extend(page.into_iter().filter(|(seq, _)| *seq > after));
         if !more {
             alerts.reverse();
@@ -162,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    fn batch(minute: i64, counts: &[(&str, u32)]) -> MinuteCounts {
+    fn minute_counts(minute: i64, counts: &[(&str, u32)]) -> MinuteCounts {
         let counts = counts.iter().map(|(name, count)| StatusCount {
             status: Status::parse(name).unwrap(),
             count: *count,
@@ -176,10 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn each_minute_has_a_row_of_every_monitored_status_and_of_the_others_it_names() {
+    fn each_monitored_or_named_status_has_a_row() {
         let totals = Totals::of(&[
-            batch(1, &[("denied", 2), ("refunded", 3)]),
-            batch(2, &[("denied", 5)]),
+            minute_counts(1, &[("denied", 2), ("refunded", 3)]),
+            minute_counts(2, &[("denied", 5)]),
         ]);
         assert_eq!((totals.rows, totals.minutes), (6 + 5, 2));
         assert_eq!(
@@ -193,8 +196,8 @@ mod tests {
     }
 
     #[test]
-    fn incidents_outside_the_time_of_the_file_are_left_out() {
-        let scope = Scope::of(&[batch(10, &[]), batch(19, &[])]);
+    fn incidents_outside_the_scope_are_excluded() {
+        let scope = Scope::of(&[minute_counts(10, &[]), minute_counts(19, &[])]);
         let incident = |start: i64| Incident {
             start: Minute::from_epoch_minutes(start),
             end: Minute::from_epoch_minutes(start + 5),

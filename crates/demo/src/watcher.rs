@@ -1,4 +1,4 @@
-//! From the first message to the scorecard: what is told while the replay runs, and when it is through. Reads the store and writes to the console.
+//! Follows the replay: shows new alerts and progress while it runs, and the scorecard at its end. It reads the store and writes to the console.
 
 use std::time::Duration;
 
@@ -22,43 +22,43 @@ use crate::{
     stored::{Scope, Totals, alerts_after},
 };
 
-/// How often the store is asked for new alerts.
+/// Interval of the queries for new alerts.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A receiver that takes no page in this many looks is not waited for any longer.
+/// Waiting for deliveries ends after this many polls without a new delivery.
 const MAX_IDLE_POLLS: u32 = 100;
 
-/// What the replay tells of itself.
-pub(crate) struct Told {
-    /// Which minute it is at.
+/// The progress of the replay.
+pub(crate) struct ReplayProgress {
+    /// The minutes that were sent.
     pub(crate) handle: Handle,
     /// Rows that Kafka has acknowledged.
     pub(crate) rows: IntCounter,
 }
 
-/// Watches the store on behalf of the person at the console.
+/// Reads the store and shows on the console what is new.
 pub(crate) struct Watcher {
     store: Store,
     console: Console,
     scope: Scope,
     incidents: Vec<Incident>,
     expected: Totals,
-    /// What the database held before the start.
-    held: Totals,
+    /// The totals before the replay.
+    already_stored: Totals,
     newest_seen: i64,
     uncaught: Vec<Incident>,
-    /// WARNINGs that went out: they are counted, not shown.
+    /// WARNINGs that were not suppressed. They are counted, not shown.
     warnings: usize,
 }
 
 impl Watcher {
-    /// Looks at what is stored already: that is not news.
+    /// Reads the alerts that are stored already, so that they are not shown as new.
     pub(crate) async fn new(
         store: Store,
         console: Console,
         scope: Scope,
         incidents: Vec<Incident>,
-        batches: &[MinuteCounts],
+        minutes: &[MinuteCounts],
     ) -> anyhow::Result<Self> {
         let newest_seen = alerts_after(&store, 0)
             .await?
@@ -75,32 +75,32 @@ impl Watcher {
             .filter(|incident| incident.alert && !found(incident))
             .cloned()
             .collect();
-        let (held, expected) = (scope.totals(&store).await?, Totals::of(batches));
+        let (already_stored, expected) = (scope.totals(&store).await?, Totals::of(minutes));
         Ok(Self {
             store,
             console,
             scope,
             incidents,
             expected,
-            held,
+            already_stored,
             newest_seen,
             uncaught,
             warnings: 0,
         })
     }
 
-    /// Shows what the replay brings, and at the end how good that was; none if it was stopped before.
-    pub(crate) async fn account(
+    /// Shows the replay and, at its end, the scorecard; `None` if it stops before the end.
+    pub(crate) async fn follow(
         mut self,
         cli: &Cli,
         replay: impl Future<Output = anyhow::Result<Summary>>,
-        told: &Told,
+        progress: &ReplayProgress,
         broker: &EmbeddedKafka,
         stop: &CancellationToken,
     ) -> anyhow::Result<Option<Outcome>> {
-        self.console.header(cli, &self.scope, &self.held);
-        let sent = self.watch(replay, told).await?;
-        if sent.stopped_at.is_some() || !self.all_consumed(broker, stop).await? {
+        self.console.header(cli, &self.scope, &self.already_stored);
+        let summary = self.watch(replay, progress).await?;
+        if summary.stopped_at.is_some() || !self.all_consumed(broker, stop).await? {
             self.console.finish();
             self.console
                 .line("\nStopped before the end of the file: no scorecard.");
@@ -125,9 +125,9 @@ impl Watcher {
     async fn watch(
         &mut self,
         replay: impl Future<Output = anyhow::Result<Summary>>,
-        told: &Told,
+        progress: &ReplayProgress,
     ) -> anyhow::Result<Summary> {
-        let (mut look, mut show) = (
+        let (mut poll, mut show) = (
             every(POLL_INTERVAL),
             every(self.console.progress_interval()),
         );
@@ -136,27 +136,27 @@ impl Watcher {
         tokio::pin!(replay);
         loop {
             tokio::select! {
-                sent = &mut replay => return sent,
-                _ = look.tick() => self.show_new_alerts().await?,
+                summary = &mut replay => return summary,
+                _ = poll.tick() => self.show_new_alerts().await?,
                 _ = show.tick() => {
-                    let progress = *told.handle.progress.borrow();
-                    self.console.progress(progress.minute, progress.sent, told.rows.get(), self.warnings);
+                    let now = *progress.handle.progress.borrow();
+                    self.console.progress(now.minute, now.sent, progress.rows.get(), self.warnings);
                 }
             }
         }
     }
 
-    /// Waits until the service has stored everything the broker has; false if it was stopped before.
+    /// Waits until the service has stored every message of the broker; false if it stops before.
     async fn all_consumed(
         &mut self,
         broker: &EmbeddedKafka,
         stop: &CancellationToken,
     ) -> anyhow::Result<bool> {
-        let mut look = every(POLL_INTERVAL);
+        let mut poll = every(POLL_INTERVAL);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(false),
-                _ = look.tick() => {}
+                _ = poll.tick() => {}
             }
             self.show_new_alerts().await?;
             let (store, cluster_id) = (self.store.clone(), broker.cluster_id());
@@ -197,7 +197,7 @@ impl Watcher {
         }
     }
 
-    /// From what is stored, not from what was shown.
+    /// The outcome, from the stored alerts and not from the shown ones.
     async fn outcome(&self) -> anyhow::Result<Outcome> {
         let totals = self.scope.totals(&self.store).await?;
         let scorecard = score(
@@ -212,7 +212,7 @@ impl Watcher {
         })
     }
 
-    /// The end of the process must not be the end of pages on their way: waits for as long as the receiver takes some.
+    /// Waits for pending deliveries while the receiver accepts some, so that the exit does not lose them.
     async fn until_delivered(&self, stop: &CancellationToken) -> anyhow::Result<()> {
         let (mut fewest, mut idle) = (u64::MAX, 0);
         loop {

@@ -1,5 +1,5 @@
 //! Checks the queries of the dashboard and of the Prometheus rules against a running demo: every metric and label of a query, every route and
-//! column of a table, every label of a log query. Does not test what Grafana draws.
+//! column of a table, every label of a log query. It does not test what Grafana draws.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,9 +15,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Metrics that Prometheus itself adds.
-const ITS_OWN: [&str; 2] = ["up", "ALERTS"];
+const PROMETHEUS_METRICS: [&str; 2] = ["up", "ALERTS"];
 /// Labels that Prometheus adds to scraped series, rules and histogram buckets.
-const ITS_LABELS: [&str; 5] = ["job", "instance", "le", "alertstate", "alertname"];
+const PROMETHEUS_LABELS: [&str; 5] = ["job", "instance", "le", "alertstate", "alertname"];
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -144,14 +144,14 @@ fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     exposed
 }
 
-/// Why a query cannot return anything; `None` if it can.
+/// The reason why a query cannot return anything; `None` if it can.
 fn refused(query: &str, exposed: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
     let used = used(query);
     let all: BTreeSet<_> = exposed
         .values()
         .flatten()
         .map(String::as_str)
-        .chain(ITS_LABELS)
+        .chain(PROMETHEUS_LABELS)
         .collect();
     used.iter().find_map(|(name, labels)| {
         if name.is_empty() {
@@ -160,14 +160,15 @@ fn refused(query: &str, exposed: &BTreeMap<String, BTreeSet<String>>) -> Option<
                 .find(|label| !all.contains(label.as_str()))
                 .map(|label| format!("no label {label}"));
         }
-        if ITS_OWN.contains(&name.as_str()) {
+        if PROMETHEUS_METRICS.contains(&name.as_str()) {
             return None;
         }
         let Some(known) = exposed.get(name) else {
             return Some(format!("no metric {name}"));
         };
-        let strange =
-            |label: &&String| !known.contains(*label) && !ITS_LABELS.contains(&label.as_str());
+        let strange = |label: &&String| {
+            !known.contains(*label) && !PROMETHEUS_LABELS.contains(&label.as_str())
+        };
         labels
             .iter()
             .find(strange)
@@ -175,7 +176,7 @@ fn refused(query: &str, exposed: &BTreeMap<String, BTreeSet<String>>) -> Option<
     })
 }
 
-/// A demo that has replayed two hours with a burst of failures and found it.
+/// A demo that has replayed two hours and raised an alert for a burst of failures.
 struct Running {
     url: String,
     stop: CancellationToken,
@@ -259,7 +260,7 @@ impl Running {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_query_names_what_the_programs_show() -> anyhow::Result<()> {
+async fn every_query_names_existing_metrics_and_fields() -> anyhow::Result<()> {
     common::install_tls_provider();
     let running = Running::start().await;
     let dashboard = dashboard();

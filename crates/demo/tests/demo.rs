@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
-/// Two hours of ordinary traffic with a burst of failures in the last ten minutes.
+/// Two hours of usual traffic with a burst of failures in the last ten minutes.
 fn write_csv(folder: &Path) -> (PathBuf, PathBuf) {
     let (file, incidents) = (folder.join("minutes.csv"), folder.join("incidents.csv"));
     let mut rows = String::from("timestamp,status,count\n");
@@ -62,7 +62,7 @@ async fn run(folder: &Path, more: &[&str]) -> anyhow::Result<Option<Outcome>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_run_on_the_same_database_changes_nothing() -> anyhow::Result<()> {
+async fn a_second_run_changes_nothing() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let first = run(folder.path(), &[]).await?.expect("to the end");
     assert_eq!(
@@ -99,7 +99,7 @@ async fn a_missing_file_is_an_error_that_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_waits_for_every_delivery() -> anyhow::Result<()> {
+async fn the_exit_waits_for_every_delivery() -> anyhow::Result<()> {
     common::install_tls_provider();
     let receiver = MockServer::start().await;
     let slow = ResponseTemplate::new(204).set_delay(Duration::from_millis(300));

@@ -1,4 +1,4 @@
-//! One trace across both programs: from the producer's message to the alert, which the delivery's trace links to.
+//! One trace covers both programs, from the producer's message to the alert. The delivery's trace links to it.
 
 use std::{fmt::Write as _, path::PathBuf};
 

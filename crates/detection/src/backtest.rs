@@ -1,8 +1,8 @@
-//! A history is folded by the same [`Monitor`] as live, and its findings are scored against labelled incidents: what was found, how
-//! late, and what was a false alarm.
+//! Folds a history with the same [`Monitor`] as live ingest, and scores the findings against labelled incidents: incidents found,
+//! delays, and false alarms.
 //!
-//! It deliberately reads no file, prints nothing, tunes nothing, and knows no silence. Lateness counts as live: minutes are observed
-//! in the order in which they are given.
+//! It deliberately reads no file, prints nothing, tunes nothing, and applies no silence. Minutes are observed in the given order, so
+//! lateness counts as it does live.
 
 mod episode;
 mod facts;
@@ -33,7 +33,7 @@ use crate::{
     Stream, Timeliness,
 };
 
-/// One history through one policy.
+/// Folds one history with one policy.
 pub struct Backtest {
     monitor: Monitor,
     labels: Option<Labels>,
@@ -42,7 +42,7 @@ pub struct Backtest {
 }
 
 impl Backtest {
-    /// A backtest of these settings. Without labels it only reports what it would have sent; with an empty list every CRITICAL
+    /// A backtest of these settings. Without labels it only reports what would have been sent; with an empty list every CRITICAL
     /// episode is a false alarm.
     pub fn new(settings: MonitorSettings, labels: Option<Vec<LabelledIncident>>) -> Self {
         let labels = labels.map(Labels::new);
@@ -58,14 +58,14 @@ impl Backtest {
         }
     }
 
-    /// Minutes before this one only teach: they, their alerts and their incidents are not scored.
+    /// Minutes before this one are only learned: they, their alerts and their incidents are not scored.
     #[must_use]
     pub fn score_from(mut self, minute: Minute) -> Self {
         self.facts.score_from = Some(minute);
         self
     }
 
-    /// Folds the next minute, in the order in which they would arrive, and gives what the monitor says of it.
+    /// Folds the next minute in order of arrival, and returns the result of the monitor.
     pub fn observe(&mut self, counts: MinuteCounts) -> Observed {
         let observed = self.monitor.observe(counts, &[]);
         let minute = observed.counts.minute();
@@ -119,7 +119,7 @@ impl Backtest {
         self.note_labels(observed);
     }
 
-    /// Notes for each incident that the minute belongs to whether it was found, and if not how close its counts came.
+    /// Records for each incident that contains the minute whether it was found, and if not, how close its counts came.
     fn note_labels(&mut self, observed: &Observed) {
         let Some(labels) = &self.labels else { return };
         let (minute, detector) = (observed.counts.minute(), &self.monitor.settings().detector);

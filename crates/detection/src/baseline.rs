@@ -1,6 +1,6 @@
-//! Mean and deviation over a window of counts, from exact sums, and how far a count lies from them. Judges nothing.
+//! Mean and deviation over a window of counts, from exact sums, and the distance of a count from them. It sets no thresholds.
 //!
-//! Sums are integers, so neither the order of observations nor a restart can change a bit of a finding.
+//! Sums are integers, so neither the order of observations nor a restart can change any bit of a finding.
 
 use strum::IntoStaticStr;
 
@@ -27,8 +27,8 @@ impl Sums {
         self.squares -= u128::from(count) * u128::from(count);
     }
 
-    /// Mean and sample standard deviation: `s² = (n·Σx² − (Σx)²) / (n·(n−1))`, whose numerator is exact here,
-    /// so that "flat" means flat and never a rounding error.
+    /// Mean and sample standard deviation: `s² = (n·Σx² − (Σx)²) / (n·(n−1))`, with an exact numerator, so that
+    /// a flat window never looks spread because of a rounding error.
     #[expect(
         clippy::cast_precision_loss,
         reason = "the one rounding, after the exact part"
@@ -65,25 +65,25 @@ impl FromIterator<u32> for Sums {
     }
 }
 
-/// Mean and deviation of a window of observed minutes. `minutes` is how many it holds.
+/// Mean and deviation of a window of observed minutes. `minutes` is their number.
 #[derive(Clone, Copy, Debug, PartialEq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Baseline {
-    /// No established baseline: no minute, or nothing but zeros.
+    /// No established baseline: no minute, or only zeros.
     Missing {
         /// Observed minutes in the window.
         minutes: u32,
     },
     /// Every count is the same, so there is no deviation to divide by.
     Flat {
-        /// That count, a minute.
+        /// That count per minute.
         mean: f64,
         /// Observed minutes in the window.
         minutes: u32,
     },
     /// The usual case.
     Spread {
-        /// Mean count a minute.
+        /// Mean count per minute.
         mean: f64,
         /// Sample standard deviation (n-1) of the counts, above 0.
         std_dev: f64,
@@ -102,7 +102,7 @@ impl Baseline {
         }
     }
 
-    /// Mean count a minute; none where no baseline is established.
+    /// Mean count per minute; `None` without an established baseline.
     pub const fn mean(&self) -> Option<f64> {
         match *self {
             Self::Missing { .. } => None,
@@ -110,7 +110,7 @@ impl Baseline {
         }
     }
 
-    /// Sample standard deviation; 0 where flat, none where no baseline is established.
+    /// Sample standard deviation: 0 if flat, `None` without an established baseline.
     pub const fn std_dev(&self) -> Option<f64> {
         match *self {
             Self::Missing { .. } => None,
@@ -137,8 +137,8 @@ impl Baseline {
         }
     }
 
-    /// The z-score of a count: how many sample standard deviations it lies above the mean, below it if negative. None
-    /// unless the window has a spread, so nothing is ever divided by zero.
+    /// The z-score of a count: its distance above the mean in sample standard deviations (negative: below it). `None`
+    /// unless the window has a spread, so there is no division by zero.
     pub fn z_score(&self, count: u32) -> Option<f64> {
         match *self {
             Self::Spread { mean, std_dev, .. } => Some((f64::from(count) - mean) / std_dev),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_textbook_sample_has_the_textbook_deviation() {
+    fn a_textbook_sample_has_its_known_deviation() {
         let baseline = Sums::from_iter([2, 4, 4, 4, 5, 5, 7, 9]).baseline();
         assert_eq!(
             baseline,

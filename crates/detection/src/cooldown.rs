@@ -1,13 +1,13 @@
-//! The cooldown of one alert key, in event time, so that a replay and a restart decide alike. Knows no key.
+//! The cooldown of one alert key, in event time, so that live ingest, replays and restarts decide the same. It does not know the key.
 
 use crate::minute::Minute;
 
-/// When a key last alerted, and how many of its alerts were suppressed since.
+/// The minute of a key's last alert, and the number of alerts suppressed since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cooldown {
     /// The newest minute of an admitted alert.
     pub fired: Option<Minute>,
-    /// Alerts suppressed since; the next admitted one carries the number.
+    /// Alerts suppressed since; the next admitted alert reports the number.
     pub suppressed: u32,
 }
 
@@ -19,7 +19,7 @@ pub enum Admission {
         /// Alerts of the key suppressed since the last admitted one.
         suppressed_before: u32,
     },
-    /// An alert of the key was.
+    /// An alert of the key was admitted within the cooldown.
     Suppressed {
         /// The minute of that alert.
         by: Minute,
@@ -27,7 +27,8 @@ pub enum Admission {
 }
 
 impl Cooldown {
-    /// Decides about an alert for `minute`, and remembers. Minute m is suppressed if the key fired for a minute > m − `length_minutes`.
+    /// Decides about an alert for `minute` and records the decision. Minute m is suppressed if the key fired for a minute
+    /// > m − `length_minutes`.
     pub fn admit(&mut self, minute: Minute, length_minutes: i64) -> Admission {
         match self.fired {
             Some(by) if by > minute.plus(-length_minutes) => {

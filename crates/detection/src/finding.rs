@@ -1,5 +1,4 @@
-//! The result of judging one count: severity, direction, score and evidence. How each policy comes to it is in
-//! [`crate::detector`].
+//! The result of evaluating one count: severity, direction, score and evidence. The policies are in [`crate::detector`].
 
 use serde::Serialize;
 use strum::{Display, EnumString, IntoStaticStr};
@@ -9,7 +8,7 @@ use crate::{
     detector::{adaptive, adaptive::AdaptiveEvidence, zscore},
 };
 
-/// The policy that judged a count.
+/// The policy that evaluated a count.
 #[derive(
     Clone,
     Copy,
@@ -40,7 +39,7 @@ impl PolicyName {
     }
 }
 
-/// How bad a judged count is, mildest first.
+/// The severity of an evaluated count, mildest first.
 #[derive(
     Clone,
     Copy,
@@ -72,7 +71,7 @@ impl Severity {
         self.into()
     }
 
-    /// True for the two that alert.
+    /// True for WARNING and CRITICAL.
     pub const fn is_anomalous(self) -> bool {
         matches!(self, Self::Warning | Self::Critical)
     }
@@ -109,7 +108,7 @@ impl Direction {
     }
 }
 
-/// What a finding is based on; one variant for each policy.
+/// The evidence of a finding, one variant for each policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Evidence {
     /// Policy `zscore`.
@@ -122,7 +121,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// The policy that judged.
+    /// The policy that evaluated the count.
     pub const fn policy(&self) -> PolicyName {
         match self {
             Self::ZScore { .. } => PolicyName::ZScore,
@@ -130,7 +129,7 @@ impl Evidence {
         }
     }
 
-    /// The count that was expected; none where nothing is known yet.
+    /// The expected count; `None` if nothing is known yet.
     pub const fn expected(&self) -> Option<f64> {
         match self {
             Self::ZScore { baseline } => baseline.mean(),
@@ -138,7 +137,7 @@ impl Evidence {
         }
     }
 
-    /// How far the count is from the expected one, in the unit of the policy, where a score exists.
+    /// Distance of the count from the expected one, in the unit of the policy; `None` without a score.
     pub fn score(&self, count: u32) -> Option<f64> {
         match self {
             Self::ZScore { baseline } => baseline.z_score(count),
@@ -146,7 +145,7 @@ impl Evidence {
         }
     }
 
-    /// The baseline of policy `zscore`; none of another policy.
+    /// The baseline of policy `zscore`; `None` for other policies.
     pub const fn baseline(&self) -> Option<Baseline> {
         match *self {
             Self::ZScore { baseline } => Some(baseline),
@@ -155,23 +154,23 @@ impl Evidence {
     }
 }
 
-/// The result of judging one count.
+/// The result of evaluating one count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Finding {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// The direction in which it left its range; none unless anomalous.
+    /// The direction in which it left its range; `None` unless anomalous.
     pub direction: Option<Direction>,
-    /// Its score, in the unit of the policy, where one exists.
+    /// Its score, in the unit of the policy; `None` if there is none.
     pub score: Option<f64>,
-    /// The limit that the deviation passed; none unless anomalous.
+    /// The limit that the deviation exceeded; `None` unless anomalous.
     pub threshold: Option<f64>,
-    /// What it is based on.
+    /// Its evidence.
     pub evidence: Evidence,
 }
 
 impl Finding {
-    /// The policy that judged.
+    /// The policy that evaluated the count.
     pub const fn policy(&self) -> PolicyName {
         self.evidence.policy()
     }

@@ -1,4 +1,4 @@
-//! The newest observed minutes of one stream, with rolling sums: gives the baseline of any minute within reach.
+//! The newest observed minutes of one stream, with rolling sums. It returns the baseline of any minute within its capacity.
 
 use std::collections::VecDeque;
 
@@ -9,19 +9,19 @@ use crate::{
     status::MonitoredStatus,
 };
 
-/// An observed minute this much older than the judged one is in no window: 6 h, so that yesterday's level never judges today.
+/// Windows exclude minutes older than this before the evaluated one: 6 h, so that yesterday's level is not compared with today's.
 pub const MAX_AGE_MINUTES: i64 = 360;
 
 /// One observed minute of a stream, in the order of [`MonitoredStatus::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObservedMinute {
-    /// Which minute.
+    /// The minute.
     pub minute: Minute,
     /// The counts of the monitored statuses.
     pub counts: [u32; MonitoredStatus::COUNT],
     /// True where a message named the status; elsewhere the count is an implied 0.
     pub named: [bool; MonitoredStatus::COUNT],
-    /// The highest severity that each count ever had: it alerts only above that.
+    /// The highest severity that each count ever had; it alerts only above that.
     pub peaks: [Option<Severity>; MonitoredStatus::COUNT],
 }
 
@@ -43,13 +43,14 @@ pub struct History {
     window: usize,
     capacity: usize,
     observed: VecDeque<ObservedMinute>,
-    /// Where the summed window starts in `observed`; it reaches to the end.
+    /// Index in `observed` at which the summed window starts; it extends to the end.
     start: usize,
     sums: [Sums; MonitoredStatus::COUNT],
 }
 
 impl History {
-    /// An empty history whose windows hold `window` observed minutes, with room to judge minutes that are `lateness_minutes` late.
+    /// An empty history with windows of `window` observed minutes and enough capacity to evaluate minutes that are
+    /// `lateness_minutes` late.
     pub fn new(window: usize, lateness_minutes: usize) -> Self {
         let capacity = Self::capacity(window, lateness_minutes);
         Self {
@@ -61,7 +62,7 @@ impl History {
         }
     }
 
-    /// How many observed minutes are kept: a whole window before the oldest minute that may still be judged, and all after it.
+    /// Number of observed minutes to keep: a whole window before the oldest minute that may still be evaluated, and all after it.
     pub const fn capacity(window: usize, lateness_minutes: usize) -> usize {
         window + lateness_minutes + 1
     }
@@ -87,7 +88,7 @@ impl History {
         self.observed.back()
     }
 
-    /// The minute's entry, if it was observed and is within reach.
+    /// The minute's entry, if it was observed and is still kept.
     pub fn get(&self, minute: Minute) -> Option<&ObservedMinute> {
         self.observed
             .binary_search_by_key(&minute, |observed| observed.minute)
@@ -95,7 +96,7 @@ impl History {
             .map(|at| &self.observed[at])
     }
 
-    /// The baselines that judge `minute`, which must be newer than all observed ones. O(1) amortised, by the rolling sums.
+    /// The baselines for `minute`, which must be newer than all observed ones. O(1) amortised, by the rolling sums.
     pub(crate) fn baselines_for_next(
         &mut self,
         minute: Minute,
@@ -122,7 +123,7 @@ impl History {
         }
     }
 
-    /// The baseline that judges `minute`, whether observed or not: over the newest observed minutes before it. O(window).
+    /// The baseline for `minute`, observed or not: over the newest observed minutes before it. O(window).
     pub fn baseline(&self, minute: Minute, status: MonitoredStatus) -> Baseline {
         let oldest = minute.plus(-MAX_AGE_MINUTES);
         let end = self
@@ -135,7 +136,7 @@ impl History {
         counts.collect::<Sums>().baseline()
     }
 
-    /// True if this history alone can judge `minute`: nothing older than it holds belongs to that window.
+    /// True if this history is enough to evaluate `minute`: its window contains no older minute than the kept ones.
     pub fn covers(&self, minute: Minute) -> bool {
         let before = self
             .observed
@@ -163,7 +164,7 @@ impl History {
         }
     }
 
-    /// Adds or replaces an older minute; without effect where it lies before everything a full history holds.
+    /// Adds or replaces an older minute; no effect if a full history has only newer minutes.
     pub(crate) fn correct(&mut self, observed: ObservedMinute) {
         match self
             .observed

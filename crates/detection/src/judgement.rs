@@ -1,37 +1,37 @@
-//! A finding, or the reason why a count was not judged; and the state that follows from it.
+//! A finding, or the reason why a count was not evaluated, and the resulting state.
 
 use serde::Serialize;
 use strum::{Display, IntoStaticStr};
 
 use crate::finding::{Direction, Evidence, Finding, Severity};
 
-/// Why a count was not judged.
+/// The reason why a count was not evaluated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unjudged {
     /// Too few observed minutes.
     Learning {
-        /// The score that the count would have.
+        /// The score so far.
         score: Option<f64>,
-        /// What is known so far.
+        /// The evidence so far.
         evidence: Evidence,
     },
     /// The minute was older than the allowed lateness.
     TooLate,
-    /// The status is stored and shown, and never judged.
+    /// The status is stored and shown, but not monitored.
     NotMonitored,
 }
 
-/// A finding, or why there is none.
+/// A finding, or the reason why there is none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Judgement {
-    /// The count was judged.
+    /// The count was evaluated.
     Finding(Finding),
-    /// It was not.
+    /// The count was not evaluated.
     Unjudged(Unjudged),
 }
 
 impl Judgement {
-    /// The finding, if the count was judged.
+    /// The finding, if the count was evaluated.
     pub const fn finding(&self) -> Option<&Finding> {
         match self {
             Self::Finding(finding) => Some(finding),
@@ -39,7 +39,7 @@ impl Judgement {
         }
     }
 
-    /// The severity, if the count was judged.
+    /// The severity, if the count was evaluated.
     pub const fn severity(&self) -> Option<Severity> {
         match self {
             Self::Finding(finding) => Some(finding.severity),
@@ -55,7 +55,7 @@ impl Judgement {
         }
     }
 
-    /// The evidence; none where the count was only stored.
+    /// The evidence; `None` if the count was only stored.
     pub const fn evidence(&self) -> Option<&Evidence> {
         match self {
             Self::Finding(Finding { evidence, .. })
@@ -64,7 +64,7 @@ impl Judgement {
         }
     }
 
-    /// The score, where one exists.
+    /// The score, if there is one.
     pub const fn score(&self) -> Option<f64> {
         match *self {
             Self::Finding(Finding { score, .. })
@@ -73,7 +73,7 @@ impl Judgement {
         }
     }
 
-    /// The state that this gives the status in its newest minute.
+    /// The resulting state of the status.
     pub const fn state(&self) -> State {
         match self {
             Self::Finding(finding) => State::of(finding.severity),
@@ -114,9 +114,9 @@ impl Judgement {
 #[serde(into = "&'static str")]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
-    /// Stored and not judged: the status is not monitored, or the minute came too late.
+    /// Stored and not evaluated: the status is not monitored, or the minute was too late.
     NotJudged,
-    /// Too few observed minutes to judge.
+    /// Too few observed minutes to evaluate.
     Learning,
     /// Within the thresholds.
     Normal,
@@ -139,7 +139,7 @@ impl State {
         Self::Critical,
     ];
 
-    /// The state of a count that was judged.
+    /// The state of an evaluated count.
     pub const fn of(severity: Severity) -> Self {
         match severity {
             Severity::Normal => Self::Normal,
@@ -148,7 +148,7 @@ impl State {
         }
     }
 
-    /// The severity behind the state, where a count was judged.
+    /// The severity, if the state is that of an evaluated count.
     pub const fn severity(self) -> Option<Severity> {
         match self {
             Self::NotJudged | Self::Learning | Self::Stale => None,
@@ -163,7 +163,7 @@ impl State {
         self.into()
     }
 
-    /// Its stable number, which grows with how bad it is.
+    /// Its stable number, which grows with the severity.
     pub const fn code(self) -> u8 {
         self as u8
     }

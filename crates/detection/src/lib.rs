@@ -1,6 +1,6 @@
 //! Anomaly detection over minutes of transaction counts.
 //!
-//! Pure: no I/O, no async, no clock. The dependency list and this crate's own `clippy.toml` hold it so.
+//! Pure: no I/O, no async, no clock. The dependency list and the workspace's `clippy.toml` ensure this.
 //! Start at [`monitor`]: everything else is a part of that fold.
 
 pub mod backtest;

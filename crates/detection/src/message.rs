@@ -1,4 +1,4 @@
-//! The Kafka message: the counts of one closed minute of one stream, as JSON. Parses and validates, and nothing else.
+//! The Kafka message: the counts of one closed minute of one stream, as JSON. It only parses and validates.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +10,10 @@ pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 /// Statuses that one message may name.
 pub const MAX_STATUSES: usize = 64;
 
-/// How many transactions of one status a minute had.
+/// The number of transactions of one status in a minute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusCount {
-    /// Which status.
+    /// The status.
     pub status: Status,
     /// Transactions in the minute.
     pub count: u32,
@@ -40,7 +40,7 @@ struct Message {
     transactions: Vec<StatusCount>,
 }
 
-/// Why a payload is not usable.
+/// The reason why a payload cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
     /// Over [`MAX_PAYLOAD_BYTES`].
@@ -49,15 +49,15 @@ pub enum MessageError {
     /// Not JSON.
     #[error("the payload is not JSON: {0}")]
     InvalidJson(serde_json::Error),
-    /// JSON, but a field is missing or has a value it cannot have.
+    /// JSON, but a field is missing or has an invalid value.
     #[error("{0}")]
     InvalidMessage(serde_json::Error),
 }
 
-/// Why the statuses of one minute contradict each other.
+/// The reason why the statuses of one minute are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransactionsError {
-    /// It is unknown which of the two counts is right.
+    /// A status occurs twice.
     #[error("status {status} occurs twice, with counts {first} and {second}")]
     DuplicateStatus {
         /// The status.
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_golden_messages_are_read_and_written_byte_for_byte() {
+    fn golden_messages_round_trip_byte_for_byte() {
         for golden in [GOLDEN, GOLDEN_STREAM] {
             let counts = MinuteCounts::from_json(golden.as_bytes()).expect("valid");
             assert_eq!(counts.minute().to_string(), "2025-07-12T13:45:00Z");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bad_payload_says_what_is_wrong() {
+    fn each_bad_payload_has_a_precise_error() {
         let of = |transactions: &str| {
             error(&format!(
                 r#"{{"timestamp":"2025-07-12T13:45:00Z","transactions":[{transactions}]}}"#

@@ -1,4 +1,4 @@
-//! A minute of event time, and the timestamps that name one. Knows no clock.
+//! A minute of event time, and the timestamps that name one. It reads no clock.
 
 use std::{fmt, str::FromStr};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Minute(i64);
 
-/// A timestamp that none of the accepted forms fits.
+/// A timestamp in none of the accepted forms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "timestamp {0:?} is not a date and time such as 2025-07-12T13:45:00Z or \"2025-07-12 13:45\""
@@ -30,12 +30,12 @@ impl Minute {
         self.0
     }
 
-    /// The minute that holds this instant.
+    /// The minute that contains this instant.
     pub fn containing(instant: Timestamp) -> Self {
         Self(instant.as_second().div_euclid(60))
     }
 
-    /// The first instant of the minute; saturates at the ends of what RFC 3339 can write (years 0000 to 9999).
+    /// The first instant of the minute; saturates at the range of RFC 3339 (years 0000 to 9999).
     pub fn start(self) -> Timestamp {
         Timestamp::from_second(self.0.max(YEAR_ZERO.0).saturating_mul(60)).unwrap_or(Timestamp::MAX)
     }
@@ -45,7 +45,7 @@ impl Minute {
         Self(self.0.saturating_add(minutes))
     }
 
-    /// How many minutes this one lies after `earlier`; negative if before.
+    /// Minutes from `earlier` to this one; negative if this one is before.
     pub const fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -54,8 +54,8 @@ impl Minute {
 impl FromStr for Minute {
     type Err = MinuteError;
 
-    /// RFC 3339 with a zone, or a date and time without one, which is UTC; `T` or a space between, seconds optional. No
-    /// year before 0000.
+    /// RFC 3339 with a zone, or a date and time without one, which is UTC; with `T` or a space between them and optional seconds.
+    /// Years before 0000 are refused.
     fn from_str(text: &str) -> Result<Self, MinuteError> {
         instant(text).map(Self::containing)
     }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn every_accepted_timestamp_form_is_the_same_minute() {
+    fn every_timestamp_form_is_the_same_minute() {
         for text in [
             "2025-07-12T13:45:00Z",
             "2025-07-12 13:45:00",

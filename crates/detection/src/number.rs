@@ -1,4 +1,4 @@
-//! How numbers are written in sentences: grouped thousands, and enough digits for small ones. Not for machine formats.
+//! Formats numbers for sentences: grouped thousands, and enough digits for small numbers. Not for machine formats.
 
 /// A whole number with a comma between thousands: `168,000`.
 pub(crate) fn grouped(number: u64) -> String {

@@ -1,4 +1,4 @@
-//! The fold over stored minutes with other settings: what they would have found. Changes nothing that is stored.
+//! Folds stored minutes with other settings, to show the findings they would give. It changes nothing that is stored.
 
 use crate::{
     detector::{Detector, adaptive::AdaptiveState},
@@ -10,9 +10,8 @@ use crate::{
     stream::Stream,
 };
 
-/// Observes the minutes from `from` on, oldest first, with no cooldown running. `minutes` are in order of time, newest first;
-/// those before `from` only fill the windows
-/// ([`MonitorSettings::history_capacity`] of them) and teach the policy `adaptive` (28 days).
+/// Observes the minutes from `from` on, oldest first, without an active cooldown. `minutes` are in order of time, newest first. Those
+/// before `from` only fill the windows ([`MonitorSettings::history_capacity`] of them) and train the policy `adaptive` (28 days).
 pub fn recompute(
     settings: MonitorSettings,
     stream: &Stream,
@@ -40,7 +39,7 @@ pub fn recompute(
         .map(move |observed| monitor.observe(counts(&stream, &observed), &[]))
 }
 
-/// An observed minute as the message that would say it.
+/// An observed minute as a message.
 fn counts(stream: &Stream, observed: &ObservedMinute) -> MinuteCounts {
     let count = |status: MonitoredStatus| StatusCount {
         status: status.into(),

@@ -1,17 +1,17 @@
-//! Which alerts a silence covers. The caller gives the active ones: nothing here knows a clock.
+//! Which alerts a silence covers. The caller passes the active silences, so no clock is needed.
 
 use uuid::Uuid;
 
 use crate::{gate::AlertKey, status::MonitoredStatus, stream::Stream};
 
-/// Suppresses the alerts of a stream, of a status, of both, or all.
+/// Suppresses alerts: of one stream, of one status, of one status of one stream, or all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silence {
     /// Recorded with every alert that it suppresses.
     pub id: Uuid,
-    /// Only this stream.
+    /// Only alerts of this stream; `None` for all.
     pub stream: Option<Stream>,
-    /// Only this status.
+    /// Only alerts of this status; `None` for all.
     pub status: Option<MonitoredStatus>,
 }
 

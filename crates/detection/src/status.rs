@@ -1,17 +1,29 @@
-//! Statuses: their names, which are monitored, which are problems. Does not know how they are judged.
+//! Statuses: their names, which are monitored, and which are problems. Detectors evaluate them elsewhere.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use strum::{Display, EnumString, IntoStaticStr};
 
-/// A status that is judged.
+/// A monitored status.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumString, IntoStaticStr,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
 )]
+#[serde(into = "&'static str")]
 #[strum(serialize_all = "snake_case")]
 pub enum MonitoredStatus {
-    /// Approved transactions: the only monitored status whose fall is a fault too.
+    /// Approved transactions: the only monitored status that also alerts on a fall.
     Approved,
     /// Refused by the issuer or the acquirer.
     Denied,
@@ -24,7 +36,7 @@ pub enum MonitoredStatus {
 }
 
 impl MonitoredStatus {
-    /// How many there are.
+    /// The number of monitored statuses.
     pub const COUNT: usize = 5;
 
     /// All of them, in the order of [`MonitoredStatus::index`].
@@ -41,25 +53,25 @@ impl MonitoredStatus {
         self as usize
     }
 
-    /// The name on the wire.
+    /// The name in messages.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// True for the four that should be rare: only their rise is a fault.
+    /// True for all but `approved`: they should be rare, and alert on rises only.
     pub const fn is_problem(self) -> bool {
         !matches!(self, Self::Approved)
     }
 }
 
-/// The valid name of a status that is stored and shown, never judged.
+/// The valid name of a status that is not monitored: it is stored and shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OtherStatus(Box<str>);
 
 /// A status: monitored, or any other valid name (`[a-z][a-z0-9_]{0,63}`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
-    /// Judged every minute.
+    /// Evaluated every minute.
     Monitored(MonitoredStatus),
     /// Stored, counted and shown.
     Other(OtherStatus),
@@ -90,7 +102,7 @@ impl Status {
         }
     }
 
-    /// The name on the wire.
+    /// The name in messages.
     pub fn name(&self) -> &str {
         match self {
             Self::Monitored(status) => status.name(),
@@ -144,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_valid_name_is_kept_and_not_judged() {
+    fn other_valid_names_are_kept_and_not_monitored() {
         let longest = format!("a{}", "b".repeat(63));
         for name in ["refunded", "a", "charge_back_2", &longest] {
             let status = Status::parse(name).expect("valid");
@@ -161,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn only_approved_is_no_problem() {
+    fn every_status_but_approved_is_a_problem() {
         let problems: Vec<_> = MonitoredStatus::ALL
             .into_iter()
             .filter(|s| s.is_problem())

@@ -1,4 +1,4 @@
-//! The name of a stream. Does not know what the stream holds.
+//! The name of a stream.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
@@ -16,7 +16,7 @@ pub struct Stream(Arc<str>);
 pub struct StreamError(pub String);
 
 impl Stream {
-    /// The name of a stream that is not named.
+    /// The stream of messages that name none.
     pub const DEFAULT: &'static str = "default";
 
     /// The name as text.

@@ -1,10 +1,10 @@
-//! One serde visitor for validated strings: a parse error keeps its own words, and nothing is copied.
+//! A serde visitor for validated strings. It keeps the text of the parse error and copies nothing.
 
 use std::{fmt, marker::PhantomData};
 
 use serde::{Deserializer, de};
 
-/// Deserializes a string through `parse`, borrowed where the format can lend it.
+/// Deserializes a string with `parse`, borrowed if the format supports it.
 pub(crate) fn deserialize<'de, D, T, E>(
     deserializer: D,
     expecting: &'static str,

@@ -1,4 +1,4 @@
-//! Properties of the policy `adaptive` for any counts (determinism, restarts, bounds), and its rules of learning and of episodes.
+//! Properties of the policy `adaptive` for any counts (determinism, restarts, bounds), and its rules for learning and episodes.
 
 use detection::{
     Detector, Evidence, Judgement, Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus,
@@ -13,7 +13,7 @@ type Counts = [u32; MonitoredStatus::COUNT];
 
 const USUAL: Counts = [118, 6, 0, 1, 0];
 
-/// Folds one minute after another from the newest on.
+/// Folds consecutive minutes.
 struct Feed {
     state: AdaptiveState,
     next: Minute,
@@ -96,7 +96,7 @@ fn assert_sane(observed: &AdaptiveObserved) {
     }
 }
 
-/// Runs of equal counts with pauses between, up to the largest counts and years.
+/// Runs of equal counts with pauses between them, up to the largest counts and to years.
 fn segments() -> impl Strategy<Value = Vec<(i64, usize, Counts)>> {
     let count = prop_oneof![
         Just(0_u32),
@@ -187,7 +187,7 @@ fn damage_in_any_byte_never_panics() {
 }
 
 #[test]
-fn nothing_is_judged_for_thirty_minutes() {
+fn the_first_thirty_minutes_are_not_evaluated() {
     let mut stream = Feed::new();
     let burst = [118, 6, 50, 1, 0];
     for _ in 0..30 {
@@ -209,7 +209,7 @@ fn nothing_is_judged_for_thirty_minutes() {
 }
 
 #[test]
-fn a_burst_opens_once_and_closes_after_five_calm() {
+fn a_burst_closes_after_five_calm_minutes() {
     let mut stream = Feed::new();
     stream.usual(300);
     assert_eq!(
@@ -315,7 +315,7 @@ fn many_episodes_a_day_raise_the_bar() {
 }
 
 #[test]
-fn the_usual_range_holds_the_expected_count() {
+fn the_usual_range_contains_the_expected_count() {
     let mut stream = Feed::new();
     stream.usual(300);
     let observed = stream.observe(USUAL);
@@ -325,7 +325,7 @@ fn the_usual_range_holds_the_expected_count() {
     assert!(failed.contains(&0) && *failed.end() < 10, "{failed:?}");
 }
 
-/// The message of one minute.
+/// The message for one minute.
 fn message(stream: &Stream, minute: Minute, counts: Counts) -> MinuteCounts {
     let transactions = MonitoredStatus::ALL.map(|status| StatusCount {
         status: status.into(),
@@ -343,7 +343,7 @@ fn settings() -> MonitorSettings {
     }
 }
 
-/// What a store would keep of a stream.
+/// The stored form of a stream.
 fn stored(monitor: &Monitor, stream: &Stream) -> StoredStream {
     let history = monitor.history(stream).expect("observed before");
     let newest = history.newest().expect("observed before").minute;
@@ -355,7 +355,7 @@ fn stored(monitor: &Monitor, stream: &Stream) -> StoredStream {
     }
 }
 
-/// What follows from one message, without cooldowns.
+/// The result of one message, without cooldowns.
 fn essence(observed: Observed) -> impl PartialEq + std::fmt::Debug {
     let alerts: Vec<_> = observed
         .alerts
@@ -419,12 +419,12 @@ fn the_monitor_folds_like_the_state_alone() {
     assert_eq!(monitor.adaptive(&Stream::default()), Some(&stream.state));
     let corrected = monitor.observe(message(&Stream::default(), newest, [118, 90, 0, 1, 0]), &[]);
     assert_eq!(corrected.rows.len(), 1);
-    assert_eq!(corrected.alerts.len(), 1, "a corrected minute is judged");
+    assert_eq!(corrected.alerts.len(), 1, "a corrected minute is evaluated");
     assert_eq!(monitor.adaptive(&Stream::default()), Some(&stream.state));
 }
 
 #[test]
-fn a_submitted_count_is_judged_among_usual_approvals() {
+fn a_submission_is_a_share_of_usual_approvals() {
     let mut stream = Feed::new();
     stream.usual(300);
     let detector = Detector::Adaptive(AdaptiveSettings::default());

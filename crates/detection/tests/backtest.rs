@@ -1,4 +1,4 @@
-//! The backtest from outside: made histories with known incidents, and that it says what the live fold says.
+//! The backtest through its public API: generated histories with known incidents, and agreement with the live fold.
 
 use detection::{
     Detector, Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, PolicyName,
@@ -28,13 +28,13 @@ fn label(start: i64, end: i64, kind: &str) -> LabelledIncident {
     LabelledIncident::try_new(None, minute(start), minute(end), kind.into()).expect("in order")
 }
 
-/// Usual minutes that vary a little, and always alike.
+/// Usual minutes that vary a little, without randomness.
 fn usual(at: i64) -> Counts {
     let wave = u32::try_from(at.rem_euclid(7)).expect("small");
     [114 + wave, 5 + wave % 3, 0, 0, 0]
 }
 
-/// Two days: a burst of denials, a collapse of approvals, a rise of denials that is too small, and a burst that nobody labelled.
+/// Two days: a burst of denials, a collapse of approvals, a rise of denials that is too small, and a burst without a label.
 fn history() -> Vec<MinuteCounts> {
     let at_minute = |at| {
         let mut now = usual(at);
@@ -74,7 +74,7 @@ fn run(settings: MonitorSettings, labels: Option<Vec<LabelledIncident>>) -> Repo
 }
 
 #[test]
-fn found_missed_and_false_are_told_apart() {
+fn found_missed_and_false_are_distinguished() {
     for settings in [MonitorSettings::default(), adaptive()] {
         let report = run(settings, Some(labels()));
         let score = report.score.expect("labels were given");
@@ -107,7 +107,7 @@ fn found_missed_and_false_are_told_apart() {
 }
 
 #[test]
-fn the_backtest_says_what_the_monitor_says() {
+fn the_backtest_agrees_with_the_monitor() {
     for settings in [MonitorSettings::default(), adaptive()] {
         let (mut live, mut backtest) = (Monitor::new(settings), Backtest::new(settings, None));
         let (mut critical, mut notified) = (0, 0);
@@ -155,7 +155,7 @@ fn an_episode_closes_after_the_incident() {
 }
 
 #[test]
-fn a_miss_without_minutes_says_so() {
+fn a_miss_without_minutes_has_its_reason() {
     let mut backtest = Backtest::new(
         adaptive(),
         Some(vec![
@@ -181,7 +181,7 @@ fn a_miss_without_minutes_says_so() {
 }
 
 #[test]
-fn minutes_before_the_scored_ones_only_teach() {
+fn minutes_before_the_scored_ones_are_learned() {
     let mut backtest = Backtest::new(adaptive(), Some(labels())).score_from(minute(1200));
     for counts in history() {
         backtest.observe(counts);
@@ -199,7 +199,7 @@ fn minutes_before_the_scored_ones_only_teach() {
 }
 
 #[test]
-fn late_minutes_count_as_they_came() {
+fn late_minutes_count_as_late() {
     let mut backtest = Backtest::new(MonitorSettings::default(), None);
     for at in (0..100).chain([120, 115, 101]) {
         backtest.observe(counts(at, usual(at)));

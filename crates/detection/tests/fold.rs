@@ -1,4 +1,4 @@
-//! The fold from outside: scenarios, and a naive model of the policy `zscore` that it must agree with.
+//! The fold through its public API: scenarios, and a comparison with a naive model of the policy `zscore`.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ fn counts(stream: &str, minute: i64, named: &[(MonitoredStatus, u32)]) -> Minute
         .expect("no status twice")
 }
 
-/// A monitor that has seen `minutes` usual minutes: approved 118 to 122, nothing else.
+/// A monitor that has observed `minutes` usual minutes: only approved, 118 to 122.
 fn after_usual(minutes: std::ops::Range<i64>) -> Monitor {
     let mut monitor = Monitor::new(MonitorSettings::default());
     for minute in minutes {
@@ -47,7 +47,7 @@ fn states(observed: &Observed) -> Vec<(MonitoredStatus, State)> {
         .collect()
 }
 
-/// The baseline that an alert was judged against.
+/// The baseline of an alert.
 fn baseline_of(alert: &detection::Raised) -> Baseline {
     alert.anomaly.finding.evidence.baseline().expect("zscore")
 }
@@ -80,7 +80,7 @@ fn the_first_thirty_minutes_are_learned() {
 }
 
 #[test]
-fn empty_counts_are_a_collapse_missing_ones_are_not() {
+fn empty_counts_collapse_missing_ones_do_not() {
     let mut monitor = after_usual(0..60);
     let judged = monitor.observe(counts("default", 75, &[]), &[]);
     assert_eq!(judged.rows.len(), MonitoredStatus::COUNT);
@@ -189,7 +189,7 @@ fn a_corrected_minute_alerts_only_above_its_peak() {
 }
 
 #[test]
-fn a_correction_leaves_the_statuses_it_does_not_name() {
+fn a_correction_keeps_the_statuses_not_named() {
     let mut monitor = after_usual(0..61);
     let judged = monitor.observe(counts("default", 60, &[(MonitoredStatus::Denied, 1)]), &[]);
     assert_eq!(
@@ -204,7 +204,7 @@ fn a_correction_leaves_the_statuses_it_does_not_name() {
 }
 
 #[test]
-fn a_minute_that_is_too_late_is_not_judged() {
+fn a_too_late_minute_is_not_evaluated() {
     let mut monitor = after_usual(100..160);
     for (minute, rows) in [(99, 5), (149, 0), (148, 1)] {
         let approved = if minute == 148 {
@@ -281,7 +281,7 @@ fn only_monitored_statuses_have_rows() {
     );
 }
 
-/// The policy as specified: every observed minute is kept, every window is summed from the start.
+/// The policy as specified: keeps every observed minute and sums every window from the start.
 #[derive(Default)]
 struct Model {
     known: BTreeMap<i64, ObservedMinute>,
@@ -298,7 +298,7 @@ impl Model {
             .baseline()
     }
 
-    /// Observes the counts and gives (minute, status, severity, not suppressed) of their alerts.
+    /// Observes the counts and returns (minute, status, severity, not suppressed) of their alerts.
     fn observe(
         &mut self,
         settings: &MonitorSettings,
@@ -454,7 +454,7 @@ proptest! {
     }
 
     #[test]
-    fn streams_are_judged_independently(
+    fn streams_are_independent(
         steps in prop::collection::vec((0..5_usize, -3..4_i64, prop::collection::btree_map(prop::sample::select(&MonitoredStatus::ALL[..]), 0..200_u32, 0..5)), 1..500),
     ) {
         let names = ["a", "b", "c", "d", "e"];

@@ -1,5 +1,5 @@
-//! The policy `adaptive` equals the reference's rows and messages on two recorded streams: to 1e-9 relative, beside the rounding
-//! of the files to nine significant digits.
+//! Compares the policy `adaptive` with the rows and messages of a reference implementation on two recorded streams, to 1e-9
+//! relative and the rounding of the files to nine significant digits.
 
 use std::collections::BTreeMap;
 

@@ -176,6 +176,7 @@ impl App {
             registry: self.registry.clone(),
             draining,
             api_token: self.config.api_token.clone(),
+            public_url: self.config.public_url.clone(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Writes the files of `sample_data/`: `cargo run -p demo --bin generate-sample-data`. It overwrites without asking: the files are generated, never edited.
+//! Writes the files of `sample_data/`: `cargo run -p demo --bin generate-sample-data`. It overwrites the files without asking; never edit them.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ struct Options {
     /// Directory of the flat set; the daily set goes to `daily/` in it.
     #[arg(long, default_value = "sample_data")]
     out: PathBuf,
-    /// Seed of the data; the same seed always gives the same data.
+    /// Seed; the same seed always generates the same data.
     #[arg(long, default_value_t = SEED)]
     seed: u64,
 }
@@ -48,7 +48,7 @@ fn write(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
     fs::write(&path, content).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Without a file name and a time of writing, so that the bytes follow from the text.
+/// The header has no file name and no time, so the same text always gives the same bytes.
 fn gzip(text: &str) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(text.as_bytes())?;

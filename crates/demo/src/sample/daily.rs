@@ -1,5 +1,5 @@
-//! Four weeks of two streams with the shape of days and weeks, noise of several speeds, and labelled events of every kind. It is fitted to no
-//! policy: some incidents are too small to be found at once, or at all.
+//! Four weeks of two streams with daily and weekly patterns, slow and fast noise, and labelled events of every kind. The data is not tuned to a
+//! detector: some incidents are too small to be found early, or at all.
 
 mod events;
 mod traffic;
@@ -20,11 +20,11 @@ const MINUTES: u32 = DAYS * MINUTES_PER_DAY;
 /// A Monday.
 const START: DateTime = date(2025, 9, 1).at(0, 0, 0, 0);
 
-/// How evenly counts fall around their means, in the order of [`STATUSES`]: the variance is mean + mean² / this.
+/// Dispersion of the counts, in the order of [`STATUSES`]: the variance is mean + mean² / this.
 const EVENNESS: [u32; 6] = [180, 18, 6, 3, 4, 8];
 
-/// Makes the set of a seed: `timestamp,stream,status,count` in order of time, and `start,end,kind,stream,alert`, where `alert` is `no` for
-/// a sale and a feed gap.
+/// Generates the set of a seed: `timestamp,stream,status,count` in order of time, and `start,end,kind,stream,alert`. `alert` is `no` for sales
+/// and feed gaps.
 pub fn generate(seed: u64) -> SampleData {
     let mut random = SplitMix64(seed);
     let series = PROFILES
@@ -37,7 +37,7 @@ pub fn generate(seed: u64) -> SampleData {
     }
 }
 
-/// A stream, its events, and its counts by minute: none where the feed has a gap.
+/// A stream, its events, and its counts by minute; `None` in a feed gap.
 struct Series {
     stream: &'static str,
     events: Vec<Event>,
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_files_are_what_the_generator_makes() {
+    fn committed_files_match_the_generator() {
         let packed = committed("daily/transactions.csv.gz");
         let transactions = io::read_to_string(GzDecoder::new(&*packed)).unwrap();
         let advice = "differs: run `cargo run -p demo --bin generate-sample-data`";
@@ -182,7 +182,7 @@ mod tests {
             match label[2] {
                 "feed_gap" => assert_eq!(counts.next(), None, "{label:?}"),
                 "total_outage" => {
-                    assert!(counts.peek().is_some() && counts.all(|count| *count == 0))
+                    assert!(counts.peek().is_some() && counts.all(|count| *count == 0));
                 }
                 _ => assert!(counts.any(|count| *count > 0), "{label:?}"),
             }

@@ -1,4 +1,4 @@
-//! Three days of one payment flow with fourteen labelled incidents. There is no shape of the day and no slow onset: incidents have hard edges.
+//! Three days of one payment flow with fourteen labelled incidents. The level is constant, and incidents start and end abruptly.
 
 use jiff::civil::{DateTime, date};
 
@@ -15,10 +15,10 @@ type Means = [u32; 6];
 const USUAL: Means = [1200, 60, 10, 0, 0, 10];
 
 const INCIDENTS: usize = 14;
-/// Between two incidents, and from the last one to the end: two windows of the policy `zscore`.
+/// Minimum distance of incidents, and of the last one from the end: two windows of the policy `zscore`.
 const MIN_GAP: u32 = 120;
 
-/// Makes the set of a seed: `timestamp,status,count` in one block for each status, and `start,end,kind`.
+/// Generates the set of a seed: `timestamp,status,count` in one block for each status, and `start,end,kind`.
 pub fn generate(seed: u64) -> SampleData {
     let mut random = SplitMix64(seed);
     let incidents = incidents(&mut random);
@@ -69,7 +69,7 @@ struct Incident {
     means: Means,
 }
 
-/// Fourteen incidents of the three kinds in turn, at random places that keep their distance.
+/// Fourteen incidents of the three kinds in turn, at random times at least [`MIN_GAP`] apart.
 fn incidents(random: &mut SplitMix64) -> Vec<Incident> {
     let first = random.between(120, 300);
     let lengths: Vec<u32> = (0..INCIDENTS).map(|_| random.between(20, 60)).collect();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_files_are_what_the_generator_makes() {
+    fn committed_files_match_the_generator() {
         // Not assert_eq: it would print two megabytes.
         let data = generate(SEED);
         let advice = "differs: run `cargo run -p demo --bin generate-sample-data`";

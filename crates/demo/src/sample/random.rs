@@ -1,4 +1,4 @@
-//! Random numbers that are the same everywhere: a published generator, and counts drawn from it. Not for secrets.
+//! Random numbers that are the same on every machine: a published generator and the distributions drawn from it. Not for secrets.
 
 /// Steele, Lea, Flood: Fast splittable pseudorandom number generators (2014).
 pub(super) struct SplitMix64(pub(super) u64);
@@ -13,7 +13,7 @@ impl SplitMix64 {
         ((z ^ (z >> 31)) >> 32) as u32
     }
 
-    /// A whole number in `low..=high`. (Its bias, of one in millions, does not matter here.)
+    /// An integer in `low..=high`. Its bias, one in millions, does not matter here.
     pub(super) fn between(&mut self, low: u32, high: u32) -> u32 {
         low + self.next() % (high - low + 1)
     }
@@ -65,7 +65,7 @@ impl SplitMix64 {
     }
 }
 
-/// Noise around 0 that lasts: a first-order autoregressive process.
+/// Slow noise around 0: a first-order autoregressive process.
 pub(super) struct Drift {
     memory: f64,
     deviation: f64,
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_generator_is_the_published_one() {
+    fn outputs_match_the_published_generator() {
         // The upper halves of the first outputs of Vigna's reference code for seed 1234567.
         let mut random = SplitMix64(1_234_567);
         let expected = [

@@ -1,5 +1,5 @@
-//! The episodes of one stream as a backtest counts them: by the policy's own rule where it has one, else from the first finding until
-//! five observed minutes in a row without one.
+//! The episodes of one stream as a backtest counts them. A policy with episodes defines them itself; for others an episode lasts from
+//! the first finding until five observed minutes in a row without one.
 
 use serde::Serialize;
 
@@ -18,11 +18,11 @@ pub struct BacktestEpisode {
     pub stream: Stream,
     /// The minute of its first finding.
     pub opened: Minute,
-    /// The minute that closed it; none if it was open at the end of the history.
+    /// The minute that closed it; `None` if it was open at the end of the history.
     pub closed: Option<Minute>,
     /// Its worst severity.
     pub severity: Severity,
-    /// Its first CRITICAL minute: when people were notified of it.
+    /// Its first CRITICAL minute, in which it was notified.
     pub critical_at: Option<Minute>,
     /// The names of its statuses.
     pub statuses: Vec<&'static str>,
@@ -91,7 +91,7 @@ impl EpisodeTracker {
         })
     }
 
-    /// Takes over what the policy says of its own episode.
+    /// Applies an event of the policy's own episode.
     fn follow(&mut self, event: &EpisodeEvent) {
         let mut episode = self
             .open
@@ -107,7 +107,7 @@ impl EpisodeTracker {
         }
     }
 
-    /// Opens, joins or closes by the findings of a new minute.
+    /// Opens, extends or closes the episode by the findings of a new minute.
     fn fold(&mut self, observed: &Observed) {
         let minute = observed.counts.minute();
         let mut calm = true;

@@ -1,5 +1,5 @@
-//! The facts that a backtest gathers minute by minute: first and last minute, alerts, and for each incident when it was found or how
-//! close its counts came. Scores nothing.
+//! The facts that a backtest collects minute by minute: first and last minute, alerts, and for each incident when it was found or how
+//! close its counts came. The score is computed in `score`.
 
 use super::{
     label::LabelledIncident,
@@ -55,7 +55,7 @@ impl LabelFacts {
     }
 }
 
-/// The facts that a fold gathers.
+/// The facts that a fold collects.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) first: Option<Minute>,
@@ -81,7 +81,7 @@ impl Facts {
         }
     }
 
-    /// True if a part of the incident lies in the scored history, and all of it after its start.
+    /// True if the incident starts within the scored history.
     pub(super) fn covers(&self, label: &LabelledIncident) -> bool {
         let (Some(first), Some(last)) = (self.first, self.last) else {
             return false;

@@ -1,16 +1,16 @@
-//! The exact interval of a rate of rare events. No other statistics.
+//! The exact confidence interval of a rate of rare events.
 
 use serde::Serialize;
 
-/// The tail on either side of a 95 % interval.
+/// The probability of each tail outside a 95 % interval.
 const TAIL: f64 = 0.025;
 /// Halvings of a bisection: more than the bits of an f64.
 const MAX_HALVINGS: usize = 80;
 
-/// A rate a day with the interval that holds the true one with 95 % confidence.
+/// A rate per day with its 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Interval {
-    /// Events a day.
+    /// Events per day.
     pub rate: f64,
     /// The lower end.
     pub low: f64,
@@ -29,7 +29,7 @@ impl Interval {
         } else {
             bisect(0.0, f64::from(events), |mean| at_least(events, mean) < TAIL)
         };
-        // Above this mean so few events have a chance far below the tail.
+        // Above this mean, so few events are far less likely than the tail.
         let most = 2.0 * f64::from(events) + 20.0;
         let high = bisect(f64::from(events), most, |mean| at_most(events, mean) > TAIL);
         Self {
@@ -40,7 +40,7 @@ impl Interval {
     }
 }
 
-/// Where `before` turns false between `low` and `high`.
+/// The point between `low` and `high` at which `before` turns false.
 fn bisect(mut low: f64, mut high: f64, before: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..MAX_HALVINGS {
         let middle = low.midpoint(high);
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_are_those_of_the_tables() {
+    fn intervals_match_the_tables() {
         // Garwood's table of 95 % limits.
         for (events, low, high) in [
             (0, 0.0, 3.689),

@@ -1,22 +1,22 @@
-//! Labelled incidents: when something was known to be wrong. Which minutes belong to one, and which may still follow from one.
+//! Labelled incidents: periods in which something was known to be wrong, and the minutes in and shortly after them.
 
 use serde::Serialize;
 
 use crate::{Minute, Stream};
 
-/// An alert this long after an incident is no false alarm: the way back to normal follows from it.
+/// An alert within this many minutes after an incident is no false alarm: it may come from the recovery.
 const AFTERMATH_MINUTES: i64 = 60;
 
-/// Something was wrong from `start` until before `end`.
+/// A period in which something was wrong: `start` to `end`, the latter excluded.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LabelledIncident {
-    /// The stream; none if the label is about all of them.
+    /// The stream; `None` for all streams.
     pub stream: Option<Stream>,
     /// Its first minute.
     pub start: Minute,
     /// The first minute after it.
     pub end: Minute,
-    /// What kind of trouble: scores are also given for each kind.
+    /// The kind of incident; the report has a score for each kind.
     pub kind: String,
 }
 
@@ -57,7 +57,7 @@ impl LabelledIncident {
 /// All labels, by start.
 pub(super) struct Labels {
     incidents: Vec<LabelledIncident>,
-    /// The longest of them in minutes: how far back a search must go.
+    /// Length of the longest in minutes, which limits the search backwards.
     longest: i64,
 }
 
@@ -77,7 +77,7 @@ impl Labels {
         &self.incidents
     }
 
-    /// The positions of the incidents that a minute belongs to.
+    /// The positions of the incidents that contain a minute.
     pub(super) fn during(&self, stream: &Stream, minute: Minute) -> impl Iterator<Item = usize> {
         self.within(stream, minute, 0)
     }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_may_be_about_one_stream() {
+    fn a_label_may_apply_to_one_stream() {
         let mut about = label(100, 110);
         about.stream = Some("a".parse().expect("valid"));
         let labels = Labels::new(vec![about]);

@@ -22,13 +22,13 @@ pub struct Report {
     pub days: f64,
     /// Observed minutes, of all streams.
     pub observed_minutes: u64,
-    /// Messages that were too late to be judged.
+    /// Messages that were too late to be evaluated.
     pub too_late: u64,
     /// What would have been sent.
     pub sent: Sent,
-    /// How good it was; none without labels.
+    /// The score against the labels; `None` without labels.
     pub score: Option<Score>,
-    /// Every episode, by its opening.
+    /// All episodes, in order of their opening.
     pub episodes: Vec<BacktestEpisode>,
 }
 
@@ -43,35 +43,35 @@ pub struct Sent {
     pub notifications: u32,
     /// Episodes of any severity.
     pub episodes: u32,
-    /// Episodes that were CRITICAL: with `NOTIFY=incidents` each is a notification.
+    /// Episodes with a CRITICAL finding: with `NOTIFY=incidents` each is a notification.
     pub critical_episodes: u32,
 }
 
-/// Incidents found and missed, and false alarms. An incident is found by a CRITICAL finding before its end; an alarm is false outside
-/// every incident and more than 60 minutes after one.
+/// Incidents found and missed, and false alarms. An incident is found if a CRITICAL finding comes before its end. An alarm is false if
+/// it is in no incident and in no 60 minutes after one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Score {
     /// Labelled incidents.
     pub incidents: u32,
     /// Those that were found.
     pub found: u32,
-    /// found / incidents; none without incidents.
+    /// found / incidents; `None` without incidents.
     pub recall: Option<f64>,
-    /// Those that were found soon.
+    /// Those that were found in their first minutes.
     pub found_within: FoundWithin,
     /// Minutes from the start of a found incident to its first CRITICAL minute.
     pub delay: Option<Quantiles>,
     /// Minutes from the end of a found incident to the close of the episode that found it.
     pub close_delay: Option<Quantiles>,
-    /// The others, and why.
+    /// Those that were missed, and why.
     pub missed: Vec<Missed>,
     /// CRITICAL episodes, right and false.
     pub episodes: EpisodeScore,
-    /// False ones of [`Sent::notifications`].
+    /// The false ones among [`Sent::notifications`].
     pub false_notifications: u32,
-    /// False notifications a day.
+    /// False notifications per day.
     pub false_notifications_per_day: Option<Interval>,
-    /// By kind of incident.
+    /// The score of each kind of incident.
     pub kinds: Vec<KindScore>,
 }
 
@@ -80,27 +80,27 @@ pub struct Score {
 pub struct EpisodeScore {
     /// Those outside every incident and its aftermath.
     pub false_alarms: u32,
-    /// False episodes a day with the exact 95 % interval: what `false_per_day` means.
+    /// False episodes per day with the exact 95 % interval.
     pub false_per_day: Option<Interval>,
-    /// The share of right ones; none without episodes.
+    /// The share of episodes that are not false; `None` without episodes.
     pub precision: Option<f64>,
 }
 
 /// Incidents with a CRITICAL finding in their first minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct FoundWithin {
-    /// How many minutes.
+    /// Number of those minutes.
     pub minutes: i64,
-    /// How many incidents.
+    /// Number of incidents found in them.
     pub found: u32,
 }
 
-/// Minutes at the nearest rank.
+/// Percentiles in minutes, by nearest rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Quantiles {
-    /// Half are at most this.
+    /// The median.
     pub median: i64,
-    /// Nine of ten are at most this.
+    /// The 90th percentile.
     pub p90: i64,
     /// The largest.
     pub worst: i64,
@@ -111,7 +111,7 @@ pub struct Quantiles {
 pub struct KindScore {
     /// The kind, as labelled.
     pub kind: String,
-    /// Labelled incidents of it.
+    /// Labelled incidents of this kind.
     pub incidents: u32,
     /// Those that were found.
     pub found: u32,
@@ -132,11 +132,11 @@ pub struct Missed {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissReason {
-    /// The history has no minute of it.
+    /// The history has no minute in the incident.
     NotObserved,
-    /// Its minutes were not judged: still learning, or too late.
+    /// Its minutes were not evaluated: still learning, or too late.
     NotJudged,
-    /// Its counts stayed below the bar: the one that came closest.
+    /// No count reached CRITICAL; this one came closest.
     BelowBar(Closest),
 }
 
@@ -151,6 +151,6 @@ pub struct Closest {
     pub count: u32,
     /// Its score in the direction that alerts, in the unit of the policy.
     pub score: f64,
-    /// What CRITICAL needed.
+    /// The score that CRITICAL needs.
     pub bar: f64,
 }

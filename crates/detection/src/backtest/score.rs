@@ -1,4 +1,4 @@
-//! From the facts of a backtest to its report: recall, delays, false alarms, precision. Folds nothing.
+//! From the facts of a backtest to its report: recall, delays, false alarms, precision. It folds nothing.
 
 use std::collections::BTreeMap;
 
@@ -108,7 +108,7 @@ impl EpisodeScore {
 
 type Labelled<'a> = (&'a LabelledIncident, &'a LabelFacts);
 
-/// Some incidents: how many, and how late each of the found ones was.
+/// The number of some incidents and the delays of the found ones.
 #[derive(Default)]
 struct Group {
     incidents: u32,
@@ -159,7 +159,7 @@ fn missed(scored: &[Labelled<'_>]) -> Vec<Missed> {
         .collect()
 }
 
-/// Minutes from the end of a found incident to the close of the first episode that holds its first CRITICAL minute.
+/// Minutes from the end of a found incident to the close of the first episode that contains its first CRITICAL minute.
 fn close_delay(
     label: &LabelledIncident,
     facts: &LabelFacts,
@@ -181,7 +181,7 @@ fn share(part: u32, all: u32) -> Option<f64> {
     (all > 0).then(|| f64::from(part) / f64::from(all))
 }
 
-/// Saturates: nobody reads a report of four billion episodes.
+/// Saturates at 2^32 - 1.
 fn count(items: impl Iterator) -> u32 {
     u32::try_from(items.count()).unwrap_or(u32::MAX)
 }

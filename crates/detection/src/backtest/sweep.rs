@@ -1,5 +1,5 @@
-//! The same history under several CRITICAL thresholds, and the best of them for a budget of false alarms. Applies nothing:
-//! the caller sets a threshold.
+//! Compares several CRITICAL thresholds on the same history, and recommends one for a budget of false alarms. The caller sets the
+//! threshold; nothing is applied here.
 
 use std::cmp::Reverse;
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The thresholds to try where nobody names any, in the unit of the policy's score.
+/// The default thresholds of a sweep, in the unit of the policy's score.
 pub const DEFAULT_THRESHOLDS: [f64; 7] = [3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0];
 
 /// A threshold that the policy refuses.
@@ -60,8 +60,8 @@ pub fn sweep(
     detectors.iter().map(run).collect()
 }
 
-/// The report with the highest recall among those of at most this many false episodes a day; of equals the one with fewer false
-/// alarms, then with the shorter delay, then with the higher threshold. None if every one has more.
+/// The report with the highest recall among those with at most this many false episodes per day. Ties go to fewer false
+/// alarms, then with the shorter delay, then with the higher threshold. `None` if all have more.
 pub fn recommended(reports: &[Report], false_per_day: f64) -> Option<&Report> {
     let within = reports.iter().filter_map(|report| {
         let score = report.score.as_ref()?;

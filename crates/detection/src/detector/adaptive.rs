@@ -1,8 +1,9 @@
-//! The policy `adaptive`: a problem status is judged as a share of the traffic, `approved` as a volume against its usual level at
-//! this time of day, and the evidence is a probability. One pure fold over the observed minutes of a stream in order of time, O(1) a minute.
+//! The policy `adaptive`: evaluates a problem status as a share of the traffic and `approved` as a volume against its usual level at
+//! this time of day. The score is a probability. One pure fold over the observed minutes of a stream in order of time, O(1) per minute.
 //!
-//! It deliberately knows no clock, no shape of the week and no rise of approvals: a sale never alerts. Only the five monitored
-//! statuses are judged. Nothing is learned while an episode is open, so an outage becomes usual only by the stated close as the new level.
+//! It deliberately has no clock and no weekly pattern, and ignores rises of approvals, so a sale never alerts. Only the five monitored
+//! statuses are evaluated. Nothing is learned while an episode is open, so an outage becomes usual only if the episode closes as the new
+//! level.
 
 mod bar;
 mod blob;
@@ -29,33 +30,33 @@ use self::{
 };
 use crate::{Judgement, Minute, MonitoredStatus, ObservedMinute, Severity};
 
-/// Observed minutes before anything is judged.
+/// Observed minutes before the first evaluation.
 const MIN_OBSERVED: u64 = 30;
 /// A pause longer than this starts a new window, in minutes.
 const MAX_PAUSE_MINUTES: i64 = 5;
 /// A score below this is calm, in decades.
 const CALM_SCORE: f64 = 2.0;
-/// exp(-1/1440): how much of its episodes a status remembers from one observed minute to the next.
+/// exp(-1/1440): the factor per observed minute by which a status forgets its episodes.
 const EPISODES_KEPT: f64 = 0.999_305_796_626_292_2;
 
-/// What follows from one observed minute.
+/// The result of one observed minute.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdaptiveObserved {
     /// In the order of [`MonitoredStatus::ALL`].
     pub judgements: [Judgement; MonitoredStatus::COUNT],
-    /// The number of the episode that this minute belongs to, its last one included.
+    /// The number of the episode that this minute belongs to; the minute that closes an episode belongs to it.
     pub episode: Option<u32>,
     events: [Option<EpisodeEvent>; 2],
 }
 
 impl AdaptiveObserved {
-    /// What happened to the episode: at most one change, then at most one close.
+    /// The events of the episode: at most one change, then at most one close.
     pub fn events(&self) -> impl Iterator<Item = &EpisodeEvent> {
         self.events.iter().flatten()
     }
 }
 
-/// What the policy remembers of one stream: about 250 numbers, independent of the settings.
+/// The memory of the policy for one stream: about 250 numbers, independent of the settings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdaptiveState {
     newest: Option<Minute>,
@@ -68,7 +69,7 @@ pub struct AdaptiveState {
 }
 
 impl AdaptiveState {
-    /// The state after these minutes, oldest first: how it is rebuilt where none is stored.
+    /// The state after these minutes, oldest first; rebuilds it if none is stored.
     pub fn folded<'a>(
         settings: AdaptiveSettings,
         minutes: impl IntoIterator<Item = &'a ObservedMinute>,
@@ -90,8 +91,8 @@ impl AdaptiveState {
         self.episodes.open.is_some()
     }
 
-    /// Folds the next observed minute: judges it, learns from it unless an episode is open, and moves the episode on.
-    /// A minute that is not newer than all before is only judged, as by [`Self::judge`].
+    /// Folds the next observed minute: evaluates it, learns from it unless an episode is open, and updates the episode.
+    /// A minute that is not newer than all before is only evaluated, as by [`Self::judge`].
     pub fn observe(
         &mut self,
         settings: AdaptiveSettings,
@@ -123,7 +124,7 @@ impl AdaptiveState {
         }
     }
 
-    /// Moves time on: pauses, the slot of the day, and what fades with each minute.
+    /// Advances the time: pauses, the slot of the day, and forgetting.
     fn advance(&mut self, minute: Minute) -> TimeOfDay {
         let pause = self.newest.map_or(1, |newest| minute.since(newest));
         if pause > MAX_PAUSE_MINUTES {
@@ -147,7 +148,7 @@ impl AdaptiveState {
         time
     }
 
-    /// The place of the newest minute in the rings.
+    /// The index of the newest minute in the rings.
     #[expect(clippy::cast_possible_truncation, reason = "below ten")]
     const fn place(&self) -> usize {
         (self.observed.saturating_sub(1) % WINDOW as u64) as usize
@@ -157,7 +158,7 @@ impl AdaptiveState {
         self.observed > MIN_OBSERVED
     }
 
-    /// Remembers a minute of one status, and learns from it unless an episode is open.
+    /// Records a minute of one status, and learns from it unless an episode is open.
     fn record(
         &mut self,
         i: usize,
@@ -186,7 +187,7 @@ impl AdaptiveState {
         }
     }
 
-    /// What this minute means for the episode.
+    /// Summarizes the minute for the episode.
     fn summarize(
         &self,
         minute: Minute,
@@ -242,7 +243,7 @@ impl AdaptiveState {
         }
     }
 
-    /// Does what the episode's step asks for.
+    /// Applies the step of the episode.
     fn finish(&mut self, step: &episode::Step) {
         for status in step.joined.iter() {
             self.rates[status.index()].episodes += 1.0;

@@ -1,4 +1,4 @@
-//! The policy `zscore`: a count against mean and deviation of the observed minutes before it. Keeps no state.
+//! The policy `zscore`: compares a count with mean and deviation of the observed minutes before it. It has no state.
 
 use strum::{Display, EnumString, IntoStaticStr};
 
@@ -10,7 +10,7 @@ use crate::{
     status::MonitoredStatus,
 };
 
-/// The directions in which `approved` is judged. Problem statuses are judged upwards only.
+/// The directions in which `approved` alerts. Problem statuses alert on rises only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ApprovedDirection {
@@ -30,7 +30,7 @@ pub struct Thresholds {
     critical: f64,
 }
 
-/// Limits that are not in order.
+/// The limits are not in order.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error(
     "the warning threshold {warning} and the critical threshold {critical} must be 0 < warning < critical"
@@ -41,7 +41,7 @@ pub struct ThresholdsError {
 }
 
 impl Thresholds {
-    /// The limits, if they are in order.
+    /// Creates the limits; an error unless 0 < warning < critical.
     pub fn try_new(warning: f64, critical: f64) -> Result<Self, ThresholdsError> {
         if 0.0 < warning && warning < critical && critical.is_finite() {
             Ok(Self { warning, critical })
@@ -50,7 +50,7 @@ impl Thresholds {
         }
     }
 
-    /// The severity of a deviation: beyond a limit, not at it.
+    /// The severity of a deviation. A deviation equal to a limit does not exceed it.
     fn severity(&self, deviation: f64) -> Severity {
         if deviation > self.critical {
             Severity::Critical
@@ -71,7 +71,7 @@ impl Thresholds {
         self.critical
     }
 
-    /// The limit that a CRITICAL count passed; of any other severity, the limit of a WARNING.
+    /// The CRITICAL limit for CRITICAL, else the WARNING limit.
     pub const fn limit(&self, severity: Severity) -> f64 {
         match severity {
             Severity::Critical => self.critical,
@@ -98,7 +98,7 @@ pub struct ZScoreDetector {
     pub window: usize,
     /// Fewer observed minutes than this in the window: [`Unjudged::Learning`].
     pub min_history: u32,
-    /// The directions in which `approved` is judged.
+    /// The directions in which `approved` alerts.
     pub approved_direction: ApprovedDirection,
     /// `MIN_COUNT_FOR_CRITICAL`: a rise to fewer transactions than this is a WARNING at most.
     pub min_count_for_critical: u32,
@@ -117,7 +117,7 @@ impl Default for ZScoreDetector {
 }
 
 impl ZScoreDetector {
-    /// Judges a minute's count; [`Unjudged::Learning`] while the window is short.
+    /// Evaluates a minute's count; [`Unjudged::Learning`] while the window is too short.
     pub fn judge(&self, status: MonitoredStatus, count: u32, baseline: Baseline) -> Judgement {
         if baseline.minutes() < self.min_history {
             return Judgement::Unjudged(Unjudged::Learning {
@@ -128,7 +128,7 @@ impl ZScoreDetector {
         Judgement::Finding(self.judge_now(status, count, baseline))
     }
 
-    /// Judges a count however short the window is.
+    /// Evaluates a count with any length of window.
     pub fn judge_now(&self, status: MonitoredStatus, count: u32, baseline: Baseline) -> Finding {
         let score = baseline.z_score(count);
         let deviation = match deviation(count, baseline) {
@@ -157,7 +157,7 @@ impl ZScoreDetector {
         }
     }
 
-    /// How far a count is from its baseline in a direction that alerts, in deviations; none without a baseline.
+    /// Distance of a count from its baseline in a direction that alerts, in deviations; `None` without a baseline.
     pub(crate) fn deviation_to_alert(
         &self,
         status: MonitoredStatus,
@@ -189,7 +189,7 @@ impl ZScoreDetector {
     }
 }
 
-/// How far a count is from its baseline, in deviations: 1 where it is flat. None without a baseline.
+/// Distance of a count from its baseline in deviations, where a flat baseline has the deviation 1. `None` without a baseline.
 fn deviation(count: u32, baseline: Baseline) -> Option<f64> {
     match baseline {
         Baseline::Missing { .. } => None,
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_judged_upwards_and_approved_both_ways() {
+    fn problems_alert_on_rises_approved_both_ways() {
         assert_eq!(
             judge(MonitoredStatus::Denied, 0, SPREAD),
             (Severity::Normal, None)
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn approved_direction_limits_the_judging() {
+    fn approved_direction_limits_the_alerts() {
         let judge = |approved_direction, count| {
             let detector = ZScoreDetector {
                 approved_direction,
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_window_is_learning_unless_asked_explicitly() {
+    fn a_short_window_is_learning_unless_submitted() {
         let short = Baseline::Missing { minutes: 29 };
         let judged = ZScoreDetector::default().judge(MonitoredStatus::Failed, 100, short);
         assert_eq!(
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn few_transactions_can_be_no_more_than_a_warning() {
+    fn few_transactions_are_a_warning_at_most() {
         let detector = ZScoreDetector {
             min_count_for_critical: 3,
             ..ZScoreDetector::default()
@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(
             severity(MonitoredStatus::Approved, 0, SPREAD),
             Severity::Critical,
-            "a collapse has few transactions by its nature"
+            "a collapse always has few transactions"
         );
         let capped = detector.judge_now(MonitoredStatus::Failed, 2, MISSING);
         assert_eq!(capped.threshold, Some(2.5));

@@ -1,7 +1,6 @@
-//! The real program against a real Kafka broker, measured from outside: how fast a backlog is stored and judged, how many
-//! submissions it answers, how soon a message is on disk, how soon a start is ready, what a query costs with 90 days stored.
-//! Figures are medians; each stands beside a floor measured in the same run, because a rate says more of the machine than of
-//! the program.
+//! Whole-process benchmarks against a real Kafka broker, measured from outside: ingest rate of a backlog, rate of submissions, time
+//! from a message to disk, time to ready, and query latency with 90 days stored. Figures are medians. A rate depends mostly on the
+//! machine, so each is compared with a floor measured in the same run.
 //!
 //! `cargo bench -p monitoring-service --bench whole_process -- [--brokers localhost:9092] [backlog streams evaluate live start queries]`
 
@@ -36,7 +35,7 @@ const ROWS_A_MESSAGE: u64 = 6;
 /// Whole-process benchmarks of the monitoring service
 #[derive(clap::Parser)]
 struct Args {
-    /// A real Kafka broker; topics named bench-* are made on it, and deleted
+    /// A real Kafka broker; the benchmark creates and deletes topics named bench-*
     #[arg(long, default_value = "localhost:9092")]
     brokers: String,
 
@@ -44,11 +43,11 @@ struct Args {
     #[arg(long, default_value_t = 200_000)]
     messages: u64,
 
-    /// How often each part is measured
+    /// Measurements of each part
     #[arg(long, default_value_t = 3)]
     runs: usize,
 
-    /// Which parts
+    /// Parts to run
     #[arg(default_values = ["backlog", "streams", "evaluate", "live", "start"])]
     parts: Vec<String>,
 
@@ -68,14 +67,14 @@ fn main() -> anyhow::Result<()> {
             "start" => start(&args)?,
             "queries" => queries::queries(&args)?,
             other => bail!(
-                "{other} is not a part: there are backlog, streams, evaluate, live, start and queries"
+                "{other} is not a part; use backlog, streams, evaluate, live, start or queries"
             ),
         }
     }
     Ok(())
 }
 
-/// The program, running on a database of its own. Killed when dropped.
+/// A running program with its own database. Killed when dropped.
 struct Service {
     child: Child,
     folder: Rc<tempfile::TempDir>,
@@ -96,7 +95,7 @@ impl Service {
     ) -> anyhow::Result<Self> {
         anyhow::ensure!(
             TcpStream::connect(ADDRESS).is_err(),
-            "{ADDRESS} is taken: stop what listens there"
+            "{ADDRESS} is in use; stop the program that listens there"
         );
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
         command
@@ -133,7 +132,7 @@ impl Service {
         bail!("the service is not ready after 30 s")
     }
 
-    /// Waits until this many messages are on disk. Looks past the service, so that the answer costs it nothing.
+    /// Waits until this many messages are on disk. Reads the file directly, so that the service does no extra work.
     fn until_stored(&mut self, messages: u64) -> anyhow::Result<Duration> {
         let database = self.database()?;
         let mut stored =
@@ -167,12 +166,12 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Already gone is as good.
+        // An error means that it has ended already.
         drop(self.child.kill().and_then(|()| self.child.wait()));
     }
 }
 
-/// A keep-alive connection with the little HTTP that a load needs, so that the load costs less than what it measures.
+/// A keep-alive connection with minimal HTTP, so that the load generator costs less than the service.
 struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -211,8 +210,8 @@ fn post(body: &str) -> Vec<u8> {
     format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// Minute `number` of a stream: usual traffic, and an anomaly in each hundredth, since alerts cost too.
-fn batch(stream: u64, streams: u64, number: u64) -> MinuteCounts {
+/// Minute `number` of a stream: usual traffic, with an anomaly in every hundredth minute to include the cost of alerts.
+fn minute_counts(stream: u64, streams: u64, number: u64) -> MinuteCounts {
     let noise = |mean: u64| {
         u32::try_from(
             mean + (number.wrapping_mul(6_364_136_223_846_793_005) >> 60) % (mean / 4 + 1),
@@ -258,7 +257,7 @@ fn producer(brokers: &str, linger_ms: &str) -> anyhow::Result<BaseProducer> {
     Ok(config.create()?)
 }
 
-/// Hands a message over, however full the queue is.
+/// Sends a message; waits while the queue is full.
 fn produce(
     producer: &BaseProducer,
     topic: &Topic,
@@ -277,7 +276,7 @@ fn produce(
     Ok(())
 }
 
-/// A topic of its own. Deleted when dropped.
+/// A new topic. Deleted when dropped.
 struct Topic {
     name: String,
     admin: AdminClient<DefaultClientContext>,
@@ -285,7 +284,7 @@ struct Topic {
 }
 
 impl Topic {
-    fn make(brokers: &str, partitions: i32) -> anyhow::Result<Self> {
+    fn create(brokers: &str, partitions: i32) -> anyhow::Result<Self> {
         let name = format!("bench-{}-{partitions}-{:x}", std::process::id(), now_ms());
         let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
             .set("bootstrap.servers", brokers)
@@ -294,13 +293,13 @@ impl Topic {
             .enable_all()
             .build()?;
         let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
-        let made = runtime.block_on(admin.create_topics(&[topic], &AdminOptions::new()));
-        let made = made
-            .context("is the broker there?")?
+        let created = runtime.block_on(admin.create_topics(&[topic], &AdminOptions::new()));
+        let created = created
+            .context("cannot create a topic; check that the broker runs (--brokers)")?
             .into_iter()
             .next()
-            .context("an answer")?;
-        made.map_err(|(_, code)| anyhow::anyhow!("topic not made: {code}"))?;
+            .context("the broker did not answer")?;
+        created.map_err(|(_, code)| anyhow::anyhow!("cannot create the topic: {code}"))?;
         Ok(Self {
             name,
             admin,
@@ -311,7 +310,7 @@ impl Topic {
 
 impl Drop for Topic {
     fn drop(&mut self) {
-        // What cannot be deleted stays, under a name that tells where it is from.
+        // If this fails, the topic remains; its name shows that the benchmark created it.
         drop(
             self.runtime.block_on(
                 self.admin
@@ -321,12 +320,12 @@ impl Drop for Topic {
     }
 }
 
-/// Fills a topic, then times the service from its start until all of it is stored; beside it, parsing and judging alone.
+/// Fills a topic, then times the service from its start until everything is stored. The floor is parsing and folding alone.
 fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Result<()> {
-    let topic = Topic::make(&args.brokers, partitions)?;
+    let topic = Topic::create(&args.brokers, partitions)?;
     let producer = producer(&args.brokers, "5")?;
     let payloads: Vec<_> = (0..args.messages)
-        .map(|at| batch(at % streams, streams, at / streams))
+        .map(|at| minute_counts(at % streams, streams, at / streams))
         .map(|b| (b.stream().to_string(), b.to_json()))
         .collect();
     for (key, payload) in &payloads {
@@ -359,7 +358,7 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
         args.runs
     ))?;
     say(&format!(
-        "  parse and fold alone {fold:.0} rows/s: the whole path runs at {:.2} of it",
+        "  parse and fold alone: {fold:.0} rows/s; the service reaches {:.2} of it",
         median(&mut rates) / fold
     ))?;
     say(&format!(
@@ -368,12 +367,12 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
     ))
 }
 
-/// Submissions over 16 connections: a usual count, an anomalous one, and the cheapest route of the same server as the floor.
+/// Submissions over 16 connections, normal and anomalous. The floor is the cheapest route of the same server.
 fn evaluate(args: &Args) -> anyhow::Result<()> {
-    let topic = Topic::make(&args.brokers, 1)?;
+    let topic = Topic::create(&args.brokers, 1)?;
     let producer = producer(&args.brokers, "0")?;
     for number in 0..120 {
-        let payload = batch(0, 1, number).to_json();
+        let payload = minute_counts(0, 1, number).to_json();
         producer
             .send(BaseRecord::<(), _>::to(&topic.name).payload(&payload))
             .map_err(|(error, _)| error)?;
@@ -449,9 +448,9 @@ fn load(name: &str, runs: usize, request: &[u8], floor: Option<f64>) -> anyhow::
     Ok(rate)
 }
 
-/// From the call that produces a message to the commit that stores it, one message at a time.
+/// Time from producing a message to the commit that stores it, one message at a time.
 fn live(args: &Args) -> anyhow::Result<()> {
-    let topic = Topic::make(&args.brokers, 1)?;
+    let topic = Topic::create(&args.brokers, 1)?;
     let producer = producer(&args.brokers, "0")?;
     let service = Service::start(&args.brokers, &topic.name)?;
     service.until_ready()?;
@@ -459,7 +458,7 @@ fn live(args: &Args) -> anyhow::Result<()> {
     let version = || database.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
     let mut latencies = Vec::new();
     for number in 0..600 {
-        let (payload, before) = (batch(0, 1, number).to_json(), version()?);
+        let (payload, before) = (minute_counts(0, 1, number).to_json(), version()?);
         let watch = now();
         producer
             .send(BaseRecord::<(), _>::to(&topic.name).payload(&payload))
@@ -475,7 +474,7 @@ fn live(args: &Args) -> anyhow::Result<()> {
         latencies.push(watch.elapsed());
         wait(Duration::from_millis(5));
     }
-    // The first ones pay for connections and the topic's first segment.
+    // The first messages include the cost of connections and of the topic's first segment.
     let mut latencies = latencies.split_off(100);
     latencies.sort_unstable();
     say(&format!(
@@ -486,7 +485,7 @@ fn live(args: &Args) -> anyhow::Result<()> {
     ))
 }
 
-/// From the start of the process to its first 200 on /health/ready, on a new database.
+/// Time from the start of the process to its first 200 on /health/ready, with a new database.
 fn start(args: &Args) -> anyhow::Result<()> {
     let mut times = Vec::new();
     for _ in 0..10 {
@@ -499,7 +498,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
     ))
 }
 
-/// Waits this long: a park alone may end early.
+/// Waits this long. A single park may end early.
 fn wait(length: Duration) {
     let watch = now();
     while let Some(rest) = length
@@ -536,7 +535,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a name that was not used before")]
+#[expect(clippy::disallowed_methods, reason = "a new name for each run")]
 fn now_ms() -> u128 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -1,4 +1,4 @@
-//! What every GET route costs with 90 days stored, idle and while a backlog is consumed, and what the backlog pays for that.
+//! Latency of every GET route with 90 days stored, idle and while a backlog is consumed, and the ingest rate beside the queries.
 
 use std::{
     collections::BTreeMap,
@@ -23,25 +23,24 @@ use super::{
 const MINUTES: u64 = 90 * 1440;
 
 /// Messages of the backlog that is consumed while queries run.
-const FLOOD: u64 = 1_000_000;
+const BACKLOG: u64 = 1_000_000;
 
-/// A status of one minute in this many.
-const RARE: u64 = 20_000;
+/// One minute in this many has a rare status.
+const RARE_INTERVAL: u64 = 20_000;
 
-/// Tries of each query while nothing else runs: at most so many, and for so long.
-const TRIES: usize = 300;
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Limits of the measurement of one idle query: requests and time.
+const MAX_REQUESTS: usize = 300;
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a query is: a page as a person or a dashboard asks for it, or a long look back.
+/// The class of a query: a page, as people and dashboards request it, or a scan of a long range.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Class {
     Page,
-    Long,
+    Scan,
 }
 
 struct Query {
-    name: &'static str,
-    kind: Kind,
+    class: Class,
     path: String,
 }
 
@@ -53,12 +52,17 @@ pub(super) fn queries(args: &Args) -> anyhow::Result<()> {
 }
 
 fn of(args: &Args, streams: u64) -> anyhow::Result<()> {
-    let topic = Topic::make(&args.brokers, 1)?;
+    let topic = Topic::create(&args.brokers, 1)?;
     let producer = producer(&args.brokers, "5")?;
     let fill = |from: u64, to: u64| -> anyhow::Result<()> {
         for at in from..to {
-            let batch = batch(streams, at);
-            produce(&producer, &topic, batch.stream().as_str(), &batch.to_json())?;
+            let counts = minute_counts(streams, at);
+            produce(
+                &producer,
+                &topic,
+                counts.stream().as_str(),
+                &counts.to_json(),
+            )?;
         }
         Ok(producer.flush(Duration::from_mins(1))?)
     };
@@ -67,8 +71,8 @@ fn of(args: &Args, streams: u64) -> anyhow::Result<()> {
     let receiver = receiver()?;
     let start =
         |folder, more: &[(&str, &str)]| Service::start_on(folder, &args.brokers, &topic.name, more);
-    let paged = [("ALERT_WEBHOOK_URL", &*receiver), ("RETENTION", "36500d")];
-    let mut service = start(Rc::clone(&folder), &paged)?;
+    let notifying = [("ALERT_WEBHOOK_URL", &*receiver), ("RETENTION", "36500d")];
+    let mut service = start(Rc::clone(&folder), &notifying)?;
     service.until_ready()?;
     service.until_stored(MINUTES)?;
     say(&format!(
@@ -98,8 +102,8 @@ fn of(args: &Args, streams: u64) -> anyhow::Result<()> {
     ))?;
     drop(service);
 
-    fill(MINUTES, MINUTES + FLOOD)?;
-    // What was found in the past is not paged: the receiver is not what is measured.
+    fill(MINUTES, MINUTES + BACKLOG)?;
+    // No notifications of old minutes: the receiver must not affect the figures.
     let more = [
         ("ALERT_WEBHOOK_URL", &*receiver),
         ("RETENTION", "36500d"),
@@ -111,36 +115,36 @@ fn of(args: &Args, streams: u64) -> anyhow::Result<()> {
         let mut service = start(copy, &more)?;
         service.until_ready()?;
         rate(
-            FLOOD * ROWS_A_MESSAGE,
-            service.until_stored(MINUTES + FLOOD)?,
+            BACKLOG * ROWS_A_MESSAGE,
+            service.until_stored(MINUTES + BACKLOG)?,
         )
     };
     let mut service = start(Rc::clone(&folder), &more)?;
     service.until_ready()?;
     let stop = AtomicBool::new(false);
     let (consumed, wal_mib, latencies) = std::thread::scope(|scope| -> anyhow::Result<_> {
-        let asked = |kind| {
+        let client = |class| {
             let (queries, stop) = (&queries, &stop);
-            scope.spawn(move || asked_until(stop, queries, kind))
+            scope.spawn(move || query_until(stop, queries, class))
         };
-        let asked = [asked(Kind::Page), asked(Kind::Long)];
-        let consumed = until_stored(&mut service, MINUTES + FLOOD);
+        let clients = [client(Class::Page), client(Class::Scan)];
+        let consumed = until_stored(&mut service, MINUTES + BACKLOG);
         stop.store(true, Ordering::Relaxed);
         let mut latencies = BTreeMap::new();
-        for asked in asked {
-            latencies.extend(asked.join().expect("no panic")?);
+        for client in clients {
+            latencies.extend(client.join().expect("no panic")?);
         }
         let (consumed, wal_mib) = consumed?;
         Ok((consumed, wal_mib, latencies))
     })?;
     say(&format!(
-        "  while a backlog is consumed, by two clients that ask again at once, pages and long looks; load {}",
+        "  while a backlog is consumed, one client for pages and one for scans, without pauses; load {}",
         load()?
     ))?;
     for (at, query) in queries.iter().enumerate() {
         floor.say(query, latencies.get(&at).map_or(&[], Vec::as_slice))?;
     }
-    let beside = rate(FLOOD * ROWS_A_MESSAGE, consumed);
+    let beside = rate(BACKLOG * ROWS_A_MESSAGE, consumed);
     say(&format!(
         "  backlog {alone:.0} rows/s alone, {beside:.0} beside the queries: {:.2}; write-ahead log at most {wal_mib} MiB; peak resident memory {} MiB",
         beside / alone,
@@ -148,22 +152,27 @@ fn of(args: &Args, streams: u64) -> anyhow::Result<()> {
     ))
 }
 
-/// Message `at` of all: an ordinary minute of its stream, some with a status that is rare.
-fn batch(streams: u64, at: u64) -> MinuteCounts {
+/// Message `at` of all streams: a usual minute, sometimes with a rare status.
+fn minute_counts(streams: u64, at: u64) -> MinuteCounts {
     let (stream, number) = (at % streams, at / streams);
-    let batch = super::batch(stream, streams, number);
-    if number % RARE != 7 {
-        return batch;
+    let counts = super::minute_counts(stream, streams, number);
+    if number % RARE_INTERVAL != 7 {
+        return counts;
     }
     let rare = StatusCount {
         status: Status::parse("chargeback").expect("valid"),
         count: 1,
     };
-    let transactions = batch.transactions().iter().cloned().chain([rare]).collect();
-    MinuteCounts::try_new(batch.stream().clone(), batch.minute(), transactions).expect("valid")
+    let transactions = counts
+        .transactions()
+        .iter()
+        .cloned()
+        .chain([rare])
+        .collect();
+    MinuteCounts::try_new(counts.stream().clone(), counts.minute(), transactions).expect("valid")
 }
 
-/// Every GET route as it is asked in earnest.
+/// A query of every GET route, with usual and with costly parameters.
 fn list(connection: &mut Connection, streams: u64) -> anyhow::Result<Vec<Query>> {
     let stream = if streams == 1 {
         "default"
@@ -174,146 +183,67 @@ fn list(connection: &mut Connection, streams: u64) -> anyhow::Result<Vec<Query>>
     let first = Minute::from_epoch_minutes(28_000_000);
     let at = |days: i64| first.plus((days * 1440).min(minutes));
     let range = |from, to| format!("stream={stream}&from={}&to={}", at(from), at(to));
-    let whole = range(0, 90);
-    let days = minutes / 1440;
-    let (three, month) = (range(days - 4, days - 1), range(days - 32, days - 1));
-    // The last page but one: everything newer is behind the cursor.
-    let deep = cursor(
-        connection,
-        &format!("/transactions?stream={stream}&to={}&limit=1", at(1)),
-    )?;
-    let alert = text(connection, "/alerts?limit=1", "/alerts/0/id")?;
-    let old_alerts = last_cursor(connection, "/alerts?limit=500")?;
+    let (all, days) = (range(0, 90), minutes / 1440);
+    let range_before_yesterday = |length| range(days - 1 - length, days - 1);
+    let (day, three) = (range_before_yesterday(1), range_before_yesterday(3));
+    let month = range_before_yesterday(31);
     let minute = first.plus(minutes - 101);
-    let page = |name, path: String| Query {
-        name,
-        kind: Kind::Page,
-        path,
-    };
-    let long = |name, path: String| Query {
-        name,
-        kind: Kind::Long,
-        path,
-    };
-    Ok(vec![
-        page(
-            "transactions, default page",
-            format!("/transactions?stream={stream}"),
-        ),
-        page(
-            "transactions, 500 rows",
-            format!("/transactions?stream={stream}&limit=500"),
-        ),
-        page(
-            "transactions, deep cursor",
-            format!("/transactions?stream={stream}&cursor={deep}"),
-        ),
-        page(
-            "transactions, one status",
-            format!("/transactions?stream={stream}&status=denied"),
-        ),
-        page(
-            "transactions, rare status",
-            format!("/transactions?stream={stream}&status=chargeback"),
-        ),
-        page(
-            "transactions, unknown status",
-            format!("/transactions?stream={stream}&status=nowhere_seen"),
-        ),
-        page(
-            "transactions/recent",
-            format!("/transactions/recent?stream={stream}"),
-        ),
-        page(
-            "transactions/recent, 500 minutes",
-            format!("/transactions/recent?stream={stream}&limit=500"),
-        ),
-        page(
-            "transactions/timeseries, a day by the minute",
-            format!("/transactions/timeseries?{}", range(days - 2, days - 1)),
-        ),
-        page(
-            "transactions/summary, a day",
-            format!("/transactions/summary?{}", range(days - 2, days - 1)),
-        ),
-        page(
-            "explain",
-            format!("/explain?stream={stream}&minute={minute}&status=denied"),
-        ),
-        page("alerts", "/alerts".into()),
-        page(
-            "alerts, deep cursor",
-            format!("/alerts?cursor={old_alerts}"),
-        ),
-        page("alerts, one stream", format!("/alerts?stream={stream}")),
-        page(
-            "alerts, severity none has",
-            "/alerts?severity=WARNING".into(),
-        ),
-        page("alerts, status none has", "/alerts?status=failed".into()),
-        page("alerts, origin none has", "/alerts?origin=evaluate".into()),
-        page("alerts, suppressed ones", "/alerts?notified=false".into()),
-        page("alerts/{id}", format!("/alerts/{alert}")),
-        page("alerts/status", "/alerts/status".into()),
-        page(
-            "alerts/status, one stream",
-            format!("/alerts/status?stream={stream}"),
-        ),
-        page("streams", "/streams".into()),
-        page("deliveries", "/deliveries".into()),
-        page("deliveries, dead ones", "/deliveries?state=dead".into()),
-        page(
-            "deliveries, one stream",
-            format!("/deliveries?stream={stream}"),
-        ),
-        page("silences", "/silences".into()),
-        page("dead-letters", "/dead-letters".into()),
-        page("gaps", "/gaps".into()),
-        page("health", "/health".into()),
-        page("health/ready", "/health/ready".into()),
-        page("metrics", "/metrics".into()),
-        long(
-            "transactions/summary, all",
-            format!("/transactions/summary?{whole}"),
-        ),
-        long(
-            "transactions/status-distribution, all",
-            format!("/transactions/status-distribution?{whole}"),
-        ),
-        long(
-            "transactions/timeseries, all by the day",
-            format!("/transactions/timeseries?{whole}&step=1d"),
-        ),
-        long(
-            "transactions/timeseries, all by the hour",
-            format!("/transactions/timeseries?{whole}&step=1h"),
-        ),
-        long(
-            "transactions/timeseries, all of one status by the day",
-            format!("/transactions/timeseries?{whole}&step=1d&status=denied"),
-        ),
-        long(
-            "transactions/timeseries, 3 days by the minute",
-            format!("/transactions/timeseries?{three}"),
-        ),
-        long("alerts/analyze, 3 days", format!("/alerts/analyze?{three}")),
-        long(
-            "alerts/analyze, 3 days recomputed",
-            format!("/alerts/analyze?{three}&warning=2"),
-        ),
-        long(
-            "alerts/analyze, 31 days",
-            format!("/alerts/analyze?{month}"),
-        ),
-        long(
-            "alerts/analyze, 31 days recomputed",
-            format!("/alerts/analyze?{month}&warning=2"),
-        ),
-        long(
-            "alerts/analyze, 31 days, all of it alerts",
-            format!("/alerts/analyze?{month}&warning=0.01&critical=0.02"),
-        ),
-    ])
+    // A cursor on the last page but one: almost all rows are newer.
+    let of_oldest = format!("/transactions?stream={stream}&to={}&limit=1", at(1));
+    let oldest = cursor(connection, &of_oldest)?;
+    let oldest_alerts = last_cursor(connection, "/alerts?limit=500")?;
+    let alert = text(connection, "/alerts?limit=1", "/alerts/0/id")?;
+    let pages = [
+        format!("/transactions?stream={stream}"),
+        format!("/transactions?stream={stream}&limit=500"),
+        format!("/transactions?stream={stream}&cursor={oldest}"),
+        format!("/transactions?stream={stream}&status=denied"),
+        format!("/transactions?stream={stream}&status=chargeback"),
+        format!("/transactions?stream={stream}&status=nowhere_seen"),
+        format!("/transactions/recent?stream={stream}"),
+        format!("/transactions/recent?stream={stream}&limit=500"),
+        format!("/transactions/timeseries?{day}"),
+        format!("/transactions/summary?{day}"),
+        format!("/explain?stream={stream}&minute={minute}&status=denied"),
+        "/alerts".into(),
+        format!("/alerts?cursor={oldest_alerts}"),
+        format!("/alerts?stream={stream}"),
+        "/alerts?severity=WARNING".into(),
+        "/alerts?status=failed".into(),
+        "/alerts?origin=evaluate".into(),
+        "/alerts?notified=false".into(),
+        format!("/alerts/{alert}"),
+        "/alerts/status".into(),
+        format!("/alerts/status?stream={stream}"),
+        "/streams".into(),
+        "/deliveries".into(),
+        "/deliveries?state=dead".into(),
+        format!("/deliveries?stream={stream}"),
+        "/silences".into(),
+        "/dead-letters".into(),
+        "/offset-gaps".into(),
+        "/health".into(),
+        "/health/ready".into(),
+        "/metrics".into(),
+    ];
+    let scans = [
+        format!("/transactions/summary?{all}"),
+        format!("/transactions/status-distribution?{all}"),
+        format!("/transactions/timeseries?{all}&step=1d"),
+        format!("/transactions/timeseries?{all}&step=1h"),
+        format!("/transactions/timeseries?{all}&step=1d&status=denied"),
+        format!("/transactions/timeseries?{three}"),
+        format!("/alerts/analyze?{three}"),
+        format!("/alerts/analyze?{three}&warning=2"),
+        format!("/alerts/analyze?{month}"),
+        format!("/alerts/analyze?{month}&warning=2"),
+        format!("/alerts/analyze?{month}&warning=0.01&critical=0.02"),
+    ];
+    let of_class = |class| move |path| Query { class, path };
+    let pages = pages.into_iter().map(of_class(Class::Page));
+    Ok(pages
+        .chain(scans.into_iter().map(of_class(Class::Scan)))
+        .collect())
 }
 
 fn json(connection: &mut Connection, path: &str) -> anyhow::Result<serde_json::Value> {
@@ -344,11 +274,13 @@ fn last_cursor(connection: &mut Connection, path: &str) -> anyhow::Result<String
     Ok(last)
 }
 
-/// Sorted latencies of a path while nothing else is asked for.
+/// Sorted latencies of a path without other requests.
 fn measured(connection: &mut Connection, path: &str) -> anyhow::Result<Vec<Duration>> {
     timed(connection, path)?;
     let (watch, mut latencies) = (now(), Vec::new());
-    while latencies.len() < TRIES && (watch.elapsed() < PATIENCE || latencies.is_empty()) {
+    while latencies.len() < MAX_REQUESTS
+        && (watch.elapsed() < QUERY_TIMEOUT || latencies.is_empty())
+    {
         latencies.push(timed(connection, path)?);
     }
     latencies.sort_unstable();
@@ -362,17 +294,17 @@ fn timed(connection: &mut Connection, path: &str) -> anyhow::Result<Duration> {
     Ok(watch.elapsed())
 }
 
-/// Asks the queries of a kind in turn until told to stop; gives sorted latencies by place in the list.
-fn asked_until(
+/// Sends the queries of a class in turn until the stop. Returns sorted latencies by index in the list.
+fn query_until(
     stop: &AtomicBool,
     queries: &[Query],
-    kind: Kind,
+    class: Class,
 ) -> anyhow::Result<BTreeMap<usize, Vec<Duration>>> {
     let (mut connection, mut latencies) = (Connection::open()?, BTreeMap::<_, Vec<_>>::new());
     let mine = queries
         .iter()
         .enumerate()
-        .filter(|(_, query)| query.kind == kind);
+        .filter(|(_, query)| query.class == class);
     for (at, query) in mine.cycle() {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -380,7 +312,7 @@ fn asked_until(
         latencies
             .entry(at)
             .or_default()
-            .push(timed(&mut connection, &query.path).context(query.name)?);
+            .push(timed(&mut connection, &query.path).with_context(|| query.path.clone())?);
     }
     for latencies in latencies.values_mut() {
         latencies.sort_unstable();
@@ -388,7 +320,7 @@ fn asked_until(
     Ok(latencies)
 }
 
-/// As [`Service::until_stored`], with the largest write-ahead log that was seen, in MiB.
+/// As [`Service::until_stored`], with the largest observed write-ahead log in MiB.
 fn until_stored(service: &mut Service, messages: u64) -> anyhow::Result<(Duration, u64)> {
     let database = service.database()?;
     let wal = service.folder.path().join("bench.db-wal");
@@ -414,7 +346,7 @@ fn until_delivered(connection: &mut Connection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the cheapest route takes in the same run.
+/// Latencies of the cheapest route in the same run.
 struct Floor(Vec<Duration>);
 
 impl Floor {
@@ -424,19 +356,19 @@ impl Floor {
 
     fn say(&self, query: &Query, latencies: &[Duration]) -> anyhow::Result<()> {
         if latencies.is_empty() {
-            return say(&format!("  {:>52}: never asked", query.name));
+            return say(&format!("  {}: no request finished", query.path));
         }
         let (p50, p99) = (quantile(latencies, 0.5), quantile(latencies, 0.99));
         let ratio = p50 / self.p(0.5);
         say(&format!(
-            "  {:>52}: p50 {p50:8.2} ms, p99 {p99:8.2} ms, p50 {ratio:6.0} x the floor ({})",
-            query.name,
-            latencies.len()
+            "  p50 {p50:8.2} ms, p99 {p99:8.2} ms, p50 {ratio:6.0} x the floor ({:>5} requests)  {}",
+            latencies.len(),
+            query.path
         ))
     }
 }
 
-/// A receiver of alerts that takes each at once; gives its address.
+/// A receiver that accepts every alert at once. Returns its address.
 fn receiver() -> anyhow::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = format!("http://{}/", listener.local_addr()?);
@@ -444,7 +376,7 @@ fn receiver() -> anyhow::Result<String> {
         for mut socket in listener.incoming().flatten() {
             std::thread::spawn(move || {
                 let mut buffer = [0; 16 * 1024];
-                // An alert fits into one read; one that does not is answered twice, and then tried again.
+                // An alert usually fits into one read; a longer one gets two answers and is sent again.
                 while socket.read(&mut buffer).is_ok_and(|read| read > 0) {
                     if socket
                         .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
@@ -467,7 +399,7 @@ fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How busy the machine is: others may be at work on it.
+/// The load average: other programs may use the machine.
 fn load() -> anyhow::Result<String> {
     let load = std::fs::read_to_string("/proc/loadavg").context("this needs Linux")?;
     Ok(load.split(' ').take(3).collect::<Vec<_>>().join(" "))

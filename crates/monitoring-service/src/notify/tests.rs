@@ -173,7 +173,7 @@ async fn a_failing_receiver_is_tried_with_the_same_id_and_body_until_it_takes_th
         );
         bench
             .clock
-            .set_ms(delivery.next_attempt_at_ms.expect("tried again"));
+            .set_ms(delivery.next_attempt_at.expect("tried again").0);
     }
     bench.pass().await;
     let delivery = bench.delivered(7).await;
@@ -248,7 +248,7 @@ async fn a_receiver_that_asks_for_two_minutes_gets_them() {
     bench.record(1).await;
     bench.pass().await;
     assert_eq!(
-        bench.delivered(1).await.next_attempt_at_ms,
+        bench.delivered(1).await.next_attempt_at.map(|at| at.0),
         Some(START_MS + 120_000)
     );
     bench.clock.set_ms(START_MS + 119_999);
@@ -274,7 +274,7 @@ async fn a_receiver_that_is_gone_for_good_is_not_tried_again() {
         ),
         ("dead", 1, Some(410))
     );
-    assert_eq!(delivery.next_attempt_at_ms, None);
+    assert_eq!(delivery.next_attempt_at, None);
 }
 
 #[tokio::test]
@@ -378,7 +378,8 @@ async fn each_try_is_a_client_span_linked_to_the_span_of_the_alert() {
         bench
             .delivered(1)
             .await
-            .next_attempt_at_ms
+            .next_attempt_at
+            .map(|at| at.0)
             .expect("tried again"),
     );
     bench.pass().await;
@@ -466,7 +467,7 @@ async fn the_task_delivers_what_it_finds_and_what_comes_later_and_beats() {
                 .expect("readable")
                 .expect("recorded");
             if deliveries[0].state.name() == state && deliveries[0].attempts > 0 {
-                return deliveries[0].next_attempt_at_ms;
+                return deliveries[0].next_attempt_at.map(|at| at.0);
             }
         }
     };

@@ -1,126 +1,115 @@
-//! `GET /alerts` and `GET /alerts/{id}`: recorded alerts and their deliveries.
+//! `GET /alerts`, `GET /alerts/{id}` and `POST /alerts/test`: alerts, and whether they were notified.
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, response::IntoResponse};
+use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use detection::{MonitoredStatus, Severity, Stream};
-use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::{
+    ToSchema,
+    openapi::{ObjectBuilder, schema::Type},
+};
 use uuid::Uuid;
 
 use super::{
     AppState,
     error::Problem,
-    extract::{Fields, PathId, QueryParams},
+    extract::{Nothing, PathId, QueryParams},
+    fields::{fields, reference},
     openapi,
-    params::{self, Cursor, Limit, named, page},
+    parameters::{Page, Range, values},
     schema,
-    views::{AlertDetailView, AlertView, DeliveryView},
 };
-use crate::{alerts::Origin, store::AlertFilter};
+use crate::{
+    alerts::{Alert, Origin, json::AlertView},
+    store::{AlertFilter, DeliveryRecord},
+};
 
-/// Which alerts to list.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct AlertsQuery {
-    /// Only of this stream.
-    #[param(value_type = schema::StreamName, required = false)]
-    stream: Option<Stream>,
-    /// Only this status.
-    #[param(value_type = schema::MonitoredStatus, required = false)]
-    #[serde(default, deserialize_with = "status")]
-    status: Option<MonitoredStatus>,
-    /// Only this severity.
-    #[param(value_type = schema::AlertSeverity, required = false)]
-    #[serde(default, deserialize_with = "severity")]
-    severity: Option<Severity>,
-    /// Only from there.
-    #[param(value_type = schema::OriginName, required = false)]
-    #[serde(default, deserialize_with = "origin")]
-    origin: Option<Origin>,
-    /// Only those that were notified (true), or only those that were suppressed (false).
-    #[param(value_type = bool, required = false)]
-    notified: Option<bool>,
-    /// Entries of a page.
-    #[param(value_type = u32, minimum = 1, maximum = 500, default = 50, required = false)]
-    #[serde(default)]
-    limit: Limit,
-    /// `next_cursor` of the page before.
-    #[param(value_type = schema::CursorText, required = false)]
-    cursor: Option<Cursor>,
+fields! {
+    /// Which alerts.
+    pub(super) struct AlertsQuery {
+        /// Only of this stream.
+        stream: Option<Stream>,
+        /// Only of this status.
+        status: Option<MonitoredStatus>,
+        /// Only of this severity.
+        severity: Option<AlertSeverity>,
+        /// Only of this origin.
+        origin: Option<Origin>,
+        /// `true`: only those that were notified; `false`: only those that were suppressed.
+        notified: Option<bool>,
+        ..range: Range,
+        ..page: Page,
+    }
 }
 
-impl Fields for AlertsQuery {
-    const FIELDS: &'static [(&'static str, &'static str)] = &[
-        ("stream", params::STREAM_FIX),
-        ("status", params::STATUS_FIX),
-        ("severity", "use WARNING or CRITICAL"),
-        ("origin", "use stream, evaluate or monitor"),
-        ("notified", "use true or false"),
-        ("limit", params::LIMIT_FIX),
-        ("cursor", params::CURSOR_FIX),
-    ];
-}
+/// The severity of an alert.
+#[derive(Clone, Copy)]
+pub(super) struct AlertSeverity(Severity);
 
-fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MonitoredStatus>, D::Error> {
-    named(deserializer, "a monitored status", |name| name.parse().ok())
-}
-
-fn severity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Severity>, D::Error> {
-    named(deserializer, "the severity of an alert", |name| {
-        [Severity::Warning, Severity::Critical]
-            .into_iter()
-            .find(|severity| severity.name() == name)
-    })
-}
-
-fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Origin>, D::Error> {
-    named(deserializer, "the origin of an alert", |name| {
-        name.parse().ok()
-    })
+values! {
+    AlertSeverity: reference::<schema::AlertSeverity>(),
+        |text: &str| match text.parse() {
+            Ok(severity @ (Severity::Warning | Severity::Critical)) => Ok(AlertSeverity(severity)),
+            _ => Err("is not the severity of an alert".to_owned()),
+        },
+        "use WARNING or CRITICAL";
+    Origin: reference::<schema::OriginName>(),
+        |text: &str| text.parse().map_err(|_| "is not the origin of an alert".to_owned()),
+        "use stream, evaluate or monitor";
+    bool: ObjectBuilder::new().schema_type(Type::Boolean),
+        |text: &str| text.parse().map_err(|_| "is not true or false".to_owned()),
+        "use true or false";
 }
 
 /// A page of alerts, newest first.
 #[derive(Serialize, ToSchema)]
-struct AlertsView {
+struct Alerts {
     alerts: Vec<AlertView>,
     next_cursor: Option<String>,
 }
 
 /// The recorded alerts, notified or suppressed.
+///
+/// A range selects alerts by the minute they are about, and those of the monitor itself by the minute of their recording.
 #[utoipa::path(
     get,
     path = "/alerts",
     operation_id = "list_alerts",
     tag = "alerts",
     params(AlertsQuery),
-    responses((status = 200, description = "A page of alerts, newest first", body = AlertsView), openapi::Query)
+    responses((status = 200, description = "A page of alerts, newest first", body = Alerts), openapi::Query)
 )]
 pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     QueryParams(query): QueryParams<AlertsQuery>,
 ) -> Result<impl IntoResponse, Problem> {
+    let (from, to) = query.range.ends()?;
     let filter = AlertFilter {
         stream: query.stream.map(|stream| stream.to_string()),
         status: query.status,
-        severity: query.severity,
+        severity: query.severity.map(|AlertSeverity(severity)| severity),
         origin: query.origin,
         notified: query.notified,
-        before: query.cursor.map(|Cursor(seq)| seq),
-        limit: query.limit.probe(),
+        from,
+        to,
+        before: query.page.before(),
+        limit: query.page.probe(),
     };
-    let (alerts, next_cursor) = page(
-        state.store.alerts(filter).await?,
-        query.limit,
-        |(seq, _)| *seq,
-    );
-    Ok(Json(AlertsView {
-        alerts: alerts
-            .into_iter()
-            .map(|(_, alert)| AlertView::from(&alert))
-            .collect(),
+    let alerts = state.store.alerts(filter).await?;
+    let (alerts, next_cursor) = query.page.cut(alerts, |(seq, _)| *seq);
+    Ok(Json(Alerts {
+        alerts: alerts.iter().map(|(_, alert)| alert.into()).collect(),
         next_cursor,
     }))
+}
+
+/// An alert with its deliveries.
+#[derive(Serialize, ToSchema)]
+struct AlertDetail {
+    #[serde(flatten)]
+    alert: AlertView,
+    deliveries: Vec<DeliveryRecord>,
 }
 
 /// One alert with its evidence and its deliveries.
@@ -129,22 +118,36 @@ pub(super) async fn list(
     path = "/alerts/{id}",
     operation_id = "get_alert",
     tag = "alerts",
-    params(("id" = schema::Id, Path, description = "From a list of them")),
-    responses((status = 200, description = "The alert", body = AlertDetailView), openapi::OfOne)
+    params(("id" = schema::Id, Path, description = "From GET /alerts")),
+    responses((status = 200, description = "The alert", body = AlertDetail), openapi::OfOne)
 )]
 pub(super) async fn one(
     State(state): State<Arc<AppState>>,
     PathId(id): PathId<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
     let Some((alert, deliveries)) = state.store.alert(id).await? else {
-        return Err(Problem::not_found(format!("there is no alert {id}"))
-            .field("id")
-            .value(&*id.to_string())
-            .fix("GET /alerts lists the alerts that are kept"));
+        return Err(Problem::not_found("id", "alert", id).fix("GET /alerts lists the alerts"));
     };
-    let deliveries = deliveries.into_iter().map(DeliveryView::from).collect();
-    Ok(Json(AlertDetailView {
-        alert: AlertView::from(&alert),
+    Ok(Json(AlertDetail {
+        alert: (&alert).into(),
         deliveries,
     }))
+}
+
+/// Sends one notification that is marked as a test, to prove that notifications arrive.
+#[utoipa::path(
+    post,
+    path = "/alerts/test",
+    operation_id = "send_test_alert",
+    tag = "control",
+    responses((status = 202, description = "The alert; GET /alerts/{id} shows its delivery", body = AlertView), openapi::Query)
+)]
+pub(super) async fn test(
+    State(state): State<Arc<AppState>>,
+    QueryParams(Nothing): QueryParams<Nothing>,
+) -> Result<impl IntoResponse, Problem> {
+    let alert = Alert::test(&state.notify, state.clock.now_ms());
+    state.store.record_alert(alert.clone()).await?;
+    state.announcer.announce(&alert);
+    Ok((StatusCode::ACCEPTED, Json(AlertView::from(&alert))))
 }

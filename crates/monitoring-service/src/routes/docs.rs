@@ -1,4 +1,5 @@
-//! The pages that show the contract: `/openapi.json` for machines, `/docs` for people. All assets are in the binary.
+//! The contract as it is served: `/openapi.json` for programs, `/docs` for people. All assets are in the binary, and all links are
+//! relative, so that both work below a path prefix.
 
 use axum::{
     Router,
@@ -10,9 +11,9 @@ use axum::{
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::error::Problem;
+use super::error::{Kind, Problem};
 
-/// Nothing from elsewhere, nothing inline but the styles and pictures that the page brings, no frame around it.
+/// Nothing from elsewhere, nothing inline but the styles and pictures of the page, no frame around it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -28,9 +29,10 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
-/// Serves this document, and the page over it.
+/// Serves this document, and the page that shows it.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: Bytes) -> Router<S> {
-    let page = SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none"));
+    let page =
+        SwaggerUi::new("/docs").config(Config::from("../openapi.json").validator_url("none"));
     let document = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
     Router::from(page)
         .layer(middleware::map_response(secure))
@@ -39,10 +41,15 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: Bytes) -> Route
 
 async fn secure(mut response: Response) -> Response {
     if response.status() == StatusCode::NOT_FOUND {
-        response = Problem::not_found("the page has no such part")
+        response = Problem::new(Kind::NotFound, "the page has no such part")
             .fix("open /docs/")
             .into_response();
     }
-    response.headers_mut().extend(SECURITY_HEADERS);
+    let headers = response.headers_mut();
+    headers.extend(SECURITY_HEADERS);
+    // From `/docs` to `/docs/`: the one redirect, which the page makes absolute.
+    if let Some(location) = headers.get_mut(header::LOCATION) {
+        *location = HeaderValue::from_static("docs/");
+    }
     response
 }

@@ -1,9 +1,9 @@
-//! What a client is told when a request fails: RFC 9457 `application/problem+json`.
+//! The answer of a request that fails: RFC 9457 `application/problem+json`.
 //!
-//! A [`Problem`] is made where something goes wrong and written by the [`guard`](super::guard), which knows the
-//! request id. What only operators may know goes into the log, never into the answer.
+//! A [`Problem`] is made where a request fails; the [`guard`](super::guard), which knows the request id, writes it. Its cause is only
+//! logged, never answered.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use axum::{
     body::Body,
@@ -11,131 +11,90 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use strum::{IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
 use crate::store::StoreError;
 
-/// Longest value that is repeated to the client, in characters.
-const MAX_VALUE_CHARS: usize = 80;
+/// Longest text of a request that is repeated to the client, in characters.
+const MAX_REPEATED_CHARS: usize = 80;
 
-/// What went wrong, as a client can tell it apart. Each has a stable `type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What kind of problem it is, for programs. The text is the last part of `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum Kind {
     /// The body is not what its content type says.
     Unparsable,
-    /// Without the token, or with another one.
+    /// The token is missing or wrong.
     Unauthorized,
     /// No such path, stream or alert.
     NotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
-    /// It is there, but not in a state for this.
+    /// The state of the thing does not allow the request.
     Conflict,
     /// The request did not arrive in time.
     RequestTimeout,
     /// The body is over the limit.
     BodyTooLarge,
-    /// The body is not JSON, says its header.
+    /// The content type is not JSON.
     UnsupportedMediaType,
-    /// A field is missing or has a value it cannot have.
+    /// A field is missing, unknown or has a bad value.
     InvalidValue,
-    /// Our fault.
+    /// A fault of the service.
     Internal,
-    /// The service cannot do its work now.
+    /// The service cannot answer now.
     Unavailable,
     /// Too many requests at a time.
     Overloaded,
 }
 
 impl Kind {
-    /// All of them.
-    pub(super) const ALL: [Self; 12] = [
-        Self::Unparsable,
-        Self::Unauthorized,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::Conflict,
-        Self::RequestTimeout,
-        Self::BodyTooLarge,
-        Self::UnsupportedMediaType,
-        Self::InvalidValue,
-        Self::Internal,
-        Self::Unavailable,
-        Self::Overloaded,
-    ];
-
-    pub(super) const fn status(self) -> StatusCode {
-        self.parts().0
+    /// The last part of `type`.
+    pub(super) fn slug(self) -> &'static str {
+        self.into()
     }
 
-    /// The last part of `type`.
-    pub(super) const fn slug(self) -> &'static str {
-        self.parts().1
+    pub(super) const fn status(self) -> StatusCode {
+        self.status_and_title().0
     }
 
     pub(super) const fn title(self) -> &'static str {
-        self.parts().2
+        self.status_and_title().1
     }
 
-    /// The status, the last part of `type`, and the title.
-    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+    const fn status_and_title(self) -> (StatusCode, &'static str) {
         match self {
-            Self::Unparsable => (
-                StatusCode::BAD_REQUEST,
-                "unparsable",
-                "The request cannot be read",
-            ),
-            Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "A token is needed",
-            ),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
+            Self::Unparsable => (StatusCode::BAD_REQUEST, "The request cannot be read"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "A token is required"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "Not found"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "The path has no such method",
+                "The path does not have this method",
             ),
-            Self::Conflict => (StatusCode::CONFLICT, "conflict", "This cannot be done now"),
+            Self::Conflict => (StatusCode::CONFLICT, "Not possible in the present state"),
             Self::RequestTimeout => (
                 StatusCode::REQUEST_TIMEOUT,
-                "request-timeout",
                 "The request did not arrive in time",
             ),
-            Self::BodyTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                "The body is too large",
-            ),
-            Self::UnsupportedMediaType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "The body must be JSON",
-            ),
-            Self::InvalidValue => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid-value",
-                "A value is wrong",
-            ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "The service failed",
-            ),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+            Self::UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON")
+            }
+            Self::InvalidValue => (StatusCode::UNPROCESSABLE_ENTITY, "A value is invalid"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "The service failed"),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "The service cannot do this now",
+                "The service cannot answer now",
             ),
             Self::Overloaded => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
                 "Too many requests at a time",
             ),
         }
     }
 
-    /// Seconds after which another try makes sense.
+    /// Seconds after which to try again.
     pub(super) const fn retry_after_s(self) -> Option<u16> {
         match self {
             Self::Overloaded => Some(1),
@@ -145,7 +104,7 @@ impl Kind {
     }
 }
 
-/// An error answer on its way out. Boxed: it is the rare half of every handler's `Result`.
+/// A failed request. Boxed: it is the rare half of every handler's `Result`.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem(Box<Details>);
 
@@ -155,12 +114,12 @@ struct Details {
     detail: Cow<'static, str>,
     field: Option<Cow<'static, str>>,
     value: Option<String>,
-    fix: Option<&'static str>,
+    fix: Option<Cow<'static, str>>,
     cause: Option<String>,
 }
 
 impl Problem {
-    /// A problem told in one sentence.
+    /// A problem in one sentence.
     pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
         Self(Box::new(Details {
@@ -173,10 +132,10 @@ impl Problem {
         }))
     }
 
-    /// A field with a value it cannot have.
-    pub(crate) fn invalid(
-        field: &'static str,
-        value: &str,
+    /// A field that is missing, unknown or has a bad value.
+    pub(crate) fn invalid<'a>(
+        field: impl Into<Cow<'static, str>>,
+        value: impl Into<Option<&'a str>>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self::new(Kind::InvalidValue, detail)
@@ -184,31 +143,29 @@ impl Problem {
             .value(value)
     }
 
-    /// The path, or what it names, is not there.
-    pub(crate) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
+    /// A field that names a thing that does not exist.
+    pub(crate) fn not_found(field: &'static str, thing: &str, name: impl fmt::Display) -> Self {
+        let detail = format!("there is no {thing} {name}");
         Self::new(Kind::NotFound, detail)
+            .field(field)
+            .value(&*name.to_string())
     }
 
-    /// Names the field that is wrong.
+    /// Names the parameter, member or header that is wrong.
     pub(crate) fn field(mut self, field: impl Into<Cow<'static, str>>) -> Self {
         self.0.field = Some(field.into());
         self
     }
 
-    /// Repeats the value that is wrong, if there is one, cut short.
+    /// Repeats the wrong value, shortened.
     pub(crate) fn value<'a>(mut self, value: impl Into<Option<&'a str>>) -> Self {
-        self.0.value = value
-            .into()
-            .map(|value| match value.char_indices().nth(MAX_VALUE_CHARS) {
-                Some((end, _)) => format!("{}…", &value[..end]),
-                None => value.to_owned(),
-            });
+        self.0.value = value.into().map(shortened);
         self
     }
 
-    /// Says what to do, if anything can be done.
-    pub(crate) fn fix(mut self, fix: impl Into<Option<&'static str>>) -> Self {
-        self.0.fix = fix.into();
+    /// Says what to do.
+    pub(crate) fn fix(mut self, fix: impl Into<Cow<'static, str>>) -> Self {
+        self.0.fix = Some(fix.into());
         self
     }
 
@@ -218,12 +175,12 @@ impl Problem {
         self
     }
 
-    /// Writes the body into the `response` that this problem was carried by, keeping its headers, and logs the cause.
+    /// Writes the body into the `response` that carried this problem, keeps its headers, and logs the cause.
     pub(super) fn write(self, response: &mut Response, request_id: &HeaderValue) {
         let request_id = request_id.to_str().unwrap_or_default();
-        let (_, slug, _) = self.0.kind.parts();
+        let kind = self.0.kind;
         if let Some(cause) = &self.0.cause {
-            tracing::error!(request_id, problem = slug, cause, "a request failed");
+            tracing::error!(request_id, problem = kind.slug(), cause, "request failed");
         }
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_LENGTH);
@@ -231,10 +188,10 @@ impl Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if let Some(seconds) = self.0.kind.retry_after_s() {
+        if let Some(seconds) = kind.retry_after_s() {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if self.0.kind == Kind::Unauthorized {
+        if kind == Kind::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         let body = serde_json::to_vec(&self.document(request_id)).unwrap_or_default();
@@ -254,30 +211,37 @@ impl Problem {
             fix,
             cause: _,
         } = &*self.0;
-        let (status, slug, title) = kind.parts();
         Document {
-            kind: format!("/problems/{slug}"),
-            title,
-            status: status.as_u16(),
+            kind: format!("/problems/{}", kind.slug()),
+            title: kind.title(),
+            status: kind.status().as_u16(),
             detail,
             field: field.as_deref(),
             value: value.as_deref(),
-            fix: *fix,
+            fix: fix.as_deref(),
             request_id,
         }
     }
 }
 
-/// What went wrong: the members of RFC 9457 and our own four.
+/// The text, cut after 80 characters: an answer repeats little of its request.
+pub(super) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_REPEATED_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Why a request failed: the members of RFC 9457 and four of this service.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(super) struct Document<'a> {
-    /// Stable: what kind of problem it is.
+    /// The kind of problem; stable.
     #[serde(rename = "type")]
     kind: String,
-    /// The same in words.
+    /// The kind in words.
     title: &'a str,
-    /// That of the answer.
+    /// The HTTP status.
     status: u16,
     /// What is wrong this time.
     detail: &'a str,
@@ -293,15 +257,14 @@ pub(super) struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     fix: Option<&'a str>,
-    /// That of the header `x-request-id`: ties the answer to the log of the service.
+    /// The header `x-request-id`, which the log of the service has too.
     request_id: &'a str,
 }
 
 impl IntoResponse for Problem {
     /// Only the status: the guard writes the rest.
     fn into_response(self) -> Response {
-        let (status, ..) = self.0.kind.parts();
-        let mut response = status.into_response();
+        let mut response = self.0.kind.status().into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -309,8 +272,8 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::new(Kind::Unavailable, "the database cannot be used now")
-            .fix("try again; GET /health says what is wrong")
+        Self::new(Kind::Unavailable, "the database is not available")
+            .fix("try again; GET /health shows the reason")
             .cause(error.to_string())
     }
 }

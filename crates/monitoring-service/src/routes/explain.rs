@@ -1,190 +1,192 @@
-//! `GET /explain`: why a minute fired, or why it did not, in words and in numbers.
+//! `GET /explain`: why a minute raised an alert or why it did not, in words and in numbers.
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, response::IntoResponse};
-use detection::{Minute, State as Condition, Status, Stream, Suppression};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use axum::{Json, extract, response::IntoResponse};
+use detection::{Evidence, Minute, MonitoredStatus, State, Status, Suppression};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     AppState,
     error::Problem,
-    extract::{Fields, QueryParams, missing},
-    openapi, params,
-    queries::stream_of,
+    extract::QueryParams,
+    fields::fields,
+    openapi,
+    parameters::{self, OneStream},
     schema,
-    views::{AlertView, RowView},
+    transactions::Row,
 };
 use crate::{
-    alerts::{Alert, policy},
-    store::Explained,
+    alerts::{Alert, json::AlertView, policy::in_words},
+    store::{Explained, RowRecord},
 };
 
-/// Which row.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ExplainQuery {
-    /// Which stream; without it the only one there is, else `default`.
-    #[param(value_type = schema::StreamName, required = false)]
-    stream: Option<Stream>,
-    /// Which minute.
-    #[param(value_type = schema::Timestamp, required = true)]
-    minute: Option<Minute>,
-    /// Which status.
-    #[param(value_type = schema::StatusName, required = true)]
-    status: Option<Status>,
+fields! {
+    /// Which count.
+    pub(super) struct ExplainQuery {
+        /// Which minute.
+        minute: Minute = "2025-07-12T13:45:00Z",
+        /// Which status.
+        status: Status,
+        ..stream: OneStream,
+    }
 }
 
-impl Fields for ExplainQuery {
-    const FIELDS: &'static [(&'static str, &'static str)] = &[
-        ("stream", params::STREAM_FIX),
-        ("minute", params::TIMESTAMP_FIX),
-        ("status", "use a status name such as denied"),
-    ];
-}
-
+/// Everything that is stored about a count.
 #[derive(Serialize, ToSchema)]
-struct ExplainView {
+struct ExplainedCount {
     stream: String,
     #[schema(value_type = schema::Minute)]
     minute: Minute,
     status: String,
-    /// In a word.
-    #[schema(value_type = schema::Outcome)]
-    outcome: &'static str,
-    /// In words.
+    outcome: Outcome,
+    /// The outcome in words.
     explanation: String,
-    row: Option<RowView>,
-    /// What was recorded about it, oldest first.
+    row: Option<Row>,
+    /// Its alerts, oldest first.
     alerts: Vec<AlertView>,
-    /// The observed minutes it was judged against, newest first.
-    window: Vec<WindowMinuteView>,
+    /// The observed minutes it was compared with, newest first.
+    window: Vec<WindowMinute>,
 }
 
+/// `fired`: an alert that no cooldown and no silence suppressed; `suppressed`: one that was; `unknown`: no counts arrived; else
+/// there is no alert.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    Fired,
+    Suppressed,
+    Normal,
+    Learning,
+    NotJudged,
+    Unknown,
+}
+
+/// A count of a window.
 #[derive(Serialize, ToSchema)]
-struct WindowMinuteView {
+struct WindowMinute {
     #[schema(value_type = schema::Minute)]
     minute: Minute,
     count: u32,
 }
 
-/// Why a minute fired or why it did not, in words and with the minutes it was judged against.
+/// Why a minute raised an alert or why it did not, in words and with the minutes it was compared with.
 #[utoipa::path(
     get,
     path = "/explain",
     operation_id = "explain",
     tag = "alerts",
     params(ExplainQuery),
-    responses((status = 200, description = "What is known of the minute", body = ExplainView), openapi::OfOne)
+    responses((status = 200, description = "What is stored about the count", body = ExplainedCount), openapi::OfOne)
 )]
 pub(super) async fn explain(
-    State(state): State<Arc<AppState>>,
+    extract::State(state): extract::State<Arc<AppState>>,
     QueryParams(query): QueryParams<ExplainQuery>,
 ) -> Result<impl IntoResponse, Problem> {
-    let minute = query
-        .minute
-        .ok_or_else(|| missing::<ExplainQuery>("minute"))?;
-    let status = query
-        .status
-        .ok_or_else(|| missing::<ExplainQuery>("status"))?;
-    let stream = stream_of(&state.store, query.stream).await?;
+    let (minute, status) = (query.minute, query.status);
+    let stream = query.stream.find(&state.store).await?;
     let found = state
         .store
         .explained(stream.as_str(), minute, status.name())
-        .await?;
-    let found = found.ok_or_else(|| params::unknown_stream(&stream))?;
-    let (outcome, explanation) = in_words(&found, minute, &status);
+        .await?
+        .ok_or_else(|| parameters::unknown_stream(&stream))?;
     let window = match (&found.row, status.monitored()) {
-        (Some(row), Some(status)) => {
-            let evidence = row.judgement.evidence();
-            let baseline = evidence.and_then(detection::Evidence::baseline);
-            let minutes = baseline.map_or(0, |baseline| baseline.minutes() as usize);
-            let known = state
-                .store
-                .observed_minutes(stream.as_str(), Some(minute.plus(-1)), minutes)
-                .await?;
-            let view = |known: &detection::ObservedMinute| WindowMinuteView {
-                minute: known.minute,
-                count: known.counts[status.index()],
-            };
-            known.iter().map(view).collect()
-        }
+        (Some(row), Some(status)) => window(&state, stream.as_str(), row, status).await?,
         _ => Vec::new(),
     };
-    Ok(Json(ExplainView {
+    let (outcome, explanation) = outcome(&found, minute, &status);
+    Ok(Json(ExplainedCount {
         stream: stream.to_string(),
         minute,
         status: status.to_string(),
         outcome,
         explanation,
-        row: found.row.map(RowView::from),
+        row: found.row.map(Row::from),
         alerts: found.alerts.iter().map(AlertView::from).collect(),
         window,
     }))
 }
 
-fn in_words(found: &Explained, minute: Minute, status: &Status) -> (&'static str, String) {
+/// The counts that a row was compared with.
+async fn window(
+    state: &AppState,
+    stream: &str,
+    row: &RowRecord,
+    status: MonitoredStatus,
+) -> Result<Vec<WindowMinute>, Problem> {
+    let baseline = row.judgement.evidence().and_then(Evidence::baseline);
+    let minutes = baseline.map_or(0, |baseline| baseline.minutes()) as usize;
+    let observed = state
+        .store
+        .observed_minutes(stream, Some(row.minute.plus(-1)), minutes)
+        .await?;
+    let count = |observed: &detection::ObservedMinute| WindowMinute {
+        minute: observed.minute,
+        count: observed.counts[status.index()],
+    };
+    Ok(observed.iter().map(count).collect())
+}
+
+fn outcome(found: &Explained, minute: Minute, status: &Status) -> (Outcome, String) {
     let Some(row) = &found.row else {
-        let why = if minute > found.newest_minute {
+        let newest = found.newest_minute;
+        let why = if minute > newest {
             format!(
-                "the newest observed minute of the stream is {}: no batch has come for this one yet",
-                found.newest_minute
+                "this minute has not arrived: the newest observed minute of the stream is {newest}"
             )
         } else {
             format!(
-                "no batch came for {status} in this minute: that is silence, and never counts as zero"
+                "no counts of {status} arrived for this minute: it is unknown, which never counts as zero"
             )
         };
-        return ("unknown", why);
+        return (Outcome::Unknown, why);
     };
     let mut reason = row.sentence();
     if let Some(judged) = row.judged_count {
-        reason = format!(
-            "{reason}; the verdict was given for {judged}, a correction to {} came after its time",
-            row.count
-        );
+        let corrected = row.count;
+        reason =
+            format!("{reason}; {judged} was judged, the correction to {corrected} came too late");
     }
     if row.implied {
-        reason = format!("{reason}; no batch named the status in this minute, so its 0 is implied");
+        reason = format!("{reason}; the status was not sent for this minute, so its 0 is implied");
     }
     match found.alerts.last() {
-        Some(alert) => with_alert(alert, &reason),
+        Some(alert) => of_alert(alert, &reason),
         None => (of_state(row.judgement.state()), reason),
     }
 }
 
-fn with_alert(alert: &Alert, reason: &str) -> (&'static str, String) {
+fn of_alert(alert: &Alert, reason: &str) -> (Outcome, String) {
     let late = if alert.anomaly().is_some_and(|anomaly| anomaly.late) {
         "; it was late"
     } else {
         ""
     };
     let Some(suppression) = alert.suppression else {
-        return ("fired", format!("{reason}{late}; the alert was notified"));
+        let notified = format!("{reason}{late}; the alert was notified");
+        return (Outcome::Fired, notified);
     };
     let outcome = if suppression.is_muted() {
-        "suppressed"
+        Outcome::Suppressed
     } else {
-        "fired"
+        Outcome::Fired
     };
     let by = match suppression {
         Suppression::Cooldown { by } => format!(" (alert {by})"),
         Suppression::Silence { by } => format!(" (silence {by})"),
         Suppression::TooOld | Suppression::NoReceiver | Suppression::BelowCritical => String::new(),
     };
-    let why = policy::in_words(suppression);
-    (
-        outcome,
-        format!("{reason}{late}; the alert was not notified: {why}{by}"),
-    )
+    let why = in_words(suppression);
+    let suppressed = format!("{reason}{late}; the alert was not notified: {why}{by}");
+    (outcome, suppressed)
 }
 
-/// An anomalous finding without an alert of its own is one that a correction made milder than the row once was.
-const fn of_state(state: Condition) -> &'static str {
+/// Without an alert an anomalous count is one that a correction made milder than it once was.
+const fn of_state(state: State) -> Outcome {
     match state {
-        Condition::NotJudged => "not_judged",
-        Condition::Learning => "learning",
-        _ => "normal",
+        State::NotJudged => Outcome::NotJudged,
+        State::Learning => Outcome::Learning,
+        State::Normal | State::Warning | State::Stale | State::Critical => Outcome::Normal,
     }
 }

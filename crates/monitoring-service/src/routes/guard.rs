@@ -1,8 +1,7 @@
-//! What every request passes: its token and id, the bound on requests at a time, the time limit, the writing of problems, and
-//! the headers that keep an answer what it is.
+//! What every request passes through: token, request id, limit of concurrent requests, timeout, the writing of problems, and
+//! security headers. Knows no route but the probes.
 //!
-//! One middleware instead of a stack of layers, so that the common path pays for one boxed future. It decides nothing
-//! about routes.
+//! One middleware instead of a stack of layers: the common path pays for one boxed future.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -24,24 +23,24 @@ use uuid::Uuid;
 use super::error::{Kind, Problem};
 use crate::config::ApiToken;
 
-/// Requests that are worked on at a time; more are refused at once.
+/// Requests at a time; further ones are refused at once.
 const MAX_REQUESTS: usize = 256;
 
-/// Longest time from head to answer. Reading the body has its own, shorter limit.
+/// Longest time from head to answer. The body has a shorter one of its own.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of answers on their way to slow clients; an answer beyond that is refused.
+/// Bytes of answers that slow clients have not read yet; an answer beyond that is refused.
 const MAX_ANSWERS_BYTES: usize = 64 << 20;
 
-/// What codes are made of to compare tokens by.
+/// The message of the codes that tokens are compared by.
 const MESSAGE: &[u8] = b"api token";
 
-/// What to do about a fault of ours.
+/// The fix of an internal fault.
 pub(super) const REPORT: &str = "report the request id to the operators of this service";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The bound on requests at a time. A clone shares it.
+/// The limits of requests, and the token they need. A clone shares them.
 #[derive(Clone)]
 pub(super) struct Guard {
     permits: Arc<Semaphore>,
@@ -66,26 +65,27 @@ impl Guard {
         }
     }
 
-    /// The same, but callers must show this token.
-    pub(super) fn asking_for(mut self, token: Option<&ApiToken>) -> Self {
+    /// Requires this token of every request but the probes.
+    pub(super) fn requiring(mut self, token: Option<&ApiToken>) -> Self {
         self.token =
             token.map(|token| hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes()));
         self
     }
 
-    /// Compares in constant time: what is compared are codes under the token itself, which nobody else can make.
+    /// Compares in constant time: not the tokens, but codes made with them.
     fn admits(&self, request: &Request) -> bool {
         let Some(expected) = &self.token else {
             return true;
         };
-        let shown = hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA256, shown_token(request.headers()).as_bytes()),
+        let given = bearer_token(request.headers());
+        let given = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, given.as_bytes()),
             MESSAGE,
         );
-        is_open(request.uri().path()) || hmac::verify(expected, MESSAGE, shown.as_ref()).is_ok()
+        is_open(request.uri().path()) || hmac::verify(expected, MESSAGE, given.as_ref()).is_ok()
     }
 
-    /// Answers, or says why not.
+    /// Answers within the limits.
     async fn run(&self, request: Request, next: Next) -> Result<Response, Problem> {
         if !self.admits(&request) {
             return Err(unauthorized());
@@ -121,38 +121,38 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, request_id);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // How things stand is soon wrong, and nobody else's business. What does not change may say so itself.
+    // Answers are soon outdated and private. What does not change sets its own header.
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
-/// The token that is shown; empty where none is.
-fn shown_token(headers: &HeaderMap) -> &str {
-    let shown = headers
+/// The bearer token of a request; empty without one.
+fn bearer_token(headers: &HeaderMap) -> &str {
+    let given = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '));
-    shown
+    given
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map_or("", |(_, token)| token.trim())
 }
 
-/// What machines ask every few seconds; none of it is worth a trace.
+/// Requested every few seconds by machines: not traced.
 pub(super) const PROBES: [&str; 3] = ["/metrics", "/health/live", "/health/ready"];
 
-/// Probes and scrapes must be answered above all when the service is busy; they are few and cheap.
+/// Not limited: probes and scrapes matter most when the service is busy, and are few and cheap.
 fn is_probe(path: &str) -> bool {
     path == "/metrics" || path.starts_with("/health")
 }
 
-/// The two probes that an orchestrator asks without a token.
+/// The two probes that need no token.
 fn is_open(path: &str) -> bool {
     matches!(path, "/health/live" | "/health/ready")
 }
 
-/// The caller's id where it is a short plain token, else a new one.
+/// The id of the request if it is a short plain token, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     match headers.get(REQUEST_ID) {
         Some(id) if is_token(id.as_bytes()) => id.clone(),
@@ -172,18 +172,15 @@ fn is_token(id: &[u8]) -> bool {
 }
 
 pub(super) fn unauthorized() -> Problem {
-    Problem::new(
-        Kind::Unauthorized,
-        "the token is missing or not the one of this service",
-    )
-    .field("Authorization")
-    .fix("send the header Authorization: Bearer TOKEN, with the value of API_TOKEN")
+    Problem::new(Kind::Unauthorized, "the token is missing or wrong")
+        .field("Authorization")
+        .fix("send the header Authorization: Bearer TOKEN, with the value of API_TOKEN")
 }
 
 pub(super) fn overloaded() -> Problem {
     Problem::new(
         Kind::Overloaded,
-        "the service is answering as many requests as it may",
+        "the service already answers as many requests as it can",
     )
     .fix("try again in a second")
 }
@@ -193,8 +190,8 @@ fn too_slow(timeout: Duration) -> Problem {
         Kind::Unavailable,
         format!("the answer took longer than {} s", timeout.as_secs()),
     )
-    .fix("try again; GET /health says what is wrong")
-    .cause("the request ran into its time limit")
+    .fix("try again; GET /health shows the reason")
+    .cause("request timed out")
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Problem {

@@ -1,4 +1,4 @@
-//! Health for probes and people, and the metrics. Looks, and changes nothing.
+//! Health for probes and people, and the metrics. Reads, and changes nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,22 +14,23 @@ use utoipa::ToSchema;
 use super::{
     AppState,
     error::{Kind, Problem},
-    openapi, schema,
-    views::At,
+    extract::{Nothing, QueryParams},
+    openapi,
+    schema::Instant,
 };
 use crate::{
     ingest::status::IngestStatus,
-    liveness::{HUNG_TIMEOUT_MS, Task},
+    liveness::{HUNG_TIMEOUT_MS, TaskLiveness},
     store::{OutboxState, StoreError},
 };
 
-/// A loss of offsets is a worry for this long.
+/// Health is degraded for this long after an offset gap, milliseconds.
 const OFFSET_GAP_DEGRADED_MS: i64 = 3_600_000;
 
 /// A database that answers later than this is not usable.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// `degraded`: something needs a look.
+/// `degraded`: somebody should check it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Condition {
@@ -43,34 +44,34 @@ impl Condition {
     }
 }
 
+/// The worst condition of the parts, and the parts.
 #[derive(Serialize, ToSchema)]
-struct HealthView {
+struct Health {
     status: Condition,
-    parts: PartsView,
+    parts: Parts,
 }
 
 #[derive(Serialize, ToSchema)]
-struct PartsView {
-    database: DatabaseView,
-    kafka: KafkaView,
-    deliveries: OutboxView,
-    gaps: LossesView,
-    tasks: TasksView,
+struct Parts {
+    database: DatabaseHealth,
+    kafka: KafkaHealth,
+    deliveries: DeliveriesHealth,
+    offset_gaps: OffsetGapsHealth,
+    tasks: TasksHealth,
 }
 
 #[derive(Serialize, ToSchema)]
-struct DatabaseView {
+struct DatabaseHealth {
     status: Condition,
     error: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct KafkaView {
+struct KafkaHealth {
     status: Condition,
     connected: bool,
-    /// Since when `connected` is what it is.
-    #[schema(value_type = schema::Instant)]
-    since: At,
+    /// When `connected` last changed.
+    since: Instant,
     consuming: bool,
     caught_up: bool,
     partitions: usize,
@@ -79,203 +80,186 @@ struct KafkaView {
 }
 
 #[derive(Serialize, ToSchema)]
-struct OutboxView {
+struct DeliveriesHealth {
     status: Condition,
     pending: Option<u64>,
     dead: Option<u64>,
-    #[schema(value_type = Option<schema::Instant>)]
-    oldest_pending_at: Option<At>,
+    oldest_pending_at: Option<Instant>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct LossesView {
+struct OffsetGapsHealth {
     status: Condition,
-    #[schema(value_type = Option<schema::Instant>)]
-    newest_at: Option<At>,
+    newest_at: Option<Instant>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct TasksView {
+struct TasksHealth {
     status: Condition,
-    /// The task without a sign of life for longest.
-    stillest: &'static str,
-    still_seconds: i64,
+    /// The task whose last report is the oldest.
+    oldest_report: &'static str,
+    oldest_report_seconds: i64,
 }
 
-/// What the database says about health.
-#[derive(Default)]
-struct Stored {
-    outbox: Option<OutboxState>,
-    newest_gap_ms: Option<i64>,
-    error: Option<String>,
-}
-
-/// How everything stands, for people and dashboards: always 200.
+/// The health of each part, for people and dashboards: always 200.
 #[utoipa::path(
     get,
     path = "/health",
     operation_id = "health",
     tag = "operations",
-    responses((status = 200, description = "How each part stands", body = HealthView), openapi::Any)
+    responses((status = 200, description = "The health of each part", body = Health), openapi::Query)
 )]
-pub(super) async fn health(State(state): State<Arc<AppState>>) -> impl IntoResponse {
-    let stored = match in_time(read_stored(&state)).await {
-        Ok(stored) => stored,
-        Err(error) => Stored {
-            error: Some(error.to_string()),
-            ..Stored::default()
+pub(super) async fn health(
+    State(state): State<Arc<AppState>>,
+    QueryParams(Nothing): QueryParams<Nothing>,
+) -> impl IntoResponse {
+    let now_ms = state.clock.now_ms();
+    let stored = in_time(stored(&state)).await;
+    let error = stored.as_ref().err().map(ToString::to_string);
+    let (outbox, newest_gap_ms) = stored.ok().unzip();
+    let parts = Parts {
+        database: DatabaseHealth {
+            status: Condition::degraded_if(error.is_some()),
+            error,
         },
+        kafka: kafka(state.ingest.get()),
+        deliveries: deliveries(outbox),
+        offset_gaps: offset_gaps(newest_gap_ms.flatten(), now_ms),
+        tasks: tasks(&state.liveness, now_ms),
     };
-    Json(view(
-        stored,
-        state.ingest.get(),
-        state.liveness.longest_unreported(state.clock.now_ms()),
-        state.clock.now_ms(),
-    ))
-}
-
-async fn read_stored(state: &AppState) -> Result<Stored, StoreError> {
-    let outbox = state.store.outbox().await?;
-    Ok(Stored {
-        outbox: Some(outbox),
-        newest_gap_ms: state.store.newest_offset_gap_at().await?,
-        error: None,
+    Json(Health {
+        status: parts.worst(),
+        parts,
     })
 }
 
-async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let late =
-        || StoreError::Unavailable(format!("no answer within {} s", DATABASE_TIMEOUT.as_secs()));
-    tokio::time::timeout(DATABASE_TIMEOUT, read)
-        .await
-        .unwrap_or_else(|_| Err(late()))
+impl Parts {
+    fn worst(&self) -> Condition {
+        self.database
+            .status
+            .max(self.kafka.status)
+            .max(self.deliveries.status)
+            .max(self.offset_gaps.status)
+            .max(self.tasks.status)
+    }
 }
 
-fn view(
-    stored: Stored,
-    feed: IngestStatus,
-    (stillest, still_ms): (Task, i64),
-    now_ms: i64,
-) -> HealthView {
-    let Stored {
-        outbox,
-        newest_gap_ms,
-        error,
-    } = stored;
-    let database = DatabaseView {
-        status: Condition::degraded_if(error.is_some()),
-        error,
-    };
-    let deliveries = OutboxView {
+/// The outbox, and when the newest offset gap was detected.
+async fn stored(state: &AppState) -> Result<(OutboxState, Option<i64>), StoreError> {
+    Ok((
+        state.store.outbox().await?,
+        state.store.newest_offset_gap_at().await?,
+    ))
+}
+
+async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(DATABASE_TIMEOUT, read)
+        .await
+        .unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(format!(
+                "no answer within {} s",
+                DATABASE_TIMEOUT.as_secs()
+            )))
+        })
+}
+
+fn kafka(ingest: IngestStatus) -> KafkaHealth {
+    KafkaHealth {
+        status: Condition::degraded_if(!ingest.consuming || ingest.error.is_some()),
+        connected: ingest.connected,
+        since: Instant(ingest.since_ms),
+        consuming: ingest.consuming,
+        caught_up: ingest.caught_up,
+        partitions: ingest.partitions,
+        lag: ingest.lag,
+        error: ingest.error,
+    }
+}
+
+fn deliveries(outbox: Option<OutboxState>) -> DeliveriesHealth {
+    let oldest_ms = outbox.and_then(|outbox| outbox.oldest_pending_created_at_ms);
+    DeliveriesHealth {
         status: Condition::degraded_if(outbox.is_some_and(|outbox| outbox.dead > 0)),
         pending: outbox.map(|outbox| outbox.pending),
         dead: outbox.map(|outbox| outbox.dead),
-        oldest_pending_at: outbox
-            .and_then(|outbox| outbox.oldest_pending_created_at_ms)
-            .map(At),
-    };
-    let gaps = LossesView {
-        status: Condition::degraded_if(
-            newest_gap_ms.is_some_and(|at_ms| now_ms - at_ms < OFFSET_GAP_DEGRADED_MS),
-        ),
-        newest_at: newest_gap_ms.map(At),
-    };
-    let tasks = TasksView {
-        status: Condition::degraded_if(still_ms >= HUNG_TIMEOUT_MS),
-        stillest: stillest.name(),
-        still_seconds: still_ms / 1000,
-    };
-    let kafka = kafka_view(feed);
-    let conditions = [
-        database.status,
-        kafka.status,
-        deliveries.status,
-        gaps.status,
-        tasks.status,
-    ];
-    let status = conditions.into_iter().max().unwrap_or(Condition::Ok);
-    HealthView {
-        status,
-        parts: PartsView {
-            database,
-            kafka,
-            deliveries,
-            gaps,
-            tasks,
-        },
+        oldest_pending_at: oldest_ms.map(Instant),
     }
 }
 
-fn kafka_view(feed: IngestStatus) -> KafkaView {
-    let IngestStatus {
-        connected,
-        since_ms,
-        consuming,
-        caught_up,
-        partitions,
-        lag,
-        error,
-        ..
-    } = feed;
-    let status = Condition::degraded_if(!consuming || error.is_some());
-    KafkaView {
-        status,
-        connected,
-        since: At(since_ms),
-        consuming,
-        caught_up,
-        partitions,
-        lag,
-        error,
+fn offset_gaps(newest_ms: Option<i64>, now_ms: i64) -> OffsetGapsHealth {
+    let recent = newest_ms.is_some_and(|at_ms| now_ms - at_ms < OFFSET_GAP_DEGRADED_MS);
+    OffsetGapsHealth {
+        status: Condition::degraded_if(recent),
+        newest_at: newest_ms.map(Instant),
     }
+}
+
+fn tasks(liveness: &TaskLiveness, now_ms: i64) -> TasksHealth {
+    let (task, unreported_ms) = liveness.longest_unreported(now_ms);
+    TasksHealth {
+        status: Condition::degraded_if(unreported_ms >= HUNG_TIMEOUT_MS),
+        oldest_report: task.name(),
+        oldest_report_seconds: unreported_ms / 1000,
+    }
+}
+
+/// The answer of a probe.
+#[derive(Serialize, ToSchema)]
+struct Probe {
+    status: ProbeStatus,
 }
 
 #[derive(Serialize, ToSchema)]
-struct ProbeView {
-    #[schema(value_type = schema::ProbeStatus)]
-    status: &'static str,
+#[serde(rename_all = "snake_case")]
+enum ProbeStatus {
+    Alive,
+    Ready,
 }
 
-/// Alive while its own tasks show signs of life; whatever else is down, a restart would not help.
+/// Alive while its tasks report. No other fault is one that a restart repairs.
 #[utoipa::path(
     get,
     path = "/health/live",
     operation_id = "live",
     tag = "operations",
     security(()),
-    responses((status = 200, description = "Its tasks show signs of life", body = ProbeView), openapi::Probe)
+    responses((status = 200, description = "The tasks report", body = Probe), openapi::Probe)
 )]
 pub(super) async fn live(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
-    let Some((task, still_ms)) = state.liveness.hung(state.clock.now_ms()) else {
-        return Ok(Json(ProbeView { status: "alive" }));
+    let Some((task, unreported_ms)) = state.liveness.hung(state.clock.now_ms()) else {
+        return Ok(Json(Probe {
+            status: ProbeStatus::Alive,
+        }));
     };
     let detail = format!(
-        "the task {} has shown no sign of life for {} s",
+        "the task {} has not reported for {} s",
         task.name(),
-        still_ms / 1000
+        unreported_ms / 1000
     );
     Err(Problem::new(Kind::Unavailable, detail).fix("restart the service"))
 }
 
-/// Ready while the database is usable and no stop has begun. Kafka does not matter to it.
+/// Ready while the database answers and the service is not stopping; Kafka may be down.
 #[utoipa::path(
     get,
     path = "/health/ready",
     operation_id = "ready",
     tag = "operations",
     security(()),
-    responses((status = 200, description = "Requests can be answered", body = ProbeView), openapi::Probe)
+    responses((status = 200, description = "The service answers requests", body = Probe), openapi::Probe)
 )]
 pub(super) async fn ready(
     State(state): State<Arc<AppState>>,
 ) -> Result<impl IntoResponse, Problem> {
     if state.draining.is_cancelled() {
         return Err(
-            Problem::new(Kind::Unavailable, "the service is stopping").fix("ask another instance")
+            Problem::new(Kind::Unavailable, "the service is stopping").fix("use another instance")
         );
     }
     in_time(state.store.next_delivery_at()).await?;
-    Ok(Json(ProbeView { status: "ready" }))
+    Ok(Json(Probe {
+        status: ProbeStatus::Ready,
+    }))
 }
 
 /// The metrics.
@@ -284,12 +268,9 @@ pub(super) async fn ready(
     path = "/metrics",
     operation_id = "metrics",
     tag = "operations",
-    responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain; version=0.0.4"), openapi::Any)
+    responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain; version=0.0.4"), openapi::Metrics)
 )]
 pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
-    (
-        [(header::CONTENT_TYPE, common::metrics::CONTENT_TYPE)],
-        state.registry.render(),
-    )
-        .into_response()
+    let headers = [(header::CONTENT_TYPE, common::metrics::CONTENT_TYPE)];
+    (headers, state.registry.render()).into_response()
 }

@@ -1,26 +1,30 @@
-//! The HTTP API: which path is answered by what, and what every answer goes through. What the answers say is up to
-//! the modules below.
+//! The HTTP API: one file for each resource, each operation documented at its handler, and what every request passes through.
 
 mod alerts;
 mod analyze;
+mod dead_letters;
+mod deliveries;
 mod docs;
 mod error;
 mod evaluate;
 mod explain;
 mod extract;
+mod fields;
+mod findings;
+mod given;
 mod guard;
 mod health;
-mod minutes;
+mod offset_gaps;
 mod openapi;
-mod params;
-mod queries;
-mod recovery;
+mod parameters;
 pub(crate) mod schema;
 mod silences;
-mod status;
+mod streams;
 #[cfg(test)]
 mod tests;
-mod views;
+mod timeseries;
+mod totals;
+mod transactions;
 
 use std::{ops::Deref, sync::Arc};
 
@@ -32,18 +36,15 @@ use common::{
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    alerts::stale::is_live, config::ApiToken, context::Context, evaluate::Evaluator,
-    store::StreamRecord,
-};
+use crate::{config::ApiToken, context::Context, evaluate::Evaluator};
 use error::{Kind, Problem};
 use guard::{Guard, guard};
-use views::StreamView;
+use openapi::Served;
 
-/// What the routes read. A clone shares everything.
+/// What the routes use. A clone shares everything.
 #[derive(Clone)]
 pub struct AppState {
-    /// What the service shares.
+    /// The context of the service.
     pub context: Context,
     /// Answers `POST /alerts/evaluate`.
     pub evaluator: Evaluator,
@@ -51,11 +52,13 @@ pub struct AppState {
     pub registry: MetricsRegistry,
     /// Cancelled when a stop begins: from then on the service is not ready.
     pub draining: CancellationToken,
-    /// What callers must show; none: nothing.
+    /// The token that requests need; none: no token.
     pub api_token: Option<ApiToken>,
+    /// The address of the service for its users, for the contract.
+    pub public_url: Option<String>,
 }
 
-/// So that a handler says `state.store`, as every part of the service does.
+/// A handler writes `state.store`, like every part of the service.
 impl Deref for AppState {
     type Target = Context;
 
@@ -64,59 +67,48 @@ impl Deref for AppState {
     }
 }
 
-impl AppState {
-    fn is_live(&self, stream: &StreamRecord) -> bool {
-        is_live(
-            stream.newest_minute,
-            stream.arrived_at_ms,
-            self.stale_after_ms,
-        )
-    }
-
-    fn stream_view(&self, stream: StreamRecord) -> StreamView {
-        let live = self.is_live(&stream);
-        StreamView::new(stream, live, self.clock.now_ms())
-    }
-}
-
 /// The API as one service. Once per registry: it registers the HTTP metrics.
 pub fn router(state: AppState) -> Router {
     let http_metrics = HttpMetrics::new(&state.registry).without_spans_of(&guard::PROBES);
-    let guard = Guard::default().asking_for(state.api_token.as_ref());
+    let guard = Guard::default().requiring(state.api_token.as_ref());
     let (routes, document) = routes().split_for_parts();
-    let routes = routes.merge(docs::routes(openapi::complete(document)));
+    let served = Served {
+        token: state.api_token.is_some(),
+        public_url: state.public_url.as_deref(),
+    };
+    let routes = routes.merge(docs::routes(openapi::complete(document, &served)));
     guarded(routes, guard, http_metrics).with_state(Arc::new(state))
 }
 
-/// Every path but those of the contract itself; each stands at its handler.
+/// Every operation but those that serve the contract itself.
 fn routes() -> OpenApiRouter<Arc<AppState>> {
     OpenApiRouter::with_openapi(openapi::preamble())
         .routes(routes!(evaluate::post))
-        .routes(routes!(status::status))
+        .routes(routes!(streams::status))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::one))
         .routes(routes!(analyze::analyze))
         .routes(routes!(explain::explain))
-        .routes(routes!(status::streams))
-        .routes(routes!(minutes::rows))
-        .routes(routes!(minutes::recent))
-        .routes(routes!(queries::summary))
-        .routes(routes!(minutes::distribution))
-        .routes(routes!(minutes::series))
-        .routes(routes!(silences::test_page))
+        .routes(routes!(streams::list))
+        .routes(routes!(transactions::rows))
+        .routes(routes!(transactions::recent))
+        .routes(routes!(totals::summary))
+        .routes(routes!(totals::distribution))
+        .routes(routes!(timeseries::series))
+        .routes(routes!(alerts::test))
         .routes(routes!(silences::list, silences::add))
         .routes(routes!(silences::end))
-        .routes(routes!(recovery::deliveries))
-        .routes(routes!(recovery::replay))
-        .routes(routes!(queries::dead_letters))
-        .routes(routes!(recovery::gaps))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(offset_gaps::list))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
 }
 
-/// Puts around routes what every answer goes through, the outermost last.
+/// Adds to routes what every request passes through, the outermost last.
 fn guarded<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
     bounds: Guard,
@@ -124,24 +116,17 @@ fn guarded<S: Clone + Send + Sync + 'static>(
 ) -> Router<S> {
     routes
         .fallback(no_such_path)
-        .method_not_allowed_fallback(method_not_allowed)
+        .method_not_allowed_fallback(async || no_such_method())
         .layer(middleware::from_fn_with_state(bounds, guard))
         .layer(middleware::from_fn_with_state(http_metrics, track))
 }
 
 async fn no_such_path() -> Problem {
-    Problem::not_found("nothing is answered at this path")
-        .fix("check the path; it has no slash at its end")
-}
-
-async fn method_not_allowed() -> Problem {
-    no_such_method()
+    Problem::new(Kind::NotFound, "there is nothing at this path")
+        .fix("check the path; GET /openapi.json lists all of them, none ends with a slash")
 }
 
 fn no_such_method() -> Problem {
-    Problem::new(
-        Kind::MethodNotAllowed,
-        "the path is there, but not with this method",
-    )
-    .fix("use a method that the Allow header names")
+    Problem::new(Kind::MethodNotAllowed, "the path does not have this method")
+        .fix("use a method that the Allow header names")
 }

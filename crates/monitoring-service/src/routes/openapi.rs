@@ -1,26 +1,33 @@
-//! The contract as one document: what the handlers say of themselves, the problems they share, and real answers as examples.
+//! The contract as one document: the operations, the problems they share, and real answers as examples.
 //!
-//! Paths, parameters and shapes stand at the handlers. The examples are answers of a running service, kept up to date by a
-//! test (`tests/it/contract.rs`).
+//! Each operation is documented at its handler. The examples are answers of a running service; a test
+//! (`tests/it/contract.rs`) keeps them up to date.
 
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use serde_json::Value;
+use strum::VariantArray as _;
 use utoipa::{
     IntoResponses, OpenApi, PartialSchema as _, ToSchema as _,
     openapi::{
-        ContentBuilder, Header, HttpMethod, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder,
-        Schema,
+        ContentBuilder, Header, Object, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder,
+        Schema, Server,
         example::Example,
+        path::Operation,
         schema::Type,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
 
 use super::{
+    deliveries,
     error::{Document, Kind, Problem},
-    extract, guard, no_such_method, params, schema,
+    extract,
+    fields::Field,
+    guard, no_such_method,
+    parameters::{self, Limit},
+    schema,
 };
 use crate::store::StoreError;
 
@@ -34,22 +41,23 @@ const TOKEN: &str = "token";
 #[openapi(
     info(
         title = "Transaction monitoring",
-        description = "What is stored of the transaction minutes, how each was judged and why, what was sent to whom, and the way to steer it.\n\n\
-            Times are UTC, ranges are [from, to), members that do not apply are null and never left out. Every answer carries `x-request-id` \
-            (the caller's, where it is 1 to 64 characters of A-Z, a-z, 0-9, `-`, `_` and `.`) and honours `traceparent`. What goes wrong is \
-            `application/problem+json` (RFC 9457) with the field, the value and the fix. Before a request reaches the router the HTTP layer may \
-            answer a bare 400 (not HTTP), 414 (long URI) or 431 (head over 32 KiB), and closes a connection whose head takes longer than 5 s.",
+        description = "Stored transaction minutes, the finding of each and its reason, alerts, deliveries and silences.\n\n\
+            Times are UTC, ranges are [from, to), members that do not apply are null and never left out. A parameter or a member of a body that \
+            an operation does not know is refused. With `API_TOKEN` set, every operation but the two probes requires it as a bearer token, and \
+            this document says so. Every answer has `x-request-id` (that of the request, if it is 1 to 64 characters of A-Z, a-z, 0-9, `-`, \
+            `_` and `.`), and `traceparent` is continued. An error is `application/problem+json` (RFC 9457) with the field, the value and the \
+            fix. The HTTP layer answers a bare 400 (not HTTP), 414 (long URI) or 431 (head over 32 KiB), and closes a connection whose head \
+            takes longer than 5 s.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    servers((url = "/", description = "this service")),
     security(("token" = [])),
-    // Those that only parameters name; the handlers bring the others.
-    components(schemas(schema::AlertSeverity, schema::CursorText, schema::StatusName, schema::StepText)),
+    // Those of requests; the handlers bring those of answers.
+    components(schemas(schema::CursorText, schema::StatusName, schema::StreamName, schema::Timestamp)),
     tags(
-        (name = "alerts", description = "What was found, what was sent, and judging on demand"),
+        (name = "alerts", description = "Findings, alerts, and judging on demand"),
         (name = "transactions", description = "Stored minutes"),
-        (name = "steering", description = "Silences, test pages, sending again"),
-        (name = "faults", description = "What went wrong on the way in and out"),
+        (name = "control", description = "Silences, a test notification, replay of deliveries"),
+        (name = "faults", description = "Messages, offsets and notifications that failed"),
         (name = "operations", description = "Health and metrics"),
     ),
 )]
@@ -62,28 +70,71 @@ pub(super) fn preamble() -> utoipa::openapi::OpenApi {
     components
         .schemas
         .insert(Document::name().into_owned(), Document::schema());
-    for kind in Kind::ALL {
+    for kind in Kind::VARIANTS {
         components
             .responses
-            .entry(name(kind))
-            .or_insert_with(|| response(kind).into());
+            .entry(name(*kind))
+            .or_insert_with(|| response(*kind).into());
     }
-    let mut token = Http::new(HttpAuthScheme::Bearer);
-    token.description =
-        Some("The value of API_TOKEN. Where none is set, everything is open.".to_owned());
+    let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     components
         .security_schemes
-        .insert(TOKEN.to_owned(), SecurityScheme::Http(token).into());
+        .insert(TOKEN.to_owned(), token.into());
     document
 }
 
-/// The document with all that the handlers said, as JSON.
-pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> Bytes {
+/// What differs from server to server.
+pub(super) struct Served<'a> {
+    /// True if requests need a token.
+    pub(super) token: bool,
+    /// The address of the service for its users, if it is configured.
+    pub(super) public_url: Option<&'a str>,
+}
+
+/// The document of this server with all operations, as JSON.
+pub(super) fn complete(mut document: utoipa::openapi::OpenApi, served: &Served<'_>) -> Bytes {
+    // Relative to the document itself, so that a path prefix in front of both needs no setting.
+    let url = served
+        .public_url
+        .map_or(".", |url| url.trim_end_matches('/'));
+    document.servers = Some(vec![Server::new(url)]);
     require_members(&mut document);
     add_examples(&mut document);
+    if !served.token {
+        open(&mut document);
+    }
     serde_json::to_vec_pretty(&document)
         .expect("a document can always be written")
         .into()
+}
+
+/// Removes the token: this server requires none.
+fn open(document: &mut utoipa::openapi::OpenApi) {
+    document.security = None;
+    let components = document.components.get_or_insert_default();
+    components.security_schemes.clear();
+    components.responses.remove(&name(Kind::Unauthorized));
+    for operation in operations(document).map(|(_, _, operation)| operation) {
+        operation.security = None;
+        let status = Kind::Unauthorized.status();
+        operation.responses.responses.remove(status.as_str());
+    }
+}
+
+/// Every operation with its method and path.
+fn operations(
+    document: &mut utoipa::openapi::OpenApi,
+) -> impl Iterator<Item = (&'static str, &String, &mut Operation)> {
+    document.paths.paths.iter_mut().flat_map(|(path, item)| {
+        let of_path = [
+            ("GET", &mut item.get),
+            ("POST", &mut item.post),
+            ("DELETE", &mut item.delete),
+        ];
+        of_path
+            .into_iter()
+            .filter_map(move |(method, operation)| Some((method, path, operation.as_mut()?)))
+    })
 }
 
 /// Members of answers are never left out: `null` says that one does not apply.
@@ -91,16 +142,14 @@ fn require_members(document: &mut utoipa::openapi::OpenApi) {
     let schemas = &mut document.components.get_or_insert_default().schemas;
     for (_, schema) in schemas
         .iter_mut()
-        .filter(|(name, _)| name.ends_with("View"))
+        .filter(|(name, _)| **name != *Document::name())
     {
         match schema {
-            RefOr::T(Schema::Object(object)) => {
-                object.required = object.properties.keys().cloned().collect()
-            }
+            RefOr::T(Schema::Object(object)) => require_all(object),
             RefOr::T(Schema::AllOf(all)) => {
                 for part in &mut all.items {
                     if let RefOr::T(Schema::Object(object)) = part {
-                        object.required = object.properties.keys().cloned().collect();
+                        require_all(object);
                     }
                 }
             }
@@ -109,45 +158,29 @@ fn require_members(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
+/// A request says itself which members it requires: it allows no others.
+fn require_all(object: &mut Object) {
+    if object.additional_properties.is_none() {
+        object.required = object.properties.keys().cloned().collect();
+    }
+}
+
 fn add_examples(document: &mut utoipa::openapi::OpenApi) {
     let examples: BTreeMap<String, Value> =
         serde_json::from_str(EXAMPLES).expect("the examples are JSON");
-    for (path, item) in &mut document.paths.paths {
-        let operations = [
-            (HttpMethod::Get, &mut item.get),
-            (HttpMethod::Post, &mut item.post),
-            (HttpMethod::Delete, &mut item.delete),
-        ];
-        for (method, operation) in operations {
-            let Some(operation) = operation else { continue };
-            let Some(example) = examples.get(&operation_name(&method, path)) else {
-                continue;
-            };
-            let answers = operation
-                .responses
-                .responses
-                .iter_mut()
-                .filter(|(status, _)| status.starts_with('2'));
-            let contents = answers.filter_map(|(_, answer)| match answer {
-                RefOr::T(answer) => Some(&mut answer.content),
-                RefOr::Ref(_) => None,
-            });
-            for content in contents.flat_map(|contents| contents.values_mut()) {
-                if let RefOr::T(content) = content {
+    for (method, path, operation) in operations(document) {
+        let Some(example) = examples.get(&format!("{method} {path}")) else {
+            continue;
+        };
+        for (status, answer) in &mut operation.responses.responses {
+            let RefOr::T(answer) = answer else { continue };
+            for content in answer.content.values_mut() {
+                if let (RefOr::T(content), true) = (content, status.starts_with('2')) {
                     content.example = Some(example.clone());
                 }
             }
         }
     }
-}
-
-fn operation_name(method: &HttpMethod, path: &str) -> String {
-    let method = match method {
-        HttpMethod::Post => "POST",
-        HttpMethod::Delete => "DELETE",
-        _ => "GET",
-    };
-    format!("{method} {path}")
 }
 
 /// The name of the shared response: one for each status.
@@ -181,13 +214,10 @@ fn response(kind: Kind) -> Response {
         .content("application/problem+json", content.build())
         .header(
             "x-request-id",
-            text("Ties the answer to the log of the service"),
+            text("The id of the request, in the log of the service too"),
         );
     if kind.retry_after_s().is_some() {
-        response = response.header(
-            "Retry-After",
-            text("Seconds after which another try makes sense"),
-        );
+        response = response.header("Retry-After", text("Seconds after which to try again"));
     }
     if kind == Kind::Unauthorized {
         response = response.header("WWW-Authenticate", text("Bearer"));
@@ -195,8 +225,8 @@ fn response(kind: Kind) -> Response {
     response.build()
 }
 
-/// One of each kind, made where it is made when it happens, as far as that needs no request.
-fn example_problems() -> [Problem; Kind::ALL.len()] {
+/// One problem of each kind.
+fn example_problems() -> [Problem; Kind::VARIANTS.len()] {
     [
         Problem::new(
             Kind::Unparsable,
@@ -204,55 +234,48 @@ fn example_problems() -> [Problem; Kind::ALL.len()] {
         )
         .field("body"),
         guard::unauthorized(),
-        params::unknown_stream(&"acquirer-7".parse().expect("a name")),
+        parameters::unknown_stream(&"acquirer-7".parse().expect("a name")),
         no_such_method(),
-        params::still_pending("17"),
+        deliveries::still_pending(17),
         extract::too_late(),
         extract::too_large(),
         extract::not_json("text/plain"),
-        Problem::invalid("limit", "0", "limit: is not a whole number from 1 to 500")
-            .fix(params::LIMIT_FIX),
+        Problem::invalid("limit", "0", "limit is not a whole number from 1 to 500")
+            .fix(<Limit as Field>::fix()),
         Problem::new(Kind::Internal, "the service failed while answering").fix(guard::REPORT),
         StoreError::Closed.into(),
         guard::overloaded(),
     ]
 }
 
-/// Defines the problems of a group of routes, for `responses(...)` at a handler.
+/// Defines the problems of a group of operations, for `responses(...)` at a handler.
 macro_rules! problems {
-    ($(#[$about:meta])* $name:ident: $($kind:ident)*) => {
+    ($($(#[$about:meta])* $name:ident: $($kind:ident)*;)+) => {$(
         $(#[$about])*
         pub(super) enum $name {}
 
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
-                [$(Kind::$kind),*].map(|kind| (kind.status().as_str().to_owned(), Ref::from_response_name(name(kind)).into())).into()
+                let reference = |kind: Kind| {
+                    (kind.status().as_str().to_owned(), Ref::from_response_name(name(kind)).into())
+                };
+                [$(Kind::$kind),*].map(reference).into()
             }
         }
-    };
+    )+};
 }
 
-problems!(
-    /// Of a probe: it asks for no token.
-    Probe: Internal Unavailable
-);
-problems!(
-    /// Of every other route.
-    Any: Unauthorized Internal Unavailable
-);
-problems!(
-    /// Of a route with a query.
-    Query: Unauthorized InvalidValue Internal Unavailable
-);
-problems!(
-    /// Of a route about one thing, which need not be there.
-    OfOne: Unauthorized NotFound InvalidValue Internal Unavailable
-);
-problems!(
-    /// Of a route that takes a body.
-    WithBody: Unparsable Unauthorized RequestTimeout BodyTooLarge UnsupportedMediaType InvalidValue Internal Unavailable
-);
-problems!(
-    /// Of sending something again.
-    Again: Unauthorized NotFound Conflict InvalidValue Internal Unavailable
-);
+problems! {
+    /// Of a probe, which requires no token and refuses no parameter.
+    Probe: Internal Unavailable;
+    /// Of the metrics, which refuse no parameter.
+    Metrics: Unauthorized Internal Unavailable;
+    /// Of an operation with parameters, be it none.
+    Query: Unauthorized InvalidValue Internal Unavailable;
+    /// Of an operation on one thing, which need not exist.
+    OfOne: Unauthorized NotFound InvalidValue Internal Unavailable;
+    /// Of an operation with a body.
+    WithBody: Unparsable Unauthorized RequestTimeout BodyTooLarge UnsupportedMediaType InvalidValue Internal Unavailable;
+    /// Of the replay of a delivery.
+    Replay: Unauthorized NotFound Conflict InvalidValue Internal Unavailable;
+}

@@ -1,10 +1,15 @@
 //! The routes as a client sees them: requests against the whole router over a database of its own.
 
+mod alerts;
 mod analyze;
 mod docs;
 mod evaluate;
+mod explain;
+mod faults;
 mod harness;
-mod minutes;
+mod health;
+mod limits;
 mod problems;
-mod reading;
 mod silences;
+mod streams;
+mod transactions;

@@ -28,6 +28,10 @@ pub struct AlertFilter {
     pub origin: Option<Origin>,
     /// Only notified (true) or suppressed (false) alerts.
     pub notified: Option<bool>,
+    /// About this minute or a later one. The minute of an alert of the monitor is that of its recording.
+    pub from: Option<Minute>,
+    /// About a minute before this one.
+    pub to: Option<Minute>,
     /// Recorded before the alert of this number.
     pub before: Option<i64>,
     /// At most this many.
@@ -214,6 +218,14 @@ pub(super) fn list_statement(filter: &AlertFilter) -> String {
         (filter.severity.is_some(), "severity = :severity"),
         (filter.notified == Some(true), "suppressed IS NULL"),
         (filter.origin == Some(Origin::Stream), "origin = 'stream'"),
+        (
+            filter.from.is_some(),
+            "coalesce(minute, recorded_at_ms / 60000) >= :from",
+        ),
+        (
+            filter.to.is_some(),
+            "coalesce(minute, recorded_at_ms / 60000) < :to",
+        ),
     ];
     let mut conditions = String::from("seq < :before");
     for (at, (_, condition)) in given.into_iter().filter(|(given, _)| *given).enumerate() {
@@ -235,6 +247,8 @@ fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, Alert)>, Sto
     bind(":stream", &filter.stream)?;
     bind(":status_id", &filter.status.map(MonitoredStatus::index))?;
     bind(":severity", &filter.severity.map(severity_code))?;
+    bind(":from", &filter.from.map(Minute::epoch_minutes))?;
+    bind(":to", &filter.to.map(Minute::epoch_minutes))?;
     bind(":limit", &filter.limit)?;
     let mut rows = statement.raw_query();
     let mut alerts = Vec::new();

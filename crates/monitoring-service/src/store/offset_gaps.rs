@@ -1,9 +1,12 @@
 //! Offset gaps: Kafka offsets that were lost before they were read.
 
 use rusqlite::{Connection, params};
+use serde::Serialize;
 use strum::IntoStaticStr;
+use utoipa::ToSchema;
 
 use super::{Store, StoreError};
+use crate::alerts::json::At;
 
 /// Kafka offsets that were lost before they were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +43,11 @@ impl OffsetGapReason {
 }
 
 /// A stored offset gap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = OffsetGap)]
 pub struct OffsetGapRecord {
     /// Its number.
+    #[serde(skip)]
     pub id: i64,
     /// Which topic.
     pub topic: String,
@@ -54,8 +59,8 @@ pub struct OffsetGapRecord {
     pub to_offset: i64,
     /// `retention` or `recreated`.
     pub reason: String,
-    /// When it was detected, milliseconds since 1970.
-    pub detected_at_ms: i64,
+    /// When it was detected.
+    pub detected_at: At,
 }
 
 impl Store {
@@ -78,7 +83,7 @@ impl Store {
                     from_offset: row.get(3)?,
                     to_offset: row.get(4)?,
                     reason: row.get(5)?,
-                    detected_at_ms: row.get(6)?,
+                    detected_at: At(row.get(6)?),
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)

@@ -1,13 +1,19 @@
 //! The outbox: one delivery for each notified alert, and the outcome of each attempt. Decides nothing about retries.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
 use strum::{EnumString, IntoStaticStr};
+use utoipa::ToSchema;
 
 use super::{Store, StoreError, alerts, writer::Transaction};
-use crate::alerts::Alert;
+use crate::{
+    alerts::{Alert, json::At},
+    routes::schema,
+};
 
 /// The state of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, EnumString, IntoStaticStr)]
+#[serde(into = "&'static str")]
 #[strum(serialize_all = "snake_case")]
 pub enum DeliveryState {
     /// In flight: to be sent, or sent again.
@@ -29,20 +35,22 @@ impl DeliveryState {
 }
 
 /// The delivery of an alert.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub struct DeliveryRecord {
     /// Its number.
     pub id: i64,
     /// Its state.
+    #[schema(value_type = schema::DeliveryState)]
     pub state: DeliveryState,
     /// Attempts so far.
     pub attempts: u32,
-    /// When it was created, milliseconds since 1970.
-    pub created_at_ms: i64,
+    /// When it was created or replayed.
+    pub created_at: At,
     /// When it is next attempted.
-    pub next_attempt_at_ms: Option<i64>,
+    pub next_attempt_at: Option<At>,
     /// When it was last attempted.
-    pub last_attempt_at_ms: Option<i64>,
+    pub last_attempt_at: Option<At>,
     /// The HTTP status of the last answer.
     pub last_status: Option<u16>,
     /// What went wrong last.
@@ -356,9 +364,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
             .parse()
             .unwrap_or(DeliveryState::Dead),
         attempts: row.get("attempts")?,
-        created_at_ms: row.get("created_at_ms")?,
-        next_attempt_at_ms: row.get("next_attempt_at_ms")?,
-        last_attempt_at_ms: row.get("last_attempt_at_ms")?,
+        created_at: At(row.get("created_at_ms")?),
+        next_attempt_at: row.get::<_, Option<i64>>("next_attempt_at_ms")?.map(At),
+        last_attempt_at: row.get::<_, Option<i64>>("last_attempt_at_ms")?.map(At),
         last_status: row.get("last_status")?,
         last_error: row.get("last_error")?,
     })

@@ -5,29 +5,33 @@ use std::collections::BTreeMap;
 
 use detection::{Judgement, Minute, MonitoredStatus, State};
 use rusqlite::{Connection, params};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Store, StoreError, alerts,
     findings::{read_judgement, state_from},
     names::{status_id, stream_id},
 };
-use crate::alerts::Alert;
+use crate::{alerts::Alert, routes::schema};
 
 /// Totals over a range of minutes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Summary {
     /// Totals per status, monitored ones first.
     pub statuses: Vec<StatusTotal>,
     /// The first observed minute of the range.
+    #[schema(value_type = Option<schema::Minute>)]
     pub first_minute: Option<Minute>,
     /// The last one.
+    #[schema(value_type = Option<schema::Minute>)]
     pub last_minute: Option<Minute>,
     /// How many minutes of the range were observed.
     pub minutes_observed: u64,
 }
 
 /// The total of a status.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StatusTotal {
     /// Which status.
     pub status: String,

@@ -105,22 +105,15 @@ impl Store {
         .await
     }
 
-    /// The monitored statuses of a stream's newest minute, with the last alert of each.
-    pub async fn newest_rows(&self, stream: &str) -> Result<Vec<NewestRow>, StoreError> {
-        let stream = stream.to_owned();
+    /// The monitored statuses of each stream's newest minute, with the last alert of each status.
+    pub async fn newest_rows(
+        &self,
+        streams: Vec<String>,
+    ) -> Result<Vec<Vec<NewestRow>>, StoreError> {
         self.read(move |sql| {
             let sql = sql.unchecked_transaction()?;
-            let mut statement = sql.prepare_cached(
-                "SELECT status_id, minute, count, implied, state, judged_count, policy, direction, threshold, window_minutes, mean, std_dev
-                 FROM minute_counts JOIN streams ON stream_id = streams.id AND minute = newest_minute
-                 WHERE name = ?1 AND status_id < 5 ORDER BY status_id",
-            )?;
-            let rows = statement.query_map([&stream], read_newest)?.collect::<Result<Vec<_>, _>>()?;
-            let with_alert = |mut newest: NewestRow| {
-                newest.last_alert = alerts::last_of(&sql, &stream, Some(newest.status))?;
-                Ok(newest)
-            };
-            rows.into_iter().map(with_alert).collect()
+            let rows = streams.iter().map(|stream| newest_rows(&sql, stream));
+            rows.collect()
         })
         .await
     }
@@ -252,6 +245,22 @@ fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
 fn with_last_alert(sql: &Connection, mut stream: StreamRecord) -> Result<StreamRecord, StoreError> {
     stream.last_alert = alerts::last_of(sql, &stream.name, None)?;
     Ok(stream)
+}
+
+fn newest_rows(sql: &Connection, stream: &str) -> Result<Vec<NewestRow>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT status_id, minute, count, implied, state, judged_count, policy, direction, threshold, window_minutes, mean, std_dev
+         FROM minute_counts JOIN streams ON stream_id = streams.id AND minute = newest_minute
+         WHERE name = ?1 AND status_id < 5 ORDER BY status_id",
+    )?;
+    let rows = statement
+        .query_map([stream], read_newest)?
+        .collect::<Result<Vec<_>, _>>()?;
+    let with_alert = |mut newest: NewestRow| {
+        newest.last_alert = alerts::last_of(sql, stream, Some(newest.status))?;
+        Ok(newest)
+    };
+    rows.into_iter().map(with_alert).collect()
 }
 
 fn read_newest(row: &Row<'_>) -> rusqlite::Result<NewestRow> {

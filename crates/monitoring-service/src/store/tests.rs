@@ -1,4 +1,4 @@
-//! The store alone: what it refuses, what it replaces, what it keeps.
+//! The store alone: refused files, replaced rows, retention, indexes.
 
 mod failures;
 mod readers;
@@ -26,10 +26,10 @@ const NOTIFY: NotifyPolicy = NotifyPolicy {
     max_age_ms: None,
 };
 
-/// Makes a file that is to be refused.
+/// Creates a file that the store must refuse.
 type Make<'a> = &'a dyn Fn(&Path) -> rusqlite::Result<()>;
 
-/// A store in a folder of its own, with its writer on a thread.
+/// A store in a temporary folder, with its writer on a thread.
 fn open() -> (Store, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, writer) = Store::open(&folder.path().join("test.db")).expect("a new database");
@@ -85,7 +85,7 @@ fn fill(store: &Store, minutes: i64) -> Monitor {
     monitor
 }
 
-/// Waits for a query from a thread that is not of a runtime, as ingest's is not.
+/// Waits for a query on a thread without a runtime, like that of ingest.
 fn wait<T>(query: impl Future<Output = Result<T, StoreError>>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -205,7 +205,7 @@ fn a_too_late_correction_keeps_the_finding() {
 fn an_implied_zero_never_replaces_a_stored_count() {
     let (store, _folder) = open();
     fill(&store, 100);
-    // A monitor without memory thinks that minute 99 is new and implies zeros for all it does not name.
+    // To a monitor without memory, minute 99 is new, so it implies zeros for the statuses that are not named.
     let mut forgetful = Monitor::new(MonitorSettings::default());
     forgetful.observe(counts(200, &[]), &[]);
     let late = forgetful.observe(counts(99, &[(MonitoredStatus::Denied, 1)]), &[]);
@@ -259,7 +259,7 @@ fn a_commit_from_another_offset_is_not_written() {
     assert_eq!(
         store.count_streams().expect("readable"),
         0,
-        "the minute went with the offset"
+        "the minute was rolled back with the offset"
     );
     commit(Some(to), vec![]).expect("from the stored offset");
 }
@@ -391,14 +391,14 @@ fn a_page_of_a_rare_status_reads_a_month() {
         ..filter
     };
     let (rows, next) = wait(store.rows_of_page(bounded));
-    assert_eq!((rows.len(), next), (1, None), "nothing older was asked for");
+    assert_eq!((rows.len(), next), (1, None), "only one range was read");
 }
 
 fn plan(connection: &Connection, sql: &str) -> String {
     let mut statement = connection
         .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
         .expect(sql);
-    // What is not bound is NULL, and does not matter to a plan.
+    // Parameters that are not bound are NULL, which does not change the plan.
     let lines = statement
         .raw_query()
         .mapped(|row| row.get::<_, String>(3))
@@ -407,7 +407,7 @@ fn plan(connection: &Connection, sql: &str) -> String {
 }
 
 #[test]
-fn the_queries_that_matter_use_indexes() {
+fn frequent_queries_use_indexes() {
     let (store, _folder) = open();
     let connection = raw(&store);
     let plan = |sql: &str| plan(&connection, sql);
@@ -433,7 +433,7 @@ fn the_queries_that_matter_use_indexes() {
 /// Sets the filters of a case.
 type Change = fn(&mut AlertFilter);
 
-/// Asserts that a list is read in its order through this index.
+/// Asserts that a list is read in order through this index.
 fn assert_lists_by(sql: &Connection, statement: &str, index: &str) {
     let plan = plan(sql, statement);
     assert!(

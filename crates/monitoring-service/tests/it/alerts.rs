@@ -1,10 +1,12 @@
-//! Alerts on their way out: delivery, cooldown, submissions.
+//! Alerts to the receiver: delivery, cooldown, silences, submissions.
 
 use std::time::Duration;
 
 use detection::{MinuteCounts, Monitor, MonitorSettings, RowChange, Suppression};
+use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{alerts::Alert, clock::Clock};
 use serde_json::Value;
+use tempfile::TempDir;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
 use crate::harness::{
@@ -28,7 +30,7 @@ fn failures() -> Message {
     ))
 }
 
-/// The labels that such an alert is counted under.
+/// The metric labels of such an alert.
 fn of_failures(suppressed: &'static str) -> [(&'static str, &'static str); 5] {
     [
         ("origin", "stream"),
@@ -39,24 +41,31 @@ fn of_failures(suppressed: &'static str) -> [(&'static str, &'static str); 5] {
     ]
 }
 
+async fn start(
+    broker: &EmbeddedKafka,
+    folder: &TempDir,
+    server: &MockServer,
+    clock: &Clock,
+) -> TestApp {
+    let setup = setup(server, clock);
+    TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await
+}
+
+/// Sends an hour of usual minutes and [`failures`].
+async fn send_failures(broker: &EmbeddedKafka, app: &TestApp) {
+    send(broker, usual(60, NOW_MS - 60_000));
+    send(broker, [failures()]);
+    app.until_consumed(61).await;
+}
+
 fn reason(alert: &Alert) -> Option<&'static str> {
     alert.suppression.map(Suppression::reason)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_critical_alert_reaches_the_receiver_once_and_a_warning_does_not() {
-    let (broker, folder, server, clock) = (
-        broker().await,
-        folder(),
-        receiver(204).await,
-        Clock::fixed(NOW_MS),
-    );
-    let app = TestApp::start(
-        &broker.bootstrap_servers(),
-        folder.path(),
-        setup(&server, &clock),
-    )
-    .await;
+async fn a_critical_alert_is_sent_once_a_warning_never() {
+    let (broker, folder, server) = (broker().await, folder(), receiver(204).await);
+    let app = start(&broker, &folder, &server, &Clock::fixed(NOW_MS)).await;
     let mut messages = usual(60, NOW_MS - 60_000);
     messages.push(Message::new(minute(
         "2025-12-31T23:59:00Z",
@@ -86,39 +95,26 @@ async fn a_critical_alert_reaches_the_receiver_once_and_a_warning_does_not() {
         app.get(&format!("/alerts/{id}")).await["deliveries"][0]["state"] == "delivered"
     })
     .await;
-    let pages = received(&server).await;
-    assert_eq!(pages.len(), 1);
+    let posts = received(&server).await;
+    assert_eq!(posts.len(), 1);
     assert_eq!(
-        (&pages[0]["id"], &pages[0]["status"]),
+        (&posts[0]["id"], &posts[0]["status"]),
         (&Value::from(id), &Value::from("failed"))
     );
     app.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alert_recorded_while_the_receiver_was_away_is_delivered_after_a_restart_with_the_same_id()
- {
+async fn a_restart_delivers_the_pending_alert() {
     let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
     let away = receiver(503).await;
-    let app = TestApp::start(
-        &broker.bootstrap_servers(),
-        folder.path(),
-        setup(&away, &clock),
-    )
-    .await;
-    send(&broker, usual(60, NOW_MS - 60_000));
-    send(&broker, [failures()]);
-    app.until_consumed(61).await;
+    let app = start(&broker, &folder, &away, &clock).await;
+    send_failures(&broker, &app).await;
     until("it was tried", async || !received(&away).await.is_empty()).await;
     app.stop().await.expect("a clean stop");
     let back = receiver(200).await;
     clock.set_ms(NOW_MS + 60_000);
-    let app = TestApp::start(
-        &broker.bootstrap_servers(),
-        folder.path(),
-        setup(&back, &clock),
-    )
-    .await;
+    let app = start(&broker, &folder, &back, &clock).await;
     until("it is delivered", async || {
         !received(&back).await.is_empty()
     })
@@ -131,7 +127,7 @@ async fn an_alert_recorded_while_the_receiver_was_away_is_delivered_after_a_rest
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_is_away_at_first_gets_the_alert_later_with_the_same_id() {
+async fn a_retried_alert_keeps_its_id() {
     let (broker, folder, server) = (broker().await, folder(), MockServer::start().await);
     Mock::given(method("POST"))
         .respond_with(ResponseTemplate::new(503))
@@ -142,22 +138,15 @@ async fn a_receiver_that_is_away_at_first_gets_the_alert_later_with_the_same_id(
         .respond_with(ResponseTemplate::new(200))
         .mount(&server)
         .await;
-    let app = TestApp::start(
-        &broker.bootstrap_servers(),
-        folder.path(),
-        setup(&server, &Clock::system()),
-    )
-    .await;
-    send(&broker, usual(60, NOW_MS - 60_000));
-    send(&broker, [failures()]);
-    app.until_consumed(61).await;
+    let app = start(&broker, &folder, &server, &Clock::system()).await;
+    send_failures(&broker, &app).await;
     let delivered =
         || async { app.get("/deliveries").await["deliveries"][0]["state"] == "delivered" };
     until("it is delivered", delivered).await;
     let ids: Vec<_> = received(&server)
         .await
         .iter()
-        .map(|page| page["id"].clone())
+        .map(|post| post["id"].clone())
         .collect();
     let id = Value::from(app.alerts().await[0].id.to_string());
     assert_eq!(ids, [id.clone(), id]);
@@ -165,7 +154,7 @@ async fn a_receiver_that_is_away_at_first_gets_the_alert_later_with_the_same_id(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn catching_up_does_not_page_the_past() {
+async fn catching_up_notifies_no_old_minute() {
     let (broker, folder, server, clock) = (
         broker().await,
         folder(),
@@ -184,9 +173,7 @@ async fn catching_up_does_not_page_the_past() {
         },
     )
     .await;
-    send(&broker, usual(60, NOW_MS - 60_000));
-    send(&broker, [failures()]);
-    app.until_consumed(61).await;
+    send_failures(&broker, &app).await;
     let alerts = app.alerts().await;
     assert_eq!(reason(&alerts[0]), Some("too_old"));
     assert_eq!(
@@ -209,27 +196,15 @@ async fn catching_up_does_not_page_the_past() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alert_that_a_silence_holds_back_is_seen_in_the_alert_in_explain_and_in_the_metric() {
-    let (broker, folder, server, clock) = (
-        broker().await,
-        folder(),
-        receiver(200).await,
-        Clock::fixed(NOW_MS),
-    );
-    let app = TestApp::start(
-        &broker.bootstrap_servers(),
-        folder.path(),
-        setup(&server, &clock),
-    )
-    .await;
+async fn a_silenced_alert_shows_its_reason_everywhere() {
+    let (broker, folder, server) = (broker().await, folder(), receiver(200).await);
+    let app = start(&broker, &folder, &server, &Clock::fixed(NOW_MS)).await;
     let silence = r#"{"status":"failed","until":"2026-01-01T01:00:00Z","reason":"maintenance"}"#;
     let silence = post(&format!("{}/silences", app.url), silence).await["id"]
         .as_str()
         .expect("an id")
         .to_owned();
-    send(&broker, usual(60, NOW_MS - 60_000));
-    send(&broker, [failures()]);
-    app.until_consumed(61).await;
+    send_failures(&broker, &app).await;
     let alerts = app.get("/alerts?status=failed").await;
     assert_eq!(
         (
@@ -255,14 +230,14 @@ async fn an_alert_that_a_silence_holds_back_is_seen_in_the_alert_in_explain_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_submission_is_judged_recorded_and_sent_without_kafka_and_changes_no_baseline() {
+async fn a_submission_is_notified_without_kafka() {
     let (folder, server, clock) = (folder(), receiver(200).await, Clock::fixed(NOW_MS));
-    // Nothing listens on port 9 of this machine.
+    // Nothing listens on port 9.
     let app = TestApp::start("127.0.0.1:9", folder.path(), setup(&server, &clock)).await;
     let body = r#"{"status":"failed","count":100}"#;
     let first = app.evaluate(body).await;
     assert_eq!(
-        (&first["severity"], &first["notified"]),
+        (&first["severity"], &first["alert_dispatched"]),
         (&Value::from("CRITICAL"), &Value::from(true))
     );
     until("it is delivered", async || {
@@ -273,23 +248,26 @@ async fn a_submission_is_judged_recorded_and_sent_without_kafka_and_changes_no_b
     clock.set_ms(NOW_MS + 4 * 60_000);
     let second = app.evaluate(body).await;
     assert_eq!(
-        (&second["notified"], &second["suppressed_by"]),
+        (&second["alert_dispatched"], &second["suppressed_by"]),
         (&Value::from(false), &first["record_id"])
     );
     clock.set_ms(NOW_MS + 5 * 60_000);
     let third = app.evaluate(body).await;
     assert_eq!(
-        (&third["notified"], &third["suppressed_before"]),
+        (&third["alert_dispatched"], &third["suppressed_before"]),
         (&Value::from(true), &Value::from(1))
     );
     let summary = app.get("/transactions/summary").await;
-    assert_eq!(summary["minutes_observed"], 0, "a submission is no minute");
+    assert_eq!(
+        summary["minutes_observed"], 0,
+        "a submission is not an observed minute"
+    );
     assert_eq!(app.alerts().await.len(), 3);
     app.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_submission_does_not_change_the_baseline_of_the_next_minute() {
+async fn a_submission_changes_no_baseline() {
     let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
     let app = TestApp::start(
         &broker.bootstrap_servers(),
@@ -317,44 +295,42 @@ async fn a_submission_does_not_change_the_baseline_of_the_next_minute() {
         .iter()
         .chain(&last)
         .map(|message| message.payload.as_ref().expect("there"));
-    let judge =
-        |payload: &Vec<u8>| alone.observe(MinuteCounts::from_json(payload).expect("a batch"), &[]);
-    let judged = minutes.map(judge).last();
+    let observe = |payload: &Vec<u8>| {
+        alone.observe(
+            MinuteCounts::from_json(payload).expect("minute counts"),
+            &[],
+        )
+    };
+    let observed = minutes.map(observe).last();
     let status = app.get("/alerts/status").await;
-    for (row, shown) in judged
+    for (row, shown) in observed
         .expect("some")
         .rows
         .iter()
-        .zip(status["statuses"].as_array().expect("a list"))
+        .zip(status["streams"][0]["statuses"].as_array().expect("a list"))
     {
         let RowChange::Judged { judgement, .. } = row.change else {
-            panic!("not judged: {row:?}")
+            panic!("not evaluated: {row:?}")
         };
         assert_eq!(shown["status"], row.status.name());
         assert_eq!(
             shown["baseline"]["mean"],
             serde_json::json!(judgement.evidence().and_then(detection::Evidence::expected))
         );
-        assert_eq!(shown["severity"], judgement.state().name());
+        assert_eq!(shown["state"], judgement.state().name());
     }
     app.stop().await.expect("a clean stop");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_is_clean_and_bounded_while_the_receiver_hangs() {
-    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
-    let server = MockServer::start().await;
+async fn a_stop_is_bounded_while_the_receiver_hangs() {
+    let (broker, folder, server) = (broker().await, folder(), MockServer::start().await);
     let hang = ResponseTemplate::new(200).set_delay(Duration::from_mins(1));
     Mock::given(method("POST"))
         .respond_with(hang)
         .mount(&server)
         .await;
-    let app = TestApp::start(
-        &broker.bootstrap_servers(),
-        folder.path(),
-        setup(&server, &clock),
-    )
-    .await;
+    let app = start(&broker, &folder, &server, &Clock::fixed(NOW_MS)).await;
     app.evaluate(r#"{"status":"failed","count":100}"#).await;
     broker.go_silent();
     let stopped = tokio::time::timeout(Duration::from_secs(10), app.stop()).await;

@@ -1,5 +1,5 @@
-//! The contract as it is answered: every documented operation is called on a running service, and what it says is what
-//! `docs/api.md`, `docs/openapi.json` and the examples in the document show. `just contract` takes a change over.
+//! Calls every documented operation on a running service, and compares `docs/api.md`, `docs/openapi.json` and the examples with the
+//! answers. `just contract` writes them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,13 +20,13 @@ use crate::harness::{
 /// Minutes of the sample file up to the second of its first incident.
 const MINUTES: usize = 264;
 
-/// Entries that a list keeps in the documents.
-const KEPT: usize = 2;
+/// Maximum entries of a list in the documents.
+const MAX_ENTRIES: usize = 2;
 
-/// What of the metrics is shown.
+/// The only metric in the documents.
 const SHOWN_METRIC: &str = "monitoring_alerts_total";
 
-/// One call of each operation, in an order in which they have something to say. `{name}` stands for an id seen before.
+/// One call of each operation, ordered so that each has data to answer with. `{name}` is an id from an earlier answer.
 const CALLS: &[(&str, &str, Option<&str>)] = &[
     (
         "POST /alerts/evaluate",
@@ -97,14 +97,14 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
         None,
     ),
     ("GET /dead-letters", "/dead-letters", None),
-    ("GET /gaps", "/gaps", None),
+    ("GET /offset-gaps", "/offset-gaps", None),
     ("GET /health", "/health", None),
     ("GET /health/live", "/health/live", None),
     ("GET /health/ready", "/health/ready", None),
     ("GET /metrics", "/metrics", None),
 ];
 
-/// An operation, how it was called, and what it answered.
+/// An operation with its call and its answer.
 struct Example {
     operation: &'static str,
     path: String,
@@ -114,7 +114,7 @@ struct Example {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_documents_show_what_the_service_answers() {
+async fn documents_match_the_service() {
     let (broker, folder, receiver) = (broker().await, folder(), receiver(200).await);
     let start: Minute = "2025-07-12T13:45:00Z".parse().expect("a minute");
     let minutes = i64::try_from(MINUTES).expect("small");
@@ -132,7 +132,7 @@ async fn the_documents_show_what_the_service_answers() {
             number + 1
         ));
     }
-    // Retention takes what was not read yet.
+    // Retention deletes unread records.
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
     send(&broker, messages.drain(..100));
     app.until_consumed(100).await;
@@ -143,11 +143,11 @@ async fn the_documents_show_what_the_service_answers() {
     send(&broker, messages);
     app.until_consumed(u64::try_from(minutes).expect("small") - 100 + 1)
         .await;
-    until("the pages are delivered", async || {
-        no_page_waits(&app).await
+    until("the notifications are delivered", async || {
+        no_delivery_is_pending(&app).await
     })
     .await;
-    until("it has caught up", async || {
+    until("the topic is consumed", async || {
         app.get("/health").await["parts"]["kafka"]["caught_up"] == true
     })
     .await;
@@ -173,11 +173,11 @@ async fn the_documents_show_what_the_service_answers() {
     .collect();
     assert!(
         stale.is_empty(),
-        "these show something else than the service says; `just contract` writes them: {stale:?}"
+        "these differ from the answers of the service; run `just contract`: {stale:?}"
     );
 }
 
-async fn no_page_waits(app: &TestApp) -> bool {
+async fn no_delivery_is_pending(app: &TestApp) -> bool {
     app.get("/deliveries?state=pending").await["deliveries"]
         .as_array()
         .is_some_and(Vec::is_empty)
@@ -231,7 +231,10 @@ async fn examples(app: &TestApp) -> Vec<Example> {
             answer,
         });
         if operation.starts_with("POST ") {
-            until("the page is delivered", async || no_page_waits(app).await).await;
+            until("the notification is delivered", async || {
+                no_delivery_is_pending(app).await
+            })
+            .await;
         }
     }
     examples
@@ -252,7 +255,7 @@ async fn call(app: &TestApp, operation: &str, path: &str, body: Option<&str>) ->
     (answer.status().as_u16(), answer.text().await.expect("text"))
 }
 
-/// Random ids as the same ones in every run, and long lists cut short.
+/// Replaces random ids by stable ones and shortens lists.
 #[derive(Default)]
 struct Names(Vec<Uuid>);
 
@@ -260,7 +263,7 @@ impl Names {
     fn stable(&mut self, value: Value) -> Value {
         match value {
             Value::Array(mut entries) => {
-                entries.truncate(KEPT);
+                entries.truncate(MAX_ENTRIES);
                 entries
                     .into_iter()
                     .map(|entry| self.stable(entry))
@@ -298,7 +301,7 @@ impl Names {
     }
 }
 
-/// Writes a document where `just contract` finds it; its name if the kept one is another.
+/// Writes a document for `just contract`. Returns its name if the committed one differs.
 fn keep<'a>(name: &'a str, text: &str) -> Option<&'a str> {
     let written = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("contract")
@@ -355,17 +358,18 @@ fn page(document: &Value, examples: &[Example]) -> String {
 
 const PREFACE: &str = "# The HTTP API
 
-Written by a test from what the running service says (`just contract`), so it is what you get; lists are cut after two entries. The whole
-contract, with every limit and every problem, is [openapi.json](openapi.json), at `/openapi.json` and, to try out, at `/docs`.
+A test writes this page from the answers of a running service (`just contract`); lists are cut after two entries. The whole contract, with
+every limit and every problem, is [openapi.json](openapi.json), which the service serves at `/openapi.json` and, to try out, at `/docs`.
 
-Times are UTC and ranges are [from, to). With `API_TOKEN` set, everything but `/health/live` and `/health/ready` asks for
-`Authorization: Bearer TOKEN`. What goes wrong is `application/problem+json` with the field, the value and the fix.
+Times are UTC and ranges are [from, to). With `API_TOKEN` set, every route but `/health/live` and `/health/ready` requires
+`Authorization: Bearer TOKEN`. A parameter or a member of a body that a route does not know is refused. An error is
+`application/problem+json` with the field, the value and the fix.
 
-| route | what |
+| route | |
 |---|---|
 ";
 
-/// As GitHub makes it of a heading.
+/// The anchor that GitHub derives from a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading
         .to_lowercase()
@@ -394,7 +398,7 @@ fn section(page: &mut String, document: &Value, operation: &Value, example: &Exa
             parameter["name"].as_str().unwrap_or_default(),
             parameter["description"].as_str(),
         );
-        let form = form(document, &parameter["schema"]);
+        let form = form(document, parameter);
         let _ = writeln!(
             page,
             "| `{name}` | {form}{required} | {} |",
@@ -426,8 +430,9 @@ fn section(page: &mut String, document: &Value, operation: &Value, example: &Exa
     }
 }
 
-/// A schema in a few words.
-fn form(document: &Value, schema: &Value) -> String {
+/// The schema of a parameter in a few words.
+fn form(document: &Value, parameter: &Value) -> String {
+    let schema = &parameter["schema"];
     let pointer = schema["$ref"]
         .as_str()
         .map(|name| name.trim_start_matches('#'));
@@ -449,7 +454,11 @@ fn form(document: &Value, schema: &Value) -> String {
             schema["maximum"].as_u64()?
         ))
     };
-    let example = || Some(format!("such as `{}`", schema["examples"][0].as_str()?));
+    let example = || {
+        let own = parameter["example"].as_str();
+        let example = own.or_else(|| schema["examples"][0].as_str())?;
+        Some(format!("such as `{example}`"))
+    };
     let form = names(&schema["enum"]).or_else(range).or_else(example);
     let form = form.unwrap_or_else(|| schema["type"].as_str().unwrap_or("text").to_owned());
     match &schema["default"] {

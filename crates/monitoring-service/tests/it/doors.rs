@@ -1,8 +1,8 @@
-//! Each thing that touches the world has one door. This holds the doors that crate boundaries do not.
+//! Checks the boundaries inside the service: which files may use SQLite, rdkafka, HTTP clients, the environment and the clock.
 
 use std::{fs, path::Path};
 
-/// A name, and the files of `src` that may use it.
+/// A name, and the files and folders of `src` that may use it.
 const DOORS: [(&str, &[&str]); 6] = [
     ("rusqlite", &["store/"]),
     ("rdkafka", &["ingest.rs", "ingest/"]),
@@ -45,16 +45,16 @@ fn visit(folder: &Path, root: &Path, found: &mut Vec<String>) {
 }
 
 #[test]
-fn nothing_goes_round_the_doors() {
+fn only_the_named_files_use_each_dependency() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     visit(&root, &root, &mut found);
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// The store keeps and finds: settings and figures are for its callers.
+/// The store only stores and finds; settings and metrics are the callers'.
 #[test]
-fn the_store_knows_neither_settings_nor_metrics() {
+fn the_store_uses_no_settings_and_no_metrics() {
     let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
     for entry in fs::read_dir(store).expect("a folder") {
         let path = entry.expect("readable").path();

@@ -1,4 +1,4 @@
-//! A whole service on port 0 with a temporary database, and the little that tests need around it.
+//! A whole service on port 0 with a temporary database, and clients for tests.
 
 use std::{
     path::{Path, PathBuf},
@@ -27,13 +27,13 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
 pub(crate) const TOPIC: &str = "transactions";
 
-/// A test that waits longer than this has failed.
+/// Time limit of one wait of a test.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A fixed clock for tests: 2026-01-01T00:00Z.
 pub(crate) const NOW_MS: i64 = 1_767_225_600_000;
 
-/// What a test may set.
+/// The settings of a test.
 pub(crate) struct Setup {
     pub(crate) clock: Clock,
     pub(crate) webhook: Option<String>,
@@ -88,13 +88,13 @@ impl TestApp {
         }
     }
 
-    /// Stops as SIGTERM does; the outcome is the service's.
+    /// Stops as on SIGTERM, and returns the result of the service.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
         self.ended().await
     }
 
-    /// Waits until the service ends, asked or not; the outcome is the service's.
+    /// Waits until the service ends, and returns its result.
     pub(crate) async fn ended(mut self) -> anyhow::Result<()> {
         drop(self.store);
         let ended = tokio::time::timeout(PATIENCE, self.running.join_next())
@@ -131,7 +131,7 @@ impl TestApp {
             .collect()
     }
 
-    /// Messages consumed since the start, whatever became of them.
+    /// Messages consumed since the start: stored ones and dead letters.
     pub(crate) fn consumed(&self) -> u64 {
         ["stored", "dead_letter"]
             .iter()
@@ -185,7 +185,7 @@ pub(crate) async fn receiver(status: u16) -> MockServer {
     server
 }
 
-/// The alerts that came.
+/// The alerts that were received.
 pub(crate) async fn received(server: &MockServer) -> Vec<Value> {
     let requests = server.received_requests().await.expect("recorded");
     requests
@@ -215,11 +215,11 @@ pub(crate) async fn broker() -> EmbeddedKafka {
     broker
 }
 
-/// Asks again and again until it is so.
-pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+/// Polls until the condition is true.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let mut again = tokio::time::interval(Duration::from_millis(5));
     let asked = async {
-        while !so().await {
+        while !condition().await {
             again.tick().await;
         }
     };
@@ -314,7 +314,7 @@ pub(crate) fn sample(minutes: usize) -> Vec<Message> {
     (0..minutes).map(message).collect()
 }
 
-/// `minutes` usual minutes that end before `end_ms`: some approvals, nothing else.
+/// `minutes` usual minutes that end before `end_ms`, with approvals only.
 pub(crate) fn usual(minutes: i64, end_ms: i64) -> Vec<Message> {
     let message = |back: i64| {
         let minute_start = detection::Minute::from_epoch_minutes(end_ms / 60_000 - back);
@@ -326,7 +326,7 @@ pub(crate) fn usual(minutes: i64, end_ms: i64) -> Vec<Message> {
     (1..=minutes).rev().map(message).collect()
 }
 
-/// What of an alert does not depend on when and in which trace it was found.
+/// The alerts without the fields that depend on the time of recording and the trace.
 pub(crate) fn substance(alerts: &[Alert]) -> Vec<Alert> {
     let bare = |alert: &Alert| Alert {
         recorded_at_ms: 0,

@@ -25,7 +25,7 @@ async fn a_restart_reads_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_deleted_by_retention_are_a_gap() {
+async fn records_deleted_by_retention_are_an_offset_gap() {
     let (broker, folder) = (broker().await, folder());
     send(&broker, sample(50));
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
@@ -41,7 +41,7 @@ async fn records_deleted_by_retention_are_a_gap() {
         1
     );
     assert_eq!(app.get("/health").await["status"], "degraded");
-    let gap = &app.get("/gaps").await["gaps"][0];
+    let gap = &app.get("/offset-gaps").await["offset_gaps"][0];
     assert_eq!(
         (&gap["from_offset"], &gap["to_offset"], &gap["reason"]),
         (&50.into(), &60.into(), &"retention".into())

@@ -1,4 +1,4 @@
-//! The real program, killed at bad moments: every count right, every alert once, every page sent.
+//! The real program, killed at bad moments: totals are right, every alert exists once, every notification arrives.
 
 use std::{
     collections::BTreeSet,
@@ -14,11 +14,11 @@ use crate::harness::{
     until,
 };
 
-/// Up to and beyond the second incident of the sample file.
+/// Minutes of the sample file to send; the second incident is among them.
 const MINUTES: usize = 560;
 const ROUNDS: usize = 8;
 
-/// Starts the program; whoever drops the guard has killed it.
+/// A running program. Dropping it sends SIGKILL.
 struct Running(Child);
 
 impl Running {
@@ -49,7 +49,7 @@ impl Drop for Running {
     }
 }
 
-/// Minutes stored so far, as a connection sees them that changes nothing in the files.
+/// Minutes stored so far, over a read-only connection.
 fn stored(folder: &Path) -> usize {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let count = |sql: Connection| {
@@ -59,32 +59,32 @@ fn stored(folder: &Path) -> usize {
             |row| row.get(0),
         )
     };
-    // At first there is no file, then no table in it.
+    // At first the file and then its tables do not exist.
     Connection::open_with_flags(database(folder), flags)
         .and_then(count)
         .unwrap_or(0)
 }
 
-async fn paged_ids(receiver: &MockServer) -> BTreeSet<String> {
+async fn notified_ids(receiver: &MockServer) -> BTreeSet<String> {
     received(receiver)
         .await
         .iter()
-        .map(|page| page["id"].as_str().expect("an id").to_owned())
+        .map(|post| post["id"].as_str().expect("an id").to_owned())
         .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_killed_again_and_again_ends_with_the_right_totals_alerts_and_pages() {
-    let (messages, paged) = (sample(MINUTES), receiver(200).await);
+async fn repeated_kills_lose_and_double_nothing() {
+    let (messages, webhook) = (sample(MINUTES), receiver(200).await);
     let setup = || Setup {
-        webhook: Some(paged.uri()),
+        webhook: Some(webhook.uri()),
         ..Setup::default()
     };
     let (summary, alerts) = {
-        let (broker, folder, unheard) = (broker().await, folder(), receiver(200).await);
+        let (broker, folder, other) = (broker().await, folder(), receiver(200).await);
         send(&broker, messages.clone());
         let setup = Setup {
-            webhook: Some(unheard.uri()),
+            webhook: Some(other.uri()),
             ..Setup::default()
         };
         let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await;
@@ -99,14 +99,14 @@ async fn a_service_killed_again_and_again_ends_with_the_right_totals_alerts_and_
     let (broker, folder) = (broker().await, folder());
     for round in messages.chunks(MINUTES / ROUNDS) {
         let before = stored(folder.path());
-        let running = Running::start(&broker.bootstrap_servers(), folder.path(), &paged.uri());
+        let running = Running::start(&broker.bootstrap_servers(), folder.path(), &webhook.uri());
         let (first, second) = round.split_at(round.len() / 2);
         send(&broker, first.to_vec());
         until("some of it is stored", async || {
             stored(folder.path()) > before
         })
         .await;
-        // Killed with these on their way, or stored and not paged, or paged and not settled.
+        // Killed with messages in flight, alerts stored and not sent, or sent and not recorded as delivered.
         send(&broker, second.to_vec());
         drop(running);
     }
@@ -121,7 +121,10 @@ async fn a_service_killed_again_and_again_ends_with_the_right_totals_alerts_and_
         .filter(|alert| alert.is_notified())
         .map(|alert| alert.id.to_string())
         .collect();
-    assert!(ids.len() > 5, "{} pages", ids.len());
-    until("all are paged", async || paged_ids(&paged).await == ids).await;
+    assert!(ids.len() > 5, "{} notifications", ids.len());
+    until("all are notified", async || {
+        notified_ids(&webhook).await == ids
+    })
+    .await;
     app.stop().await.expect("a clean stop");
 }

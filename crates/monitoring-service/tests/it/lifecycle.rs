@@ -1,4 +1,4 @@
-//! The real program from its start to its end: what it refuses, and how it stops.
+//! The real program: starts that are refused, the health check, and stops.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -24,11 +24,11 @@ fn program(folder: &Path) -> Command {
     command
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Where the program serves, from its log, which is read on so that it never waits for a reader.
+/// The address in the program's log. A thread reads the rest of the log, so that the program never blocks on it.
 fn address(child: &mut Child) -> String {
     let mut log = BufReader::new(child.stdout.take().expect("piped"));
     let mut line = String::new();
@@ -45,21 +45,21 @@ fn address(child: &mut Child) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_process_on_the_same_database_is_refused_with_a_reason() {
+async fn a_second_process_on_a_database_is_refused() {
     let (broker, folder) = (broker().await, folder());
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
     let output = program(folder.path()).output().expect("started");
     assert!(!output.status.success());
     assert!(
-        said(&output).contains("another monitoring-service uses this database"),
+        printed(&output).contains("another monitoring-service uses this database"),
         "{}",
-        said(&output)
+        printed(&output)
     );
     app.stop().await.expect("a clean stop");
 }
 
 #[test]
-fn a_database_that_is_not_its_own_is_refused_with_a_reason_and_left_as_it_was() {
+fn a_foreign_database_is_refused_and_not_changed() {
     let folder = folder();
     let path = database(folder.path());
     Connection::open(&path)
@@ -69,14 +69,14 @@ fn a_database_that_is_not_its_own_is_refused_with_a_reason_and_left_as_it_was() 
     let output = program(folder.path()).output().expect("started");
     assert!(!output.status.success());
     assert!(
-        said(&output).contains("another program"),
+        printed(&output).contains("another program"),
         "{}",
-        said(&output)
+        printed(&output)
     );
     assert_eq!(std::fs::read(&path).expect("readable"), before);
 }
 
-/// What `healthcheck` says of the service at this address: an environment as the service has it, with a token too.
+/// Runs `healthcheck` against this address, in an environment like that of the service.
 fn healthcheck(folder: &Path, address: &str) -> Output {
     let mut command = program(folder);
     command
@@ -87,7 +87,7 @@ fn healthcheck(folder: &Path, address: &str) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_health_check_asks_the_running_service_and_opens_no_database() {
+async fn a_health_check_opens_no_database() {
     let (broker, folder, elsewhere) = (broker().await, folder(), folder());
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
     let address = app
@@ -99,24 +99,24 @@ async fn a_health_check_asks_the_running_service_and_opens_no_database() {
     for asked in [address.clone(), format!("0.0.0.0:{port}")] {
         let output = healthcheck(elsewhere.path(), &asked);
         assert!(
-            output.status.success() && said(&output).is_empty(),
+            output.status.success() && printed(&output).is_empty(),
             "{asked}: {}",
-            said(&output)
+            printed(&output)
         );
     }
     app.stop().await.expect("a clean stop");
     let output = healthcheck(elsewhere.path(), &address);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     assert!(
-        said(&output).contains(&format!("http://{address}/health/ready cannot be reached")),
+        printed(&output).contains(&format!("http://{address}/health/ready cannot be reached")),
         "{}",
-        said(&output)
+        printed(&output)
     );
     assert!(!database(elsewhere.path()).exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_by_signal_is_clean_and_bounded_while_kafka_receiver_and_collector_hang() {
+async fn a_stop_is_bounded_while_everything_hangs() {
     common::install_tls_provider();
     let (broker, folder, receiver) = (broker().await, folder(), MockServer::start().await);
     let hang = ResponseTemplate::new(200).set_delay(Duration::from_mins(1));
@@ -124,7 +124,7 @@ async fn a_stop_by_signal_is_clean_and_bounded_while_kafka_receiver_and_collecto
         .respond_with(hang)
         .mount(&receiver)
         .await;
-    // Takes connections, by its backlog, and answers none.
+    // Accepts connections into its backlog and answers none.
     let collector = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let collector_url = format!("http://{}", collector.local_addr().expect("bound"));
     let mut command = program(folder.path());
@@ -136,7 +136,7 @@ async fn a_stop_by_signal_is_clean_and_bounded_while_kafka_receiver_and_collecto
     let url = address(&mut child);
     broker.go_silent();
     let answer = evaluate(&url, r#"{"status":"failed","count":100}"#).await;
-    assert_eq!(answer["notified"], true);
+    assert_eq!(answer["alert_dispatched"], true);
     until("the receiver hangs", async || {
         receiver
             .received_requests()
@@ -145,7 +145,7 @@ async fn a_stop_by_signal_is_clean_and_bounded_while_kafka_receiver_and_collecto
     })
     .await;
     let stopping = Stopwatch::start();
-    kill_process(Pid::from_child(&child), Signal::TERM).expect("told to stop");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("signalled");
     let status = tokio::task::spawn_blocking(move || child.wait())
         .await
         .expect("joined")

@@ -1,4 +1,4 @@
-//! The service from outside: an in-process broker before it, a receiver of alerts behind it, its HTTP API in between.
+//! The whole service between an embedded broker and a webhook receiver, tested through its HTTP API.
 
 mod alerts;
 mod clients;

@@ -1,9 +1,10 @@
-//! What becomes of messages: totals, verdicts, dead letters, traces.
+//! Messages through the whole service: totals, alerts, dead letters, traces.
 
 use std::collections::BTreeMap;
 
 use common::testing::{Recorded, SpanData, attribute};
 use detection::{MinuteCounts, Severity};
+use embedded_kafka::EmbeddedKafka;
 use monitoring_service::alerts::Alert;
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::harness::{
     substance, until,
 };
 
-/// Minutes of the sample file that these tests send: the first incident is in them.
+/// Minutes of the sample file that these tests send. They contain the first incident.
 const MINUTES: usize = 320;
 
 fn total(summary: &Value, status: &str) -> u64 {
@@ -23,13 +24,13 @@ fn total(summary: &Value, status: &str) -> u64 {
         .map_or(0, |s| s["count"].as_u64().expect("a count"))
 }
 
-/// What the messages say, per status.
+/// Totals of the messages per status.
 fn totals(messages: &[Message]) -> BTreeMap<String, u64> {
     let mut totals = BTreeMap::new();
     for message in messages {
-        let batch =
-            MinuteCounts::from_json(message.payload.as_ref().expect("there")).expect("a batch");
-        for transaction in batch.transactions() {
+        let payload = message.payload.as_ref().expect("a payload");
+        let counts = MinuteCounts::from_json(payload).expect("minute counts");
+        for transaction in counts.transactions() {
             *totals
                 .entry(transaction.status.name().to_owned())
                 .or_default() += u64::from(transaction.count);
@@ -64,8 +65,8 @@ async fn a_file_sent_twice_counts_once_and_alerts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_by_one_at_full_speed_and_as_one_backlog_give_the_same_alerts() {
-    // One at a time takes a tenth of a second each, so: enough to learn from, then the incident.
+async fn the_speed_of_messages_changes_no_alert() {
+    // Each message alone takes a tenth of a second, so only enough minutes to learn, then the incident.
     let messages = sample(300).split_off(225);
     let mut found = Vec::new();
     for way in ["one by one", "at full speed", "as one backlog"] {
@@ -99,74 +100,46 @@ async fn one_by_one_at_full_speed_and_as_one_backlog_give_the_same_alerts() {
     assert_eq!(found[0], found[2]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_bad_message_is_a_dead_letter_with_its_reason_and_its_neighbours_are_stored() {
-    let (broker, folder) = (broker().await, folder());
-    let app = TestApp::start(
-        &broker.bootstrap_servers(),
-        folder.path(),
-        Setup {
-            change: |config| config.max_streams = 1,
-            ..Setup::default()
-        },
-    )
-    .await;
+/// Reason, a part of the detail, and the payload of each bad message.
+fn bad_messages() -> Vec<(&'static str, &'static str, Option<String>)> {
     let with = |transactions: &str| {
-        format!(r#"{{"timestamp":"2025-07-12T13:45:00Z","transactions":[{transactions}]}}"#)
+        let minute = r#""timestamp":"2025-07-12T13:45:00Z""#;
+        Some(format!(r#"{{{minute},"transactions":[{transactions}]}}"#))
     };
+    let empty = |fields: &str| Some(format!(r#"{{{fields},"transactions":[]}}"#));
+    let denied = |count: &str| with(&format!(r#"{{"status":"denied","count":{count}}}"#));
+    let twice = with(r#"{"status":"denied","count":1},{"status":"denied","count":2}"#);
     let many: Vec<_> = (0..65)
         .map(|i| format!(r#"{{"status":"s{i}","count":1}}"#))
         .collect();
-    let bad = [
+    let future = empty(r#""timestamp":"2999-01-01T00:00:00Z""#);
+    let second = empty(r#""timestamp":"2025-07-12T13:45:00Z","stream":"b""#);
+    let yesterday = empty(r#""timestamp":"yesterday""#);
+    vec![
         ("invalid_json", "not JSON", Some("not json".to_owned())),
-        (
-            "invalid_message",
-            "invalid type",
-            Some(with(r#"{"status":"denied","count":"3"}"#)),
-        ),
-        (
-            "invalid_message",
-            "-1",
-            Some(with(r#"{"status":"denied","count":-1}"#)),
-        ),
-        (
-            "invalid_message",
-            "4294967296",
-            Some(with(r#"{"status":"denied","count":4294967296}"#)),
-        ),
-        (
-            "invalid_message",
-            "yesterday",
-            Some(r#"{"timestamp":"yesterday","transactions":[]}"#.to_owned()),
-        ),
-        (
-            "future",
-            "ahead of the clock",
-            Some(r#"{"timestamp":"2999-01-01T00:00:00Z","transactions":[]}"#.to_owned()),
-        ),
-        (
-            "invalid_message",
-            "occurs twice",
-            Some(with(
-                r#"{"status":"denied","count":1},{"status":"denied","count":2}"#,
-            )),
-        ),
-        (
-            "invalid_message",
-            "65 statuses",
-            Some(with(&many.join(","))),
-        ),
+        ("invalid_message", "invalid type", denied(r#""3""#)),
+        ("invalid_message", "-1", denied("-1")),
+        ("invalid_message", "4294967296", denied("4294967296")),
+        ("invalid_message", "yesterday", yesterday),
+        ("future", "ahead of the clock", future),
+        ("invalid_message", "occurs twice", twice),
+        ("invalid_message", "65 statuses", with(&many.join(","))),
         ("null_payload", "no payload", None),
         ("too_large", "1000000 bytes", Some(" ".repeat(1_000_000))),
-        (
-            "too_many_streams",
-            "MAX_STREAMS",
-            Some(
-                r#"{"timestamp":"2025-07-12T13:45:00Z","stream":"b","transactions":[]}"#.to_owned(),
-            ),
-        ),
-    ];
-    let neighbour = |at: usize| {
+        ("too_many_streams", "MAX_STREAMS", second),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_bad_message_is_a_dead_letter_with_a_reason() {
+    let (broker, folder) = (broker().await, folder());
+    let setup = Setup {
+        change: |config| config.max_streams = 1,
+        ..Setup::default()
+    };
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await;
+    let bad = bad_messages();
+    let good = |at: usize| {
         Message::new(minute(
             &format!("2025-07-12T14:{at:02}:00Z"),
             &[("approved", 1)],
@@ -178,7 +151,7 @@ async fn each_bad_message_is_a_dead_letter_with_its_reason_and_its_neighbours_ar
     });
     let mut messages: Vec<_> = bad_messages
         .enumerate()
-        .flat_map(|(at, bad)| [neighbour(at), bad])
+        .flat_map(|(at, bad)| [good(at), bad])
         .collect();
     messages.push(Message::new(
         r#"{"v":9,"timestamp":"2025-07-12T15:00:00Z","transactions":[{"status":"approved","count":1,"note":"x"}]}"#,
@@ -200,7 +173,7 @@ async fn each_bad_message_is_a_dead_letter_with_its_reason_and_its_neighbours_ar
     assert_eq!(
         total(&summary, "approved"),
         bad.len() as u64 + 1,
-        "every neighbour, and the one with unknown fields"
+        "every message between them, and the one with unknown fields"
     );
     app.stop().await.expect("a clean stop");
 }
@@ -214,8 +187,28 @@ fn delivery(recorded: &Recorded, id: &str) -> Option<SpanData> {
     spans.find(|span| attribute(span, "monitoring.alert.id").as_deref() == Some(id))
 }
 
+/// Sends 40 usual minutes and a traced one with failures. Returns the alert, once it is stored.
+async fn failure_in_trace(broker: &EmbeddedKafka, app: &TestApp, traceparent: String) -> Alert {
+    send(broker, sample(40));
+    app.until_consumed(40).await;
+    let payload = minute("2025-07-12T14:40:00Z", &[("approved", 120), ("failed", 7)]);
+    send(
+        broker,
+        [Message {
+            traceparent: Some(traceparent),
+            ..Message::new(payload)
+        }],
+    );
+    app.until_consumed(41).await;
+    until("the alert is stored", async || {
+        !app.alerts().await.is_empty()
+    })
+    .await;
+    app.alerts().await.pop().expect("an alert")
+}
+
 #[test]
-fn a_message_its_judging_its_alert_and_its_storing_are_one_trace_and_the_delivery_links_to_it() {
+fn evaluation_alert_and_commit_share_the_trace() {
     let recorded = common::testing::record_process();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
@@ -226,132 +219,59 @@ fn a_message_its_judging_its_alert_and_its_storing_are_one_trace_and_the_deliver
             ..Setup::default()
         };
         let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await;
-        send(&broker, sample(40));
-        app.until_consumed(40).await;
         let trace_id = "0af7651916cd43dd8448eb211c80319c";
-        let traceparent = Some(format!("00-{trace_id}-b7ad6b7169203331-01"));
-        let payload = minute("2025-07-12T14:40:00Z", &[("approved", 120), ("failed", 7)]);
-        send(
-            &broker,
-            [Message {
-                traceparent,
-                ..Message::new(payload)
-            }],
-        );
-        app.until_consumed(41).await;
-        let spans = recorded.spans();
-        let of_trace: Vec<_> = spans
-            .iter()
-            .filter(|s| s.span_context.trace_id().to_string() == trace_id)
-            .collect();
-        let consumer = of_trace
-            .iter()
-            .find(|span| span.name == "process transactions")
-            .expect("the consumer's span");
+        let traceparent = format!("00-{trace_id}-b7ad6b7169203331-01");
+        let failed = failure_in_trace(&broker, &app, traceparent).await;
+        let mut of_trace = recorded.spans();
+        of_trace.retain(|span| span.span_context.trace_id().to_string() == trace_id);
+        let span = |name: &str| {
+            let mut named = of_trace.iter().filter(|span| span.name == name);
+            let span = named.next().unwrap_or_else(|| panic!("no span {name}"));
+            assert_eq!(named.count(), 0, "one span {name}");
+            span
+        };
+        let (consumer, store) = (span("process transactions"), span("store batch"));
+        let (judge, alert) = (span("judge"), span("alert"));
         assert_eq!(consumer.parent_span_id.to_string(), "b7ad6b7169203331");
-        let store = of_trace
-            .iter()
-            .find(|span| span.name == "store batch")
-            .expect("the span of the transaction");
         assert_eq!(store.parent_span_id, consumer.span_context.span_id());
-        let judge = of_trace
-            .iter()
-            .find(|span| span.name == "judge")
-            .expect("the span of the judging");
         assert_eq!(judge.parent_span_id, consumer.span_context.span_id());
         assert!(consumer.start_time <= judge.start_time && judge.end_time <= consumer.end_time);
-        assert_eq!(
-            of_trace.iter().filter(|span| span.name == "alert").count(),
-            1
-        );
-        let alert = of_trace
-            .iter()
-            .find(|span| span.name == "alert")
-            .expect("counted");
         assert_eq!(alert.parent_span_id, judge.span_context.span_id());
-        until("the alert is there", async || {
-            !app.alerts().await.is_empty()
-        })
-        .await;
-        let failed = app
-            .alerts()
-            .await
-            .into_iter()
-            .next_back()
-            .expect("an alert");
         assert_eq!(failed.trace_id.as_deref(), Some(trace_id));
-        assert_eq!(
-            failed.span_id,
-            Some(alert.span_context.span_id().to_string())
-        );
-        assert_eq!(
-            attribute(alert, "monitoring.alert.id"),
-            Some(failed.id.to_string())
-        );
-        assert_eq!(
-            attribute(alert, "monitoring.severity").as_deref(),
-            Some("CRITICAL")
-        );
-        assert_eq!(
-            attribute(alert, "monitoring.status").as_deref(),
-            Some("failed")
-        );
-        assert_eq!(
-            attribute(alert, "monitoring.stream").as_deref(),
-            Some("default")
-        );
-        assert_eq!(
-            attribute(store, "db.system.name").as_deref(),
-            Some("sqlite")
-        );
+        let (id, alert_span) = (failed.id.to_string(), alert.span_context.span_id());
+        assert_eq!(failed.span_id, Some(alert_span.to_string()));
+        for (span, name, value) in [
+            (alert, "monitoring.alert.id", &*id),
+            (alert, "monitoring.severity", "CRITICAL"),
+            (alert, "monitoring.status", "failed"),
+            (alert, "monitoring.stream", "default"),
+            (store, "db.system.name", "sqlite"),
+        ] {
+            assert_eq!(attribute(span, name).as_deref(), Some(value), "{name}");
+        }
         until("the delivery's span has ended", async || {
-            delivery(&recorded, &failed.id.to_string()).is_some()
+            delivery(&recorded, &id).is_some()
         })
         .await;
-        let delivery = delivery(&recorded, &failed.id.to_string()).expect("there");
-        assert_eq!(
-            delivery.links.links[0].span_context.span_id(),
-            alert.span_context.span_id()
-        );
-        assert_eq!(
-            delivery.links.links[0].span_context.trace_id().to_string(),
-            trace_id
-        );
+        let delivery = delivery(&recorded, &id).expect("there");
+        let link = &delivery.links.links[0].span_context;
+        assert_eq!(link.span_id(), alert_span);
+        assert_eq!(link.trace_id().to_string(), trace_id);
         app.stop().await.expect("a clean stop");
     });
 }
 
 #[test]
-fn an_alert_of_a_message_that_is_not_sampled_keeps_its_trace_and_has_no_span_to_link_to() {
+fn an_alert_of_an_unsampled_message_has_no_span() {
     let recorded = common::testing::record_process();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let (broker, folder) = (broker().await, folder());
         let app =
             TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
-        send(&broker, sample(40));
-        app.until_consumed(40).await;
         let trace_id = "1bf7651916cd43dd8448eb211c80319d";
-        let traceparent = Some(format!("00-{trace_id}-b7ad6b7169203331-00"));
-        let payload = minute("2025-07-12T14:40:00Z", &[("approved", 120), ("failed", 7)]);
-        send(
-            &broker,
-            [Message {
-                traceparent,
-                ..Message::new(payload)
-            }],
-        );
-        app.until_consumed(41).await;
-        until("the alert is there", async || {
-            !app.alerts().await.is_empty()
-        })
-        .await;
-        let failed = app
-            .alerts()
-            .await
-            .into_iter()
-            .next_back()
-            .expect("an alert");
+        let traceparent = format!("00-{trace_id}-b7ad6b7169203331-00");
+        let failed = failure_in_trace(&broker, &app, traceparent).await;
         assert_eq!(
             (failed.trace_id.as_deref(), failed.span_id),
             (Some(trace_id), None)
@@ -367,7 +287,7 @@ fn an_alert_of_a_message_that_is_not_sampled_keeps_its_trace_and_has_no_span_to_
 }
 
 #[test]
-fn each_alert_of_a_backlog_has_a_span_in_the_trace_of_its_message() {
+fn each_alert_of_a_backlog_is_in_its_trace() {
     let recorded = common::testing::record_process();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let alerts = runtime.block_on(async {

@@ -1,5 +1,5 @@
-//! Receivers of alerts that misbehave, and the real program killed while one thinks. What each answer means in time is tested
-//! where it is decided (`alerting`); here it is what comes over the wire.
+//! Webhook receivers that misbehave, over real sockets, and the real program killed during a delivery. The retry rules are tested in
+//! `notify`.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -17,23 +17,23 @@ use crate::{
     harness::folder,
 };
 
-/// What a receiver does once it has read an alert.
+/// The reaction of a receiver to an alert that it has read.
 type Behaviour = fn(TcpStream);
 
-/// Says this and closes.
-fn say(mut stream: TcpStream, answer: &str) {
-    stream.write_all(answer.as_bytes()).expect("heard");
+/// Sends this and closes.
+fn answer(mut stream: TcpStream, answer: &str) {
+    stream.write_all(answer.as_bytes()).expect("sent");
 }
 
-/// Says this for as long as anybody listens.
-fn say_for_ever(mut stream: TcpStream, start: &str, again: &str) {
-    let mut said = stream.write_all(start.as_bytes());
-    while said.is_ok() {
-        said = stream.write_all(again.as_bytes());
+/// Sends `start`, then `again` until the client closes.
+fn answer_endlessly(mut stream: TcpStream, start: &str, again: &str) {
+    let mut sent = stream.write_all(start.as_bytes());
+    while sent.is_ok() {
+        sent = stream.write_all(again.as_bytes());
     }
 }
 
-/// Closes without a farewell.
+/// Resets the connection.
 fn reset(stream: TcpStream) {
     stream.set_nonblocking(true).expect("set");
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -46,18 +46,18 @@ fn reset(stream: TcpStream) {
         .expect("set");
 }
 
-/// Each behaviour, and how the delivery then stands: its state, the status of the answer, and a part of what went wrong.
+/// Each behaviour, and the resulting delivery: its state, the status of the answer, and a part of the error.
 const RECEIVERS: [(&str, Behaviour, &str, Option<u16>, &str); 13] = [
     (
-        "takes it",
-        |s| say(s, "HTTP/1.1 204 No Content\r\n\r\n"),
+        "accepts it",
+        |s| answer(s, "HTTP/1.1 204 No Content\r\n\r\n"),
         "delivered",
         Some(204),
         "",
     ),
     (
         "fails",
-        |s| say(s, "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"),
+        |s| answer(s, "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"),
         "pending",
         Some(500),
         "answered 500",
@@ -65,10 +65,10 @@ const RECEIVERS: [(&str, Behaviour, &str, Option<u16>, &str); 13] = [
     (
         "asks for an hour",
         |s| {
-            say(
+            answer(
                 s,
                 "HTTP/1.1 429 Later\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n",
-            )
+            );
         },
         "pending",
         Some(429),
@@ -77,10 +77,10 @@ const RECEIVERS: [(&str, Behaviour, &str, Option<u16>, &str); 13] = [
     (
         "sends us elsewhere",
         |s| {
-            say(
+            answer(
                 s,
                 "HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
-            )
+            );
         },
         "pending",
         Some(301),
@@ -88,7 +88,7 @@ const RECEIVERS: [(&str, Behaviour, &str, Option<u16>, &str); 13] = [
     ),
     (
         "is gone for good",
-        |s| say(s, "HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"),
+        |s| answer(s, "HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"),
         "dead",
         Some(410),
         "410",
@@ -97,29 +97,29 @@ const RECEIVERS: [(&str, Behaviour, &str, Option<u16>, &str); 13] = [
     ("hangs up", drop, "pending", None, "cannot be reached"),
     (
         "hangs up within its head",
-        |s| say(s, "HTTP/1.1 200 OK\r\ncontent-le"),
+        |s| answer(s, "HTTP/1.1 200 OK\r\ncontent-le"),
         "pending",
         None,
         "cannot be reached",
     ),
     (
         "speaks something else",
-        |s| say(s, "220 mail.example ESMTP\r\n"),
+        |s| answer(s, "220 mail.example ESMTP\r\n"),
         "pending",
         None,
         "cannot be reached",
     ),
     (
         "never ends its head",
-        |s| say_for_ever(s, "HTTP/1.1 200 OK\r\n", "x-more: of it\r\n"),
+        |s| answer_endlessly(s, "HTTP/1.1 200 OK\r\n", "x-more: of it\r\n"),
         "pending",
         None,
         "cannot be reached",
     ),
-    // The head has said that it took the alert: what follows does not matter, and is not read.
+    // A 2xx head accepts the alert; the body is not read.
     (
         "hangs up within its body",
-        |s| say(s, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab"),
+        |s| answer(s, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab"),
         "delivered",
         Some(200),
         "",
@@ -127,21 +127,21 @@ const RECEIVERS: [(&str, Behaviour, &str, Option<u16>, &str); 13] = [
     (
         "never ends its body",
         |s| {
-            say_for_ever(
+            answer_endlessly(
                 s,
                 "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
                 "4\r\nmore\r\n",
-            )
+            );
         },
         "delivered",
         Some(200),
         "",
     ),
     (
-        "takes it bit by bit",
+        "accepts it byte by byte",
         |s| {
             for byte in "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".split_inclusive("") {
-                say(s.try_clone().expect("a second handle"), byte);
+                answer(s.try_clone().expect("a second handle"), byte);
                 thread::yield_now();
             }
         },
@@ -151,7 +151,7 @@ const RECEIVERS: [(&str, Behaviour, &str, Option<u16>, &str); 13] = [
     ),
 ];
 
-/// Reads one alert; gives its id.
+/// Reads one alert and returns its id.
 fn read_alert(stream: &TcpStream) -> Option<String> {
     let mut reader = BufReader::new(stream);
     let (mut id, mut length, mut line) = (None, 0, String::new());
@@ -168,7 +168,7 @@ fn read_alert(stream: &TcpStream) -> Option<String> {
     id
 }
 
-/// Behaves to each new alert as the next of [`RECEIVERS`], and to a known one as before. Gives its address.
+/// Starts a receiver that reacts to each new alert like the next of [`RECEIVERS`], and to a repeated one as before. Returns its URL.
 fn receiver() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!(
@@ -183,7 +183,7 @@ fn receiver() -> String {
                 let Some(id) = read_alert(&stream) else {
                     return;
                 };
-                let mut known = known.lock().expect("no thread panics with it");
+                let mut known = known.lock().expect("not poisoned");
                 let at = known
                     .iter()
                     .position(|seen| *seen == id)
@@ -203,7 +203,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// The delivery of an alert once it was tried.
+/// The delivery of an alert after its first attempt.
 fn tried(program: &Program, id: &str) -> Value {
     let since = Stopwatch::start();
     while since.elapsed() < PATIENCE {
@@ -214,11 +214,11 @@ fn tried(program: &Program, id: &str) -> Value {
         }
         thread::yield_now();
     }
-    panic!("the alert {id} is not tried");
+    panic!("the alert {id} was not sent");
 }
 
 #[test]
-fn whatever_a_receiver_does_its_delivery_says_so_and_the_others_go_on() {
+fn each_bad_receiver_is_named_in_its_delivery() {
     let program = Program::start_on(Rc::new(folder()), &receiver(), &[]);
     for (what, _, state, status, error) in RECEIVERS {
         let alert = json(&program.post("/alerts/test", "").body);
@@ -228,13 +228,13 @@ fn whatever_a_receiver_does_its_delivery_says_so_and_the_others_go_on() {
             (&state.into(), &status.into()),
             "{what}: {delivery}"
         );
-        let told = delivery["last_error"].as_str().unwrap_or_default();
+        let last_error = delivery["last_error"].as_str().unwrap_or_default();
         assert!(
-            told.contains(error) && told.is_empty() == error.is_empty(),
+            last_error.contains(error) && last_error.is_empty() == error.is_empty(),
             "{what}: {delivery}"
         );
         assert!(
-            !told.contains("hunter2") && !told.contains("hook-path"),
+            !last_error.contains("hunter2") && !last_error.contains("hook-path"),
             "{what}: {delivery}"
         );
         assert_eq!(
@@ -275,7 +275,7 @@ fn whatever_a_receiver_does_its_delivery_says_so_and_the_others_go_on() {
 }
 
 #[test]
-fn a_program_killed_between_a_page_and_its_answer_pages_again_with_the_same_id() {
+fn a_kill_before_the_answer_sends_the_same_id_again() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}/", listener.local_addr().expect("bound"));
     let folder = Rc::new(folder());
@@ -284,25 +284,25 @@ fn a_program_killed_between_a_page_and_its_answer_pages_again_with_the_same_id()
         .as_str()
         .expect("an id")
         .to_owned();
-    let (thinking, _) = listener.accept().expect("a page");
-    assert_eq!(read_alert(&thinking).as_ref(), Some(&id));
-    // SIGKILL, while the receiver has the page and has not said so.
+    let (unanswered, _) = listener.accept().expect("a notification");
+    assert_eq!(read_alert(&unanswered).as_ref(), Some(&id));
+    // SIGKILL after the receiver has read the alert and before it answers.
     drop(program);
-    let (sender, pages) = mpsc::channel();
+    let (sender, ids) = mpsc::channel();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            sender.send(read_alert(&stream)).expect("heard");
-            say(stream, "HTTP/1.1 204 No Content\r\n\r\n");
+            sender.send(read_alert(&stream)).expect("received");
+            answer(stream, "HTTP/1.1 204 No Content\r\n\r\n");
         }
     });
     let program = Program::start_on(folder, &address, &[]);
-    assert_eq!(pages.recv().expect("a page"), Some(id.clone()));
+    assert_eq!(ids.recv().expect("a notification"), Some(id.clone()));
     let delivery = tried(&program, &id);
     assert_eq!(
         (&delivery["state"], &delivery["attempts"]),
         (&"delivered".into(), &1.into()),
         "{delivery}"
     );
-    drop(thinking);
+    drop(unanswered);
     program.finish("");
 }

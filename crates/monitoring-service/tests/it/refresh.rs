@@ -1,4 +1,4 @@
-//! Checking the topic again while reading it. Ingest alone, so that it checks often.
+//! The periodic check of the topic while it is read. Runs ingest alone, with a short interval.
 
 use std::{path::Path, thread::JoinHandle, time::Duration};
 
@@ -68,7 +68,7 @@ impl Reading {
         )
     }
 
-    async fn known(&self, stream: &str) -> u64 {
+    async fn minutes(&self, stream: &str) -> u64 {
         self.store
             .summary(stream, None, None)
             .await
@@ -92,7 +92,7 @@ impl Reading {
     }
 }
 
-/// Messages of a stream of this name, whose key is the name.
+/// The messages as messages of this stream, with its name as the key.
 fn of_stream(name: &str, messages: Vec<Message>) -> Vec<Message> {
     let renamed = |message: Message| {
         let payload = String::from_utf8(message.payload.expect("there")).expect("text");
@@ -109,12 +109,12 @@ fn of_stream(name: &str, messages: Vec<Message>) -> Vec<Message> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn partitions_that_are_added_while_it_reads_are_found_and_nothing_is_read_twice() {
+async fn added_partitions_are_found_and_read_once() {
     let (broker, folder) = (broker().await, folder());
     let reading = Reading::start(&broker, folder.path());
     send(&broker, sample(20));
     until("the first are consumed", async || {
-        reading.known("default").await == 20
+        reading.minutes("default").await == 20
     })
     .await;
     broker.add_partitions(TOPIC, 6).expect("more partitions");
@@ -132,9 +132,9 @@ async fn partitions_that_are_added_while_it_reads_are_found_and_nothing_is_read_
             .next_offset(TOPIC, *partition)
             .is_some_and(|next| next > 0)
     });
-    assert!(used.count() > 0, "the names are spread");
+    assert!(used.count() > 0, "several partitions are used");
     until("all are consumed", async || reading.consumed() >= 60.0).await;
-    assert_eq!(reading.known("h").await, 5);
+    assert_eq!(reading.minutes("h").await, 5);
     assert!(
         (reading.consumed() - 60.0).abs() < 0.5,
         "{}",
@@ -144,19 +144,19 @@ async fn partitions_that_are_added_while_it_reads_are_found_and_nothing_is_read_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_made_again_and_filled_further_while_it_reads_is_noticed_and_read_from_its_start() {
+async fn a_topic_recreated_while_reading_is_noticed() {
     let (broker, folder) = (broker().await, folder());
     let reading = Reading::start(&broker, folder.path());
     send(&broker, sample(30));
     until("the first are consumed", async || {
-        reading.known("default").await == 30
+        reading.minutes("default").await == 30
     })
     .await;
     assert!(broker.delete_topic(TOPIC));
-    broker.create_topic(TOPIC, 1).expect("made again");
+    broker.create_topic(TOPIC, 1).expect("recreated");
     send(&broker, of_stream("again", sample(70)));
     until("all are consumed", async || {
-        reading.known("again").await == 70
+        reading.minutes("again").await == 70
     })
     .await;
     assert!(
@@ -164,13 +164,13 @@ async fn a_topic_made_again_and_filled_further_while_it_reads_is_noticed_and_rea
         "{} gaps",
         reading.recreated()
     );
-    assert_eq!(reading.known("default").await, 30);
+    assert_eq!(reading.minutes("default").await, 30);
     reading.end().await.expect("a clean stop");
 }
 
-/// A message of a stream whose stored minutes cannot be read, after enough others that a batch is being written then.
+/// Sends enough messages that a batch is being written, then one of a stream with unreadable minutes.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_stored_is_counted_and_told_although_the_next_message_ends_the_service() {
+async fn a_failing_message_keeps_earlier_ones_counted() {
     let (broker, folder) = (broker().await, folder());
     let reading = Reading::start(&broker, folder.path());
     send(&broker, of_stream("damaged", sample(1)));
@@ -188,12 +188,12 @@ async fn what_was_stored_is_counted_and_told_although_the_next_message_ends_the_
     );
     let reading = Reading::start(&broker, folder.path());
     until("it gives up", async || reading.ingest.is_finished()).await;
-    let stored = reading.known("default").await;
+    let stored = reading.minutes("default").await;
     assert!(stored > 0, "a batch was written before");
     let counted = reading.consumed();
     assert!(
         (counted - f64::from(u32::try_from(stored).expect("small"))).abs() < 0.5,
-        "{counted} of {stored} are told"
+        "{counted} of {stored} are counted"
     );
     let error = reading.end().await.expect_err("it cannot go on");
     assert!(

@@ -48,7 +48,7 @@ async fn stale_streams_are_one_alert_their_return_another() {
         app.alerts().await[0].subject.streams(),
         ["acquirer-7", "default"]
     );
-    assert_eq!(app.get("/alerts/status").await["severity"], "STALE");
+    assert_eq!(app.get("/alerts/status").await["state"], "STALE");
     send(
         &broker,
         [
@@ -59,7 +59,7 @@ async fn stale_streams_are_one_alert_their_return_another() {
     app.until_consumed(43).await;
     let noticed = || async {
         let alerts = app.alerts().await;
-        // The two may arrive in two transactions with a pass between them: then each has an alert of its own.
+        // The two messages may be committed in two transactions with a check between them; then each stream has its own alert.
         let back = alerts
             .iter()
             .filter(|alert| alert.subject.kind() == "stream.resumed");
@@ -70,7 +70,7 @@ async fn stale_streams_are_one_alert_their_return_another() {
     };
     until("the return is noticed", noticed).await;
     assert_eq!(
-        app.get("/alerts/status?stream=default").await["severity"],
+        app.get("/alerts/status?stream=default").await["state"],
         "NORMAL"
     );
     app.stop().await.expect("a clean stop");
@@ -83,7 +83,7 @@ async fn a_replayed_old_file_is_never_stale() {
     send(&broker, sample(40));
     app.until_consumed(40).await;
     clock.set_ms(NOW_MS + 60 * MINUTE_MS);
-    // The live stream proves that a pass of the scheduler has looked at both.
+    // The alert of the live stream proves that the scheduler has checked both.
     let live = r#"{"timestamp":"2026-01-01T00:59:00Z","stream":"live","transactions":[]}"#;
     send(&broker, [Message::new(live)]);
     app.until_consumed(41).await;
@@ -105,7 +105,7 @@ async fn a_replayed_old_file_is_never_stale() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ingest_down_is_recorded_once_across_a_restart() {
     let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
-    // The delivery stays in flight, so its age shows that a pass has read the clock.
+    // The delivery stays in flight, so its age shows that the scheduler has read the clock.
     let away = receiver(503).await;
     let setup = || Setup {
         webhook: Some(away.uri()),
@@ -120,11 +120,11 @@ async fn ingest_down_is_recorded_once_across_a_restart() {
     })
     .await;
     clock.set_ms(NOW_MS + 8 * MINUTE_MS);
-    until("a pass has looked", async || age_s(&app) == 4 * 60).await;
+    until("the scheduler has checked", async || age_s(&app) == 4 * 60).await;
     app.stop().await.expect("a clean stop");
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
     clock.set_ms(NOW_MS + 12 * MINUTE_MS);
-    until("a pass has looked", async || age_s(&app) == 8 * 60).await;
+    until("the scheduler has checked", async || age_s(&app) == 8 * 60).await;
     assert_eq!(types(&app).await, ["ingest.down"]);
     broker.come_back();
     until("ingest up is noticed", async || {
@@ -152,7 +152,7 @@ async fn a_deleted_topic_is_ingest_down() {
         types(&app).await == ["ingest.down"]
     })
     .await;
-    broker.create_topic(TOPIC, 1).expect("made again");
+    broker.create_topic(TOPIC, 1).expect("recreated");
     until("ingest up is noticed", async || {
         types(&app).await == ["ingest.down", "ingest.up"]
     })

@@ -1,4 +1,4 @@
-//! A database that fails under the service: nothing is skipped, and it goes on where it was.
+//! A database that fails while the service runs: no message is skipped, and ingest resumes at the stored offset.
 
 use monitoring_service::alerts::Alert;
 use rusqlite::Connection;
@@ -7,7 +7,7 @@ use crate::harness::{Setup, TestApp, broker, database, folder, sample, send, sub
 
 const MINUTES: usize = 300;
 
-/// The alerts of a service that nothing happened to.
+/// The alerts of a service without faults.
 async fn undisturbed() -> Vec<Alert> {
     let (broker, folder) = (broker().await, folder());
     send(&broker, sample(MINUTES));
@@ -19,7 +19,7 @@ async fn undisturbed() -> Vec<Alert> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_cannot_be_written_for_a_while_costs_no_message_and_no_alert() {
+async fn a_locked_database_costs_no_message_and_no_alert() {
     let (broker, folder) = (broker().await, folder());
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
     let (before, during) = sample(MINUTES)
@@ -28,7 +28,7 @@ async fn a_database_that_cannot_be_written_for_a_while_costs_no_message_and_no_a
         .partition::<Vec<_>, _>(|(at, _)| *at < 200);
     send(&broker, before.into_iter().map(|(_, message)| message));
     app.until_consumed(200).await;
-    // Another program that writes to the file: the writer gives up its transaction after five seconds.
+    // Another program locks the file: the writer gives up its transaction after five seconds.
     let other = Connection::open(database(folder.path())).expect("a second connection");
     other.execute_batch("BEGIN IMMEDIATE").expect("locked");
     send(&broker, during.into_iter().map(|(_, message)| message));
@@ -40,7 +40,7 @@ async fn a_database_that_cannot_be_written_for_a_while_costs_no_message_and_no_a
     assert_eq!(
         app.consumed(),
         200,
-        "nothing counts as consumed that is not stored"
+        "only stored messages count as consumed"
     );
     until("it says so", async || {
         app.get("/health").await["status"] == "degraded"
@@ -61,13 +61,12 @@ async fn a_database_that_cannot_be_written_for_a_while_costs_no_message_and_no_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_refuses_a_batch_for_good_ends_the_service_which_then_goes_on_where_it_was()
-{
+async fn a_refused_batch_ends_the_service_once_fixed_it_resumes() {
     let (broker, folder) = (broker().await, folder());
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
     send(&broker, sample(100));
     app.until_consumed(100).await;
-    // Rolls the transaction back by itself, as a full disk can: a statement after it would commit alone.
+    // The trigger rolls back the whole transaction, as a full disk can. Without care, later statements would commit alone.
     let other = Connection::open(database(folder.path())).expect("a second connection");
     let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON minute_counts BEGIN SELECT RAISE(ROLLBACK, 'on purpose'); END";
     other.execute_batch(refuse).expect("refusing");

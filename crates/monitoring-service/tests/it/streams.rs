@@ -1,4 +1,4 @@
-//! Many streams over many partitions: each is judged as if it were alone.
+//! Many streams over many partitions: each has the same alerts as if it were alone.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::harness::{Message, Setup, TOPIC, TestApp, broker, folder, send};
 const STREAMS: i64 = 40;
 const MINUTES: i64 = 80;
 
-/// A count that is usual but for a burst, different in each stream and the same at every run.
+/// A usual count or a burst; different in each stream and the same in every run.
 fn count(stream: i64, minute: i64, status: MonitoredStatus) -> u32 {
     let noise = (stream * 31 + minute * 17 + i64::from(status.is_problem()) * 7).rem_euclid(11);
     let burst = (minute - 40 - stream % 20).rem_euclid(MINUTES) < 3 && status.is_problem();
@@ -23,7 +23,7 @@ fn count(stream: i64, minute: i64, status: MonitoredStatus) -> u32 {
     .expect("small")
 }
 
-fn batch(stream: i64, minute: i64, more: u32) -> MinuteCounts {
+fn minute_counts(stream: i64, minute: i64, more: u32) -> MinuteCounts {
     let counts = MonitoredStatus::ALL.map(|status| StatusCount {
         status: status.into(),
         count: count(stream, minute, status) + more,
@@ -37,23 +37,23 @@ fn batch(stream: i64, minute: i64, more: u32) -> MinuteCounts {
     .expect("valid")
 }
 
-/// In the order of sending: some minutes come late, some are corrected.
+/// The minutes in the order of sending; some are late, some are corrected.
 fn minutes(stream: i64) -> Vec<MinuteCounts> {
     let mut minutes: Vec<_> = (0..MINUTES)
-        .map(|minute| batch(stream, minute, 0))
+        .map(|minute| minute_counts(stream, minute, 0))
         .collect();
     for late in (20..MINUTES - 6).step_by(13) {
         let at = usize::try_from(late).expect("small");
         let moved = minutes.remove(at);
         minutes.insert(at + 4, moved);
     }
-    minutes.push(batch(stream, MINUTES - 3, 90));
-    minutes.push(batch(stream, MINUTES - 30, 90));
+    minutes.push(minute_counts(stream, MINUTES - 3, 90));
+    minutes.push(minute_counts(stream, MINUTES - 30, 90));
     minutes
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_streams_are_judged_independently() {
+async fn many_streams_are_independent() {
     let (broker, folder) = (broker().await, folder());
     broker.add_partitions(TOPIC, 8).expect("more partitions");
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;

@@ -1,28 +1,28 @@
-//! The incidents of a stream, and its harmless events (sales, feed gaps): their times and their effect on the means. Draws no counts.
+//! The incidents of a stream, and its harmless events (sales, feed gaps): their times and their effect on the means. It draws no counts.
 
 use std::iter::repeat_n;
 
 use super::{DAYS, MINUTES_PER_DAY, traffic::Means};
 use crate::sample::{APPROVED, BACKEND_REVERSED, DENIED, FAILED, random::SplitMix64};
 
-/// Days without an event at the start: a policy learns on them.
+/// Days without an event at the start, for a detector to learn.
 const FIRST_DAY: u32 = 3;
 
 /// A kind of event, and how its instances differ.
 pub(super) struct Kind {
     pub(super) name: &'static str,
-    /// False for a harmless event: an alert for it is a false one.
+    /// False for a harmless event, for which an alert is false.
     pub(super) alert: bool,
-    /// How many a stream has.
+    /// Events of this kind per stream.
     times: usize,
-    /// First and last minute of the day that it may start in.
+    /// First and last minute of the day in which it may start.
     starts: (u32, u32),
-    /// Length in minutes, from and to.
+    /// Minimum and maximum length in minutes.
     minutes: (u32, u32),
-    /// Size in percent, from and to; the effect says of what.
+    /// Minimum and maximum size in percent; its meaning depends on the effect.
     size: (u32, u32),
     strength: fn(Progress) -> f64,
-    /// Changes the means by size times strength; none where the feed brings no minute at all.
+    /// Changes the means by size times strength; `None` if the feed sends no minutes.
     effect: Option<fn(&mut Means, f64)>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Event {
     size: f64,
 }
 
-/// From 07:00 to 20:59, when the stores have customers.
+/// From 07:00 to 20:59, the opening hours of the stores.
 const BY_DAY: (u32, u32) = (420, 1259);
 const AT_NIGHT: (u32, u32) = (60, 200);
 
@@ -98,7 +98,7 @@ static KINDS: [Kind; 12] = [
     },
 ];
 
-/// The events of one stream in time order, at most one a day, so that none disturbs the detection of another.
+/// The events of one stream in time order. At most one per day, so that they do not affect each other's detection.
 pub(super) fn plan(random: &mut SplitMix64) -> Vec<Event> {
     let mut days: Vec<u32> = (FIRST_DAY..DAYS).collect();
     random.shuffle(&mut days);
@@ -121,7 +121,7 @@ pub(super) fn plan(random: &mut SplitMix64) -> Vec<Event> {
 }
 
 impl Event {
-    /// The means of one of its minutes, from the usual ones; none if the feed brings no minute.
+    /// The means of one of its minutes, from the usual ones; `None` if the feed sends no minute.
     pub(super) fn means(&self, minute: u32, mut usual: Means) -> Option<Means> {
         let strength = (self.kind.strength)(Progress {
             passed: minute - self.start,
@@ -140,7 +140,7 @@ fn rising(Progress { passed, length }: Progress) -> f64 {
     f64::from(passed + 1) / f64::from(length)
 }
 
-/// Full after half an hour, and fading over the last two hours.
+/// Full after half an hour, then fading over the last two hours.
 fn rising_and_fading(Progress { passed, length }: Progress) -> f64 {
     let (rise, fade) = (f64::from(passed) / 30.0, f64::from(length - passed) / 120.0);
     rise.min(fade).min(1.0)
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn events_keep_to_days_of_their_own_for_any_seed() {
+    fn events_are_on_different_days_for_any_seed() {
         for seed in 0..200 {
             let events = plan(&mut SplitMix64(seed));
             assert_eq!(events.len(), 24);

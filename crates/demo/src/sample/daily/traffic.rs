@@ -1,4 +1,4 @@
-//! The usual traffic of a stream: payments a minute by hour, weekday and level, and the share of each status. Knows no incident.
+//! The usual traffic of a stream: payments a minute by hour, weekday and level, and the share of each status. It has no incidents.
 
 use super::{DAYS, MINUTES_PER_DAY};
 use crate::sample::{
@@ -18,7 +18,7 @@ pub(super) struct Profile {
     hours: [f64; 24],
     /// Traffic from Monday to Sunday, in percent of an average day.
     weekdays: [f64; 7],
-    /// How many of 10,000 payments end in each status in the busiest hour.
+    /// Payments per 10,000 that end in each status in the busiest hour.
     shares: Means,
 }
 
@@ -53,9 +53,9 @@ pub(super) struct Traffic<'a> {
     profile: &'a Profile,
     /// Levels at the noon of each day, from the day before the first to the day after the last.
     days: Vec<f64>,
-    /// Of all traffic, over an hour or two: weather, campaigns, a large customer.
+    /// Drift of all traffic over an hour or two: weather, campaigns, a large customer.
     level: Drift,
-    /// Of the share of declines, over some hours: another mix of cards.
+    /// Drift of the share of declines over some hours: another mix of cards.
     declines: Drift,
 }
 
@@ -92,7 +92,7 @@ impl<'a> Traffic<'a> {
     }
 }
 
-/// The value at `at` on the lines through points that are `distance` apart; after the last point comes the first again.
+/// Linear interpolation at `at` between points that are `distance` apart. The last point is followed by the first.
 fn between_points(points: &[f64], at: u32, distance: u32) -> f64 {
     let index = (at / distance) as usize;
     let (before, after) = (
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn weekdays_differ_from_stream_to_stream() {
+    fn weekdays_differ_between_streams() {
         let day = |profile, day| payments(profile, day, 8, 20);
         assert!(day(&STORES, 5) > 1.3 * day(&STORES, 1));
         assert!(day(&STORES, 6) < 0.8 * day(&STORES, 1));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn points_are_joined_by_lines_around_the_end() {
+    fn interpolation_wraps_around_the_end() {
         let points = [10.0, 20.0, 40.0];
         let at = |at| between_points(&points, at, 60);
         assert_eq!([at(0), at(30), at(60)].map(f64::round), [10.0, 15.0, 20.0]);

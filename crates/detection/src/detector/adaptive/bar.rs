@@ -1,8 +1,8 @@
-//! The one number that a user sets, and the bar that follows from it for each status. Knows no counts.
+//! The setting of the policy, and the score that each status needs for a severity. It does not see counts.
 
 use crate::Severity;
 
-/// A status may open this many episodes a day before its bar rises: by `e^0.4` for each further one, to `e^3` times at most.
+/// Episodes per day that a status may open before its bar rises: by a factor of `e^0.4` for each further one, at most `e^3`.
 const FREE_EPISODES: f64 = 2.0;
 const HEAT_STEP: f64 = 0.4;
 const MAX_LOG_HEAT: f64 = 3.0;
@@ -13,7 +13,7 @@ pub struct AdaptiveSettings {
     critical: f64,
 }
 
-/// A critical score that leaves no room for a warning, or that no count can reach.
+/// A critical score that is too low for a warning below it, or too high for any count.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error(
     "ADAPTIVE_CRITICAL {0} must be above 1 and at most 100: it counts decades, so 5 is a chance of 1 in 100,000"
@@ -61,7 +61,7 @@ impl Default for AdaptiveSettings {
     }
 }
 
-/// The factor on both limits of a status that opened or joined this many episodes in about the last day: 1 for two or fewer.
+/// The factor on both limits of a status that opened or joined this many episodes in about the last day; 1 up to two.
 pub(super) fn heat(episodes: f64) -> f64 {
     if episodes <= FREE_EPISODES {
         return 1.0;
@@ -70,7 +70,7 @@ pub(super) fn heat(episodes: f64) -> f64 {
     (HEAT_STEP * above).min(MAX_LOG_HEAT).exp()
 }
 
-/// The episodes behind a heat above 1: the inverse of [`heat`], and its least value where the heat is at its limit.
+/// The number of episodes for a heat above 1: the inverse of [`heat`], or its lowest value if the heat is at its limit.
 pub(super) fn episodes(heat: f64) -> f64 {
     FREE_EPISODES + heat.ln() / HEAT_STEP
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_critical_score_must_leave_a_warning() {
+    fn a_critical_score_must_allow_a_warning() {
         for bad in [f64::NAN, f64::INFINITY, -5.0, 0.0, 1.0, 100.5] {
             let error = AdaptiveSettings::try_new(bad).unwrap_err().to_string();
             assert!(error.contains("ADAPTIVE_CRITICAL"), "{error}");

@@ -1,5 +1,5 @@
-//! The stored form of the policy's memory: a version and fixed fields, little endian. Another version is refused; its state is
-//! rebuilt by folding the stored minutes.
+//! The stored form of the policy's memory: a version and fixed fields, little endian. Another version is refused; the caller then
+//! folds the stored minutes again.
 
 use super::{
     AdaptiveState,
@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{Minute, MonitoredStatus, Severity};
 
-/// The version that is written and read.
+/// The version of the stored form.
 pub const BLOB_VERSION: u8 = 1;
 
 /// The size of every blob of this version, in bytes.
 pub const BLOB_BYTES: usize = 1714;
 
-/// Bytes that are no state of this version.
+/// The bytes are not a state of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdaptiveStateError {
     /// Written by another version of the policy.
@@ -23,10 +23,10 @@ pub enum AdaptiveStateError {
         "detector state of version {0}, expected {BLOB_VERSION}: fold the stored minutes again"
     )]
     Version(u8),
-    /// Not a state at all.
+    /// The bytes are damaged.
     #[error("detector state of {bytes} bytes is damaged at {field}: fold the stored minutes again")]
     Damaged {
-        /// How many bytes there are.
+        /// The number of bytes.
         bytes: usize,
         /// The first field with an impossible value.
         field: &'static str,
@@ -49,7 +49,7 @@ impl AdaptiveState {
         out.0
     }
 
-    /// The state of its stored form. Refuses another version and any value that the fold could not have written.
+    /// Reads the stored form. Refuses another version and any value that the fold cannot produce.
     pub fn try_from_bytes(blob: &[u8]) -> Result<Self, AdaptiveStateError> {
         match blob.first() {
             Some(&BLOB_VERSION) => {}
@@ -78,7 +78,7 @@ fn damaged(blob: &[u8], field: &'static str) -> AdaptiveStateError {
     }
 }
 
-/// A small number of this file as a byte.
+/// A number below 256 as a byte.
 fn byte(number: usize) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
@@ -130,7 +130,7 @@ impl Writer {
     }
 }
 
-/// Reads field by field and notes the first impossible one; the length was checked before.
+/// Reads field by field and keeps the name of the first impossible one. The length is checked before.
 struct Reader<'a> {
     rest: &'a [u8],
     impossible: Option<&'static str>,

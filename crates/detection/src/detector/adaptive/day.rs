@@ -1,5 +1,5 @@
-//! The shape of the day of one stream's approvals: a usual level for each half hour of the UTC day, learned once a day.
-//! Knows neither shares nor episodes, and no shape of the week.
+//! The daily pattern of one stream's approvals: a usual level for each half hour of the UTC day, learned once a day.
+//! It has no weekly pattern, no shares and no episodes.
 
 use super::rate::Exposure;
 use crate::Minute;
@@ -8,27 +8,27 @@ use crate::Minute;
 pub(super) const SLOTS: usize = 48;
 /// Minutes of a slot.
 const SLOT_MINUTES: f64 = 30.0;
-/// The least weight of a new day in a slot; the first days weigh 1/n.
+/// The minimum weight of a new day in a slot; the first days weigh 1/n.
 const SLOT_GAIN: f64 = 0.25;
-/// The lowest level that is expected of approvals, a minute.
+/// The lowest expected level of approvals per minute.
 pub(super) const FLOOR: f64 = 0.02;
-/// Extra relative variance while a slot was never seen; falls with the square of its days.
+/// Extra relative variance of a slot without a completed day; falls with the square of its days.
 const COLD: f64 = 0.05;
 
 /// The usual approvals by time of day.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DayShape {
-    /// The usual approvals a minute of each slot.
+    /// The usual approvals per minute in each slot.
     pub(super) levels: [f64; SLOTS],
-    /// Completed visits of each slot: about the days it was seen.
+    /// Completed visits of each slot, about one per day.
     pub(super) days: [u32; SLOTS],
     /// Approvals learned in the current visit of `slot`.
     pub(super) sum: f64,
-    /// Minutes they were learned from.
+    /// Minutes from which they were learned.
     pub(super) minutes: u32,
     /// The slot of the newest minute.
     pub(super) slot: Option<usize>,
-    /// The level that earlier days expect of the newest minute: the exposure of approvals. 1 before any slot is complete.
+    /// The level expected by earlier days for the newest minute: the exposure of approvals. 1 before any slot is complete.
     pub(super) exposure: f64,
     /// True if the slot of the newest minute was complete on an earlier day.
     pub(super) seen: bool,
@@ -41,7 +41,7 @@ pub(super) struct TimeOfDay {
     pub(super) exposure: f64,
     /// True if an earlier day completed this slot: the exposure is a level of this time of day.
     pub(super) seen: bool,
-    /// Relative variance to add for a shape that few days taught.
+    /// Relative variance to add for a pattern learned from few days.
     pub(super) cold: f64,
 }
 
@@ -70,7 +70,7 @@ impl Default for DayShape {
 }
 
 impl DayShape {
-    /// The expectation for this minute, by the completed visits alone.
+    /// The expectation for this minute, from the completed visits only.
     pub(super) fn at(&self, minute: Minute) -> TimeOfDay {
         let (slot, offset) = position(minute);
         let seen = self.days[slot] > 0;
@@ -85,7 +85,7 @@ impl DayShape {
         }
     }
 
-    /// The level between a slot and its nearer neighbour, weighed by the distance to their middles.
+    /// The level interpolated between a slot and its nearer neighbour, by the distance to their middles.
     fn level(&self, slot: usize, offset: f64) -> f64 {
         let neighbour = if offset < 0.5 {
             (slot + SLOTS - 1) % SLOTS
@@ -101,7 +101,7 @@ impl DayShape {
         (self.levels[slot] * (1.0 - weight) + beside * weight).max(FLOOR)
     }
 
-    /// Moves on to a newer minute. Where the shape is first known, the unit of exposure changes: the ratio new/old is given back.
+    /// Advances to a newer minute. When the pattern becomes known, the unit of exposure changes; then returns the ratio new/old.
     pub(super) fn advance(&mut self, minute: Minute) -> (TimeOfDay, Option<f64>) {
         let (slot, _) = position(minute);
         if self.slot != Some(slot) {
@@ -128,14 +128,14 @@ impl DayShape {
         self.minutes = 0;
     }
 
-    /// Takes a minute's approvals into the current visit of its slot.
+    /// Adds a minute's approvals to the current visit of its slot.
     pub(super) fn learn(&mut self, approved: f64) {
         self.sum += approved;
         self.minutes = self.minutes.saturating_add(1);
     }
 }
 
-/// The slot of a minute, and where the middle of the minute lies in it (0 to 1).
+/// The slot of a minute, and the position of the middle of the minute within it (0 to 1).
 fn position(minute: Minute) -> (usize, f64) {
     let of_day = u32::try_from(minute.epoch_minutes().rem_euclid(1440)).unwrap_or(0);
     let position = f64::from(of_day) / SLOT_MINUTES;

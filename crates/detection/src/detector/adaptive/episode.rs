@@ -1,5 +1,5 @@
-//! Episodes: from the first finding of a stream to the end of its trouble. One opening, one close, and the events between.
-//! Does not know what makes a finding.
+//! Episodes: an episode opens with the first finding of a stream and closes when the stream is calm or has a new level. It does not
+//! create findings.
 
 use super::sentence;
 use crate::{Minute, MonitoredStatus, Severity};
@@ -8,7 +8,7 @@ use crate::{Minute, MonitoredStatus, Severity};
 const CALM_MINUTES: u8 = 5;
 /// An episode this old closes as the new level: 6 h.
 const NEW_LEVEL_MINUTES: i64 = 360;
-/// Where practically no approvals come, it closes only when this old: 24 h.
+/// An episode with almost no approvals closes as the new level only when this old: 24 h.
 const ZERO_LEVEL_MINUTES: i64 = 1440;
 
 /// A set of monitored statuses.
@@ -46,47 +46,47 @@ impl StatusSet {
     }
 }
 
-/// What counts as usual after an episode closed as the new level.
+/// The usual level after an episode closed as the new level.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NewLevel {
-    /// Approvals a minute at this time of day.
+    /// Approvals per minute at this time of day.
     pub approved: f64,
     /// The share of all payments of each status, 0 to 1, in the order of [`MonitoredStatus::ALL`].
     pub shares: [f64; MonitoredStatus::COUNT],
 }
 
-/// What happened to an episode.
+/// The kind of an [`EpisodeEvent`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum EpisodeChange {
     /// The first status left its usual range.
     Opened,
     /// A higher severity than before.
     Escalated,
-    /// Approvals fell below half of the usual in an episode that so far was about other statuses.
+    /// Approvals fell below half of the usual in an episode of other statuses.
     Collapsed,
     /// Five calm minutes in a row.
     ClosedCalm,
-    /// It lasted so long that what comes now counts as usual.
+    /// It lasted so long that the present level counts as usual.
     ClosedNewLevel(NewLevel),
 }
 
 impl EpisodeChange {
-    /// True for the two that end an episode.
+    /// True for the two kinds that end an episode.
     pub const fn is_close(self) -> bool {
         matches!(self, Self::ClosedCalm | Self::ClosedNewLevel(_))
     }
 }
 
-/// One change of an episode, as it is announced.
+/// One change of an episode.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpisodeEvent {
-    /// Counts the episodes of a stream from 1.
+    /// The number of the episode within its stream, from 1.
     pub number: u32,
     /// The minute it opened.
     pub since: Minute,
     /// The minute of this change.
     pub minute: Minute,
-    /// What happened.
+    /// The kind of change.
     pub change: EpisodeChange,
     /// The worst severity so far.
     pub severity: Severity,
@@ -97,13 +97,13 @@ pub struct EpisodeEvent {
 }
 
 impl EpisodeEvent {
-    /// What counts as usual from now on, in words; none unless it closed as the new level.
+    /// The new usual level in words; `None` unless the episode closed as the new level.
     pub fn new_level_reason(&self) -> Option<String> {
         sentence::new_level(self)
     }
 }
 
-/// What one observed minute means for an episode.
+/// The summary of one observed minute for the episode.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MinuteSummary {
     pub(super) minute: Minute,
@@ -119,11 +119,11 @@ pub(super) struct MinuteSummary {
     pub(super) collapsed: bool,
     /// In the last hour less than a tenth of the expected approvals came.
     pub(super) nothing_comes: bool,
-    /// What would count as usual if the episode closed now.
+    /// The level that would be usual if the episode closed now.
     pub(super) level: NewLevel,
 }
 
-/// The episode of a stream: none or one is open.
+/// The episode of a stream; at most one is open.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Episodes {
     pub(super) open: Option<OpenEpisode>,
@@ -141,7 +141,7 @@ pub(super) struct OpenEpisode {
     pub(super) announced: StatusSet,
 }
 
-/// What followed from a minute.
+/// The result of one minute for the episode.
 #[derive(Debug, Default)]
 pub(super) struct Step {
     /// Statuses that opened or joined the episode now.
@@ -158,7 +158,7 @@ impl Episodes {
             .map_or_else(StatusSet::default, |open| open.statuses)
     }
 
-    /// Takes a minute in: opens, joins, escalates and closes.
+    /// Folds one minute: opens, extends, escalates or closes the episode.
     pub(super) fn step(&mut self, now: &MinuteSummary) -> Step {
         let Some(open) = &mut self.open else {
             return self.open(now);

@@ -1,4 +1,4 @@
-//! Judges one minute against the remembered rates: expectation, score, severity and evidence of each status. Learns nothing.
+//! Evaluates one minute against the learned rates: expectation, score, severity and evidence of each status. It does not learn.
 
 use super::{
     AdaptiveSettings, AdaptiveState, bar,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{Direction, Evidence, Finding, Judgement, Minute, MonitoredStatus, Severity, Unjudged};
 
-/// One status of one minute, between judging and learning.
+/// One status of one minute, evaluated and not yet learned.
 pub(super) struct Evaluated {
     pub(super) finding: Finding,
     pub(super) heat: f64,
@@ -19,8 +19,8 @@ pub(super) struct Evaluated {
 }
 
 impl AdaptiveState {
-    /// Judges a late or corrected minute against the state as it is, by the minute alone: the window holds newer minutes.
-    /// Learns nothing and touches no episode.
+    /// Evaluates a late or corrected minute against the present state, by the minute test only, since the window contains newer
+    /// minutes. Changes no state.
     pub fn judge(
         &self,
         settings: AdaptiveSettings,
@@ -32,7 +32,7 @@ impl AdaptiveState {
             .map(|status| self.judgement(&status))
     }
 
-    /// Judges a submitted count for a minute, however little was observed: a share among the approvals that are expected then.
+    /// Evaluates a submitted count for a minute, even with few observed minutes: a share among the expected approvals.
     pub(crate) fn judge_now(
         &self,
         settings: AdaptiveSettings,
@@ -67,7 +67,7 @@ impl AdaptiveState {
     ) -> [Evaluated; MonitoredStatus::COUNT] {
         let volume = time.volume();
         let approved = self.rates[0].expect(counts[0], volume, time.cold);
-        // A collapse of approvals must not hide a share: at least the expected ones count.
+        // A collapse of approvals must not hide a high share, so at least the expected approvals count.
         let share = Exposure::Share {
             approvals: counts[0].max(approved.mean),
         };
@@ -134,7 +134,7 @@ impl AdaptiveState {
     }
 }
 
-/// The score, and the test that gave it.
+/// The score, and the test that produced it.
 fn score(count: f64, expectation: &Expectation, window: &WindowSums, run: usize) -> (f64, Test) {
     let score = tail::score(count, expectation.mean, expectation.spread);
     let of_window = if run == WINDOW {
@@ -176,7 +176,7 @@ fn finding(
     }
 }
 
-/// All payments, and those that were expected: of the minute and of the window.
+/// All payments and the expected payments, of the minute and of the window.
 struct Payments {
     minute: (f64, f64),
     window: (f64, f64),

@@ -1,36 +1,36 @@
-//! The usual rate of one status: events per exposure with forgetting, how widely counts vary, and the newest ten minutes.
-//! Knows neither the time of day nor episodes.
+//! The usual rate of one status: events per exposure with forgetting, the variance of counts, and the newest ten minutes.
+//! The time of day and episodes are elsewhere.
 
 use super::{day::FLOOR, tail};
 
 /// Observed minutes of the window test.
 pub(super) const WINDOW: usize = 10;
-/// Forgetting a minute: approvals remember 33 minutes, shares a day.
+/// Forgetting per minute: approvals keep about 33 minutes, shares about a day.
 const APPROVED_FORGETTING: f64 = 0.03;
 const SHARE_FORGETTING: f64 = 1.0 / 1440.0;
-/// Prior of approvals where earlier days are known: this many events at exactly the usual level.
+/// Prior of approvals if earlier days are known: this many events at exactly the usual level.
 const APPROVED_PRIOR: f64 = 10.0;
-/// Prior of a share: events, and the approvals they were seen among.
+/// Prior of a share: events, and the approvals among which they occurred.
 const SHARE_PRIOR_EVENTS: f64 = 0.5;
 const SHARE_PRIOR_EXPOSURE: f64 = 50.0;
-/// ln 0.1 and ln 0.003: where dispersion and level noise start.
+/// ln 0.1 and ln 0.003: the initial dispersion and level noise.
 const LOG_DISPERSION_START: f64 = -2.302_585_092_994_045_5;
 const LOG_LEVEL_NOISE_START: f64 = -5.809_142_990_314_028;
-/// The least gains of the two trackers.
+/// The minimum gains of the two trackers.
 const DISPERSION_GAIN: f64 = 0.01;
 const LEVEL_NOISE_GAIN: f64 = 0.015;
-/// The window counts only while the minute itself is this many deviations off on the same side.
+/// The window test counts only if the minute itself is this many deviations off on the same side.
 const WINDOW_GATE: f64 = 1.0;
-/// A count is learned at most this many deviations off.
+/// A count further off than this many deviations is learned as if it were at this distance.
 const CLIP: f64 = 4.0;
-/// Minutes of the shadow rate that becomes usual when an episode closes as the new level.
+/// Length of the shadow rate in minutes; it becomes the usual rate when an episode closes as the new level.
 const SHADOW_MINUTES: f64 = 60.0;
-/// Bounds that ordinary counts never meet: they keep every sum and square finite after years without a minute.
+/// Bounds that usual counts never reach. They keep every sum and square finite after years without a minute.
 const MIN_EXPECTED: f64 = 1e-9;
 const MAX_EXPECTED: f64 = 1e15;
 const MAX_EXPOSURE: f64 = 1e30;
 
-/// Events and the exposure they were seen in; their ratio is the rate.
+/// Events and their exposure; the ratio is the rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Evidence {
     pub(super) events: f64,
@@ -58,7 +58,7 @@ impl Evidence {
 pub(super) struct Rate {
     /// The usual rate.
     pub(super) usual: Evidence,
-    /// The rate of the last hour, learned always.
+    /// The rate of the last hour, also learned during an episode.
     pub(super) last_hour: Evidence,
     /// ln of the relative variance of a minute beyond the Poisson one.
     pub(super) log_dispersion: f64,
@@ -66,7 +66,7 @@ pub(super) struct Rate {
     pub(super) log_level_noise: f64,
     /// Episodes of the last day that this status opened or joined, with forgetting.
     pub(super) episodes: f64,
-    /// The newest counts and what was expected of them, a ring.
+    /// Ring of the newest counts and their expectations.
     pub(super) counts: [f64; WINDOW],
     pub(super) expected: [f64; WINDOW],
 }
@@ -85,10 +85,10 @@ impl Default for Rate {
     }
 }
 
-/// Which rule a count follows: a volume at a time of day, or a share of approvals.
+/// The exposure of a count: a volume at a time of day, or a share of approvals.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Exposure {
-    /// Approvals: the level of earlier days, and whether this time of day was seen.
+    /// Approvals: the level of earlier days, and whether this time of day is known.
     Volume { level: f64, seen: bool },
     /// Problem statuses: the approvals of the minute, at least as many as expected.
     Share { approvals: f64 },
@@ -109,7 +109,7 @@ impl Exposure {
         }
     }
 
-    /// The evidence that is assumed before any came; it weighs little beside the learned one.
+    /// The evidence assumed at the start; its weight is small compared with the learned evidence.
     fn prior(self, usual: Evidence, count: f64) -> Evidence {
         let (events, exposure) = match self {
             Self::Volume { seen: true, .. } => (APPROVED_PRIOR, APPROVED_PRIOR),
@@ -128,7 +128,7 @@ pub(super) struct Expectation {
     pub(super) mean: f64,
     /// Variance is `mean + spread * mean^2`.
     pub(super) spread: f64,
-    /// The part of the spread that the rate's own uncertainty makes.
+    /// The part of the spread that comes from the uncertainty of the rate.
     uncertainty: f64,
     dispersion: f64,
 }
@@ -138,7 +138,7 @@ impl Expectation {
         (self.mean + self.spread * self.mean * self.mean).sqrt()
     }
 
-    /// How many deviations the count lies above the mean.
+    /// Distance of the count above the mean, in deviations.
     pub(super) fn z(&self, count: f64) -> f64 {
         (count - self.mean) / self.deviation()
     }
@@ -155,7 +155,7 @@ pub(super) struct WindowSums {
 }
 
 impl WindowSums {
-    /// The window's score, where it says more than the minute's own and the minute is off on the same side.
+    /// The window's score, if it exceeds the minute's and the minute is off on the same side.
     pub(super) fn outweighs(&self, z: f64, minute_score: f64) -> Option<f64> {
         if z.abs() <= WINDOW_GATE {
             return None;
@@ -166,7 +166,7 @@ impl WindowSums {
 }
 
 impl Rate {
-    /// The expectation of `count`, which is used only while nothing is known at all.
+    /// The expectation for this exposure. `count` is used only before anything was learned.
     pub(super) fn expect(&self, count: f64, exposure: Exposure, cold: f64) -> Expectation {
         let prior = exposure.prior(self.usual, count);
         let events = self.usual.events + prior.events;
@@ -185,7 +185,7 @@ impl Rate {
         }
     }
 
-    /// The window of `run` minutes that ends with this one, which goes to `place` of the ring.
+    /// The window of `run` minutes that ends with this one, at index `place` of the ring.
     pub(super) fn window(
         &self,
         count: f64,
@@ -214,14 +214,14 @@ impl Rate {
         }
     }
 
-    /// Remembers a minute as it was: the ring and the last hour, also while an episode is open.
+    /// Records a minute in the ring and the last hour, also while an episode is open.
     pub(super) fn record(&mut self, count: f64, mean: f64, exposure: f64, place: usize) {
         self.last_hour.shadow(count, exposure);
         self.counts[place] = count;
         self.expected[place] = mean;
     }
 
-    /// Learns how widely the sum of a full window varies; once a window, so that no minute counts twice.
+    /// Learns the variance of the sum of a full window, once per window, so that no minute counts twice.
     pub(super) fn learn_level_noise(&mut self, window: &WindowSums) {
         let square = window.expected * window.expected;
         let variance = window.expected + window.spread * square;
@@ -231,8 +231,8 @@ impl Rate {
             track(self.log_level_noise, LEVEL_NOISE_GAIN, z, share).clamp(-9.2, -1.0);
     }
 
-    /// Learns the rate from a count, and once `ready` how widely counts vary; clipped then, so that one minute changes little.
-    /// Gives what was learned of the count. `observed` minutes were seen so far.
+    /// Learns the rate from a count and, once `ready`, the variance of counts. Then the count is clipped, so that one minute
+    /// changes little. Returns the learned count. `observed` is the number of minutes observed so far.
     pub(super) fn learn(
         &mut self,
         count: f64,
@@ -257,7 +257,7 @@ impl Rate {
         learned
     }
 
-    /// Forgets approvals over minutes that never came.
+    /// Forgets approvals for missing minutes.
     pub(super) fn forget_missing(&mut self, minutes: f64) {
         let kept = (1.0 - APPROVED_FORGETTING).powf(minutes);
         self.usual.events *= kept;
@@ -271,8 +271,8 @@ impl Rate {
     }
 }
 
-/// A robust step of ln variance: up where `z` is above 0.75 deviations, down where below; more than 4 counts as 4.
-/// `share` is the part of the variance that is being learned.
+/// A robust step of ln variance: up if `z` is above 0.75 deviations, else down; more than 4 counts as 4.
+/// `share` is the part of the variance to learn.
 fn track(log_variance: f64, gain: f64, z: f64, share: f64) -> f64 {
     log_variance + 2.0 * gain * (z.min(4.0) - 0.75) * share
 }

@@ -1,4 +1,4 @@
-//! The evidence of the policy `adaptive` in words, as an on-call engineer reads it. Judges nothing.
+//! The evidence of the policy `adaptive` in words, for an on-call engineer.
 
 use super::{
     bar,
@@ -11,10 +11,10 @@ use crate::{
     number::{about, grouped, short},
 };
 
-/// From this score on the exponent is a whole number: nobody reads its decimals.
+/// From this score on, the exponent is shown as an integer.
 const WHOLE_EXPONENT: f64 = 10.0;
 
-/// A finding of this policy in one or two sentences: the count, the usual one, how unlikely it is, and whether a raised bar kept it from
+/// A finding of this policy in one or two sentences: the count, the usual count, its probability, and whether a raised bar prevented
 /// CRITICAL.
 pub(crate) fn sentence(
     finding: &Finding,
@@ -66,7 +66,7 @@ fn percent(part: f64, whole: f64) -> String {
     format!("{} %", short(share))
 }
 
-/// How unlikely an anomaly of a share is, and that it is no more than a WARNING; nothing for a count in its range.
+/// The probability of an anomalous share, marked if it is only a WARNING; empty for a count in its range.
 fn chance(finding: &Finding, is_volume: bool) -> String {
     let severity = match finding.severity {
         Severity::Normal => return String::new(),
@@ -82,7 +82,7 @@ fn chance(finding: &Finding, is_volume: bool) -> String {
     }
 }
 
-/// Why a score that would be a finding on another day is not CRITICAL.
+/// The reason why a score that is usually CRITICAL is not: the bar was raised.
 fn raised_bar(finding: &Finding, evidence: &AdaptiveEvidence, is_volume: bool) -> String {
     let score = finding.score.unwrap_or(0.0);
     let bad = if is_volume { -score } else { score };
@@ -91,18 +91,18 @@ fn raised_bar(finding: &Finding, evidence: &AdaptiveEvidence, is_volume: bool) -
         return String::new();
     }
     format!(
-        " CRITICAL needs 10^-{:.1} today: this status has paged {:.0} times since yesterday.",
+        " CRITICAL needs 10^-{:.1} today: this status had {:.0} episodes since yesterday.",
         evidence.bar,
         bar::episodes(evidence.heat).round()
     )
 }
 
-/// Rounded down, so that a score never reads as one that would have passed a higher limit.
+/// Rounded down, so that a score is never shown at or above a limit that it did not reach.
 fn one_decimal(score: f64) -> String {
     format!("{:.1}", (score * 10.0).floor() / 10.0)
 }
 
-/// What counts as usual after a close as the new level; none for any other event.
+/// The new usual level after a close as the new level; `None` for any other event.
 pub(super) fn new_level(event: &EpisodeEvent) -> Option<String> {
     let EpisodeChange::ClosedNewLevel(level) = event.change else {
         return None;
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(
             sentence(Severity::Warning, 5.5, hot, "denied", 20),
             "denied: 20 of 92 payments (22 %), usually 6 (5 %) at this volume; chance 1 in 10^5.5 (WARNING). \
-             CRITICAL needs 10^-6.1 today: this status has paged 3 times since yesterday."
+             CRITICAL needs 10^-6.1 today: this status had 3 episodes since yesterday."
         );
         assert!(!sentence(Severity::Normal, 1.0, hot, "denied", 8).contains("needs"));
         assert!(!sentence(Severity::Critical, 9.0, hot, "denied", 30).contains("needs"));

@@ -1,9 +1,9 @@
-//! How unlikely a count is: a bound of the negative binomial tail, in decades, and the counts that stay under a limit of it.
-//! Knows no status and keeps nothing.
+//! The probability of a count: a bound of the negative binomial tail, in decades, and the range of counts below a limit.
+//! It has no state and does not know statuses.
 
 use std::{f64::consts::LN_10, ops::RangeInclusive};
 
-/// Below this overdispersion the negative binomial is the Poisson distribution, and its own formula loses its digits.
+/// Below this overdispersion the Poisson formula is used: it is the limit, and the negative binomial formula loses its digits.
 const POISSON_LIMIT: f64 = 1e-7;
 
 /// The score of `count` against a negative binomial with mean `expected` and variance `expected + spread * expected^2`:
@@ -27,8 +27,8 @@ pub(super) fn score(count: f64, expected: f64, spread: f64) -> f64 {
     if count > expected { decades } else { -decades }
 }
 
-/// The counts whose score stays under `limit` decades on both sides of `expected`, found by bisection: 32 steps a side,
-/// so it is computed when a range is shown and never in the fold.
+/// The counts with a score below `limit` decades on both sides of `expected`. Bisection takes 32 steps per side, so this is
+/// called to show a range and never in the fold.
 pub(super) fn usual_range(expected: f64, spread: f64, limit: f64) -> RangeInclusive<u32> {
     let usual = |count: u32| score(f64::from(count), expected, spread).abs() < limit;
     let middle = nearest_count(expected);

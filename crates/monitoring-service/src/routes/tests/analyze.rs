@@ -1,4 +1,4 @@
-//! What was said of a range, and what other settings would have said.
+//! `GET /alerts/analyze`: stored findings of a range, and those of other settings.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -25,52 +25,44 @@ fn api() -> Api {
 }
 
 #[tokio::test]
-async fn the_stored_verdicts_are_those_of_the_minutes_when_they_came() {
+async fn stored_findings_are_those_of_their_time() {
     let analysis = api().ok(&format!("/alerts/analyze?{RANGE}")).await;
     assert_eq!(
         (&analysis["mode"], &analysis["window"]),
         (&json!("stored"), &json!(60))
     );
     assert_eq!(
-        analysis["verdicts"]["denied"],
+        analysis["findings"]["denied"],
         json!({"CRITICAL": 1, "NORMAL": 39})
     );
     assert_eq!(
-        (
-            &analysis["alerts_dispatched"],
-            &analysis["alerts"][0]["count"]
-        ),
+        (&analysis["alerts_raised"], &analysis["alerts"][0]["count"]),
         (&json!(1), &json!(40))
     );
 }
 
 #[tokio::test]
-async fn the_settings_of_the_service_recomputed_say_what_is_stored() {
+async fn the_same_settings_recompute_what_is_stored() {
     let api = api();
     let stored = api.ok(&format!("/alerts/analyze?{RANGE}")).await;
     let recomputed = api.ok(&format!("/alerts/analyze?{RANGE}&window=60")).await;
     assert_eq!(recomputed["mode"], "recomputed");
-    for member in [
-        "verdicts",
-        "alerts",
-        "alerts_dispatched",
-        "alerts_suppressed",
-    ] {
+    for member in ["findings", "alerts", "alerts_raised", "alerts_suppressed"] {
         assert_eq!(recomputed[member], stored[member], "{member}");
     }
 }
 
 #[tokio::test]
-async fn a_window_shorter_than_the_usual_history_judges_all_the_same() {
+async fn a_window_shorter_than_min_history_still_judges() {
     let short = api()
         .ok(&format!("/alerts/analyze?{RANGE}&window=10"))
         .await;
-    assert_eq!(short["verdicts"]["denied"].get("LEARNING"), None, "{short}");
-    assert_eq!(short["verdicts"]["denied"]["CRITICAL"], 1, "{short}");
+    assert_eq!(short["findings"]["denied"].get("LEARNING"), None, "{short}");
+    assert_eq!(short["findings"]["denied"]["CRITICAL"], 1, "{short}");
 }
 
 #[tokio::test]
-async fn other_thresholds_are_tried_without_a_trace() {
+async fn other_thresholds_record_nothing() {
     let api = api();
     let milder = api
         .ok(&format!("/alerts/analyze?{RANGE}&warning=0.5&critical=100"))
@@ -80,10 +72,10 @@ async fn other_thresholds_are_tried_without_a_trace() {
         (&json!(0.5), &json!(100.0))
     );
     assert!(
-        milder["verdicts"]["denied"]["WARNING"].as_u64().unwrap() > 1,
+        milder["findings"]["denied"]["WARNING"].as_u64().unwrap() > 1,
         "{milder}"
     );
-    assert_eq!(milder["verdicts"]["denied"].get("CRITICAL"), None);
+    assert_eq!(milder["findings"]["denied"].get("CRITICAL"), None);
     assert_eq!(
         api.ok("/alerts").await["alerts"].as_array().unwrap().len(),
         1,
@@ -92,7 +84,7 @@ async fn other_thresholds_are_tried_without_a_trace() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_analyzed_is_refused_by_its_field() {
+async fn a_refused_analysis_names_the_field() {
     let api = api();
     for (field, query) in [
         ("from", "to=2025-07-12T15:00:00Z".to_owned()),

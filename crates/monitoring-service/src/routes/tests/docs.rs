@@ -2,10 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use axum::http::StatusCode;
-use serde_json::Value;
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use serde_json::{Value, json};
 
 use super::harness::Api;
+use crate::config::ApiToken;
+
+const TOKEN: &str = "correct-horse-battery-staple";
 
 fn references(value: &Value, found: &mut BTreeSet<String>) {
     match value {
@@ -24,7 +30,7 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 #[tokio::test]
-async fn the_document_is_whole_and_names_nothing_that_is_not_in_it() {
+async fn every_reference_of_the_document_resolves() {
     let document = Api::new().ok("/openapi.json").await;
     assert_eq!(
         (&document["openapi"], &document["info"]["version"]),
@@ -40,7 +46,7 @@ async fn the_document_is_whole_and_names_nothing_that_is_not_in_it() {
 }
 
 #[tokio::test]
-async fn every_answer_and_every_problem_has_an_example() {
+async fn every_answer_and_problem_has_an_example() {
     let document = Api::new().ok("/openapi.json").await;
     let mut without = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -65,7 +71,7 @@ async fn every_answer_and_every_problem_has_an_example() {
 }
 
 #[tokio::test]
-async fn members_of_answers_are_always_there_and_those_of_problems_may_be_left_out() {
+async fn members_of_answers_are_required() {
     let document = Api::new().ok("/openapi.json").await;
     let schemas = &document["components"]["schemas"];
     let required = |name: &str| schemas[name]["required"].as_array().unwrap().len();
@@ -78,12 +84,12 @@ async fn members_of_answers_are_always_there_and_those_of_problems_may_be_left_o
     );
     assert_eq!(
         schemas["Problem"]["required"],
-        serde_json::json!(["type", "title", "status", "detail", "request_id"])
+        json!(["type", "title", "status", "detail", "request_id"])
     );
 }
 
 #[tokio::test]
-async fn the_page_brings_all_it_needs_and_lets_nothing_else_in() {
+async fn the_page_needs_nothing_from_elsewhere() {
     let api = Api::new();
     let page = api.get("/docs/").await;
     assert_eq!(page.status, StatusCode::OK);
@@ -115,4 +121,62 @@ async fn the_page_brings_all_it_needs_and_lets_nothing_else_in() {
         (unknown.status, &unknown.json["type"]),
         (StatusCode::NOT_FOUND, &"/problems/not-found".into())
     );
+}
+
+#[tokio::test]
+async fn an_open_server_declares_no_token() {
+    let document = Api::new().ok("/openapi.json").await;
+    let text = document.to_string();
+    for absent in ["security", "securitySchemes", "401", "unauthorized"] {
+        assert!(!text.contains(&format!(r#""{absent}""#)), "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_a_token_declares_it() {
+    let api = Api::new().with(|state| state.api_token = Some(ApiToken::parse(TOKEN).unwrap()));
+    let request = Request::get("/openapi.json").header("authorization", format!("Bearer {TOKEN}"));
+    let document = api.send(request.body(Body::empty()).unwrap()).await.json;
+    assert_eq!(document["security"], json!([{"token": []}]));
+    assert_eq!(
+        document["components"]["securitySchemes"]["token"]["scheme"],
+        "bearer"
+    );
+    let paths = &document["paths"];
+    assert!(paths["/alerts"]["get"]["responses"]["401"].is_object());
+    assert_eq!(paths["/health/live"]["get"]["security"], json!([{}]));
+}
+
+#[tokio::test]
+async fn links_are_relative_unless_an_address_is_set() {
+    let api = Api::new();
+    assert_eq!(
+        api.ok("/openapi.json").await["servers"],
+        json!([{"url": "."}])
+    );
+    assert_eq!(api.get("/docs").await.headers["location"], "docs/");
+    let script = api.get("/docs/swagger-initializer.js").await.text;
+    assert!(script.contains("../openapi.json"), "{script}");
+    let url = "https://pay.example/monitor/";
+    let api = Api::new().with(|state| state.public_url = Some(url.to_owned()));
+    let servers = &api.ok("/openapi.json").await["servers"];
+    assert_eq!(*servers, json!([{"url": "https://pay.example/monitor"}]));
+}
+
+#[tokio::test]
+async fn example_ranges_are_not_empty() {
+    let document = Api::new().ok("/openapi.json").await;
+    let mut ranges = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let parameters = item["get"]["parameters"].as_array();
+        let example = |name: &str| {
+            let named = |parameter: &&Value| parameter["name"] == name;
+            parameters?.iter().find(named)?["example"].as_str()
+        };
+        if let (Some(from), Some(to)) = (example("from"), example("to")) {
+            assert!(from < to, "{path}: {from} to {to}");
+            ranges += 1;
+        }
+    }
+    assert_eq!(ranges, 6);
 }

@@ -1,4 +1,4 @@
-//! `POST /alerts/evaluate`: the verdict, its record, its cooldown, its spans.
+//! `POST /alerts/evaluate`: the finding, its alert, its cooldown, its spans.
 
 use axum::{
     body::Body,
@@ -9,19 +9,20 @@ use opentelemetry::trace::TraceId;
 use serde_json::{Value, json};
 
 use super::harness::{Api, NOW_MS, minute, now};
+use crate::alerts::json::BaselineView;
 
 const FAILED_100: &str = r#"{"status":"failed","count":100}"#;
 
 #[tokio::test]
-async fn with_no_history_a_problem_is_critical() {
+async fn without_history_a_problem_is_critical() {
     let api = Api::new();
     let answer = api.evaluate(FAILED_100).await.json;
     let expected = json!({
         "status": "failed", "count": 100, "timestamp": "2025-07-12T15:00:00Z", "stream": "default", "severity": "CRITICAL",
-        "direction": "up", "z_score": null, "threshold": 4.0,
+        "policy": "zscore", "direction": "up", "z_score": null, "threshold": 4.0,
         "baseline": {"kind": "missing", "mean": null, "std_dev": null, "minutes": 0},
         "message": "CRITICAL: failed = 100 with no established baseline (none in 0 observed minutes): any occurrence is critical",
-        "notified": true, "suppressed": null, "suppressed_by": null, "suppressed_before": 0,
+        "alert_dispatched": true, "suppressed": null, "suppressed_by": null, "suppressed_before": 0,
         "record_id": answer["record_id"], "trace_id": answer["trace_id"],
     });
     assert_eq!(answer, expected);
@@ -37,54 +38,55 @@ async fn with_no_history_a_problem_is_critical() {
     );
     assert_eq!(
         recorded["deliveries"][0]["state"], "pending",
-        "it is notified however old its minute"
+        "a submission is notified however old its minute"
     );
     assert_eq!(
         api.ok("/streams").await["streams"],
         json!([]),
-        "no stream is made"
+        "no stream is created"
     );
 }
 
 #[tokio::test]
-async fn the_same_submission_within_the_cooldown_is_suppressed_and_says_by_which() {
+async fn a_repeated_submission_is_suppressed() {
     let api = Api::new();
     let first = api.evaluate(FAILED_100).await.json;
     api.state.clock.set_ms(NOW_MS + 299_000);
     let second = api.evaluate(FAILED_100).await.json;
     assert_eq!(
-        (&second["notified"], &second["suppressed_by"]),
+        (&second["alert_dispatched"], &second["suppressed_by"]),
         (&json!(false), &first["record_id"])
     );
+    assert_eq!(second["suppressed"], "cooldown");
     assert_ne!(second["record_id"], Value::Null);
     let other = api
         .evaluate(r#"{"status":"denied","count":100}"#)
         .await
         .json;
-    assert_eq!(other["notified"], true, "another status is another matter");
+    assert_eq!(
+        other["alert_dispatched"], true,
+        "another status has a cooldown of its own"
+    );
     api.state.clock.set_ms(NOW_MS + 300_000);
     let third = api.evaluate(FAILED_100).await.json;
     assert_eq!(
-        (&third["notified"], &third["suppressed_before"]),
+        (&third["alert_dispatched"], &third["suppressed_before"]),
         (&json!(true), &json!(1))
     );
 }
 
 #[tokio::test]
-async fn a_normal_count_is_judged_by_the_snapshot_and_not_recorded() {
+async fn a_normal_count_is_not_recorded() {
     let mut api = Api::new();
     api.consume_usual("default", now(), 60);
     api.publish("default", NOW_MS);
-    let answer = api
-        .evaluate(r#"{"status":"denied","count":6,"unknown":[1]}"#)
-        .await
-        .json;
+    let answer = api.evaluate(r#"{"status":"denied","count":6}"#).await.json;
     assert_eq!(
         (&answer["severity"], &answer["record_id"]),
         (&json!("NORMAL"), &Value::Null)
     );
     assert_eq!(
-        (&answer["notified"], &answer["direction"]),
+        (&answer["alert_dispatched"], &answer["direction"]),
         (&json!(false), &Value::Null)
     );
     assert_eq!(
@@ -95,7 +97,7 @@ async fn a_normal_count_is_judged_by_the_snapshot_and_not_recorded() {
 }
 
 #[tokio::test]
-async fn the_snapshot_and_the_database_give_the_same_baseline() {
+async fn snapshot_and_database_give_the_same_baseline() {
     let mut api = Api::new();
     api.consume_usual("acme", now(), 90);
     for (minute, minutes) in [
@@ -113,7 +115,7 @@ async fn the_snapshot_and_the_database_give_the_same_baseline() {
 }
 
 #[tokio::test]
-async fn a_submission_never_enters_a_baseline_nor_a_total() {
+async fn a_submission_enters_no_baseline_and_no_total() {
     let mut api = Api::new();
     api.consume_usual("default", now(), 60);
     let before = (
@@ -128,7 +130,7 @@ async fn a_submission_never_enters_a_baseline_nor_a_total() {
 }
 
 #[tokio::test]
-async fn without_a_timestamp_a_live_stream_is_judged_now_and_a_replayed_one_at_its_newest_minute() {
+async fn the_default_minute_is_now_or_the_newest() {
     let mut api = Api::new();
     let live_newest = now().plus(-2);
     api.consume("live", live_newest, &[("denied", 6)], NOW_MS - 60_000);
@@ -158,7 +160,7 @@ async fn without_a_timestamp_a_live_stream_is_judged_now_and_a_replayed_one_at_i
 }
 
 #[tokio::test]
-async fn a_timestamp_may_be_five_minutes_ahead_and_have_any_accepted_form() {
+async fn a_timestamp_may_be_five_minutes_ahead() {
     let api = Api::new();
     for (given, answered) in [
         ("2025-07-12T15:05:59Z", "2025-07-12T15:05:00Z"),
@@ -193,7 +195,7 @@ async fn a_warning_is_recorded_and_not_notified() {
 }
 
 #[tokio::test]
-async fn an_anomalous_submission_is_one_trace_of_four_steps_with_one_log_line() {
+async fn a_recorded_submission_is_one_trace() {
     let (recorded, _guard) = common::testing::record_thread();
     let api = Api::new();
     let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -234,7 +236,7 @@ async fn an_anomalous_submission_is_one_trace_of_four_steps_with_one_log_line() 
     assert_eq!(
         alert.span_id,
         Some(server.span_context.span_id().to_string()),
-        "where its delivery links to"
+        "its delivery links to it"
     );
     api.evaluate(FAILED_100).await;
     let lines = recorded
@@ -246,10 +248,8 @@ async fn an_anomalous_submission_is_one_trace_of_four_steps_with_one_log_line() 
 }
 
 #[test]
-fn a_baseline_says_what_it_is() {
-    let view = |baseline: Baseline| {
-        serde_json::to_value(crate::routes::views::BaselineView::from(baseline)).unwrap()
-    };
+fn a_baseline_says_its_kind() {
+    let view = |baseline: Baseline| serde_json::to_value(BaselineView::from(baseline)).unwrap();
     let flat = Baseline::Flat {
         mean: 2.0,
         minutes: 3,

@@ -85,6 +85,7 @@ impl Api {
             registry,
             draining: CancellationToken::new(),
             api_token: None,
+            public_url: None,
         };
         Self {
             router: router(state.clone()),
@@ -92,6 +93,14 @@ impl Api {
             monitor: Monitor::new(settings),
             _directory: directory,
         }
+    }
+
+    /// The same with another state.
+    pub(super) fn with(mut self, change: impl FnOnce(&mut AppState)) -> Self {
+        change(&mut self.state);
+        self.state.registry = MetricsRegistry::new();
+        self.router = router(self.state.clone());
+        self
     }
 
     /// Stores a minute as ingest does, arriving `arrived_at_ms`. Gives the alerts.
@@ -243,4 +252,23 @@ pub(super) fn minute(text: &str) -> Minute {
 /// The minute of [`NOW_MS`].
 pub(super) fn now() -> Minute {
     minute("2025-07-12T15:00:00Z")
+}
+
+/// An hour of usual minutes, then one with a burst of `denied` at 15:00.
+pub(super) fn after_a_burst() -> Api {
+    let mut api = Api::new();
+    api.consume_usual("default", now(), 60);
+    api.consume(
+        "default",
+        now(),
+        &[("approved", 120), ("denied", 40), ("refunded", 2)],
+        NOW_MS + 60_000,
+    );
+    api
+}
+
+pub(super) fn list<'a>(answer: &'a Value, name: &str) -> &'a Vec<Value> {
+    answer[name]
+        .as_array()
+        .unwrap_or_else(|| panic!("{name} in {answer}"))
 }

@@ -1,27 +1,18 @@
-//! Every refusal is a problem that names the field, the value and the fix.
+//! Every refused request is a problem that names the field, the value and the fix.
 
-use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+use std::convert::Infallible;
 
 use axum::{
-    Router,
     body::{Body, Bytes},
-    http::{HeaderValue, Method, Request, StatusCode},
-    routing::get,
+    http::{Method, Request, StatusCode},
 };
-use common::{metrics::MetricsRegistry, middleware::HttpMetrics};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
 use super::harness::{Answer, Api};
-use crate::{
-    config::ApiToken,
-    routes::{guard::Guard, guarded, router},
-    store::StoreError,
-};
 
-/// The parts that must be there, and the status where it stands.
-fn assert_problem(answer: &Answer, status: u16, kind: &str) {
+/// Checks the members that every problem has.
+pub(super) fn assert_problem(answer: &Answer, status: u16, kind: &str) {
     assert_eq!(answer.status.as_u16(), status, "{}", answer.text);
     assert_eq!(answer.headers["content-type"], "application/problem+json");
     assert_eq!(answer.json["status"], status);
@@ -41,119 +32,71 @@ fn assert_problem(answer: &Answer, status: u16, kind: &str) {
     }
 }
 
+/// Submissions, the field that is wrong, and its value as it is repeated.
+const BAD_SUBMISSIONS: [(&str, &str, Option<&str>); 20] = [
+    (r#"{"count":1}"#, "status", None),
+    (r#"{"status":"failed"}"#, "count", None),
+    (r#"{"status":null,"count":1}"#, "status", None),
+    (r#"{"status":7,"count":1}"#, "status", Some("7")),
+    (r#"{"status":"","count":1}"#, "status", Some("")),
+    (r#"{"status":"FAILED","count":1}"#, "status", Some("FAILED")),
+    (
+        r#"{"status":"refunded","count":1}"#,
+        "status",
+        Some("refunded"),
+    ),
+    (r#"{"status":"failed","count":-5}"#, "count", Some("-5")),
+    (r#"{"status":"failed","count":1.5}"#, "count", Some("1.5")),
+    (r#"{"status":"failed","count":"1"}"#, "count", Some("1")),
+    (
+        r#"{"status":"failed","count":4294967296}"#,
+        "count",
+        Some("4294967296"),
+    ),
+    (r#"{"status":"failed","count":{"a":[1]}}"#, "count", None),
+    (
+        r#"{"status":"failed","count":1,"timestamp":"yesterday"}"#,
+        "timestamp",
+        Some("yesterday"),
+    ),
+    (
+        r#"{"status":"failed","count":1,"timestamp":1752332400}"#,
+        "timestamp",
+        Some("1752332400"),
+    ),
+    (
+        r#"{"status":"failed","count":1,"timestamp":"2025-07-12T15:06:00Z"}"#,
+        "timestamp",
+        Some("2025-07-12T15:06:00Z"),
+    ),
+    (
+        r#"{"status":"failed","count":1,"timestamp":"9999-12-30T00:00:00Z"}"#,
+        "timestamp",
+        Some("9999-12-30T00:00:00Z"),
+    ),
+    (
+        r#"{"status":"failed","count":1,"stream":"a b"}"#,
+        "stream",
+        Some("a b"),
+    ),
+    (
+        r#"{"status":"failed","count":1,"stream":"a\u0000"}"#,
+        "stream",
+        Some("a\u{0}"),
+    ),
+    (r#"["failed",1,null,null]"#, "body", None),
+    (r#""failed""#, "body", Some("failed")),
+];
+
 #[tokio::test]
-async fn each_bad_submission_is_a_problem_that_names_the_field() {
+async fn a_bad_submission_names_the_field() {
     let api = Api::new();
-    let cases: [(&str, u16, &str, Value); 24] = [
-        (r#"{"count":1}"#, 422, "status", Value::Null),
-        (r#"{"status":"failed"}"#, 422, "count", Value::Null),
-        (r#"{"status":null,"count":1}"#, 422, "status", Value::Null),
-        (r#"{"status":7,"count":1}"#, 422, "status", json!("7")),
-        (r#"{"status":"","count":1}"#, 422, "status", json!("")),
-        (
-            r#"{"status":"FAILED","count":1}"#,
-            422,
-            "status",
-            json!("FAILED"),
-        ),
-        (
-            r#"{"status":"refunded","count":1}"#,
-            422,
-            "status",
-            json!("refunded"),
-        ),
-        (
-            r#"{"status":"failed","count":-5}"#,
-            422,
-            "count",
-            json!("-5"),
-        ),
-        (
-            r#"{"status":"failed","count":1.5}"#,
-            422,
-            "count",
-            json!("1.5"),
-        ),
-        (
-            r#"{"status":"failed","count":"1"}"#,
-            422,
-            "count",
-            json!("1"),
-        ),
-        (
-            r#"{"status":"failed","count":4294967296}"#,
-            422,
-            "count",
-            json!("4294967296"),
-        ),
-        (
-            r#"{"status":"failed","count":{"a":[1]}}"#,
-            422,
-            "count",
-            Value::Null,
-        ),
-        (
-            r#"{"status":"failed","count":1,"timestamp":"yesterday"}"#,
-            422,
-            "timestamp",
-            json!("yesterday"),
-        ),
-        (
-            r#"{"status":"failed","count":1,"timestamp":1752332400}"#,
-            422,
-            "timestamp",
-            json!("1752332400"),
-        ),
-        (
-            r#"{"status":"failed","count":1,"timestamp":"2025-07-12T15:06:00Z"}"#,
-            422,
-            "timestamp",
-            json!("2025-07-12T15:06:00Z"),
-        ),
-        (
-            r#"{"status":"failed","count":1,"timestamp":"9999-12-30T00:00:00Z"}"#,
-            422,
-            "timestamp",
-            json!("9999-12-30T00:00:00Z"),
-        ),
-        (
-            r#"{"status":"failed","count":1,"stream":"a b"}"#,
-            422,
-            "stream",
-            json!("a b"),
-        ),
-        (
-            "{\"status\":\"failed\",\"count\":1,\"stream\":\"a\\u0000\"}",
-            422,
-            "stream",
-            json!("a\u{0}"),
-        ),
-        (r#"["failed",1,null,null]"#, 422, "body", Value::Null),
-        (r#""failed""#, 422, "body", json!("failed")),
-        ("", 400, "body", Value::Null),
-        ("status=failed&count=1", 400, "body", Value::Null),
-        (
-            r#"{"status":"failed","count":1} x"#,
-            400,
-            "body",
-            Value::Null,
-        ),
-        (r#"{"status":"failed","count":1"#, 400, "body", Value::Null),
-    ];
-    for (body, status, field, value) in cases {
+    for (body, field, value) in BAD_SUBMISSIONS {
         let answer = api.evaluate(body).await;
-        assert_problem(
-            &answer,
-            status,
-            if status == 400 {
-                "unparsable"
-            } else {
-                "invalid-value"
-            },
-        );
+        assert_problem(&answer, 422, "invalid-value");
         assert_eq!(
-            (&answer.json["field"], &answer.json["value"]),
-            (&json!(field), &value),
+            (&answer.json["field"], answer.json["value"].as_str()),
+            (&json!(field), value),
             "{body}: {}",
             answer.text
         );
@@ -162,10 +105,33 @@ async fn each_bad_submission_is_a_problem_that_names_the_field() {
 }
 
 #[tokio::test]
-async fn hostile_bodies_are_refused_and_nothing_is_recorded() {
+async fn a_body_that_is_not_json_is_refused() {
     let api = Api::new();
-    let deep = format!(r#"{{"status":{}"#, "[".repeat(30_000));
-    let bodies: [(Vec<u8>, u16); 5] = [
+    for body in [
+        "",
+        "status=failed&count=1",
+        r#"{"status":"failed","count":1} x"#,
+        r#"{"status":"failed","count":1"#,
+    ] {
+        let answer = api.evaluate(body).await;
+        assert_problem(&answer, 400, "unparsable");
+        assert_eq!(
+            (&answer.json["field"], &answer.json["value"]),
+            (&json!("body"), &Value::Null),
+            "{body}"
+        );
+        assert!(answer.json["fix"].is_string(), "{body}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn hostile_bodies_record_nothing() {
+    let api = Api::new();
+    // A body that is cut short is not JSON; one that is deep and whole is, and has a bad status.
+    let cut_short = format!(r#"{{"status":{}"#, "[".repeat(30_000));
+    let deep = format!("{cut_short}{}}}", "]".repeat(30_000));
+    let bodies: [(Vec<u8>, u16); 6] = [
+        (cut_short.into_bytes(), 400),
         (deep.into_bytes(), 422),
         (b"{\"status\":\"\xff\xfe\",\"count\":1}".to_vec(), 400),
         (vec![0; 1000], 400),
@@ -189,7 +155,7 @@ async fn hostile_bodies_are_refused_and_nothing_is_recorded() {
 }
 
 #[tokio::test]
-async fn each_bad_query_is_a_problem_that_names_the_field() {
+async fn a_bad_parameter_names_the_field() {
     let api = Api::new();
     for (path, field, value) in [
         ("/alerts?limit=0", "limit", "0"),
@@ -226,16 +192,95 @@ async fn each_bad_query_is_a_problem_that_names_the_field() {
 }
 
 #[tokio::test]
-async fn a_huge_query_is_read_and_what_is_unknown_in_it_ignored() {
-    let query = "a=1&".repeat(15_000);
+async fn an_unknown_parameter_names_the_nearest() {
+    let api = Api::new();
+    for (path, field, fix) in [
+        ("/alerts?strem=a", "strem", "did you mean stream?"),
+        (
+            "/alerts?form=2025-07-12T13:45Z",
+            "form",
+            "did you mean from?",
+        ),
+        ("/alerts?Limit=5", "Limit", "did you mean limit?"),
+        (
+            "/deliveries?merchant=a",
+            "merchant",
+            "use stream, state, limit or cursor",
+        ),
+        ("/streams?stream=a", "stream", "leave it out"),
+        ("/health?verbose=1", "verbose", "leave it out"),
+    ] {
+        let answer = api.get(path).await;
+        assert_problem(&answer, 422, "invalid-value");
+        assert_eq!(
+            (&answer.json["field"], &answer.json["fix"]),
+            (&json!(field), &json!(fix)),
+            "{path}"
+        );
+    }
+    let answer = api
+        .evaluate(r#"{"status":"failed","count":100,"streem":"acme"}"#)
+        .await;
+    assert_problem(&answer, 422, "invalid-value");
     assert_eq!(
-        Api::new().get(&format!("/alerts?{query}")).await.status,
-        StatusCode::OK
+        (
+            &answer.json["field"],
+            &answer.json["value"],
+            &answer.json["fix"]
+        ),
+        (
+            &json!("streem"),
+            &json!("acme"),
+            &json!("did you mean stream?")
+        )
     );
+    assert_eq!(api.ok("/alerts").await["alerts"], json!([]));
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_a_problem() {
+async fn every_operation_refuses_unknown_parameters() {
+    let api = Api::new();
+    let document = api.ok("/openapi.json").await;
+    let probes = ["/health/live", "/health/ready", "/metrics"];
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            // An id that can be read, so that only the parameter is wrong.
+            let id = if path.starts_with("/deliveries") {
+                "1"
+            } else {
+                "00000000-0000-0000-0000-000000000000"
+            };
+            let target = format!("{}?unknown_parameter=1", path.replace("{id}", id));
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let answer = api.method(method.clone(), &target).await;
+            if probes.contains(&path.as_str()) {
+                assert_eq!(answer.status, StatusCode::OK, "{target}");
+            } else {
+                assert_problem(&answer, 422, "invalid-value");
+                assert_eq!(
+                    answer.json["field"], "unknown_parameter",
+                    "{method} {target}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_huge_query_is_refused_by_its_first_name() {
+    for query in ["a=1&".repeat(15_000), "limit=1&".repeat(8_000)] {
+        let answer = Api::new().get(&format!("/alerts?{query}")).await;
+        assert_problem(&answer, 422, "invalid-value");
+        assert!(answer.text.len() < 1000, "{}", answer.text);
+    }
+    let name = "n".repeat(60_000);
+    let answer = Api::new().get(&format!("/alerts?{name}=1")).await;
+    assert_problem(&answer, 422, "invalid-value");
+    assert!(answer.text.len() < 1000, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_missing_thing_is_a_problem() {
     let api = Api::new();
     for (path, field) in [
         ("/nothing", Value::Null),
@@ -251,7 +296,7 @@ async fn what_is_not_there_is_a_problem() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_one() {
+async fn a_wrong_method_gets_the_right_ones() {
     let api = Api::new();
     for (method, path, allow) in [
         (Method::GET, "/alerts/evaluate", "POST"),
@@ -265,7 +310,7 @@ async fn a_wrong_method_is_told_the_right_one() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_declared_json_is_refused() {
+async fn a_body_must_be_declared_json() {
     let api = Api::new();
     for content_type in [
         "",
@@ -297,247 +342,16 @@ async fn a_body_that_is_not_declared_json_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_a_timeout_of_the_request() {
+async fn a_body_that_does_not_arrive_times_out() {
     let silent = futures_util::stream::pending::<Result<Bytes, Infallible>>();
     let answer = Api::new().evaluate(Body::from_stream(silent)).await;
     assert_problem(&answer, 408, "request-timeout");
 }
 
 #[tokio::test]
-async fn a_body_of_unknown_length_is_read_to_the_limit_and_no_further() {
+async fn a_body_of_unknown_length_is_limited() {
     let chunks =
         futures_util::stream::repeat(Bytes::from_static(&[b' '; 1024])).map(Ok::<_, Infallible>);
     let answer = Api::new().evaluate(Body::from_stream(chunks)).await;
     assert_problem(&answer, 413, "body-too-large");
-}
-
-#[tokio::test]
-async fn the_callers_request_id_is_kept_if_it_is_a_plain_token() {
-    let api = Api::new();
-    let ask = async |id: &[u8]| {
-        let request =
-            Request::get("/streams").header("x-request-id", HeaderValue::from_bytes(id).unwrap());
-        api.send(request.body(Body::empty()).unwrap()).await.headers["x-request-id"].clone()
-    };
-    assert_eq!(ask(b"deploy-7.retry_2").await, "deploy-7.retry_2");
-    for bad in [&b""[..], b"a b", b"\xff", b"<script>", &[b'a'; 65]] {
-        assert_eq!(ask(bad).await.len(), 36, "a new one instead of {bad:?}");
-    }
-}
-
-/// Routes that fail in every way of our own, within small bounds.
-fn failing() -> Router {
-    let routes = Router::new()
-        .route(
-            "/panic",
-            get(async || -> () { panic!("the secret of the failure") }),
-        )
-        .route("/slow", get(std::future::pending::<()>))
-        .route("/health/live", get(async || ()))
-        .route(
-            "/store",
-            get(async || -> Result<(), crate::routes::error::Problem> {
-                Err(StoreError::Unavailable("disk /var/secret is full".into()).into())
-            }),
-        );
-    guarded(
-        routes,
-        Guard::new(1, Duration::from_secs(10)),
-        HttpMetrics::new(&MetricsRegistry::new()),
-    )
-}
-
-async fn ask(router: &Router, path: &str) -> Answer {
-    let request = Request::get(path).body(Body::empty()).unwrap();
-    Answer::of(router.clone().oneshot(request).await.unwrap()).await
-}
-
-#[tokio::test]
-async fn a_panic_is_answered_and_its_cause_stays_in_the_log_with_the_request_id() {
-    let (recorded, _guard) = common::testing::record_thread();
-    let answer = ask(&failing(), "/panic").await;
-    assert_problem(&answer, 500, "internal");
-    assert!(!answer.text.contains("secret"));
-    let logs = recorded.logs();
-    let told: Vec<_> = logs
-        .iter()
-        .filter(|record| record.to_string().contains("the secret of the failure"))
-        .collect();
-    assert_eq!(told.len(), 1, "{logs:?}");
-    assert!(
-        told[0]
-            .to_string()
-            .contains(answer.json["request_id"].as_str().unwrap())
-    );
-}
-
-#[tokio::test]
-async fn a_database_that_cannot_be_used_is_a_reason_to_try_again() {
-    let answer = ask(&failing(), "/store").await;
-    assert_problem(&answer, 503, "unavailable");
-    assert!(answer.headers.contains_key("retry-after"));
-    assert!(!answer.text.contains("secret"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn more_requests_than_may_run_are_refused_at_once_but_probes_are_not() {
-    let router = failing();
-    let slow = ask(&router, "/slow");
-    let meanwhile = async {
-        let refused = ask(&router, "/store").await;
-        assert_problem(&refused, 503, "overloaded");
-        assert_eq!(refused.headers["retry-after"], "1");
-        assert_eq!(ask(&router, "/health/live").await.status, StatusCode::OK);
-    };
-    let (slow, ()) = tokio::join!(slow, meanwhile);
-    assert_problem(&slow, 503, "unavailable");
-    assert_eq!(
-        ask(&router, "/store").await.json["type"],
-        "/problems/unavailable",
-        "the place is free again"
-    );
-}
-
-/// The paths of all routes, as they stand in the source: one that is added tomorrow is among them.
-fn paths() -> BTreeSet<String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/routes");
-    let files = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let sources = files
-        .filter(|path| path.is_file())
-        .map(|path| std::fs::read_to_string(path).unwrap());
-    let mut paths = BTreeSet::new();
-    for source in sources {
-        let code = source
-            .lines()
-            .map(str::trim_start)
-            .filter(|line| !line.starts_with("//"))
-            .collect::<String>();
-        for start in [".route(\"", "path = \""] {
-            let literals = code
-                .split(start)
-                .skip(1)
-                .filter_map(|rest| rest.split_once('"'));
-            paths.extend(
-                literals
-                    .map(|(path, _)| path.to_owned())
-                    .filter(|path| path.starts_with('/')),
-            );
-        }
-    }
-    assert!(
-        paths.len() >= 22 && paths.contains("/deliveries/{id}/replay"),
-        "{paths:?}"
-    );
-    paths
-}
-
-#[tokio::test]
-async fn with_a_token_everything_but_the_probes_asks_for_it() {
-    let mut api = Api::new();
-    let token = "correct-horse-battery-staple";
-    api.state.api_token = Some(ApiToken::parse(token).unwrap());
-    api.state.registry = MetricsRegistry::new();
-    api.router = router(api.state.clone());
-    let ask = async |method: &Method, path: &str, authorization: &[u8]| {
-        let request = Request::builder().method(method).uri(path);
-        let request = request.header(
-            "authorization",
-            HeaderValue::from_bytes(authorization).unwrap(),
-        );
-        api.send(request.body(Body::empty()).unwrap()).await
-    };
-    for good in [format!("Bearer {token}"), format!("bearer   {token} ")] {
-        assert_eq!(
-            ask(&Method::GET, "/alerts", good.as_bytes()).await.status,
-            StatusCode::OK
-        );
-    }
-    let mut wrong: Vec<Vec<u8>> = [
-        "",
-        "Bearer",
-        "Bearer ",
-        "Basic Y29ycmVjdA==",
-        "Bearer correct-horse-battery-stapl",
-    ]
-    .map(|text| text.as_bytes().to_vec())
-    .to_vec();
-    wrong.extend([
-        token.into(),
-        format!("Bearer {token}x").into(),
-        format!("Bearer Bearer {token}").into(),
-    ]);
-    wrong.extend([
-        format!("Bearer {}", token.to_uppercase()).into(),
-        format!("Bearer\t{token}").into(),
-    ]);
-    wrong.extend([
-        b"Bearer \xff\xfe".to_vec(),
-        [b"Bearer ".as_slice(), &[b'a'; 8192]].concat(),
-    ]);
-    let open = ["/health/live", "/health/ready"];
-    let guarded =
-        paths()
-            .into_iter()
-            .chain(["/".into(), "/nothing".into(), "/health/live/".into()]);
-    for path in guarded.filter(|path| !open.contains(&path.as_str())) {
-        let path = path.replace("{id}", "1");
-        for method in [
-            Method::GET,
-            Method::POST,
-            Method::DELETE,
-            Method::HEAD,
-            Method::OPTIONS,
-        ] {
-            for wrong in &wrong {
-                let answer = ask(&method, &path, wrong).await;
-                assert_eq!(
-                    answer.status,
-                    StatusCode::UNAUTHORIZED,
-                    "{method} {path} {wrong:?}"
-                );
-                assert_eq!(
-                    answer.headers["www-authenticate"], "Bearer",
-                    "{method} {path}"
-                );
-                if method != Method::HEAD {
-                    assert_problem(&answer, 401, "unauthorized");
-                }
-            }
-        }
-    }
-    for path in open {
-        assert_eq!(
-            ask(&Method::GET, path, b"").await.status,
-            StatusCode::OK,
-            "{path}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn no_answer_is_taken_for_another_type_or_kept_by_a_cache() {
-    let api = Api::new();
-    for path in paths() {
-        let answer = api.get(&path.replace("{id}", "1")).await;
-        assert_eq!(
-            answer.headers["x-content-type-options"], "nosniff",
-            "{path}"
-        );
-        assert!(answer.headers.contains_key("cache-control"), "{path}");
-    }
-    for path in [
-        "/alerts",
-        "/metrics",
-        "/health/live",
-        "/nothing",
-        "/alerts?limit=0",
-    ] {
-        assert_eq!(
-            api.get(path).await.headers["cache-control"],
-            "no-store",
-            "{path}"
-        );
-    }
 }

@@ -1,4 +1,4 @@
-//! A transaction that fails: nothing of it is kept, and what waited beside it is none the worse.
+//! Failed transactions: they leave nothing behind and do not affect other jobs.
 
 use std::sync::{Arc, mpsc};
 
@@ -10,7 +10,7 @@ use crate::store::{
     writer::Transaction,
 };
 
-/// Lets the database grow by this many pages from now on.
+/// Limits the growth of the database to this many pages.
 fn room(store: &Store, pages: i64) {
     let used: i64 = raw(store)
         .pragma_query_value(None, "page_count", |row| row.get(0))
@@ -89,12 +89,12 @@ fn a_failed_job_fails_no_other() {
             ..IngestCommit::default()
         })
     };
-    // While the writer is busy, the others come to wait together.
+    // While the writer is busy, the other jobs queue up and share a commit.
     let (begun, busy) = mpsc::channel();
     let (done, until_done) = mpsc::channel();
     let slow = store.writer.begin(move |_| {
         begun.send(()).expect("waited for");
-        until_done.recv().expect("told");
+        until_done.recv().expect("signalled");
         Ok(())
     });
     busy.recv().expect("begun");
@@ -102,9 +102,9 @@ fn a_failed_job_fails_no_other() {
     done.send(()).expect("waited for");
     slow.wait().expect("done");
     let [first, bad, last] = in_flight.map(InFlightCommit::wait);
-    first.expect("not its fault");
+    first.expect("committed");
     assert!(matches!(bad, Err(StoreError::OffsetMoved { .. })));
-    last.expect("not its fault");
+    last.expect("committed");
     assert_eq!(
         wait(store.summary("default", None, None)).minutes_observed,
         2

@@ -1,4 +1,4 @@
-//! Queries beside the writer: neither waits for the other, and the write-ahead log stays bounded whatever they do.
+//! Queries and commits at the same time: neither blocks the other, and the write-ahead log stays bounded.
 
 use std::{
     pin::{Pin, pin},
@@ -14,22 +14,23 @@ use std::{
 use super::*;
 use crate::store::writer::WalLimits;
 
-/// Runs until it is interrupted.
-const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n, minute_counts";
+/// A query that runs until it is interrupted.
+const ENDLESS_QUERY: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n, minute_counts";
 
 fn endless(sql: &Connection) -> Result<i64, StoreError> {
-    Ok(sql.query_row(ENDLESS, [], |row| row.get(0))?)
+    Ok(sql.query_row(ENDLESS_QUERY, [], |row| row.get(0))?)
 }
 
-/// Takes some milliseconds.
-const LOOK: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000)
+/// A query that takes some milliseconds.
+const SLOW_QUERY: &str =
+    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000)
      SELECT max(i), (SELECT count(*) FROM minute_counts) FROM n";
 
 fn commit_minute(store: &Store, monitor: &mut Monitor, minute: i64) -> Result<(), StoreError> {
-    let judged = vec![monitor.observe(counts(minute, &[(MonitoredStatus::Approved, 100)]), &[])];
+    let observed = vec![monitor.observe(counts(minute, &[(MonitoredStatus::Approved, 100)]), &[])];
     store
         .begin_ingest(&Arc::new(IngestCommit {
-            observed: judged,
+            observed,
             now_ms: minute * MINUTE_MS,
             ..IngestCommit::default()
         }))
@@ -40,7 +41,7 @@ fn write_minute(store: &Store, monitor: &mut Monitor, minute: i64) {
     commit_minute(store, monitor, minute).expect("committed");
 }
 
-/// A store whose write-ahead log may have these many bytes.
+/// A store with these limits of the write-ahead log.
 fn open_with(limits: WalLimits) -> (Store, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, writer) = Store::open(&folder.path().join("test.db")).expect("a new database");
@@ -54,25 +55,25 @@ fn wal_bytes(store: &Store) -> u64 {
     Path::new(&path).metadata().expect("there").len()
 }
 
-/// Lets a query begin.
+/// Polls a query once, so that it begins.
 fn poll<F: Future>(query: Pin<&mut F>) -> Poll<F::Output> {
     query.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_looks_hold_up_neither_commits_nor_pages_and_end_with_those_who_wait_for_them() {
+async fn scans_block_no_commit_and_end_when_dropped() {
     let (store, _folder) = open();
     let (begun, has_begun) = mpsc::channel();
-    let look = || {
+    let scan = || {
         let begun = begun.clone();
         store.scan(move |sql| {
-            begun.send(()).expect("heard");
+            begun.send(()).expect("received");
             endless(sql)
         })
     };
-    let mut looks: Vec<_> = (0..6).map(|_| Box::pin(look())).collect();
-    for look in &mut looks {
-        assert!(poll(look.as_mut()).is_pending());
+    let mut scans: Vec<_> = (0..6).map(|_| Box::pin(scan())).collect();
+    for scan in &mut scans {
+        assert!(poll(scan.as_mut()).is_pending());
     }
     tokio::task::block_in_place(|| {
         has_begun.recv().expect("one");
@@ -91,18 +92,18 @@ async fn long_looks_hold_up_neither_commits_nor_pages_and_end_with_those_who_wai
             .epoch_minutes(),
         100
     );
-    // Nobody waits for any of them: those that run are interrupted, the others never begin.
-    drop(looks);
+    // Running scans are interrupted when they are dropped; the others never begin.
+    drop(scans);
     let found = store.scan(|sql| {
         Ok(sql.query_row("SELECT count(*) FROM streams", [], |row| {
             row.get::<_, i64>(0)
         })?)
     });
-    assert_eq!(found.await.expect("room for others"), 1);
+    assert_eq!(found.await.expect("a free reader"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_is_interrupted_before_the_write_ahead_log_grows_without_bound() {
+async fn a_query_that_grows_the_log_is_interrupted() {
     let (wait, retry) = (Duration::from_millis(1), Duration::ZERO);
     let limits = WalLimits {
         restart_bytes: 64 << 10,
@@ -112,13 +113,13 @@ async fn a_query_is_interrupted_before_the_write_ahead_log_grows_without_bound()
     };
     let (store, _folder) = open_with(limits);
     let (begun, has_begun) = mpsc::channel();
-    let mut look = pin!(store.read(move |sql| {
+    let mut query = pin!(store.read(move |sql| {
         let sql = sql.unchecked_transaction()?;
         sql.query_row("SELECT count(*) FROM streams", [], |_| Ok(()))?;
-        begun.send(()).expect("heard");
+        begun.send(()).expect("received");
         endless(&sql)
     }));
-    assert!(poll(look.as_mut()).is_pending());
+    assert!(poll(query.as_mut()).is_pending());
     let largest = tokio::task::block_in_place(|| {
         has_begun.recv().expect("its snapshot is taken");
         let mut monitor = Monitor::new(MonitorSettings::default());
@@ -133,14 +134,14 @@ async fn a_query_is_interrupted_before_the_write_ahead_log_grows_without_bound()
         wal_bytes(&store) < 2 * limits.restart_bytes,
         "it was emptied"
     );
-    let Err(StoreError::Unavailable(why)) = look.await else {
+    let Err(StoreError::Unavailable(why)) = query.await else {
         panic!("interrupted")
     };
     assert!(why.contains("interrupted"), "{why}");
 }
 
 #[test]
-fn queries_that_leave_no_moment_between_them_are_waited_for() {
+fn constant_queries_do_not_grow_the_log() {
     let (wait, retry) = (Duration::from_secs(1), Duration::ZERO);
     let limits = WalLimits {
         restart_bytes: 256 << 10,
@@ -158,7 +159,7 @@ fn queries_that_leave_no_moment_between_them_are_waited_for() {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     store
-                        .read_blocking(|sql| Ok(sql.query_row(LOOK, [], |_| Ok(()))?))
+                        .read_blocking(|sql| Ok(sql.query_row(SLOW_QUERY, [], |_| Ok(()))?))
                         .expect("never interrupted");
                 }
             });
@@ -171,12 +172,12 @@ fn queries_that_leave_no_moment_between_them_are_waited_for() {
         stop.store(true, Ordering::Relaxed);
         largest
     });
-    let largest = largest.expect("every commit went well");
+    let largest = largest.expect("every commit succeeds");
     assert!(largest < 2 << 20, "{largest}");
 }
 
 #[test]
-fn another_program_that_reads_only_lets_the_log_grow() {
+fn a_foreign_reader_only_lets_the_log_grow() {
     let (wait, retry) = (Duration::from_millis(1), Duration::ZERO);
     let limits = WalLimits {
         restart_bytes: 64 << 10,

@@ -1,4 +1,4 @@
-//! Submissions and their cooldown, ingest down noted once, pruning of what is not minutes.
+//! Submissions and their cooldown, ingest down recorded once, pruning of all tables but the minutes.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ fn a_submission_suppresses_the_same_ones() {
     }
     assert!(
         submit(&store, MonitoredStatus::Denied, 1).is_notified(),
-        "another status is another matter"
+        "another status has its own cooldown"
     );
     let next = submit(&store, MonitoredStatus::Failed, COOLDOWN_MS);
     assert_eq!((next.suppression, next.suppressed_before), (None, 2));
@@ -96,7 +96,7 @@ fn of_simultaneous_submissions_one_is_notified() {
 }
 
 #[test]
-fn a_page_further_back_is_read_from_its_cursor() {
+fn an_older_page_starts_at_its_cursor() {
     let (store, _folder) = open();
     for status in MonitoredStatus::ALL {
         submit(&store, status, 1);
@@ -123,7 +123,7 @@ fn a_page_further_back_is_read_from_its_cursor() {
 }
 
 #[test]
-fn ingest_down_is_recorded_once_and_so_is_its_end() {
+fn ingest_down_and_up_are_recorded_once() {
     let (store, _folder) = open();
     let kind = |alert: Option<Alert>| alert.map(|alert| alert.subject.kind());
     let down = |since_ms, now_ms| {

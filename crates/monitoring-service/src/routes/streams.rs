@@ -1,0 +1,190 @@
+//! `GET /streams` and `GET /alerts/status`: the state of streams now.
+
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+
+use axum::{Json, extract, response::IntoResponse};
+use detection::{Minute, MonitoredStatus, State, Stream};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    AppState,
+    error::Problem,
+    extract::{Nothing, QueryParams},
+    fields::fields,
+    findings::Finding,
+    openapi, parameters,
+    schema::{self, Instant},
+};
+use crate::{
+    alerts::{json::AlertView, stale::is_live},
+    store::{NewestRow, StreamRecord},
+};
+
+/// Most streams of one `/alerts/status`.
+const MAX_STREAMS: usize = 20;
+
+/// The streams.
+#[derive(Serialize, ToSchema)]
+struct Streams {
+    streams: Vec<StreamSummary>,
+}
+
+/// A stream: its state, its newest minute, its last alert.
+#[derive(Serialize, ToSchema)]
+struct StreamSummary {
+    stream: String,
+    /// STALE without new minutes, else the worst of its newest minute.
+    #[schema(value_type = schema::StateName)]
+    state: State,
+    #[schema(value_type = schema::Minute)]
+    newest_minute: Minute,
+    arrived_at: Instant,
+    /// From the start of the newest minute to now.
+    age_seconds: i64,
+    live: bool,
+    stale_since: Option<Instant>,
+    /// When minutes older than ALLOWED_LATENESS began to arrive without a newer one: an old file is being sent into a newer stream.
+    only_old_minutes_since: Option<Instant>,
+    last_alert: Option<AlertView>,
+}
+
+/// Every stream: its state, its newest minute, its last alert.
+#[utoipa::path(
+    get,
+    path = "/streams",
+    operation_id = "list_streams",
+    tag = "transactions",
+    responses((status = 200, description = "Every stream, in the order of their first minutes' arrival", body = Streams), openapi::Query)
+)]
+pub(super) async fn list(
+    extract::State(state): extract::State<Arc<AppState>>,
+    QueryParams(Nothing): QueryParams<Nothing>,
+) -> Result<impl IntoResponse, Problem> {
+    let streams = state.store.streams().await?;
+    let streams = streams
+        .iter()
+        .map(|stream| summary(&state, stream))
+        .collect();
+    Ok(Json(Streams { streams }))
+}
+
+fn summary(state: &AppState, stream: &StreamRecord) -> StreamSummary {
+    let now_s = state.clock.now_ms().div_euclid(1000);
+    StreamSummary {
+        stream: stream.name.clone(),
+        state: stream.state(),
+        newest_minute: stream.newest_minute,
+        arrived_at: Instant(stream.arrived_at_ms),
+        age_seconds: now_s.saturating_sub(stream.newest_minute.start().as_second()),
+        live: is_live(
+            stream.newest_minute,
+            stream.arrived_at_ms,
+            state.stale_after_ms,
+        ),
+        stale_since: stream.stale_since_ms.map(Instant),
+        only_old_minutes_since: stream.old_since_ms.map(Instant),
+        last_alert: stream.last_alert.as_ref().map(AlertView::from),
+    }
+}
+
+fields! {
+    /// Which stream.
+    pub(super) struct StatusQuery {
+        /// Only this stream; without it the 20 worst.
+        stream: Option<Stream>,
+    }
+}
+
+/// The state of the monitored streams.
+#[derive(Serialize, ToSchema)]
+struct Status {
+    /// The worst state of the streams; NOT_JUDGED without streams.
+    #[schema(value_type = schema::StateName)]
+    state: State,
+    /// How many streams there are; `streams` has the worst of them.
+    streams_total: usize,
+    /// Streams per state; every state is there.
+    streams_by_state: BTreeMap<&'static str, usize>,
+    /// The worst first.
+    streams: Vec<StreamStatus>,
+}
+
+/// A stream with the newest finding of each status.
+#[derive(Serialize, ToSchema)]
+struct StreamStatus {
+    #[serde(flatten)]
+    summary: StreamSummary,
+    statuses: Vec<StatusNow>,
+}
+
+/// A status of a stream: its finding in the newest minute, and its last alert.
+#[derive(Serialize, ToSchema)]
+struct StatusNow {
+    #[schema(value_type = schema::MonitoredStatus)]
+    status: MonitoredStatus,
+    count: u32,
+    /// True for the 0 of a status that was not sent for the minute.
+    implied: bool,
+    #[serde(flatten)]
+    finding: Finding,
+    message: String,
+    last_alert: Option<AlertView>,
+}
+
+/// The state of the streams now: their newest findings and last alerts, the worst stream first.
+#[utoipa::path(
+    get,
+    path = "/alerts/status",
+    operation_id = "alert_status",
+    tag = "alerts",
+    params(StatusQuery),
+    responses((status = 200, description = "The streams, the worst first", body = Status), openapi::OfOne)
+)]
+pub(super) async fn status(
+    extract::State(state): extract::State<Arc<AppState>>,
+    QueryParams(query): QueryParams<StatusQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let mut streams = match &query.stream {
+        None => state.store.streams().await?,
+        Some(name) => {
+            let stream = state.store.stream(name.as_str()).await?;
+            vec![stream.ok_or_else(|| parameters::unknown_stream(name))?]
+        }
+    };
+    let mut streams_by_state = BTreeMap::from(State::ALL.map(|state| (state.name(), 0)));
+    for stream in &streams {
+        *streams_by_state.entry(stream.state().name()).or_default() += 1;
+    }
+    let streams_total = streams.len();
+    // Stable: of equals, the stream that came first.
+    streams.sort_by_key(|stream| Reverse(stream.state()));
+    streams.truncate(MAX_STREAMS);
+    let names = streams.iter().map(|stream| stream.name.clone()).collect();
+    let findings = state.store.newest_rows(names).await?;
+    let with_statuses = |(stream, findings): (&StreamRecord, Vec<NewestRow>)| StreamStatus {
+        summary: summary(&state, stream),
+        statuses: findings.iter().map(StatusNow::from).collect(),
+    };
+    Ok(Json(Status {
+        state: streams
+            .first()
+            .map_or(State::NotJudged, StreamRecord::state),
+        streams_total,
+        streams_by_state,
+        streams: streams.iter().zip(findings).map(with_statuses).collect(),
+    }))
+}
+
+impl From<&NewestRow> for StatusNow {
+    fn from(row: &NewestRow) -> Self {
+        Self {
+            status: row.status,
+            count: row.count,
+            implied: row.implied,
+            finding: (&row.judgement).into(),
+            message: row.judgement.sentence(row.status.name(), row.count),
+            last_alert: row.last_alert.as_ref().map(AlertView::from),
+        }
+    }
+}

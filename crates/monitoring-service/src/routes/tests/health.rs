@@ -1,0 +1,97 @@
+//! Health, probes and metrics.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::harness::{Api, NOW_MS, now};
+use crate::liveness::Task;
+
+#[tokio::test]
+async fn health_says_which_part_is_degraded() {
+    let mut api = Api::new();
+    let condition = |health: &Value| {
+        (
+            health["status"].clone(),
+            health["parts"]["kafka"]["status"].clone(),
+        )
+    };
+    let health = api.ok("/health").await;
+    assert_eq!(
+        condition(&health),
+        (json!("degraded"), json!("degraded")),
+        "Kafka is not there yet"
+    );
+    api.state.ingest.update(NOW_MS, |status| {
+        (status.connected, status.consuming) = (true, true);
+    });
+    assert_eq!(api.ok("/health").await["status"], "ok");
+
+    api.consume_usual("acme", now(), 60);
+    api.consume("acme", now(), &[("approved", 120), ("denied", 40)], NOW_MS);
+    assert_eq!(api.ok("/health").await["parts"]["deliveries"]["pending"], 1);
+    let due = api.state.store.due_deliveries(i64::MAX, 1).await.unwrap();
+    let given_up = crate::store::Attempt {
+        outcome: crate::store::DeliveryOutcome::Dead,
+        at_ms: NOW_MS,
+        http_status: Some(500),
+        error: None,
+    };
+    api.state
+        .store
+        .finish_attempt(due[0].id, given_up)
+        .await
+        .unwrap();
+    let health = api.ok("/health").await;
+    assert_eq!(
+        (&health["status"], &health["parts"]["deliveries"]["dead"]),
+        (&json!("degraded"), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn the_service_is_alive_while_its_tasks_report() {
+    let api = Api::new();
+    api.state.clock.set_ms(NOW_MS + 59_999);
+    assert_eq!(api.get("/health/live").await.status, StatusCode::OK);
+    api.state.clock.set_ms(NOW_MS + 60_000);
+    let answer = api.get("/health/live").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json["type"], "/problems/unavailable");
+    for task in Task::ALL {
+        api.state.liveness.report(task, NOW_MS + 30_000);
+    }
+    assert_eq!(api.get("/health/live").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_service_is_ready_until_it_stops() {
+    let api = Api::new();
+    assert_eq!(api.get("/health/ready").await.status, StatusCode::OK);
+    api.state.draining.cancel();
+    assert_eq!(
+        api.get("/health/ready").await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(api.get("/health/live").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn metrics_name_each_route_by_its_pattern() {
+    let api = Api::new();
+    api.get("/alerts/00000000-0000-0000-0000-000000000000")
+        .await;
+    api.get("/nothing/here").await;
+    let answer = api.get("/metrics").await;
+    assert!(
+        answer.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/plain")
+    );
+    for line in [
+        r#"http_requests_total{method="GET",route="/alerts/{id}",status="404"} 1"#,
+        r#"http_requests_total{method="GET",route="unmatched",status="404"} 1"#,
+    ] {
+        assert!(answer.text.contains(line), "{line}\n{}", answer.text);
+    }
+}

@@ -1,0 +1,173 @@
+//! `GET /transactions/timeseries`: counts for charts, each minute with what it was judged against.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Json, extract::State, response::IntoResponse};
+use detection::{Evidence, Judgement, Minute, State as Judged, Status};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    AppState,
+    error::Problem,
+    extract::QueryParams,
+    fields::fields,
+    openapi,
+    parameters::{OneStream, Range, values},
+    schema,
+};
+use crate::{
+    alerts::json::BaselineView,
+    store::{SeriesFilter, SeriesPoint},
+};
+
+/// Most points of one answer: three days of every status by the minute, and some more.
+const MAX_POINTS: usize = 50_000;
+
+/// The range without `from`, minutes.
+const DEFAULT_MINUTES: i64 = 1440;
+
+/// Longest step.
+const MAX_STEP: Duration = Duration::from_hours(24);
+
+fields! {
+    /// Which series. Without `from` it starts a day before `to`; without `to` it ends with the newest minute.
+    pub(super) struct SeriesQuery {
+        /// Only this status.
+        status: Option<Status>,
+        /// Minutes of a point, such as `1m`, `5m` or `1h`: whole minutes up to a day.
+        step: Option<Step>,
+        ..stream: OneStream,
+        ..range: Range,
+    }
+}
+
+/// Minutes of a point.
+#[derive(Clone, Copy)]
+struct Step(i64);
+
+values! {
+    Step: schema::pattern(r"^[0-9 a-z]+$", "5m").default(Some("1m".into())),
+        Step::read, "use whole minutes up to a day, such as 1m, 5m or 1h";
+}
+
+impl Step {
+    fn read(text: &str) -> Result<Self, String> {
+        let step = humantime::parse_duration(text).map_err(|_| "is not a duration".to_owned())?;
+        let whole = step.as_secs().is_multiple_of(60) && step.subsec_nanos() == 0;
+        match i64::try_from(step.as_secs() / 60) {
+            Ok(minutes) if whole && step <= MAX_STEP && minutes > 0 => Ok(Self(minutes)),
+            _ => Err("is not whole minutes up to a day".to_owned()),
+        }
+    }
+}
+
+/// Series of a range.
+#[derive(Serialize, ToSchema)]
+struct Timeseries {
+    stream: String,
+    #[schema(value_type = schema::Minute)]
+    from: Minute,
+    #[schema(value_type = schema::Minute)]
+    to: Minute,
+    step_minutes: i64,
+    series: Vec<StatusSeries>,
+}
+
+/// The series of a status.
+#[derive(Serialize, ToSchema)]
+struct StatusSeries {
+    status: String,
+    /// Oldest first. A minute without counts has no point: it is unknown, not zero.
+    points: Vec<Point>,
+}
+
+/// One step of a series.
+#[derive(Serialize, ToSchema)]
+struct Point {
+    /// The first minute of the step.
+    #[schema(value_type = schema::Minute)]
+    minute: Minute,
+    /// Transactions in its observed minutes.
+    count: u64,
+    minutes_observed: u32,
+    /// The worst state in it.
+    #[schema(value_type = schema::StateName)]
+    state: Judged,
+    z_score: Option<f64>,
+    /// What its minute was judged against; null where a step has several minutes.
+    baseline: Option<BaselineView>,
+}
+
+/// Series for charts: counts, findings, and what was expected.
+#[utoipa::path(
+    get,
+    path = "/transactions/timeseries",
+    operation_id = "timeseries",
+    tag = "transactions",
+    params(SeriesQuery),
+    responses((status = 200, description = "A series for each status, oldest first", body = Timeseries), openapi::OfOne)
+)]
+pub(super) async fn series(
+    State(state): State<Arc<AppState>>,
+    QueryParams(query): QueryParams<SeriesQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let (from, to) = query.range.ends()?;
+    let stream = query.stream.find(&state.store).await?.to_string();
+    let to = match to {
+        Some(to) => to,
+        None => end_of(&state, &stream).await?,
+    };
+    let from = from.unwrap_or_else(|| to.plus(-DEFAULT_MINUTES));
+    let step_minutes = query.step.map_or(1, |Step(minutes)| minutes);
+    let filter = SeriesFilter {
+        stream: stream.clone(),
+        status: query.status.map(|status| status.to_string()),
+        from,
+        to,
+        step_minutes,
+        max_points: MAX_POINTS,
+    };
+    let Some(series) = state.store.series(filter).await? else {
+        let detail = format!("the range from {from} to {to} has more than {MAX_POINTS} points");
+        return Err(Problem::invalid("from", &*from.to_string(), detail)
+            .fix("use a longer step, a shorter range, or one status"));
+    };
+    let series = series.into_iter().map(|(status, points)| StatusSeries {
+        status,
+        points: points.into_iter().map(Point::from).collect(),
+    });
+    Ok(Json(Timeseries {
+        stream,
+        from,
+        to,
+        step_minutes,
+        series: series.collect(),
+    }))
+}
+
+/// The minute after the newest one of the stream; now, if it has none.
+async fn end_of(state: &AppState, stream: &str) -> Result<Minute, Problem> {
+    let stream = state.store.stream(stream).await?;
+    Ok(stream.map_or_else(
+        || Minute::containing(state.clock.now()),
+        |stream| stream.newest_minute.plus(1),
+    ))
+}
+
+impl From<SeriesPoint> for Point {
+    fn from(point: SeriesPoint) -> Self {
+        let judgement = point.judgement.as_ref();
+        let evidence = judgement.and_then(Judgement::evidence);
+        Self {
+            minute: point.minute,
+            count: point.count,
+            minutes_observed: point.minutes_observed,
+            state: point.state,
+            z_score: judgement.and_then(Judgement::score),
+            baseline: evidence
+                .and_then(Evidence::baseline)
+                .map(BaselineView::from),
+        }
+    }
+}
