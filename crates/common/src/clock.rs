@@ -1,4 +1,4 @@
-//! The wall clock. It is read here and passed on as an argument everywhere else, so tests can set it.
+//! The wall clock. Only this file reads it; elsewhere time is an argument, so tests can set it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The time of the system, or one that a test sets. A clone shows the same time.
+/// The system's time, or one that a test sets. A clone shows the same time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<AtomicI64>>);
 
@@ -42,7 +42,10 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge where time comes in")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only place that reads the clock"
+)]
 fn system_now() -> Timestamp {
     Timestamp::now()
 }

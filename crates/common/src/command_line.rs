@@ -1,5 +1,5 @@
-//! What both command lines have in common: empty variables count as not set, and error texts never
-//! show a secret. It defines no flag.
+//! Rules of both command lines: empty variables count as not set, and errors never show a secret. It
+//! defines no flag.
 
 use std::ffi::{OsStr, OsString};
 
@@ -7,8 +7,8 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
 
-/// The same command, but a variable set to nothing counts as not set: `VAR=` in a compose file or
-/// an `.env` file means that, while clap would take the empty text as the value.
+/// The same command, but empty variables count as not set: `VAR=` in a compose file or an `.env` file
+/// means that, while clap would use the empty text as the value.
 pub fn ignore_empty_variables(command: Command) -> Command {
     command.mut_args(|arg| without_empty_variable(arg, |name| std::env::var_os(name)))
 }
@@ -22,8 +22,8 @@ fn without_empty_variable(arg: Arg, value_of: impl Fn(&OsStr) -> Option<OsString
     }
 }
 
-/// Parses a secret with this function, whose error must not repeat the value. The parsers of clap
-/// would show it.
+/// Parses a secret with this function, whose errors must not repeat the value. Parsers of clap would
+/// show it.
 #[derive(Clone, Debug)]
 pub struct SecretParser<T>(pub fn(&str) -> Result<T, String>);
 

@@ -1,5 +1,5 @@
-//! What both programs share: logs, traces, metrics, health checks, and what each must know of Kafka,
-//! signals, the clock and its command line.
+//! Code of both programs: logs, traces, metrics, health checks, Kafka properties, signals, the clock
+//! and command-line rules.
 //!
 //! It knows nothing of transactions and starts no task. Of the environment it reads only whether a
 //! variable is empty; the OpenTelemetry SDK reads its own standard variables. A program calls
@@ -34,7 +34,7 @@ pub mod trace;
 /// Time limit of [`TelemetryGuard::shutdown`].
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The telemetry settings of a program, which owns their variables and flags.
+/// The telemetry settings of a program. The program defines their variables and flags.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `service` of every log record and `service.name` of every span (`OTEL_SERVICE_NAME` overrides the latter).
@@ -89,7 +89,7 @@ pub fn init(settings: Settings) -> anyhow::Result<TelemetryGuard> {
 /// Makes ring the TLS provider of the process unless it has one. `reqwest` is built without a
 /// provider and panics if none is installed.
 pub fn install_tls_provider() {
-    // An error means that a provider is installed, which is all that is needed.
+    // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -103,10 +103,10 @@ pub struct TelemetryGuard {
 
 impl TelemetryGuard {
     /// Sends all queued spans and records. Blocks for at most three seconds, even if a receiver
-    /// hangs; what it did not accept by then is lost.
+    /// hangs; the rest is lost then.
     pub fn shutdown(self) {
         let (done, finished) = mpsc::channel::<()>();
-        // The timeout of the SDK does not hold (it joins its thread), so all of this runs on a thread
+        // The SDK does not keep its timeout (it joins its thread), so all of this runs on a thread
         // that can be abandoned.
         thread::spawn(move || {
             // Closed first, so that both queues drain at the same time.

@@ -42,7 +42,7 @@ crate::metrics! {
     }
 }
 
-/// What [`track`] needs: the metrics of an HTTP server. A clone counts into the same metrics.
+/// The metrics of an HTTP server, for [`track`]. A clone counts into the same metrics.
 #[derive(Debug, Clone)]
 pub struct HttpMetrics {
     metrics: RequestMetrics,

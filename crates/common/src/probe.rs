@@ -1,7 +1,7 @@
 //! One health check over HTTP, for a container that has neither a shell nor curl.
 //!
-//! It asks a program on a known address once: no proxy, no redirect, no retry, and it reads no more
-//! than the first few KiB of the answer.
+//! It sends one request to a known address, without proxy, redirects or retries, and reads at most the
+//! first few KiB of the answer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 4096;
 /// Sends GET `path` to the program that listens on `address`. Blocks; do not call it from async code.
 ///
 /// # Errors
-/// Any answer but 200 within `timeout`: its status and text, or why there is none.
+/// Any answer but 200 within `timeout`: its status and text, or the reason why there is none.
 pub fn probe(address: SocketAddr, path: &str, timeout: Duration) -> anyhow::Result<()> {
     crate::install_tls_provider();
     let url = format!("http://{}{path}", reachable(address));
@@ -34,7 +34,7 @@ pub fn probe(address: SocketAddr, path: &str, timeout: Duration) -> anyhow::Resu
     Ok(())
 }
 
-/// An address to listen on every interface is reached over loopback.
+/// The address to connect to: loopback if the program listens on every interface.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,5 +1,5 @@
-//! `init` as a program uses it. It acts on a whole process, so this test starts itself again as that
-//! program and reads what it logged and exported.
+//! `init` in a whole process: this test starts itself again as a program and checks its log and its
+//! exports.
 
 use std::process::Command;
 

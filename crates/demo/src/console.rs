@@ -14,11 +14,11 @@ use monitoring_service::{
     store::OutboxState,
 };
 use stream_processor::Speed;
+use transaction_csv::labels::Incident;
 
 use crate::{
     Outcome,
     cli::Cli,
-    labels::Incident,
     scorecard::Scorecard,
     stored::{Scope, Totals},
 };

@@ -5,7 +5,6 @@
 
 pub mod cli;
 mod console;
-pub mod labels;
 pub mod sample;
 pub mod scorecard;
 mod stored;
@@ -28,13 +27,12 @@ use monitoring_service::{
 use stream_processor::{Kafka, Options, ProcessorMetrics, Timeline};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use transaction_csv::{LoadOptions, load_file};
+use transaction_csv::{LoadOptions, labels::load_incidents, load_file};
 
 pub use crate::stored::Totals;
 use crate::{
     cli::Cli,
     console::Console,
-    labels::load_incidents,
     scorecard::Scorecard,
     stored::Scope,
     watcher::{ReplayProgress, Watcher},

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use detection::{Minute, Severity};
+use transaction_csv::labels::Incident;
 
-use crate::labels::{FOUND_WITHIN_MINUTES, Incident};
+/// An incident counts as found in time if an alert goes out for one of this many first minutes.
+const FOUND_WITHIN_MINUTES: i64 = 8;
 
 /// An alert within this many minutes after an incident may be its echo and does not count as false.
 const ECHO_MINUTES: i64 = 60;
@@ -55,9 +57,9 @@ pub fn score(alerts: &[Scored], labels: &[Incident], minutes: i64) -> Scorecard 
     let ([critical_sent, warning_sent], [critical_suppressed, warning_suppressed]) =
         (count(&sent), count(&suppressed));
     Scorecard {
-        delays: first(&incidents, &sent, Incident::delay),
-        critical_delays: first(&incidents, &critical, Incident::delay),
-        late: first(&incidents, &sent, Incident::late),
+        delays: first(&incidents, &sent, delay),
+        critical_delays: first(&incidents, &critical, delay),
+        late: first(&incidents, &sent, late),
         alerts: [
             (critical_sent, critical_suppressed),
             (warning_sent, warning_suppressed),
@@ -87,6 +89,18 @@ fn is_in(alert: &Scored, labels: &[&Incident], echo: i64) -> bool {
     labels
         .iter()
         .any(|label| label.covers(stream, minute, echo))
+}
+
+/// How many minutes after its start an alert for this minute of the stream finds the incident; none if not in time.
+pub(crate) fn delay(incident: &Incident, stream: &str, minute: Minute) -> Option<i64> {
+    let delay = minute.since(incident.start);
+    (incident.is_of(stream) && (0..FOUND_WITHIN_MINUTES).contains(&delay)).then_some(delay)
+}
+
+/// The same for an alert that finds it only later, while it lasts.
+fn late(incident: &Incident, stream: &str, minute: Minute) -> Option<i64> {
+    let late = incident.covers(stream, minute, 0) && delay(incident, stream, minute).is_none();
+    late.then(|| minute.since(incident.start))
 }
 
 /// The shortest delay of any alert for each incident.

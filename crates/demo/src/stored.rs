@@ -9,8 +9,9 @@ use monitoring_service::{
     alerts::{Alert, Subject},
     store::{AlertFilter, Store, StoreError},
 };
+use transaction_csv::labels::Incident;
 
-use crate::{labels::Incident, scorecard::Scored};
+use crate::scorecard::Scored;
 
 /// Alerts per query.
 const PAGE_LIMIT: u32 = 500;

@@ -12,13 +12,13 @@ use prometheus::IntCounter;
 use stream_processor::{Handle, Summary};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
+use transaction_csv::labels::Incident;
 
 use crate::{
     Outcome, TOPIC,
     cli::Cli,
     console::Console,
-    labels::Incident,
-    scorecard::score,
+    scorecard::{delay, score},
     stored::{Scope, Totals, alerts_after},
 };
 
@@ -68,7 +68,7 @@ impl Watcher {
         let found = |incident: &Incident| {
             earlier
                 .iter()
-                .any(|a| a.dispatched && incident.delay(&a.stream, a.minute).is_some())
+                .any(|a| a.dispatched && delay(incident, &a.stream, a.minute).is_some())
         };
         let uncaught = incidents
             .iter()
@@ -186,9 +186,7 @@ impl Watcher {
             return;
         };
         let found = |incident: &Incident| {
-            incident
-                .delay(anomaly.key.stream.as_str(), anomaly.minute)
-                .is_some()
+            delay(incident, anomaly.key.stream.as_str(), anomaly.minute).is_some()
         };
         if let Some(at) = self.uncaught.iter().position(found) {
             let incident = self.uncaught.remove(at);

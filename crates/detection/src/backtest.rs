@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 pub use episode::BacktestEpisode;
 pub use interval::Interval;
-pub use label::{LabelError, LabelledIncident};
+pub use label::{AFTERMATH_MINUTES, LabelError, LabelledIncident};
 pub use report::{
     Closest, EpisodeScore, FoundWithin, KindScore, MissReason, Missed, Quantiles, Report, Score,
     Sent,

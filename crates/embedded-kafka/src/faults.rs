@@ -1,6 +1,6 @@
 //! Faults that tests inject, and the hook that every request passes through.
 //!
-//! `FakeBroker` takes its hooks from a queue, where a permanent hook blocks those behind it. Ours is permanent because it also bounds the
+//! `FakeBroker` takes its hooks from a queue, where a permanent hook blocks those behind it. This one is permanent because it also bounds the
 //! memory, so faults wait in a separate queue. A fault applies to a kind of request, for every topic.
 
 use std::collections::{HashMap, VecDeque};
@@ -133,11 +133,11 @@ impl EmbeddedKafka {
     }
 
     /// Hangs: answers no request until [`come_back`](Self::come_back), while connections stay open.
-    pub fn go_silent(&self) {
+    pub fn hang(&self) {
         self.faults.state().mode = Mode::Silent;
     }
 
-    /// Ends [`go_down`](Self::go_down) and [`go_silent`](Self::go_silent), and discards every queued fault.
+    /// Ends [`go_down`](Self::go_down) and [`hang`](Self::hang), and discards every queued fault.
     pub fn come_back(&self) {
         *self.faults.state() = State::default();
         // A connection that hung never answers again, so clients must reconnect.

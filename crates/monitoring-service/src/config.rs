@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args as _, Command, FromArgMatches as _};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args as _, Command, FromArgMatches as _};
 use common::command_line::{SecretParser, ignore_empty_variables};
 use common::logging::{LogFormat, LogWebhook};
 use detection::{ApprovedDirection, Detector, MonitorSettings, Thresholds, ZScoreDetector};
 use tracing::Level;
 
-use crate::{alerts::NotifyPolicy, clock::milliseconds};
+use crate::{alerts::NotifyPolicy, backtest, clock::milliseconds};
 
 mod values;
 
@@ -26,7 +27,7 @@ pub use values::{ApiToken, SecretUrl, WebhookFormat, WebhookKeys};
 
 use values::{choice, duration, http_url, whole_minutes};
 
-/// Targets of the log that tell of alerts: their receiver has them already, and must not hear of its own faults.
+/// Log targets that the log webhook skips: the receiver of alerts has them already, and must not get its own faults.
 const ALERT_TARGETS: &[&str] = &["monitoring_service::alerts", "monitoring_service::notify"];
 
 /// Prefixes of the librdkafka properties that the service sets itself: another value would lose or
@@ -192,6 +193,21 @@ const DIRECTIONS: [(&str, ApprovedDirection); 3] = [
 /// The subcommand of the health check.
 const HEALTHCHECK: &str = "healthcheck";
 
+/// The subcommand that scores the policies on a history.
+const BACKTEST: &str = "backtest";
+
+/// The settings that `backtest` takes over from the service.
+const POLICY_SETTINGS: [&str; 8] = [
+    "warning_threshold",
+    "critical_threshold",
+    "baseline_window",
+    "min_history",
+    "min_count_for_critical",
+    "approved_direction",
+    "alert_cooldown",
+    "allowed_lateness",
+];
+
 /// What this process does.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -199,13 +215,16 @@ pub enum Action {
     Serve(Box<Config>),
     /// Check the health of the service that listens on this address.
     CheckHealth(SocketAddr),
+    /// Score the policies on a history, under these settings.
+    Backtest(Box<backtest::Options>, MonitorSettings),
 }
 
 impl Action {
     /// Reads the flags of this process, then its environment, then the defaults. Exits with a message
     /// if a setting is refused, and after `--help` and `--version`.
     pub fn load() -> Self {
-        let command = ignore_empty_variables(command());
+        let command =
+            ignore_empty_variables(command()).mut_subcommand(BACKTEST, ignore_empty_variables);
         Self::from_command(command, std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
@@ -218,11 +237,37 @@ impl Action {
         if matches.subcommand_name() == Some(HEALTHCHECK) {
             return Ok(Self::CheckHealth(config.http_addr));
         }
+        if let Some(backtest) = matches.subcommand_matches(BACKTEST) {
+            refuse_flags_before(&mut command, &matches)?;
+            return Self::backtest(&mut command, backtest);
+        }
         config
             .check()
             .map_err(|reason| command.error(ErrorKind::ValueValidation, reason))?;
         Ok(Self::Serve(Box::new(config)))
     }
+
+    fn backtest(command: &mut Command, matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let options = backtest::Options::from_arg_matches(matches)?;
+        let config = Config::from_arg_matches(matches)?;
+        config
+            .check()
+            .map_err(|reason| command.error(ErrorKind::ValueValidation, reason))?;
+        Ok(Self::Backtest(Box::new(options), config.monitor_settings()))
+    }
+}
+
+/// A setting before the subcommand would not reach it.
+fn refuse_flags_before(command: &mut Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let before = matches
+        .ids()
+        .map(clap::Id::as_str)
+        .find(|id| matches.value_source(id) == Some(ValueSource::CommandLine));
+    before.map_or(Ok(()), |id| {
+        let flag = id.replace('_', "-");
+        let reason = format!("give --{flag} after {BACKTEST}");
+        Err(command.error(ErrorKind::ArgumentConflict, reason))
+    })
 }
 
 impl Config {
@@ -326,12 +371,32 @@ fn command() -> Command {
         .subcommand(Command::new(HEALTHCHECK).about(
             "Check the service on HTTP_ADDR with GET /health/ready: exit code 0 if it is ready, else 1 and the reason, within 3 s",
         ))
+        .subcommand(backtest_command())
         .after_help("Durations have a unit: 30s, 5m, 24h, 90d. An empty variable counts as not set.")
+}
+
+/// The command `backtest` has its own flags and the policy settings of the service; the others are hidden at their defaults.
+fn backtest_command() -> Command {
+    let shared = |arg: Arg| {
+        if POLICY_SETTINGS.contains(&arg.get_id().as_str()) {
+            arg.help_heading("Settings of the policies")
+        } else {
+            arg.hide(true).env(None::<&'static str>)
+        }
+    };
+    let settings = Config::augment_args(Command::new(BACKTEST)).mut_args(shared);
+    backtest::Options::augment_args(Command::new(BACKTEST))
+        .args(settings.get_arguments())
+        .about("Score the policies on a history, from a CSV file or a database: incidents found and missed, delays, false alarms, and what would have been sent")
+        .after_help(backtest::AFTER_HELP)
 }
 
 /// The command without its variables, so that the environment is not read.
 fn command_without_variables() -> Command {
-    command().mut_args(|arg| arg.env(None::<&'static str>))
+    let without = |arg: Arg| arg.env(None::<&'static str>);
+    command()
+        .mut_args(without)
+        .mut_subcommands(|command| command.mut_args(without))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! The monitoring service: consumes transaction minutes from Kafka, stores and judges them, sends alerts, answers queries.
+//! The monitoring service: consumes minute counts from Kafka, stores and evaluates them, sends alerts, answers queries.
 //!
-//! Start at [`app`]: it wires everything else. [`ingest`] is where a message becomes rows, findings and alerts.
+//! Start at [`app`], which wires everything else. [`ingest`] turns a message into rows, findings and alerts.
 
 pub mod alerts;
 pub mod app;
+pub mod backtest;
 pub mod clock;
 pub mod config;
 pub mod context;

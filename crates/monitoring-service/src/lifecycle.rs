@@ -1,7 +1,7 @@
 //! Start and stop: the only place that spawns tasks and threads. A task that ends stops all others, so
-//! the service never runs with a part missing.
+//! the service never runs without one of its parts.
 //!
-//! It does not know what the tasks do. A [`CancellationToken`] asks each one to stop, within a time limit.
+//! A [`CancellationToken`] asks each task to stop within a time limit. What the tasks do is defined elsewhere.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -54,7 +54,7 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// A token that the first stop signal cancels. The second signal ends the process at once.
+/// Returns a token that the first stop signal cancels. A second signal ends the process at once.
 pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let mut signals = StopSignals::listen()?;
     let stop = CancellationToken::new();
@@ -63,7 +63,7 @@ pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         let signal = signals.next().await;
         tracing::info!(signal, "stopping; a second signal ends the process at once");
         token.cancel();
-        // `timeout` and similar tools signal the process and then its group: that is one signal.
+        // `timeout` and similar tools signal the process and then its group, which must count as one signal.
         let same_signal = async {
             loop {
                 signals.next().await;
@@ -86,7 +86,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Supervises nothing yet. Cancelling `stop` asks all tasks to stop.
+    /// A supervisor without tasks. Cancelling `stop` asks all tasks to stop.
     pub fn new(stop: CancellationToken) -> Self {
         Self {
             stop,
@@ -95,7 +95,7 @@ impl Supervisor {
         }
     }
 
-    /// Runs a task that returns soon after the stop, and not before.
+    /// Runs a task, which must return soon after the stop and not before.
     pub fn spawn(
         &mut self,
         name: &'static str,
@@ -105,7 +105,7 @@ impl Supervisor {
         self.running.insert(task.id(), name);
     }
 
-    /// Runs a blocking task on a thread of its own. It, too, returns soon after the stop.
+    /// Runs a blocking task on its own thread. It must return soon after the stop, too.
     pub fn thread(
         &mut self,
         name: &'static str,
@@ -114,7 +114,7 @@ impl Supervisor {
         let (done, outcome) = oneshot::channel();
         thread::Builder::new()
             .name(name.to_owned())
-            // Nobody receives the outcome after the time limit of the stop.
+            // After the time limit of the stop the receiver is gone, so the outcome is dropped.
             .spawn(move || drop(done.send(task())))
             .with_context(|| format!("cannot start thread {name}"))?;
         // The sender is dropped without an outcome if the thread panics.
@@ -161,7 +161,7 @@ impl Supervisor {
         }
     }
 
-    /// Why the end of a task is an error, if it is one.
+    /// The error of a task that ended; `None` if its end is no error.
     fn error_of(
         &mut self,
         ended: Result<(Id, anyhow::Result<()>), JoinError>,
@@ -179,7 +179,7 @@ impl Supervisor {
     }
 }
 
-/// The first error becomes that of the process; any other, which may be a consequence, is only logged.
+/// Keeps the first error as the result of the process. Later ones may be consequences and are only logged.
 fn report(error: anyhow::Error, first_error: &mut Option<anyhow::Error>) {
     if first_error.is_some() {
         tracing::error!(error = format!("{error:#}"), "task failed during the stop");
@@ -195,7 +195,7 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) {
 
 #[expect(
     clippy::exit,
-    reason = "a second signal or a hung task: waiting for the process is of no use"
+    reason = "after a second signal or a hung task, a graceful stop may never finish"
 )]
 fn exit(code: i32) -> ! {
     std::process::exit(code)

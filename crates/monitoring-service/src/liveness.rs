@@ -7,20 +7,20 @@ use std::sync::{
 
 use strum::IntoStaticStr;
 
-/// A task that must report that it is alive. The writer does not: all three wait for it.
+/// A task that must report regularly. The writer need not: all three tasks wait for it, so they stop reporting if it hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Task {
-    /// Kafka to store.
+    /// Reads Kafka and stores the counts.
     Ingest,
-    /// Every 30 s.
+    /// Runs the periodic checks.
     Scheduler,
-    /// Outbox to receiver.
+    /// Sends the outbox to the receiver.
     Delivery,
 }
 
 impl Task {
-    /// All of them.
+    /// All tasks.
     pub const ALL: [Self; 3] = [Self::Ingest, Self::Scheduler, Self::Delivery];
 
     /// The name in health answers and logs.
@@ -29,36 +29,36 @@ impl Task {
     }
 }
 
-/// A task that has not reported for this long is hung, milliseconds.
+/// A task without a report for this long hangs, milliseconds.
 pub const HUNG_TIMEOUT_MS: i64 = 60_000;
 
-/// When each task last reported.
+/// The time of each task's last report.
 #[derive(Clone, Debug)]
 pub struct TaskLiveness(Arc<[AtomicI64; Task::ALL.len()]>);
 
 impl TaskLiveness {
-    /// All alive now.
+    /// All tasks count as reported at `now_ms`.
     pub fn new(now_ms: i64) -> Self {
         Self(Arc::new(Task::ALL.map(|_| AtomicI64::new(now_ms))))
     }
 
-    /// Reports that a task is alive.
+    /// Records a report of a task.
     pub fn report(&self, task: Task, now_ms: i64) {
         self.0[task as usize].store(now_ms, Ordering::Relaxed);
     }
 
-    /// When each task last reported, milliseconds since 1970: for the watchdog.
+    /// The time of each task's last report in milliseconds since 1970, for the watchdog.
     pub fn last_reports(&self) -> [(&'static str, i64); Task::ALL.len()] {
         Task::ALL.map(|task| (task.name(), self.0[task as usize].load(Ordering::Relaxed)))
     }
 
-    /// The task that hangs, if one does, and for how many milliseconds it has not reported.
+    /// The task that hangs, if any, and the milliseconds since its last report.
     pub fn hung(&self, now_ms: i64) -> Option<(Task, i64)> {
         let (task, unreported_ms) = self.longest_unreported(now_ms);
         (unreported_ms >= HUNG_TIMEOUT_MS).then_some((task, unreported_ms))
     }
 
-    /// The task that has not reported for longest, and for how many milliseconds.
+    /// The task with the oldest report, and the milliseconds since.
     pub fn longest_unreported(&self, now_ms: i64) -> (Task, i64) {
         let unreported =
             Task::ALL.map(|task| (task, now_ms - self.0[task as usize].load(Ordering::Relaxed)));

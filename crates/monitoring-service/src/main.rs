@@ -1,4 +1,4 @@
-//! The program `monitoring-service`: settings, telemetry, a socket, and the service until it is stopped.
+//! The program `monitoring-service`: reads the settings, starts telemetry, and runs the service until a stop signal.
 
 use std::io::{Write as _, stderr};
 use std::net::SocketAddr;
@@ -8,12 +8,13 @@ use common::metrics::MetricsRegistry;
 use common::probe;
 use monitoring_service::clock::Clock;
 use monitoring_service::config::{Action, Config};
-use monitoring_service::{app, lifecycle};
+use monitoring_service::{app, backtest, lifecycle};
 
 fn main() -> anyhow::Result<ExitCode> {
     match Action::load() {
         Action::Serve(config) => run(*config),
         Action::CheckHealth(address) => Ok(check_health(address)),
+        Action::Backtest(options, settings) => Ok(backtest::command(&options, &settings)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Gzip around the CSV, recognised by its first bytes, whatever the file is called. No other compression is read.
+//! Gzip around the CSV, recognised by its first bytes and not by the file name. No other compression is supported.
 
 use std::io::{self, BufRead, BufReader, Read};
 

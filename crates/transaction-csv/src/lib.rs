@@ -1,5 +1,5 @@
 //! CSV files of transaction counts per minute: rows `timestamp,status,count[,stream]` in any order
-//! become one [`MinuteCounts`] for each stream and minute.
+//! become one [`MinuteCounts`] for each stream and minute. Files of labelled incidents are read in [`labels`].
 //!
 //! It evaluates no count and sends nothing.
 
@@ -13,6 +13,7 @@ use detection::{Minute, MinuteCounts, Stream};
 mod error;
 mod grouping;
 mod gzip;
+pub mod labels;
 mod rows;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Sends severe log records to a URL, through a bounded queue and a thread.
 //!
 //! The caller of a log macro never waits: if the queue is full, the record is dropped and counted,
-//! and the next queued record says how many were dropped. There is no retry and no storage: alerts,
+//! and the next queued record says how many were dropped. It does not retry or store: alerts,
 //! which must arrive, have an outbox. Records about the sending itself are never sent, so no loop
 //! can arise.
 
@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    /// A target of its own: that of this file is never sent.
+    /// Another target, since that of this file is never sent.
     const APP: &str = "app";
 
     /// Forwards what this thread logs at WARN or above.
@@ -256,7 +256,7 @@ mod tests {
         let webhook = LogWebhook {
             url,
             level: Level::WARN,
-            excluded_targets: &["pager"],
+            excluded_targets: &["notifier"],
         };
         let (layer, thread) = layer::<Registry>("test", &webhook).unwrap();
         (
@@ -274,7 +274,7 @@ mod tests {
         });
         let layer = WebhookLayer {
             recorder: Recorder::new("test"),
-            excluded: &["pager"],
+            excluded: &["notifier"],
             queue,
         };
         (
@@ -376,12 +376,12 @@ mod tests {
     #[test]
     fn excluded_and_http_client_targets_are_skipped() {
         let (records, _guard) = queue_of(8);
-        tracing::error!(target: "pager::delivery", "excluded");
+        tracing::error!(target: "notifier::delivery", "excluded");
         tracing::error!(target: "hyper_util::client", "built in");
         tracing::error!(target: "reqwest::connect", "built in");
         tracing::error!(target: module_path!(), "this file");
-        tracing::error!(target: "page", "sent");
-        assert_eq!(next(&records)["target"], "page");
+        tracing::error!(target: "notify", "sent");
+        assert_eq!(next(&records)["target"], "notify");
         assert!(records.try_recv().is_err());
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{Minute, Stream};
 
 /// An alert within this many minutes after an incident is no false alarm: it may come from the recovery.
-const AFTERMATH_MINUTES: i64 = 60;
+pub const AFTERMATH_MINUTES: i64 = 60;
 
 /// A period in which something was wrong: `start` to `end`, the latter excluded.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -99,7 +99,7 @@ async fn a_hung_broker_answers_after_it_came_back() {
     let consumer = consumer(&kafka);
     consumer.fetch_metadata(Some(TOPIC), PATIENCE).unwrap();
 
-    kafka.go_silent();
+    kafka.hang();
     let unanswered = consumer.fetch_metadata(Some(TOPIC), Duration::from_millis(100));
     unanswered.unwrap_err();
     kafka.come_back();

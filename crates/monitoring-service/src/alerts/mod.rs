@@ -67,7 +67,7 @@ impl Alert {
         policy: &NotifyPolicy,
         now_ms: i64,
     ) -> Self {
-        // Asked now, about whatever minute, so it is never too old.
+        // A submission is evaluated now, for any minute, so it is never too old.
         let suppression =
             silence.or_else(|| policy.suppression(anomaly.key.severity, None, now_ms));
         Self {

@@ -11,7 +11,7 @@ fn parse(args: &[&str]) -> Result<Config, String> {
         .map(OsString::from);
     match Action::from_command(command_without_variables(), args) {
         Ok(Action::Serve(config)) => Ok(*config),
-        Ok(Action::CheckHealth(address)) => panic!("checks {address}"),
+        Ok(other) => panic!("{other:?}"),
         Err(error) => Err(error.to_string()),
     }
 }

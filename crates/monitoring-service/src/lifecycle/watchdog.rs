@@ -1,5 +1,4 @@
-//! The watchdog: ends the process when a task hangs. It restarts nothing; that is up to whatever started
-//! the process.
+//! The watchdog: ends the process when a task hangs. It restarts nothing; the process manager does.
 
 use std::thread;
 use std::time::Duration;
@@ -22,7 +21,7 @@ const EXIT_HUNG: i32 = 70;
 /// service up. Runs on a thread of its own. `last_reports` returns each task's name and a number that
 /// changes with every report.
 ///
-/// It counts checks and reads no clock: a clock that jumps or a machine that slept hangs no task.
+/// It counts checks and reads no clock, so a clock jump or a suspended machine does not look like a hang.
 pub fn watchdog<R>(
     stop: CancellationToken,
     last_reports: impl Fn() -> R + Send + 'static,
@@ -48,14 +47,14 @@ where
     Ok(())
 }
 
-/// A task at the last check.
+/// The state of a task at the last check.
 struct Watched {
     name: &'static str,
     last_report: i64,
     unreported_checks: u32,
 }
 
-/// The first task without a report in too many checks.
+/// The first task without a report for too many checks, if any.
 fn hung(
     watched: &mut Vec<Watched>,
     last_reports: impl IntoIterator<Item = (&'static str, i64)>,

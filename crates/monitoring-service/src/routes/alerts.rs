@@ -71,7 +71,7 @@ struct Alerts {
 
 /// The recorded alerts, notified or suppressed.
 ///
-/// A range selects alerts by the minute they are about, and those of the monitor itself by the minute of their recording.
+/// A range selects alerts by their minute; alerts of the monitor itself have none and are selected by the time of recording.
 #[utoipa::path(
     get,
     path = "/alerts",
@@ -134,7 +134,7 @@ pub(super) async fn one(
     }))
 }
 
-/// Sends one notification that is marked as a test, to prove that notifications arrive.
+/// Sends one notification, marked as a test, to check that notifications arrive.
 #[utoipa::path(
     post,
     path = "/alerts/test",

@@ -1,4 +1,4 @@
-//! `GET /alerts/analyze`: the findings of a range, as stored or as other settings would have given them. Changes nothing.
+//! `GET /alerts/analyze`: the findings of a range, as stored or recomputed with other settings. It changes nothing.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -27,7 +27,7 @@ use crate::{alerts::json::BaselineView, store::RangeFindings};
 /// The longest range, minutes: a month.
 const MAX_MINUTES: i64 = 31 * 1440;
 
-/// Alerts that one answer lists; all are counted.
+/// Alerts in one answer. All are counted, also those not listed.
 const MAX_ALERTS: usize = 500;
 
 fields! {
@@ -47,7 +47,7 @@ fields! {
     }
 }
 
-/// A threshold to try.
+/// A threshold to recompute with.
 #[derive(Clone, Copy)]
 pub(super) struct Threshold(f64);
 
@@ -60,7 +60,7 @@ impl Field for Threshold {
     }
 
     fn fix() -> Cow<'static, str> {
-        "use 0 < warning < critical; without one of them, that of the service counts".into()
+        "use 0 < warning < critical; a missing one defaults to that of the service".into()
     }
 
     fn schema() -> RefOr<Schema> {
@@ -93,14 +93,14 @@ enum Mode {
     Recomputed,
 }
 
-/// What is found in a range. However many alerts it has, no more are held than are shown.
+/// The findings of a range. Keeps only the alerts that are shown, so that memory is bounded.
 #[derive(Default, Serialize, ToSchema)]
 struct Found {
     /// Rows per status and state.
     findings: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     /// Alerts that no cooldown and no silence suppressed.
     alerts_raised: usize,
-    /// The others. Other reasons of suppression do not depend on these settings.
+    /// Alerts that a cooldown or a silence suppressed. Other reasons do not depend on these settings.
     alerts_suppressed: usize,
     /// By minute, the first 500.
     alerts: Vec<AnalyzedAlert>,
@@ -125,7 +125,7 @@ struct AnalyzedAlert {
     message: String,
 }
 
-/// The findings of a range or, with other thresholds or another window, those that these settings would have given.
+/// The findings of a range; with other thresholds or another window, recomputed with these.
 #[utoipa::path(
     get,
     path = "/alerts/analyze",
@@ -174,7 +174,7 @@ fn not_zscore(settings: &MonitorSettings) -> Problem {
     Problem::invalid("policy", settings.detector.policy().name(), detail)
 }
 
-/// The settings of the service with those of the query in their place.
+/// The settings of the service, with those of the query instead where given.
 fn settings(
     of_service: &MonitorSettings,
     query: &AnalyzeQuery,
@@ -199,13 +199,13 @@ fn settings(
     })?;
     if let Some(Whole(window)) = query.window {
         detector.window = window as usize;
-        // A window of fewer minutes than it needs would judge nothing, as if nothing were wrong.
+        // A window shorter than the minimum history would evaluate nothing, which would look as if all were normal.
         detector.min_history = detector.min_history.min(window);
     }
     Ok(settings)
 }
 
-/// Runs the fold over the stored minutes on the thread that reads them.
+/// Folds the stored minutes on the thread that reads them.
 async fn recompute(
     state: &AppState,
     settings: MonitorSettings,
@@ -213,7 +213,7 @@ async fn recompute(
     from: Minute,
     to: Minute,
 ) -> Result<Found, Problem> {
-    // From before the range on, so that its first minutes have their windows.
+    // Start before the range, so that its first minutes have full windows.
     let minutes = usize::try_from(to.since(from)).unwrap_or_default() + settings.history_capacity();
     let name = stream.clone();
     let fold = move |minutes| {

@@ -1,4 +1,4 @@
-//! `GET /dead-letters`: messages that cannot be used, and why.
+//! `GET /dead-letters`: messages that cannot be used, with the reason.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ enum Encoding {
     Base64,
 }
 
-/// Messages that cannot be used, and why.
+/// Messages that cannot be used, with the reason.
 #[utoipa::path(
     get,
     path = "/dead-letters",
@@ -105,17 +105,17 @@ impl From<DeadLetterRecord> for DeadLetter {
 struct Excerpt {
     text: String,
     encoding: Encoding,
-    /// Bytes of the payload that it shows.
+    /// The shown bytes of the payload.
     bytes: usize,
 }
 
 impl Excerpt {
-    /// UTF-8 as text, without a character that the cut splits; other bytes as Base64.
+    /// UTF-8 as text, without a character that is cut in half; other bytes as Base64.
     fn of(payload: &[u8]) -> Self {
         let start = &payload[..payload.len().min(MAX_PAYLOAD_BYTES)];
         let text = match std::str::from_utf8(start) {
             Ok(text) => Some(text),
-            // Without `error_len` the bytes end within a character, which the cut may have caused.
+            // Without `error_len` the bytes end within a character, possibly because of the cut.
             Err(error) if error.error_len().is_none() && start.len() < payload.len() => {
                 std::str::from_utf8(&start[..error.valid_up_to()]).ok()
             }

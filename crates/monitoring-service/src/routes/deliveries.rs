@@ -1,4 +1,4 @@
-//! `GET /deliveries` and `POST /deliveries/{id}/replay`: notifications that wait, were delivered or were given up.
+//! `GET /deliveries` and `POST /deliveries/{id}/replay`: notifications that are pending, delivered or dead.
 
 use std::sync::Arc;
 

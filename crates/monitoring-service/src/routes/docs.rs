@@ -1,5 +1,5 @@
-//! The contract as it is served: `/openapi.json` for programs, `/docs` for people. All assets are in the binary, and all links are
-//! relative, so that both work below a path prefix.
+//! Serves the contract: `/openapi.json` for programs, `/docs` for people. All assets are in the binary and all links are relative, so
+//! that both work below a path prefix.
 
 use axum::{
     Router,
@@ -13,7 +13,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::error::{Kind, Problem};
 
-/// Nothing from elsewhere, nothing inline but the styles and pictures of the page, no frame around it.
+/// Allows only the page's own files, inline styles and inline images, and no frame around the page.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -29,7 +29,7 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
-/// Serves this document, and the page that shows it.
+/// Serves this document and its page.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: Bytes) -> Router<S> {
     let page =
         SwaggerUi::new("/docs").config(Config::from("../openapi.json").validator_url("none"));
@@ -41,13 +41,13 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: Bytes) -> Route
 
 async fn secure(mut response: Response) -> Response {
     if response.status() == StatusCode::NOT_FOUND {
-        response = Problem::new(Kind::NotFound, "the page has no such part")
+        response = Problem::new(Kind::NotFound, "the page has no such file")
             .fix("open /docs/")
             .into_response();
     }
     let headers = response.headers_mut();
     headers.extend(SECURITY_HEADERS);
-    // From `/docs` to `/docs/`: the one redirect, which the page makes absolute.
+    // The redirect from `/docs` to `/docs/` is the only one; keep it relative.
     if let Some(location) = headers.get_mut(header::LOCATION) {
         *location = HeaderValue::from_static("docs/");
     }

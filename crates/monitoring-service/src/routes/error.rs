@@ -1,7 +1,7 @@
-//! The answer of a request that fails: RFC 9457 `application/problem+json`.
+//! The answer to a failed request: RFC 9457 `application/problem+json`.
 //!
-//! A [`Problem`] is made where a request fails; the [`guard`](super::guard), which knows the request id, writes it. Its cause is only
-//! logged, never answered.
+//! A [`Problem`] is created where a request fails. The [`guard`](super::guard) adds the request id and writes it. Its cause is only
+//! logged.
 
 use std::{borrow::Cow, fmt};
 
@@ -16,14 +16,14 @@ use utoipa::ToSchema;
 
 use crate::store::StoreError;
 
-/// Longest text of a request that is repeated to the client, in characters.
+/// Maximum characters of a request's text that an answer repeats.
 const MAX_REPEATED_CHARS: usize = 80;
 
-/// What kind of problem it is, for programs. The text is the last part of `type`.
+/// The kind of a problem, for programs. The text is the last part of `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum Kind {
-    /// The body is not what its content type says.
+    /// The body does not match its content type.
     Unparsable,
     /// The token is missing or wrong.
     Unauthorized,
@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     NotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
-    /// The state of the thing does not allow the request.
+    /// The present state of the resource does not allow the request.
     Conflict,
     /// The request did not arrive in time.
     RequestTimeout,
@@ -45,7 +45,7 @@ pub(crate) enum Kind {
     Internal,
     /// The service cannot answer now.
     Unavailable,
-    /// Too many requests at a time.
+    /// Too many concurrent requests.
     Overloaded,
 }
 
@@ -104,7 +104,7 @@ impl Kind {
     }
 }
 
-/// A failed request. Boxed: it is the rare half of every handler's `Result`.
+/// A failed request. Boxed, to keep the `Result` of handlers small.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem(Box<Details>);
 
@@ -143,7 +143,7 @@ impl Problem {
             .value(value)
     }
 
-    /// A field that names a thing that does not exist.
+    /// A field that names something that does not exist.
     pub(crate) fn not_found(field: &'static str, thing: &str, name: impl fmt::Display) -> Self {
         let detail = format!("there is no {thing} {name}");
         Self::new(Kind::NotFound, detail)
@@ -151,7 +151,7 @@ impl Problem {
             .value(&*name.to_string())
     }
 
-    /// Names the parameter, member or header that is wrong.
+    /// Names the wrong parameter, member or header.
     pub(crate) fn field(mut self, field: impl Into<Cow<'static, str>>) -> Self {
         self.0.field = Some(field.into());
         self
@@ -163,19 +163,19 @@ impl Problem {
         self
     }
 
-    /// Says what to do.
+    /// Adds what to do.
     pub(crate) fn fix(mut self, fix: impl Into<Cow<'static, str>>) -> Self {
         self.0.fix = Some(fix.into());
         self
     }
 
-    /// Keeps what only the log may say.
+    /// Adds a cause that is only logged.
     pub(crate) fn cause(mut self, cause: impl Into<String>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
 
-    /// Writes the body into the `response` that carried this problem, keeps its headers, and logs the cause.
+    /// Writes the body into `response`, keeps its headers, and logs the cause.
     pub(super) fn write(self, response: &mut Response, request_id: &HeaderValue) {
         let request_id = request_id.to_str().unwrap_or_default();
         let kind = self.0.kind;
@@ -224,7 +224,7 @@ impl Problem {
     }
 }
 
-/// The text, cut after 80 characters: an answer repeats little of its request.
+/// The text, cut after 80 characters, so that an answer repeats little of its request.
 pub(super) fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_REPEATED_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -232,18 +232,18 @@ pub(super) fn shortened(text: &str) -> String {
     }
 }
 
-/// Why a request failed: the members of RFC 9457 and four of this service.
+/// The problem of a failed request: the members of RFC 9457 and four of this service.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(super) struct Document<'a> {
-    /// The kind of problem; stable.
+    /// The kind of problem; a stable text.
     #[serde(rename = "type")]
     kind: String,
     /// The kind in words.
     title: &'a str,
     /// The HTTP status.
     status: u16,
-    /// What is wrong this time.
+    /// What is wrong with this request.
     detail: &'a str,
     /// The parameter, member or header that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -262,7 +262,7 @@ pub(super) struct Document<'a> {
 }
 
 impl IntoResponse for Problem {
-    /// Only the status: the guard writes the rest.
+    /// Sets only the status; the guard writes the rest.
     fn into_response(self) -> Response {
         let mut response = self.0.kind.status().into_response();
         response.extensions_mut().insert(self);

@@ -1,4 +1,4 @@
-//! `POST /alerts/evaluate`: from JSON to a [`Question`] and from its finding to JSON.
+//! `POST /alerts/evaluate`: converts JSON to a [`Question`] and its finding to JSON.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::{
 };
 
 fields! {
-    /// A count to judge.
+    /// A count to evaluate.
     pub(super) struct Submission {
-        /// Which status.
+        /// The status.
         status: MonitoredStatus,
-        /// How many in a minute.
+        /// Transactions in the minute.
         count: Whole<0, { u32::MAX }>,
-        /// Which minute's baseline; without it now for a live stream, else its newest minute. At most 5 minutes ahead of the clock.
+        /// The minute to evaluate for; default: now for a live stream, else its newest minute. At most 5 minutes ahead of the clock.
         timestamp: Option<Minute>,
-        /// Which stream's baseline; without it that of `default`. An unknown stream has none.
+        /// The stream to compare with; default: `default`. An unknown stream has no baseline.
         stream: Option<Stream>,
     }
 }
@@ -35,7 +35,7 @@ impl From<EvaluateError> for Problem {
         match error {
             EvaluateError::Future { minute, .. } => {
                 Self::invalid("timestamp", &*minute.to_string(), error.to_string())
-                    .fix("send a minute of the past, or leave timestamp out")
+                    .fix("send a past minute, or omit timestamp")
             }
             EvaluateError::Store(error) => error.into(),
         }
@@ -58,13 +58,13 @@ struct Evaluated<'a> {
     #[schema(value_type = Option<schema::DirectionName>)]
     direction: Option<Direction>,
     z_score: Option<f64>,
-    /// The limit that was passed; of a NORMAL count, the one of WARNING.
+    /// The limit that was exceeded; for a NORMAL count, the WARNING limit.
     threshold: f64,
     baseline: Option<BaselineView>,
     message: &'a str,
     /// True if an alert was recorded that neither a silence nor the cooldown suppressed.
     alert_dispatched: bool,
-    /// Why the receiver is not notified of the alert; null if it is.
+    /// The reason why the alert is not notified; null if it is.
     #[schema(value_type = Option<schema::SuppressionReason>)]
     suppressed: Option<&'static str>,
     #[schema(value_type = Option<schema::Id>)]
@@ -76,7 +76,7 @@ struct Evaluated<'a> {
     trace_id: Option<&'a str>,
 }
 
-/// Judges one count now. An anomalous one is recorded, and notified if it is CRITICAL; none enters a baseline or a total.
+/// Evaluates one count now. An anomalous count is recorded, and notified if it is CRITICAL. No submission enters a baseline or a total.
 #[utoipa::path(
     post,
     path = "/alerts/evaluate",

@@ -1,4 +1,4 @@
-//! `GET /explain`: why a minute raised an alert or why it did not, in words and in numbers.
+//! `GET /explain`: the reason why a minute raised an alert or none, in words and in numbers.
 
 use std::sync::Arc;
 
@@ -25,9 +25,9 @@ use crate::{
 fields! {
     /// Which count.
     pub(super) struct ExplainQuery {
-        /// Which minute.
+        /// The minute.
         minute: Minute = "2025-07-12T13:45:00Z",
-        /// Which status.
+        /// The status.
         status: Status,
         ..stream: OneStream,
     }
@@ -50,8 +50,8 @@ struct ExplainedCount {
     window: Vec<WindowMinute>,
 }
 
-/// `fired`: an alert that no cooldown and no silence suppressed; `suppressed`: one that was; `unknown`: no counts arrived; else
-/// there is no alert.
+/// `fired`: an alert that no cooldown and no silence suppressed; `suppressed`: an alert that one did; `unknown`: no counts arrived;
+/// else there is no alert.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Outcome {
@@ -71,7 +71,7 @@ struct WindowMinute {
     count: u32,
 }
 
-/// Why a minute raised an alert or why it did not, in words and with the minutes it was compared with.
+/// The reason why a minute raised an alert or none, in words and with the minutes it was compared with.
 #[utoipa::path(
     get,
     path = "/explain",
@@ -146,7 +146,7 @@ fn outcome(found: &Explained, minute: Minute, status: &Status) -> (Outcome, Stri
     if let Some(judged) = row.judged_count {
         let corrected = row.count;
         reason =
-            format!("{reason}; {judged} was judged, the correction to {corrected} came too late");
+            format!("{reason}; {judged} was evaluated, the correction to {corrected} was too late");
     }
     if row.implied {
         reason = format!("{reason}; the status was not sent for this minute, so its 0 is implied");
@@ -182,7 +182,7 @@ fn of_alert(alert: &Alert, reason: &str) -> (Outcome, String) {
     (outcome, suppressed)
 }
 
-/// Without an alert an anomalous count is one that a correction made milder than it once was.
+/// The outcome of a count without an alert. It can be anomalous if a correction lowered its severity.
 const fn of_state(state: State) -> Outcome {
     match state {
         State::NotJudged => Outcome::NotJudged,

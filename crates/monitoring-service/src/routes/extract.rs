@@ -1,5 +1,5 @@
-//! What handlers take from requests: a JSON body, a query, an id. Every refusal is a problem that names the field, the value and the
-//! fix. Which fields there are is declared beside the routes.
+//! The extractors of handlers: a JSON body, a query, an id. Every refusal is a problem that names the field, the value and the fix.
+//! The fields themselves are declared at the routes.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::{
     given::Given,
 };
 
-/// Longest body that is read.
+/// Maximum length of a body.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Longest time for a body to arrive after its head.
+/// Time limit for a body to arrive after its head.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No fields.
@@ -74,7 +74,7 @@ impl<T: Fields, S: Sync> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         Given::in_query(request.uri().query().unwrap_or_default()).read::<Nothing>()?;
         require_json(request.headers())?;
-        // Before anything is read: a client that waits for "100 Continue" then sends nothing.
+        // Refuse before reading: a client that waits for "100 Continue" then sends no body.
         if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
             return Err(too_large());
         }
@@ -119,7 +119,7 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
     })
 }
 
-/// Says why a body is not a JSON object.
+/// The problem of a body that is not a JSON object.
 fn not_an_object<T: Fields>(body: &[u8], error: &serde_json::Error) -> Problem {
     let problem = if error.is_data() {
         Problem::new(

@@ -1,5 +1,5 @@
-//! The parameters of queries and the members of JSON bodies. [`fields!`] declares each of them once; how it is read, refused and
-//! documented follows from there. Does not know which fields a route has.
+//! The parameters of queries and the members of JSON bodies. [`fields!`] declares each of them once; reading, refusals and
+//! documentation follow from the declaration. The fields of a route are declared at the route.
 
 use std::borrow::Cow;
 
@@ -13,19 +13,19 @@ use super::{error::Problem, given::Given};
 
 /// The value of a field.
 pub(super) trait Field: Sized {
-    /// False for a number, which JSON writes without quotes.
+    /// True if JSON quotes the value; false for numbers.
     const QUOTED: bool = true;
 
     /// Reads a value; the error completes the sentence "the field ...".
     fn read(text: &str) -> Result<Self, String>;
 
-    /// What to send instead of a bad value.
+    /// Describes valid values.
     fn fix() -> Cow<'static, str>;
 
-    /// The value in the contract.
+    /// The schema in the contract.
     fn schema() -> RefOr<Schema>;
 
-    /// The value of a request without the field; none if the field is required.
+    /// The default value; `None` if the field is required.
     fn absent() -> Option<Self> {
         None
     }
@@ -53,10 +53,10 @@ impl<T: Field> Field for Option<T> {
 
 /// The fields of a query or a body, as [`fields!`] implements them.
 pub(super) trait Fields: Sized {
-    /// Every field, in the order of the documents.
+    /// All fields, in the order of the documents.
     fn declared() -> Vec<Declared>;
 
-    /// Reads the fields that are declared and ignores others.
+    /// Reads the declared fields and ignores others.
     fn read(given: &Given<'_>) -> Result<Self, Problem>;
 }
 
@@ -85,8 +85,8 @@ impl Declared {
     }
 }
 
-/// Defines a struct of fields. The doc comment of a field is its text in the contract; an example follows after `=` where that of the
-/// type will not do. `..name: Type` takes in the fields of another such struct.
+/// Defines a struct of fields. The doc comment of a field is its text in the contract; `= example` replaces the example of its type.
+/// `..name: Type` includes the fields of another such struct.
 macro_rules! fields {
     (
         $(#[doc = $about:literal])+
@@ -162,7 +162,7 @@ pub(super) fn parameters<T: Fields>() -> Vec<Parameter> {
     T::declared().into_iter().map(parameter).collect()
 }
 
-/// The fields as members of a body, which has no others. One that is not required may be null.
+/// The fields as members of a body without other members. Optional members may be null.
 pub(super) fn object<T: Fields>(about: &str) -> RefOr<Schema> {
     let object = ObjectBuilder::new()
         .schema_type(Type::Object)

@@ -1,4 +1,4 @@
-//! The judgement of a count as every answer shows it. Alerts have a shape of their own ([`AlertView`](crate::alerts::json)).
+//! The JSON of a count's judgement in all answers. Alerts have their own ([`AlertView`](crate::alerts::json)).
 
 use detection::{Direction, Evidence, Judgement, PolicyName, State};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::schema;
 use crate::alerts::json::BaselineView;
 
-/// The finding of a count; of one that was not judged, the state that says why.
+/// The finding of a count; for a count that was not evaluated, the state with the reason.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Finding {
     #[schema(value_type = schema::StateName)]
@@ -17,7 +17,7 @@ pub(super) struct Finding {
     #[schema(value_type = Option<schema::DirectionName>)]
     direction: Option<Direction>,
     z_score: Option<f64>,
-    /// The limit that was passed.
+    /// The limit that was exceeded.
     threshold: Option<f64>,
     baseline: Option<BaselineView>,
 }

@@ -1,4 +1,4 @@
-//! Reading a query or a JSON body by the fields that are declared for it. What is unknown, missing, given twice or bad is a problem.
+//! Reads a query or a JSON body by its declared fields. Unknown, missing, repeated or bad fields are problems.
 
 use std::{borrow::Cow, fmt};
 
@@ -16,13 +16,13 @@ use super::{
 /// Names at least this similar are suggested (Jaro-Winkler, 0 to 1).
 const MIN_SIMILARITY: f64 = 0.8;
 
-/// What a request gives, by name, in the order of the request.
+/// The names and values of a request, in its order.
 pub(super) struct Given<'a> {
     in_body: bool,
     values: Vec<(Cow<'a, str>, Value<'a>)>,
 }
 
-/// A value as it is given.
+/// A value as sent.
 enum Value<'a> {
     /// In a query, or a JSON string without its quotes.
     Text(Cow<'a, str>),
@@ -51,7 +51,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// Data errors are those of a body that is JSON but no object.
+    /// An error of category `Data` means JSON that is not an object.
     pub(super) fn in_body(body: &'a [u8]) -> Result<Self, serde_json::Error> {
         let Members(members) = serde_json::from_slice(body)?;
         let value = |(name, raw): (String, &'a RawValue)| {
@@ -69,7 +69,7 @@ impl<'a> Given<'a> {
         })
     }
 
-    /// Reads all fields of `T`; refuses what `T` does not declare and what is given twice.
+    /// Reads all fields of `T`; refuses undeclared and repeated fields.
     pub(super) fn read<T: Fields>(&self) -> Result<T, Problem> {
         let declared = T::declared();
         for (at, (name, value)) in self.values.iter().enumerate() {
@@ -84,7 +84,7 @@ impl<'a> Given<'a> {
         T::read(self)
     }
 
-    /// Reads one field. A null is the same as no field.
+    /// Reads one field. Null counts as absent.
     pub(super) fn field<T: Field>(&self, name: &'static str) -> Result<T, Problem> {
         let given = self.values.iter().find(|(given, _)| given == name);
         let Some((_, value)) = given.filter(|(_, value)| !matches!(value, Value::Json("null")))
@@ -105,7 +105,7 @@ impl<'a> Given<'a> {
         })
     }
 
-    /// Refuses a name, with the name that is probably meant.
+    /// Refuses a name and suggests the most similar one.
     fn unknown(&self, name: &str, value: &Value<'_>, declared: &[Declared]) -> Problem {
         let similarity = |field: &Declared| (strsim::jaro_winkler(name, field.name), field.name);
         let nearest = declared
@@ -132,7 +132,7 @@ impl<'a> Given<'a> {
     }
 }
 
-/// The members of a JSON object, in their order; one that is there twice stays there twice.
+/// The members of a JSON object in their order, with repeated ones.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {

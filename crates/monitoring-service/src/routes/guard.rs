@@ -1,7 +1,7 @@
-//! What every request passes through: token, request id, limit of concurrent requests, timeout, the writing of problems, and
-//! security headers. Knows no route but the probes.
+//! The middleware around all routes: token, request id, limit of concurrent requests, timeout, problem documents, security headers.
+//! Of the routes it knows only the probes.
 //!
-//! One middleware instead of a stack of layers: the common path pays for one boxed future.
+//! It is one middleware instead of a stack of layers, so a request costs only one boxed future.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -23,16 +23,16 @@ use uuid::Uuid;
 use super::error::{Kind, Problem};
 use crate::config::ApiToken;
 
-/// Requests at a time; further ones are refused at once.
+/// Maximum concurrent requests; further ones are refused at once.
 const MAX_REQUESTS: usize = 256;
 
-/// Longest time from head to answer. The body has a shorter one of its own.
+/// Time limit from the head of a request to its answer. The body has its own, shorter limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of answers that slow clients have not read yet; an answer beyond that is refused.
+/// Maximum bytes of answers that clients have not read yet; a further answer is refused.
 const MAX_ANSWERS_BYTES: usize = 64 << 20;
 
-/// The message of the codes that tokens are compared by.
+/// The message of the authentication codes that are compared instead of tokens.
 const MESSAGE: &[u8] = b"api token";
 
 /// The fix of an internal fault.
@@ -40,7 +40,7 @@ pub(super) const REPORT: &str = "report the request id to the operators of this 
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The limits of requests, and the token they need. A clone shares them.
+/// The limits of requests and the required token. A clone shares them.
 #[derive(Clone)]
 pub(super) struct Guard {
     permits: Arc<Semaphore>,
@@ -72,7 +72,7 @@ impl Guard {
         self
     }
 
-    /// Compares in constant time: not the tokens, but codes made with them.
+    /// Compares authentication codes made with the tokens, in constant time.
     fn admits(&self, request: &Request) -> bool {
         let Some(expected) = &self.token else {
             return true;
@@ -85,7 +85,7 @@ impl Guard {
         is_open(request.uri().path()) || hmac::verify(expected, MESSAGE, given.as_ref()).is_ok()
     }
 
-    /// Answers within the limits.
+    /// Runs a request within the limits.
     async fn run(&self, request: Request, next: Next) -> Result<Response, Problem> {
         if !self.admits(&request) {
             return Err(unauthorized());
@@ -121,7 +121,7 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, request_id);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Answers are soon outdated and private. What does not change sets its own header.
+    // Answers are private and soon outdated. Static files set their own header.
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
@@ -139,20 +139,20 @@ fn bearer_token(headers: &HeaderMap) -> &str {
         .map_or("", |(_, token)| token.trim())
 }
 
-/// Requested every few seconds by machines: not traced.
+/// Routes without traces: machines request them every few seconds.
 pub(super) const PROBES: [&str; 3] = ["/metrics", "/health/live", "/health/ready"];
 
-/// Not limited: probes and scrapes matter most when the service is busy, and are few and cheap.
+/// Whether the limit of concurrent requests does not apply: probes and scrapes are cheap, and needed most under load.
 fn is_probe(path: &str) -> bool {
     path == "/metrics" || path.starts_with("/health")
 }
 
-/// The two probes that need no token.
+/// Whether the route needs no token: only the two probes.
 fn is_open(path: &str) -> bool {
     matches!(path, "/health/live" | "/health/ready")
 }
 
-/// The id of the request if it is a short plain token, else a new one.
+/// The request id of the client if it is a short plain token, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     match headers.get(REQUEST_ID) {
         Some(id) if is_token(id.as_bytes()) => id.clone(),
@@ -180,7 +180,7 @@ pub(super) fn unauthorized() -> Problem {
 pub(super) fn overloaded() -> Problem {
     Problem::new(
         Kind::Overloaded,
-        "the service already answers as many requests as it can",
+        "the limit of concurrent requests is reached",
     )
     .fix("try again in a second")
 }

@@ -1,4 +1,4 @@
-//! Health for probes and people, and the metrics. Reads, and changes nothing.
+//! Health for probes and people, and the metrics.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,10 +27,10 @@ use crate::{
 /// Health is degraded for this long after an offset gap, milliseconds.
 const OFFSET_GAP_DEGRADED_MS: i64 = 3_600_000;
 
-/// A database that answers later than this is not usable.
+/// Time limit for the database to answer.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// `degraded`: somebody should check it.
+/// `degraded`: needs attention.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Condition {
@@ -44,7 +44,7 @@ impl Condition {
     }
 }
 
-/// The worst condition of the parts, and the parts.
+/// The worst condition, and the condition of each part.
 #[derive(Serialize, ToSchema)]
 struct Health {
     status: Condition,
@@ -144,7 +144,7 @@ impl Parts {
     }
 }
 
-/// The outbox, and when the newest offset gap was detected.
+/// The state of the outbox, and the detection time of the newest offset gap.
 async fn stored(state: &AppState) -> Result<(OutboxState, Option<i64>), StoreError> {
     Ok((
         state.store.outbox().await?,
@@ -216,7 +216,7 @@ enum ProbeStatus {
     Ready,
 }
 
-/// Alive while its tasks report. No other fault is one that a restart repairs.
+/// Alive while all tasks report. Other faults do not count, because a restart does not fix them.
 #[utoipa::path(
     get,
     path = "/health/live",

@@ -1,4 +1,4 @@
-//! The HTTP API: one file for each resource, each operation documented at its handler, and what every request passes through.
+//! The HTTP API: one file for each resource, with each operation documented at its handler, and the middleware around them.
 
 mod alerts;
 mod analyze;
@@ -41,24 +41,24 @@ use error::{Kind, Problem};
 use guard::{Guard, guard};
 use openapi::Served;
 
-/// What the routes use. A clone shares everything.
+/// The state of the routes. A clone shares everything.
 #[derive(Clone)]
 pub struct AppState {
     /// The context of the service.
     pub context: Context,
     /// Answers `POST /alerts/evaluate`.
     pub evaluator: Evaluator,
-    /// What `GET /metrics` shows; the metrics of the routes are registered here.
+    /// The metrics of `GET /metrics`. The router registers its own here.
     pub registry: MetricsRegistry,
-    /// Cancelled when a stop begins: from then on the service is not ready.
+    /// Cancelled when a stop begins; then the service is no longer ready.
     pub draining: CancellationToken,
-    /// The token that requests need; none: no token.
+    /// The token that requests need; `None`: requests need none.
     pub api_token: Option<ApiToken>,
-    /// The address of the service for its users, for the contract.
+    /// The public address of the service, for the contract.
     pub public_url: Option<String>,
 }
 
-/// A handler writes `state.store`, like every part of the service.
+/// Lets handlers use `state.store`, like the rest of the service.
 impl Deref for AppState {
     type Target = Context;
 
@@ -67,7 +67,7 @@ impl Deref for AppState {
     }
 }
 
-/// The API as one service. Once per registry: it registers the HTTP metrics.
+/// Builds the router. Call it once per registry, since it registers the HTTP metrics.
 pub fn router(state: AppState) -> Router {
     let http_metrics = HttpMetrics::new(&state.registry).without_spans_of(&guard::PROBES);
     let guard = Guard::default().requiring(state.api_token.as_ref());
@@ -80,7 +80,7 @@ pub fn router(state: AppState) -> Router {
     guarded(routes, guard, http_metrics).with_state(Arc::new(state))
 }
 
-/// Every operation but those that serve the contract itself.
+/// All operations except those that serve the contract.
 fn routes() -> OpenApiRouter<Arc<AppState>> {
     OpenApiRouter::with_openapi(openapi::preamble())
         .routes(routes!(evaluate::post))
@@ -108,7 +108,7 @@ fn routes() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(health::metrics))
 }
 
-/// Adds to routes what every request passes through, the outermost last.
+/// Adds the middleware; the last one is the outermost.
 fn guarded<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
     bounds: Guard,

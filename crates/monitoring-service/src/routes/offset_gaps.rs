@@ -1,4 +1,4 @@
-//! `GET /offset-gaps`: Kafka offsets that were lost before they were read.
+//! `GET /offset-gaps`: Kafka offsets that were deleted before they were read.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ struct OffsetGaps {
     next_cursor: Option<String>,
 }
 
-/// Kafka offsets that were lost before they were read.
+/// Kafka offsets that were deleted before they were read.
 #[utoipa::path(
     get,
     path = "/offset-gaps",

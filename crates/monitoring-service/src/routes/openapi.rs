@@ -51,10 +51,10 @@ const TOKEN: &str = "token";
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     security(("token" = [])),
-    // Those of requests; the handlers bring those of answers.
+    // Schemas of requests; the handlers add those of answers.
     components(schemas(schema::CursorText, schema::StatusName, schema::StreamName, schema::Timestamp)),
     tags(
-        (name = "alerts", description = "Findings, alerts, and judging on demand"),
+        (name = "alerts", description = "Findings, alerts, and evaluation on demand"),
         (name = "transactions", description = "Stored minutes"),
         (name = "control", description = "Silences, a test notification, replay of deliveries"),
         (name = "faults", description = "Messages, offsets and notifications that failed"),
@@ -63,7 +63,7 @@ const TOKEN: &str = "token";
 )]
 struct Preamble;
 
-/// The document before the handlers add themselves.
+/// The document without the operations.
 pub(super) fn preamble() -> utoipa::openapi::OpenApi {
     let mut document = Preamble::openapi();
     let components = document.components.get_or_insert_default();
@@ -83,17 +83,17 @@ pub(super) fn preamble() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// What differs from server to server.
+/// The settings that change the document.
 pub(super) struct Served<'a> {
     /// True if requests need a token.
     pub(super) token: bool,
-    /// The address of the service for its users, if it is configured.
+    /// The public address of the service, if it is configured.
     pub(super) public_url: Option<&'a str>,
 }
 
 /// The document of this server with all operations, as JSON.
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi, served: &Served<'_>) -> Bytes {
-    // Relative to the document itself, so that a path prefix in front of both needs no setting.
+    // Relative to the document, so that a path prefix needs no setting.
     let url = served
         .public_url
         .map_or(".", |url| url.trim_end_matches('/'));
@@ -108,7 +108,7 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi, served: &Served<'
         .into()
 }
 
-/// Removes the token: this server requires none.
+/// Removes the token from the document of a server that requires none.
 fn open(document: &mut utoipa::openapi::OpenApi) {
     document.security = None;
     let components = document.components.get_or_insert_default();
@@ -137,7 +137,7 @@ fn operations(
     })
 }
 
-/// Members of answers are never left out: `null` says that one does not apply.
+/// Marks members of answers as required: they are `null` instead of absent.
 fn require_members(document: &mut utoipa::openapi::OpenApi) {
     let schemas = &mut document.components.get_or_insert_default().schemas;
     for (_, schema) in schemas
@@ -158,7 +158,7 @@ fn require_members(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// A request says itself which members it requires: it allows no others.
+/// Skips requests, which declare their required members themselves and allow no others.
 fn require_all(object: &mut Object) {
     if object.additional_properties.is_none() {
         object.required = object.properties.keys().cloned().collect();
@@ -266,16 +266,16 @@ macro_rules! problems {
 }
 
 problems! {
-    /// Of a probe, which requires no token and refuses no parameter.
+    /// Problems of a probe, which requires no token and ignores parameters.
     Probe: Internal Unavailable;
-    /// Of the metrics, which refuse no parameter.
+    /// Problems of the metrics, which ignore parameters.
     Metrics: Unauthorized Internal Unavailable;
-    /// Of an operation with parameters, be it none.
+    /// Problems of an operation with or without parameters.
     Query: Unauthorized InvalidValue Internal Unavailable;
-    /// Of an operation on one thing, which need not exist.
+    /// Problems of an operation on one resource, which may not exist.
     OfOne: Unauthorized NotFound InvalidValue Internal Unavailable;
-    /// Of an operation with a body.
+    /// Problems of an operation with a body.
     WithBody: Unparsable Unauthorized RequestTimeout BodyTooLarge UnsupportedMediaType InvalidValue Internal Unavailable;
-    /// Of the replay of a delivery.
+    /// Problems of the replay of a delivery.
     Replay: Unauthorized NotFound Conflict InvalidValue Internal Unavailable;
 }

@@ -1,4 +1,4 @@
-//! Values that several routes take: a stream, a minute, a status, the page of a list. A value of one route is defined there.
+//! Values of several routes: a stream, a minute, a status, the page of a list. A value of one route is defined at the route.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::store::Store;
 
-/// Implements [`Field`] for values that JSON quotes: the schema, how they are read, what to send instead of a bad one.
+/// Implements [`Field`] for values that JSON quotes: the schema, the parser, and the fix for a bad value.
 macro_rules! values {
     ($($type:ty: $schema:expr, $read:expr, $fix:expr;)+) => {$(
         impl $crate::routes::fields::Field for $type {
@@ -48,7 +48,7 @@ values! {
         format!("use {}", alternatives(MonitoredStatus::ALL.map(MonitoredStatus::name)));
     Uuid: reference::<schema::Id>(),
         |text: &str| text.parse().map_err(|_| "is not a UUID".to_owned()),
-        "take the id from the list of these";
+        "use an id from the list route";
 }
 
 fields! {
@@ -60,7 +60,7 @@ fields! {
 }
 
 impl OneStream {
-    /// The stream that is named, else the only one, else `default`, which need not exist while there is none.
+    /// The named stream, else the only one, else `default`, which may be missing if there are no streams.
     pub(super) async fn find(self, store: &Store) -> Result<Stream, Problem> {
         let known = store.stream_names().await?;
         let default = || Ok(Stream::default());
@@ -80,7 +80,7 @@ pub(super) fn unknown_stream(stream: &Stream) -> Problem {
     Problem::not_found("stream", "stream", stream).fix("GET /streams lists the streams")
 }
 
-/// Several streams exist, none of them is called `default`, and the request names none.
+/// There are several streams, none is called `default`, and the request names none.
 fn ambiguous_stream(streams: usize) -> Problem {
     let detail = format!(
         "there are {streams} streams and none is called {}",
@@ -136,12 +136,12 @@ impl Page {
         self.cursor.map(|Cursor(position)| position)
     }
 
-    /// One more entry than the page has: if it exists, there is a next page.
+    /// The number of entries to query: one more than the page, to know whether there is a next page.
     pub(super) const fn probe(&self) -> u32 {
         self.limit.0 + 1
     }
 
-    /// The entries of the page out of those that [`Page::probe`] asked for, and the cursor of the next page, if there is one.
+    /// Cuts the entries queried by [`Page::probe`] to the page. Returns them and the cursor of the next page, if any.
     pub(super) fn cut<T>(
         &self,
         mut entries: Vec<T>,
@@ -158,7 +158,7 @@ impl Page {
     }
 }
 
-/// A whole number in a range, as digits without a sign.
+/// An integer in a range, as digits without a sign.
 #[derive(Clone, Copy)]
 pub(super) struct Whole<const MIN: u32, const MAX: u32>(pub(super) u32);
 
@@ -215,7 +215,7 @@ impl<const DEFAULT: u32> Field for Limit<DEFAULT> {
     }
 }
 
-/// Where the next page starts. Made here, and opaque to clients.
+/// The position of the next page; opaque to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor(pub(super) i64);
 

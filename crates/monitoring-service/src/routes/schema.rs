@@ -1,5 +1,5 @@
-//! Values of other crates in the contract: their form, their limits, an example. A crate that defines a value does not know the
-//! contract, so a member of such a type names its schema here: `#[schema(value_type = schema::Minute)]`.
+//! Schemas of values from other crates: form, limits, example. Those crates do not know the contract, so a member of such a type names
+//! its schema: `#[schema(value_type = schema::Minute)]`.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use utoipa::{
 pub(crate) use crate::alerts::json::At as Instant;
 use crate::alerts::{Origin, Subject};
 
-/// The forms that are promised; a few more of ISO 8601 are read.
+/// The documented forms; some other forms of ISO 8601 are accepted too.
 const TIMESTAMP: &str = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?$";
 
 /// Implements the schema of a type.
@@ -32,7 +32,7 @@ macro_rules! schema {
     };
 }
 
-/// Defines schemas of values of other crates: types that are only named.
+/// Defines schemas as types that are only used by name.
 macro_rules! schemas {
     ($($name:ident: $about:literal = $form:expr;)+) => {$(
         pub(crate) enum $name {}
@@ -51,29 +51,29 @@ schemas! {
     Minute: "A minute of event time: its start, in UTC." = date_time("2025-07-12T13:45:00Z");
     Timestamp: "A date and time, with `T` or a space between, with or without seconds, with or without a zone (UTC if without). Where a \
         minute is meant, it is the one that contains the instant. In a query `+` is written `%2B`."
-        // Without an example: one for both ends would make an empty range.
+        // No example: the same one at both ends would be an empty range.
         = ObjectBuilder::new().schema_type(Type::String).pattern(Some(TIMESTAMP));
     StreamName: "The name of a stream: one independent flow of minutes." = pattern(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", "default");
     StatusName: "The name of a status, monitored or not." = pattern(r"^[a-z][a-z0-9_]{0,63}$", "denied");
-    MonitoredStatus: "A status that is judged." = one_of(detection::MonitoredStatus::ALL.map(detection::MonitoredStatus::name));
-    SeverityName: "How bad it is." = one_of([Severity::Normal, Severity::Warning, Severity::Critical].map(Severity::name));
+    MonitoredStatus: "A monitored status." = one_of(detection::MonitoredStatus::ALL.map(detection::MonitoredStatus::name));
+    SeverityName: "The severity of a count." = one_of([Severity::Normal, Severity::Warning, Severity::Critical].map(Severity::name));
     AlertSeverity: "The severity of an alert." = one_of([Severity::Warning, Severity::Critical].map(Severity::name));
-    StateName: "A severity, or why there is none. LEARNING: too few observed minutes to judge; STALE: the stream has no new minutes; \
+    StateName: "A severity, or why there is none. LEARNING: too few observed minutes to evaluate; STALE: the stream has no new minutes; \
         NOT_JUDGED: too late, or not monitored." = one_of(State::ALL.map(State::name));
-    Policy: "The policy that judged." = one_of([PolicyName::Adaptive, PolicyName::ZScore].map(PolicyName::name));
+    Policy: "The policy that evaluated the count." = one_of([PolicyName::Adaptive, PolicyName::ZScore].map(PolicyName::name));
     SuppressionReason: "Why an alert is not notified: it repeats another one, a silence covers it, its minute is too old, there is no \
         receiver, or it is only a WARNING." = one_of(Suppression::REASONS);
     DirectionName: "`up`: more than expected; `down`: fewer." = one_of([Direction::Up, Direction::Down].map(Direction::name));
     AlertTypeName: "The subject of an alert: a count, or the monitor itself." = one_of(Subject::TYPES);
     OriginName: "The origin of an alert: a minute of a stream, a submission to /alerts/evaluate, the monitor itself."
         = one_of([Origin::Stream, Origin::Evaluate, Origin::Monitor].map(Origin::name));
-    BaselineKind: "`missing`: the window has nothing but zeros; `flat`: it has no deviation; `spread`: it has one."
+    BaselineKind: "`missing`: the window has only zeros; `flat`: it has no deviation; `spread`: it has one."
         = one_of(["missing", "flat", "spread"]);
     DeliveryState: "`pending`: not delivered yet; `delivered`: the receiver accepted it; `dead`: given up."
         = one_of(["pending", "delivered", "dead"]);
     Id: "The id of an alert or a silence." = text("0190a7b2-6c1e-7d3f-9a44-5b0e1c2d3f4a")
         .format(Some(SchemaFormat::Custom("uuid".to_owned())));
-    CursorText: "Where the next page starts: `next_cursor` of the page before." = pattern(r"^p[0-9a-fA-F]{1,15}$", "p1f4");
+    CursorText: "The position of the next page: `next_cursor` of the page before." = pattern(r"^p[0-9a-fA-F]{1,15}$", "p1f4");
 }
 
 fn text(example: &str) -> ObjectBuilder {

@@ -1,4 +1,4 @@
-//! `/silences`: alerts that somebody muted, until when and why.
+//! `/silences`: silences of alerts, each with an end and a reason.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use super::{
 };
 use crate::alerts::SilenceRecord;
 
-/// The longest silence, milliseconds: a forgotten one must not hide an outage for long.
+/// Maximum length of a silence, milliseconds, so that a forgotten one does not hide an outage for long.
 const MAX_SILENCE_MS: i64 = 24 * 3_600_000;
 
-/// The longest reason, characters.
+/// Maximum length of a reason, characters.
 const MAX_REASON_CHARS: usize = 500;
 
 fields! {
@@ -38,7 +38,7 @@ fields! {
         status: Option<MonitoredStatus>,
         /// The end, in the next 24 hours.
         until: Until,
-        /// Why, for those who read it later.
+        /// The reason, for people who read it later.
         reason: Reason,
     }
 }
@@ -47,7 +47,7 @@ fields! {
 #[derive(Clone, Copy)]
 struct Until(Timestamp);
 
-/// Why somebody silences, for people.
+/// The reason of a silence, for people.
 struct Reason(String);
 
 values! {
@@ -55,7 +55,7 @@ values! {
         |text: &str| instant(text).map(Until).map_err(|error| format!("is not a timestamp: {error}")),
         "use an instant in the next 24 hours such as 2025-07-12T18:00:00Z";
     Reason: ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(MAX_REASON_CHARS)),
-        Reason::read, format!("say why in 1 to {MAX_REASON_CHARS} characters");
+        Reason::read, format!("give a reason of 1 to {MAX_REASON_CHARS} characters");
 }
 
 impl Reason {
@@ -102,7 +102,7 @@ impl From<SilenceRecord> for Silence {
     }
 }
 
-/// Suppresses alerts for a while; each of them names the silence.
+/// Suppresses alerts until the end; each suppressed alert names the silence.
 #[utoipa::path(
     post,
     path = "/silences",
@@ -144,7 +144,7 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(Silence::from(record))))
 }
 
-/// Makes the change count from now on. If that fails, it counts from the next pass of the scheduler on.
+/// Applies the change now. If that fails, the scheduler applies it at its next check.
 async fn refresh(state: &AppState) {
     if let Err(error) = state.refresh_silences().await {
         tracing::warn!(%error, "silences not refreshed");

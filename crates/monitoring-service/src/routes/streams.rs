@@ -21,7 +21,7 @@ use crate::{
     store::{NewestRow, StreamRecord},
 };
 
-/// Most streams of one `/alerts/status`.
+/// Maximum streams in one `/alerts/status`.
 const MAX_STREAMS: usize = 20;
 
 /// The streams.
@@ -44,7 +44,7 @@ struct StreamSummary {
     age_seconds: i64,
     live: bool,
     stale_since: Option<Instant>,
-    /// When minutes older than ALLOWED_LATENESS began to arrive without a newer one: an old file is being sent into a newer stream.
+    /// Since when only minutes older than ALLOWED_LATENESS arrive, such as those of an old file; null if newer ones arrive.
     only_old_minutes_since: Option<Instant>,
     last_alert: Option<AlertView>,
 }
@@ -102,9 +102,9 @@ struct Status {
     /// The worst state of the streams; NOT_JUDGED without streams.
     #[schema(value_type = schema::StateName)]
     state: State,
-    /// How many streams there are; `streams` has the worst of them.
+    /// Number of streams; `streams` lists the worst of them.
     streams_total: usize,
-    /// Streams per state; every state is there.
+    /// Number of streams in each state.
     streams_by_state: BTreeMap<&'static str, usize>,
     /// The worst first.
     streams: Vec<StreamStatus>,
@@ -157,7 +157,7 @@ pub(super) async fn status(
         *streams_by_state.entry(stream.state().name()).or_default() += 1;
     }
     let streams_total = streams.len();
-    // Stable: of equals, the stream that came first.
+    // The sort is stable: streams of the same state keep their order of arrival.
     streams.sort_by_key(|stream| Reverse(stream.state()));
     streams.truncate(MAX_STREAMS);
     let names = streams.iter().map(|stream| stream.name.clone()).collect();

@@ -1,4 +1,4 @@
-//! The routes as a client sees them: requests against the whole router over a database of its own.
+//! Requests against the whole router, over a temporary database.
 
 mod alerts;
 mod analyze;

@@ -1,4 +1,4 @@
-//! `GET /transactions/timeseries`: counts for charts, each minute with what it was judged against.
+//! `GET /transactions/timeseries`: counts for charts, each minute with its baseline.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,13 +21,13 @@ use crate::{
     store::{SeriesFilter, SeriesPoint},
 };
 
-/// Most points of one answer: three days of every status by the minute, and some more.
+/// Maximum points of one answer: enough for three days of every status by the minute.
 const MAX_POINTS: usize = 50_000;
 
-/// The range without `from`, minutes.
+/// The default range, minutes.
 const DEFAULT_MINUTES: i64 = 1440;
 
-/// Longest step.
+/// Maximum step.
 const MAX_STEP: Duration = Duration::from_hours(24);
 
 fields! {
@@ -95,11 +95,11 @@ struct Point {
     #[schema(value_type = schema::StateName)]
     state: Judged,
     z_score: Option<f64>,
-    /// What its minute was judged against; null where a step has several minutes.
+    /// The baseline of its minute; null if a step has several minutes.
     baseline: Option<BaselineView>,
 }
 
-/// Series for charts: counts, findings, and what was expected.
+/// Series for charts: counts, findings and baselines.
 #[utoipa::path(
     get,
     path = "/transactions/timeseries",

@@ -71,7 +71,7 @@ struct Distribution {
 struct StatusShare {
     status: String,
     count: u64,
-    /// Of the total, 0 to 1; null where the total is 0.
+    /// Part of the total, 0 to 1; null if the total is 0.
     share: Option<f64>,
 }
 

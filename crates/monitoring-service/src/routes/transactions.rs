@@ -30,8 +30,8 @@ fields! {
     }
 }
 
-/// A page of rows, newest first. A status that is not monitored is searched in 30 days of minutes at a time, so a page of it may be
-/// short, or empty, and still have a next page.
+/// A page of rows, newest first. A status that is not monitored is searched 30 days at a time, so its page may be short or empty and
+/// still have a next page.
 #[derive(Serialize, ToSchema)]
 struct Rows {
     stream: String,
@@ -50,7 +50,7 @@ pub(super) struct Row {
     implied: bool,
     #[serde(flatten)]
     finding: Finding,
-    /// The count that was judged, if a correction came too late to be judged.
+    /// The evaluated count, if a correction was too late to be evaluated.
     judged_count: Option<u32>,
     message: String,
 }
@@ -102,9 +102,9 @@ pub(super) async fn rows(
 }
 
 fields! {
-    /// How many of the newest minutes.
+    /// The number of newest minutes.
     pub(super) struct RecentQuery {
-        /// How many minutes.
+        /// Number of minutes.
         limit: Limit<10>,
         ..stream: OneStream,
     }

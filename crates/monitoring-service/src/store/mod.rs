@@ -12,6 +12,7 @@ mod offset_gaps;
 mod offsets;
 mod outbox;
 mod ranges;
+mod read_only;
 mod readers;
 mod rows;
 mod schema;
@@ -40,6 +41,7 @@ pub use outbox::{
     ListedDelivery, OutboxState, Replay,
 };
 pub use ranges::{RangeFindings, Series, SeriesFilter, SeriesPoint, StatusTotal, Summary};
+pub use read_only::{MinuteFilter, stored_minutes};
 pub use rows::{Explained, RowFilter, RowRecord};
 pub use streams::{NewestRow, StreamRecord};
 pub use upkeep::Retention;

@@ -232,7 +232,7 @@ pub(super) fn open_writer(locked: &LockedPath) -> Result<Connection, StoreError>
 }
 
 /// Checks a database through a read-only connection, before anything can change it.
-fn check(path: &Path) -> Result<(), StoreError> {
+pub(super) fn check(path: &Path) -> Result<(), StoreError> {
     let read = || -> rusqlite::Result<(i32, i32)> {
         let connection = open_reader(path)?;
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {

@@ -207,7 +207,7 @@ impl Watermarks {
     }
 
     pub(super) fn write(&self, sql: &Connection, now_ms: i64) -> rusqlite::Result<()> {
-        // A minute that is stored after its stream was marked as stale arrived later, whatever the clock says.
+        // A minute stored after its stream was marked as stale arrived later, even if the clock was set back.
         let mut watermark = sql.prepare_cached(
             "UPDATE streams SET newest_minute = ?2, arrived_at_ms = max(?3, coalesce(stale_since_ms + 1, ?3)), old_since_ms = NULL
              WHERE id = ?1 AND newest_minute < ?2",

@@ -332,7 +332,7 @@ async fn a_stop_is_bounded_while_the_receiver_hangs() {
         .await;
     let app = start(&broker, &folder, &server, &Clock::fixed(NOW_MS)).await;
     app.evaluate(r#"{"status":"failed","count":100}"#).await;
-    broker.go_silent();
+    broker.hang();
     let stopped = tokio::time::timeout(Duration::from_secs(10), app.stop()).await;
     stopped.expect("within its deadline").expect("a clean stop");
 }

@@ -60,6 +60,11 @@ pub(crate) struct TestApp {
 }
 
 impl TestApp {
+    /// Starts with the default settings.
+    pub(crate) async fn with_defaults(broker: &EmbeddedKafka, folder: &TempDir) -> Self {
+        Self::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await
+    }
+
     /// Starts on the database in `folder`, with the broker at `brokers`.
     pub(crate) async fn start(brokers: &str, folder: &Path, setup: Setup) -> Self {
         common::install_tls_provider();

@@ -2,7 +2,7 @@
 
 use embedded_kafka::EmbeddedKafka;
 
-use crate::harness::{Setup, TOPIC, TestApp, broker, folder, sample, send, until};
+use crate::harness::{TOPIC, TestApp, broker, folder, sample, send, until};
 
 async fn observed(app: &TestApp) -> u64 {
     app.get("/transactions/summary").await["minutes_observed"]
@@ -14,11 +14,11 @@ async fn observed(app: &TestApp) -> u64 {
 async fn a_restart_reads_nothing_twice() {
     let (broker, folder) = (broker().await, folder());
     send(&broker, sample(100));
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     app.until_consumed(100).await;
     app.stop().await.expect("a clean stop");
     send(&broker, sample(130).split_off(100));
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     app.until_consumed(30).await;
     assert_eq!(observed(&app).await, 130);
     app.stop().await.expect("a clean stop");
@@ -28,13 +28,13 @@ async fn a_restart_reads_nothing_twice() {
 async fn records_deleted_by_retention_are_an_offset_gap() {
     let (broker, folder) = (broker().await, folder());
     send(&broker, sample(50));
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     app.until_consumed(50).await;
     assert_eq!(app.get("/health").await["status"], "ok");
     app.stop().await.expect("a clean stop");
     send(&broker, sample(80).split_off(50));
     broker.delete_records(TOPIC, 0, 60).expect("deleted");
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     app.until_consumed(20).await;
     assert_eq!(
         app.counted("monitoring_offset_gaps_total", &[("reason", "retention")]),
@@ -54,15 +54,13 @@ async fn a_recreated_topic_is_read_from_its_start() {
     for again in [30, 90] {
         let (broker, folder) = (broker().await, folder());
         send(&broker, sample(60));
-        let app =
-            TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        let app = TestApp::with_defaults(&broker, &folder).await;
         app.until_consumed(60).await;
         app.stop().await.expect("a clean stop");
         assert!(broker.delete_topic(TOPIC));
         broker.create_topic(TOPIC, 1).expect("recreated");
         send(&broker, sample(again));
-        let app =
-            TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        let app = TestApp::with_defaults(&broker, &folder).await;
         app.until_consumed(again as u64).await;
         assert_eq!(
             app.counted("monitoring_offset_gaps_total", &[("reason", "recreated")]),
@@ -78,7 +76,7 @@ async fn a_recreated_topic_is_read_from_its_start() {
 async fn it_starts_before_the_broker_and_before_the_topic() {
     let (broker, folder) = (EmbeddedKafka::start().await.expect("a broker"), folder());
     broker.go_down();
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     until("the outage is noticed", async || {
         app.get("/health").await["status"] == "degraded"
     })
@@ -99,7 +97,7 @@ async fn it_starts_before_the_broker_and_before_the_topic() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_broker_loses_nothing() {
     let (broker, folder) = (broker().await, folder());
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     send(&broker, sample(40));
     app.until_consumed(40).await;
     for round in 1..=3 {
@@ -123,7 +121,7 @@ async fn an_outage_of_the_broker_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_connections_lose_and_double_nothing() {
     let (broker, folder) = (broker().await, folder());
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     for part in sample(200).chunks(50) {
         broker.fail_fetches(1);
         send(&broker, part.to_vec());

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
-use crate::harness::{Setup, TestApp, broker, database, evaluate, folder, until};
+use crate::harness::{TestApp, broker, database, evaluate, folder, until};
 
 fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
@@ -47,7 +47,7 @@ fn address(child: &mut Child) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_a_database_is_refused() {
     let (broker, folder) = (broker().await, folder());
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     let output = program(folder.path()).output().expect("started");
     assert!(!output.status.success());
     assert!(
@@ -89,7 +89,7 @@ fn healthcheck(folder: &Path, address: &str) -> Output {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_health_check_opens_no_database() {
     let (broker, folder, elsewhere) = (broker().await, folder(), folder());
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     let address = app
         .url
         .strip_prefix("http://")
@@ -134,7 +134,7 @@ async fn a_stop_is_bounded_while_everything_hangs() {
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector_url);
     let mut child = command.stdout(Stdio::piped()).spawn().expect("started");
     let url = address(&mut child);
-    broker.go_silent();
+    broker.hang();
     let answer = evaluate(&url, r#"{"status":"failed","count":100}"#).await;
     assert_eq!(answer["alert_dispatched"], true);
     until("the receiver hangs", async || {

@@ -1,6 +1,7 @@
 //! The whole service between an embedded broker and a webhook receiver, tested through its HTTP API.
 
 mod alerts;
+mod backtest;
 mod clients;
 mod contract;
 mod doors;

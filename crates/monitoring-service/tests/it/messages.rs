@@ -42,7 +42,7 @@ fn totals(messages: &[Message]) -> BTreeMap<String, u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_sent_twice_counts_once_and_alerts_once() {
     let (broker, folder) = (broker().await, folder());
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     send(&broker, sample(MINUTES));
     app.until_consumed(MINUTES as u64).await;
     let (first, alerts) = (app.get("/transactions/summary").await, app.alerts().await);
@@ -74,8 +74,7 @@ async fn the_speed_of_messages_changes_no_alert() {
         if way == "as one backlog" {
             send(&broker, messages.clone());
         }
-        let app =
-            TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        let app = TestApp::with_defaults(&broker, &folder).await;
         let producer = producer(&broker);
         match way {
             "one by one" => {
@@ -267,8 +266,7 @@ fn an_alert_of_an_unsampled_message_has_no_span() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let (broker, folder) = (broker().await, folder());
-        let app =
-            TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        let app = TestApp::with_defaults(&broker, &folder).await;
         let trace_id = "1bf7651916cd43dd8448eb211c80319d";
         let traceparent = format!("00-{trace_id}-b7ad6b7169203331-00");
         let failed = failure_in_trace(&broker, &app, traceparent).await;
@@ -293,8 +291,7 @@ fn each_alert_of_a_backlog_is_in_its_trace() {
     let alerts = runtime.block_on(async {
         let (broker, folder) = (broker().await, folder());
         send(&broker, sample(MINUTES));
-        let app =
-            TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+        let app = TestApp::with_defaults(&broker, &folder).await;
         app.until_consumed(MINUTES as u64).await;
         let alerts = app.alerts().await;
         app.stop().await.expect("a clean stop");

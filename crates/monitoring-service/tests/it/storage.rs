@@ -3,7 +3,7 @@
 use monitoring_service::alerts::Alert;
 use rusqlite::Connection;
 
-use crate::harness::{Setup, TestApp, broker, database, folder, sample, send, substance, until};
+use crate::harness::{TestApp, broker, database, folder, sample, send, substance, until};
 
 const MINUTES: usize = 300;
 
@@ -11,7 +11,7 @@ const MINUTES: usize = 300;
 async fn undisturbed() -> Vec<Alert> {
     let (broker, folder) = (broker().await, folder());
     send(&broker, sample(MINUTES));
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     app.until_consumed(MINUTES as u64).await;
     let alerts = substance(&app.alerts().await);
     app.stop().await.expect("a clean stop");
@@ -21,7 +21,7 @@ async fn undisturbed() -> Vec<Alert> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_database_costs_no_message_and_no_alert() {
     let (broker, folder) = (broker().await, folder());
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     let (before, during) = sample(MINUTES)
         .into_iter()
         .enumerate()
@@ -61,9 +61,9 @@ async fn a_locked_database_costs_no_message_and_no_alert() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_batch_ends_the_service_once_fixed_it_resumes() {
+async fn a_refused_batch_ends_the_service() {
     let (broker, folder) = (broker().await, folder());
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     send(&broker, sample(100));
     app.until_consumed(100).await;
     // The trigger rolls back the whole transaction, as a full disk can. Without care, later statements would commit alone.
@@ -75,7 +75,7 @@ async fn a_refused_batch_ends_the_service_once_fixed_it_resumes() {
     assert!(format!("{error:#}").contains("on purpose"), "{error:#}");
     other.execute_batch("DROP TRIGGER refuse").expect("dropped");
     drop(other);
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     app.until_consumed(MINUTES as u64 - 100).await;
     assert_eq!(substance(&app.alerts().await), undisturbed().await);
     app.stop().await.expect("a clean stop");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use detection::{Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, StatusCount};
 
-use crate::harness::{Message, Setup, TOPIC, TestApp, broker, folder, send};
+use crate::harness::{Message, TOPIC, TestApp, broker, folder, send};
 
 const STREAMS: i64 = 40;
 const MINUTES: i64 = 80;
@@ -56,7 +56,7 @@ fn minutes(stream: i64) -> Vec<MinuteCounts> {
 async fn many_streams_are_independent() {
     let (broker, folder) = (broker().await, folder());
     broker.add_partitions(TOPIC, 8).expect("more partitions");
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), Setup::default()).await;
+    let app = TestApp::with_defaults(&broker, &folder).await;
     let all: Vec<Vec<_>> = (0..STREAMS).map(minutes).collect();
     let message = |counts: &MinuteCounts| Message {
         key: counts.stream().to_string(),

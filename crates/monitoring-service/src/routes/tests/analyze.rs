@@ -1,4 +1,4 @@
-//! `GET /alerts/analyze`: stored findings of a range, and those of other settings.
+//! `GET /alerts/analyze`: stored and recomputed findings.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -25,7 +25,7 @@ fn api() -> Api {
 }
 
 #[tokio::test]
-async fn stored_findings_are_those_of_their_time() {
+async fn stored_findings_keep_their_settings() {
     let analysis = api().ok(&format!("/alerts/analyze?{RANGE}")).await;
     assert_eq!(
         (&analysis["mode"], &analysis["window"]),
@@ -42,7 +42,7 @@ async fn stored_findings_are_those_of_their_time() {
 }
 
 #[tokio::test]
-async fn the_same_settings_recompute_what_is_stored() {
+async fn the_same_settings_recompute_the_same() {
     let api = api();
     let stored = api.ok(&format!("/alerts/analyze?{RANGE}")).await;
     let recomputed = api.ok(&format!("/alerts/analyze?{RANGE}&window=60")).await;
@@ -53,7 +53,7 @@ async fn the_same_settings_recompute_what_is_stored() {
 }
 
 #[tokio::test]
-async fn a_window_shorter_than_min_history_still_judges() {
+async fn a_window_shorter_than_min_history_evaluates() {
     let short = api()
         .ok(&format!("/alerts/analyze?{RANGE}&window=10"))
         .await;

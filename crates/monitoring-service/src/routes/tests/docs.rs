@@ -1,4 +1,4 @@
-//! The contract as it is served; what it shows is compared by `tests/it/contract.rs`.
+//! The served contract. `tests/it/contract.rs` compares its examples.
 
 use std::collections::BTreeSet;
 
@@ -89,7 +89,7 @@ async fn members_of_answers_are_required() {
 }
 
 #[tokio::test]
-async fn the_page_needs_nothing_from_elsewhere() {
+async fn the_page_loads_only_its_own_files() {
     let api = Api::new();
     let page = api.get("/docs/").await;
     assert_eq!(page.status, StatusCode::OK);

@@ -38,7 +38,7 @@ async fn without_history_a_problem_is_critical() {
     );
     assert_eq!(
         recorded["deliveries"][0]["state"], "pending",
-        "a submission is notified however old its minute"
+        "a submission is notified for a minute of any age"
     );
     assert_eq!(
         api.ok("/streams").await["streams"],
@@ -65,7 +65,7 @@ async fn a_repeated_submission_is_suppressed() {
         .json;
     assert_eq!(
         other["alert_dispatched"], true,
-        "another status has a cooldown of its own"
+        "another status has its own cooldown"
     );
     api.state.clock.set_ms(NOW_MS + 300_000);
     let third = api.evaluate(FAILED_100).await.json;
@@ -248,7 +248,7 @@ async fn a_recorded_submission_is_one_trace() {
 }
 
 #[test]
-fn a_baseline_says_its_kind() {
+fn a_baseline_shows_its_kind() {
     let view = |baseline: Baseline| serde_json::to_value(BaselineView::from(baseline)).unwrap();
     let flat = Baseline::Flat {
         mean: 2.0,

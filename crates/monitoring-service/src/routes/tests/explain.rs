@@ -1,4 +1,4 @@
-//! `GET /explain`: each outcome in words.
+//! `GET /explain`: the text of each outcome.
 
 use axum::http::StatusCode;
 use serde_json::json;

@@ -49,7 +49,7 @@ async fn a_dead_delivery_can_be_replayed() {
     assert_eq!(
         (due.len(), due[0].attempts),
         (1, 1),
-        "the same delivery, and its tries stay counted"
+        "the same delivery with its earlier attempts"
     );
     for (id, status) in [
         ("999", StatusCode::NOT_FOUND),

@@ -103,7 +103,7 @@ impl Api {
         self
     }
 
-    /// Stores a minute as ingest does, arriving `arrived_at_ms`. Gives the alerts.
+    /// Stores a minute as ingest does, with this time of arrival. Returns the alerts.
     pub(super) fn consume(
         &mut self,
         stream: &str,
@@ -201,7 +201,7 @@ impl Api {
         });
     }
 
-    /// On a thread of its own: a commit blocks, which a thread of the runtime must not.
+    /// Commits on another thread, since a thread of the runtime must not block.
     fn commit(&self, commit: IngestCommit) -> Arc<IngestCommit> {
         let (store, commit) = (self.state.store.clone(), Arc::new(commit));
         let shared = Arc::clone(&commit);

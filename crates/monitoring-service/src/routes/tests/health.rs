@@ -7,7 +7,7 @@ use super::harness::{Api, NOW_MS, now};
 use crate::liveness::Task;
 
 #[tokio::test]
-async fn health_says_which_part_is_degraded() {
+async fn health_names_the_degraded_part() {
     let mut api = Api::new();
     let condition = |health: &Value| {
         (
@@ -19,7 +19,7 @@ async fn health_says_which_part_is_degraded() {
     assert_eq!(
         condition(&health),
         (json!("degraded"), json!("degraded")),
-        "Kafka is not there yet"
+        "Kafka is not connected yet"
     );
     api.state.ingest.update(NOW_MS, |status| {
         (status.connected, status.consuming) = (true, true);

@@ -1,4 +1,4 @@
-//! What every request passes through: request ids, faults of the service, limits, the token, headers.
+//! The middleware: request ids, faults of the service, limits, the token, headers.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -35,7 +35,7 @@ async fn a_plain_request_id_is_kept() {
     }
 }
 
-/// Routes that fail in every way of the service itself, within small limits.
+/// Routes with every kind of failure of the service, within small limits.
 fn failing() -> Router {
     let routes = Router::new()
         .route(
@@ -82,7 +82,7 @@ async fn the_cause_of_a_panic_is_only_logged() {
 }
 
 #[tokio::test]
-async fn an_unavailable_database_is_worth_a_retry() {
+async fn an_unavailable_database_asks_for_a_retry() {
     let answer = ask(&failing(), "/store").await;
     assert_problem(&answer, 503, "unavailable");
     assert!(answer.headers.contains_key("retry-after"));
@@ -108,7 +108,7 @@ async fn too_many_requests_never_refuse_a_probe() {
     );
 }
 
-/// The paths of all routes, from the source: a route that is added later is among them.
+/// The paths of all routes, read from the source, so that new routes are included.
 fn paths() -> BTreeSet<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/routes");
     let files = std::fs::read_dir(folder)

@@ -32,7 +32,16 @@ pub(super) fn assert_problem(answer: &Answer, status: u16, kind: &str) {
     }
 }
 
-/// Submissions, the field that is wrong, and its value as it is repeated.
+/// Asserts a problem with an invalid value, these members and a fix.
+fn assert_invalid(answer: &Answer, members: Value) {
+    assert_problem(answer, 422, "invalid-value");
+    for (name, value) in members.as_object().expect("an object") {
+        assert_eq!(&answer.json[name], value, "{name}: {}", answer.text);
+    }
+    assert!(answer.json["fix"].is_string(), "{}", answer.text);
+}
+
+/// Submissions, the wrong field, and its value in the answer.
 const BAD_SUBMISSIONS: [(&str, &str, Option<&str>); 20] = [
     (r#"{"count":1}"#, "status", None),
     (r#"{"status":"failed"}"#, "count", None),
@@ -93,14 +102,7 @@ async fn a_bad_submission_names_the_field() {
     let api = Api::new();
     for (body, field, value) in BAD_SUBMISSIONS {
         let answer = api.evaluate(body).await;
-        assert_problem(&answer, 422, "invalid-value");
-        assert_eq!(
-            (&answer.json["field"], answer.json["value"].as_str()),
-            (&json!(field), value),
-            "{body}: {}",
-            answer.text
-        );
-        assert!(answer.json["fix"].is_string(), "{body}: {}", answer.text);
+        assert_invalid(&answer, json!({"field": field, "value": value}));
     }
 }
 
@@ -127,7 +129,7 @@ async fn a_body_that_is_not_json_is_refused() {
 #[tokio::test]
 async fn hostile_bodies_record_nothing() {
     let api = Api::new();
-    // A body that is cut short is not JSON; one that is deep and whole is, and has a bad status.
+    // A body that is cut short is not JSON. A deep, complete one is JSON with a bad status.
     let cut_short = format!(r#"{{"status":{}"#, "[".repeat(30_000));
     let deep = format!("{cut_short}{}}}", "]".repeat(30_000));
     let bodies: [(Vec<u8>, u16); 6] = [
@@ -148,7 +150,7 @@ async fn hostile_bodies_record_nothing() {
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         assert!(
             answer.text.len() < 1000,
-            "an answer repeats little of the request"
+            "an answer repeats little of its request"
         );
     }
     assert_eq!(api.ok("/alerts").await["alerts"], json!([]));
@@ -181,13 +183,7 @@ async fn a_bad_parameter_names_the_field() {
         ("/alerts/7", "id", "7"),
     ] {
         let answer = api.get(path).await;
-        assert_problem(&answer, 422, "invalid-value");
-        assert_eq!(
-            (&answer.json["field"], &answer.json["value"]),
-            (&json!(field), &json!(value)),
-            "{path}"
-        );
-        assert!(answer.json["fix"].is_string(), "{path}: {}", answer.text);
+        assert_invalid(&answer, json!({"field": field, "value": value}));
     }
 }
 
@@ -211,28 +207,14 @@ async fn an_unknown_parameter_names_the_nearest() {
         ("/health?verbose=1", "verbose", "leave it out"),
     ] {
         let answer = api.get(path).await;
-        assert_problem(&answer, 422, "invalid-value");
-        assert_eq!(
-            (&answer.json["field"], &answer.json["fix"]),
-            (&json!(field), &json!(fix)),
-            "{path}"
-        );
+        assert_invalid(&answer, json!({"field": field, "fix": fix}));
     }
     let answer = api
         .evaluate(r#"{"status":"failed","count":100,"streem":"acme"}"#)
         .await;
-    assert_problem(&answer, 422, "invalid-value");
-    assert_eq!(
-        (
-            &answer.json["field"],
-            &answer.json["value"],
-            &answer.json["fix"]
-        ),
-        (
-            &json!("streem"),
-            &json!("acme"),
-            &json!("did you mean stream?")
-        )
+    assert_invalid(
+        &answer,
+        json!({"field": "streem", "value": "acme", "fix": "did you mean stream?"}),
     );
     assert_eq!(api.ok("/alerts").await["alerts"], json!([]));
 }
@@ -244,7 +226,7 @@ async fn every_operation_refuses_unknown_parameters() {
     let probes = ["/health/live", "/health/ready", "/metrics"];
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
-            // An id that can be read, so that only the parameter is wrong.
+            // A valid id, so that only the parameter is wrong.
             let id = if path.starts_with("/deliveries") {
                 "1"
             } else {
@@ -267,7 +249,7 @@ async fn every_operation_refuses_unknown_parameters() {
 }
 
 #[tokio::test]
-async fn a_huge_query_is_refused_by_its_first_name() {
+async fn a_huge_query_is_refused_at_its_first_name() {
     for query in ["a=1&".repeat(15_000), "limit=1&".repeat(8_000)] {
         let answer = Api::new().get(&format!("/alerts?{query}")).await;
         assert_problem(&answer, 422, "invalid-value");
@@ -296,7 +278,7 @@ async fn a_missing_thing_is_a_problem() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_gets_the_right_ones() {
+async fn a_wrong_method_gets_the_allowed_ones() {
     let api = Api::new();
     for (method, path, allow) in [
         (Method::GET, "/alerts/evaluate", "POST"),

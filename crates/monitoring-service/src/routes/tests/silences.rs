@@ -1,4 +1,4 @@
-//! `/silences`: what they suppress, until when, and how bad ones are refused.
+//! `/silences`: suppression, end, and refusals.
 
 use axum::{
     body::Body,
@@ -28,15 +28,15 @@ async fn a_silence_suppresses_until_it_ends() {
         api.ok("/silences?stream=any").await["silences"][0]["id"],
         id
     );
-    let held = api
+    let suppressed = api
         .evaluate(r#"{"status":"failed","count":100}"#)
         .await
         .json;
     assert_eq!(
-        (&held["severity"], &held["alert_dispatched"]),
+        (&suppressed["severity"], &suppressed["alert_dispatched"]),
         (&json!("CRITICAL"), &json!(false))
     );
-    assert_eq!(held["suppressed_by"], id);
+    assert_eq!(suppressed["suppressed_by"], id);
     let recorded = api.ok("/alerts").await;
     assert_eq!(recorded["alerts"][0]["suppressed"], "silence");
     let other = api

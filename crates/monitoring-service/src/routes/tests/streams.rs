@@ -111,7 +111,7 @@ async fn the_worst_of_many_streams_come_first() {
 }
 
 #[tokio::test]
-async fn a_stale_stream_is_stale_whatever_its_findings() {
+async fn a_stale_stream_keeps_its_findings() {
     let mut api = Api::new();
     api.consume_usual("acme", now(), 60);
     api.state

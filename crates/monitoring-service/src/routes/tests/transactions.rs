@@ -164,7 +164,7 @@ async fn without_default_a_stream_must_be_named() {
 }
 
 #[tokio::test]
-async fn a_series_judges_minutes_and_sums_longer_steps() {
+async fn a_series_sums_steps_longer_than_a_minute() {
     let api = after_a_burst();
     let series = api.ok("/transactions/timeseries?status=denied").await;
     let points = list(&series["series"][0], "points");

@@ -168,7 +168,7 @@ fn observed_minutes_come_newest_first() {
 }
 
 #[test]
-fn pruning_keeps_an_alert_until_its_delivery_is_settled() {
+fn pruning_keeps_an_alert_with_a_pending_delivery() {
     let (store, _folder) = open();
     submit(&store, MonitoredStatus::Failed, 1);
     let retention = Retention {

@@ -1,13 +1,9 @@
-//! The labelled incidents of a file, read from a CSV. Scoring is in `scorecard`.
+//! CSV files of labelled incidents: when something was wrong, of which kind, and whether an alert for it is right. Scores nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
 use detection::{Minute, Stream};
 use serde::{Deserialize, Deserializer, de::Error as _};
-
-/// An incident is found in time if one of its first minutes, this many, raises an alert.
-pub(crate) const FOUND_WITHIN_MINUTES: i64 = 8;
 
 /// A labelled period of a stream: [start, end).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -18,7 +14,7 @@ pub struct Incident {
     pub end: Minute,
     /// What happened.
     pub kind: String,
-    /// The affected stream; `None` means all streams.
+    /// The stream it happened to; none for all streams.
     pub stream: Option<Stream>,
     /// True if an alert for it is right; false for a harmless event, such as a sale or a feed gap.
     #[serde(default = "yes", deserialize_with = "yes_or_no")]
@@ -35,55 +31,75 @@ impl Incident {
         }
     }
 
-    /// True if the minute of the stream is within the period or less than `echo` minutes after its end.
-    pub(crate) fn covers(&self, stream: &str, minute: Minute, echo: i64) -> bool {
-        self.is_of(stream) && self.start <= minute && minute < self.end.plus(echo)
-    }
-
-    /// Minutes from its start to an alert for this minute of the stream; `None` if that is too late or another stream.
-    pub(crate) fn delay(&self, stream: &str, minute: Minute) -> Option<i64> {
-        let delay = minute.since(self.start);
-        (self.is_of(stream) && (0..FOUND_WITHIN_MINUTES).contains(&delay)).then_some(delay)
-    }
-
-    /// The same for an alert after the time limit and before the end.
-    pub(crate) fn late(&self, stream: &str, minute: Minute) -> Option<i64> {
-        let late = self.covers(stream, minute, 0) && self.delay(stream, minute).is_none();
-        late.then(|| minute.since(self.start))
-    }
-
-    fn is_of(&self, stream: &str) -> bool {
+    /// True if the label is about this stream.
+    pub fn is_of(&self, stream: &str) -> bool {
         let own = self.stream.as_ref();
         own.is_none_or(|own| own.as_str() == stream)
     }
+
+    /// True if the minute of the stream is within the period or less than `echo` minutes after its end.
+    pub fn covers(&self, stream: &str, minute: Minute, echo: i64) -> bool {
+        self.is_of(stream) && self.start <= minute && minute < self.end.plus(echo)
+    }
 }
 
-/// Reads `start,end,kind` and, where the file has them, `stream` and `alert` (`yes` or `no`). Other columns are ignored.
-pub fn load_incidents(path: &Path) -> anyhow::Result<Vec<Incident>> {
-    let context = || {
-        format!(
-            "cannot read the incidents from {} (--incidents)",
-            path.display()
-        )
-    };
+/// A file of incidents that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the incidents from {}", path.display())]
+pub struct IncidentFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it cannot be used.
+    pub source: IncidentError,
+}
+
+/// Rows that are no incidents.
+#[derive(Debug, thiserror::Error)]
+pub enum IncidentError {
+    /// The file cannot be read, or a value cannot be used; the text names the line and the value.
+    #[error(transparent)]
+    Read(#[from] csv::Error),
+    /// The incident has no minute.
+    #[error("line {line}: the end {end} is not after the start {start}")]
+    Order {
+        /// Counted from 1, the header included.
+        line: u64,
+        /// The start.
+        start: Minute,
+        /// The end.
+        end: Minute,
+    },
+}
+
+/// Reads `start,end,kind` and, where the file has them, `stream` and `alert` (`yes` or `no`). Other columns are notes.
+pub fn load_incidents(path: &Path) -> Result<Vec<Incident>, IncidentFileError> {
+    load(path).map_err(|source| IncidentFileError {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn load(path: &Path) -> Result<Vec<Incident>, IncidentError> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
-        .from_path(path)
-        .with_context(context)?;
-    let rows = reader.deserialize().map(|incident| {
-        let incident: Incident = incident?;
-        ensure!(
-            incident.start < incident.end,
-            "the end {} is not after the start {}",
-            incident.end,
-            incident.start
-        );
-        Ok(incident)
+        .from_path(path)?;
+    let header = reader.headers()?.clone();
+    let rows = reader.records().map(|record| {
+        let record = record?;
+        let incident: Incident = record.deserialize(Some(&header))?;
+        if incident.start < incident.end {
+            return Ok(incident);
+        }
+        Err(IncidentError::Order {
+            line: record.position().map_or(0, csv::Position::line),
+            start: incident.start,
+            end: incident.end,
+        })
     });
-    rows.collect::<anyhow::Result<_>>().with_context(context)
+    rows.collect()
 }
 
-fn yes() -> bool {
+const fn yes() -> bool {
     true
 }
 
@@ -101,10 +117,10 @@ fn yes_or_no<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Erro
 mod tests {
     use super::*;
 
-    fn load(csv: &str) -> anyhow::Result<Vec<Incident>> {
-        let file = tempfile::NamedTempFile::new()?;
-        std::fs::write(file.path(), csv)?;
-        load_incidents(file.path())
+    fn load(csv: &str) -> Result<Vec<Incident>, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), csv).unwrap();
+        load_incidents(file.path()).map_err(|error| format!("{error}: {}", error.source))
     }
 
     #[test]
@@ -136,13 +152,10 @@ mod tests {
             ("soon,later,sale,,no".into(), ["line: 2", "soon"]),
             (
                 "2025-07-12 12:00,2025-07-12 12:00,sale,,".into(),
-                ["the end 2025-07-12T12:00:00Z", "not after"],
+                ["line 2: the end 2025-07-12T12:00:00Z", "not after"],
             ),
         ] {
-            let error = format!(
-                "{:#}",
-                load(&format!("start,end,kind,stream,alert\n{row}\n")).unwrap_err()
-            );
+            let error = load(&format!("start,end,kind,stream,alert\n{row}\n")).unwrap_err();
             assert!(
                 parts.iter().all(|part| error.contains(part)),
                 "{row}: {error}"

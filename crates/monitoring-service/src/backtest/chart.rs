@@ -1,0 +1,159 @@
+//! The points of the charts, gathered while a history is folded: a long range is gathered into at most [`MAX_POINTS`] steps, each with
+//! its lowest and highest count, so that no spike is lost. Draws nothing.
+
+use std::collections::BTreeMap;
+
+use detection::{
+    Baseline, Detector, Evidence, Judgement, Minute, MonitoredStatus, Observed, RowChange,
+    Severity, Stream,
+};
+
+use super::History;
+
+/// Steps of a chart at most.
+const MAX_POINTS: i64 = 720;
+
+/// The time of the charts, in steps of some minutes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Axis {
+    pub(super) first: Minute,
+    pub(super) step_minutes: i64,
+    /// How many steps.
+    pub(super) steps: usize,
+}
+
+impl Axis {
+    /// Both minutes belong to it.
+    fn over(first: Minute, last: Minute) -> Self {
+        let minutes = last.since(first) + 1;
+        let step_minutes = (minutes + MAX_POINTS - 1).div_euclid(MAX_POINTS).max(1);
+        let steps = (minutes + step_minutes - 1).div_euclid(step_minutes);
+        Self {
+            first,
+            step_minutes,
+            steps: usize::try_from(steps).unwrap_or(1),
+        }
+    }
+
+    fn step(&self, minute: Minute) -> Option<usize> {
+        let step = minute.since(self.first).div_euclid(self.step_minutes);
+        usize::try_from(step).ok().filter(|step| *step < self.steps)
+    }
+}
+
+/// The observed minutes of one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    pub(super) low: u32,
+    pub(super) high: u32,
+    /// The usual counts at its first judged minute: those that would not be CRITICAL.
+    pub(super) usual: Option<(f64, f64)>,
+    /// The worst alert.
+    pub(super) alert: Option<Severity>,
+}
+
+/// The steps of each status; none where no minute was observed.
+pub(super) type StreamPoints = [Vec<Option<Point>>; MonitoredStatus::COUNT];
+
+/// The charts of one policy.
+#[derive(Debug)]
+pub(super) struct Charts {
+    pub(super) axis: Axis,
+    pub(super) streams: BTreeMap<Stream, StreamPoints>,
+}
+
+/// Gathers the points of one fold.
+pub(super) struct Recorder {
+    detector: Detector,
+    charts: Charts,
+}
+
+impl Recorder {
+    pub(super) fn new(detector: Detector, history: &History) -> Self {
+        let axis = Axis::over(history.first(), history.last());
+        let points = || std::array::from_fn(|_| vec![None; axis.steps]);
+        let streams = history.streams.iter();
+        Self {
+            detector,
+            charts: Charts {
+                axis,
+                streams: streams.map(|stream| (stream.clone(), points())).collect(),
+            },
+        }
+    }
+
+    pub(super) fn observe(&mut self, observed: &Observed) {
+        let step = self.charts.axis.step(observed.counts.minute());
+        let streams = self.charts.streams.get_mut(observed.counts.stream());
+        let (Some(step), Some(points)) = (step, streams) else {
+            return;
+        };
+        for row in &observed.rows {
+            let point = points[row.status.index()][step].get_or_insert(Point {
+                low: row.count,
+                high: row.count,
+                usual: None,
+                alert: None,
+            });
+            point.low = point.low.min(row.count);
+            point.high = point.high.max(row.count);
+            if let RowChange::Judged {
+                judgement: Judgement::Finding(finding),
+                ..
+            } = row.change
+                && point.usual.is_none()
+            {
+                point.usual = usual(&self.detector, &finding.evidence);
+            }
+        }
+        for raised in &observed.alerts {
+            let key = &raised.anomaly.key;
+            if let Some(point) = &mut points[key.status.index()][step] {
+                point.alert = point.alert.max(Some(key.severity));
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Charts {
+        self.charts
+    }
+}
+
+/// The counts that would not be CRITICAL; none without a baseline.
+fn usual(detector: &Detector, evidence: &Evidence) -> Option<(f64, f64)> {
+    match evidence {
+        Evidence::Adaptive(evidence) => {
+            let range = evidence.usual_range();
+            Some((f64::from(*range.start()), f64::from(*range.end())))
+        }
+        Evidence::ZScore { baseline } => {
+            let (mean, deviation) = match *baseline {
+                Baseline::Missing { .. } => return None,
+                // Judged as if the deviation were 1.
+                Baseline::Flat { mean, .. } => (mean, 1.0),
+                Baseline::Spread { mean, std_dev, .. } => (mean, std_dev),
+            };
+            let reach = deviation * detector.threshold(Severity::Critical);
+            Some(((mean - reach).max(0.0), mean + reach))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_axis_covers_every_minute_in_few_steps() {
+        for (minutes, steps, step_minutes) in
+            [(1, 1, 1), (720, 720, 1), (721, 361, 2), (40_320, 720, 56)]
+        {
+            let first = Minute::from_epoch_minutes(29_000_000);
+            let last = first.plus(minutes - 1);
+            let axis = Axis::over(first, last);
+            assert_eq!((axis.steps, axis.step_minutes), (steps, step_minutes));
+            assert_eq!(axis.step(last), Some(steps - 1));
+            assert_eq!(axis.step(first.plus(-1)), None);
+        }
+    }
+}

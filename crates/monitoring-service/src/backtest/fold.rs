@@ -1,0 +1,64 @@
+//! One history through one policy, with progress on a terminal. The fold itself is [`detection::backtest`].
+
+use detection::{
+    MonitorSettings, Observed,
+    backtest::{Backtest, Report},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{History, LabelFile};
+
+/// Minutes between two redraws.
+const REDRAW_INTERVAL: usize = 4096;
+
+/// A bar on stderr, drawn only on a terminal.
+pub(super) struct Progress(ProgressBar);
+
+impl Progress {
+    /// While the history is read.
+    pub(super) fn reading() -> Self {
+        let bar = ProgressBar::no_length().with_style(style("{spinner} {msg}"));
+        bar.set_message("reading the history");
+        bar.tick();
+        Self(bar)
+    }
+
+    pub(super) fn start(&self, minutes: usize) {
+        self.0.set_style(style(
+            "{msg:32} {wide_bar} {human_pos} of {human_len} minutes",
+        ));
+        self.0.set_length(minutes as u64);
+    }
+
+    pub(super) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is valid")
+}
+
+/// Folds all minutes; `see` gets the result of each.
+pub(super) fn fold(
+    settings: MonitorSettings,
+    history: &History,
+    labels: Option<&LabelFile>,
+    progress: &Progress,
+    mut see: impl FnMut(&Observed),
+) -> Report {
+    let detector = settings.detector;
+    let threshold = detector.threshold(detection::Severity::Critical);
+    progress
+        .0
+        .set_message(format!("{} at {threshold}", detector.policy()));
+    let incidents = labels.map(|file| file.labels.incidents.clone());
+    let mut backtest = Backtest::new(settings, incidents);
+    for minutes in history.minutes.chunks(REDRAW_INTERVAL) {
+        for counts in minutes {
+            see(&backtest.observe(counts.clone()));
+        }
+        progress.0.inc(minutes.len() as u64);
+    }
+    backtest.report()
+}

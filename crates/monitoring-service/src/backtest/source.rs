@@ -1,0 +1,163 @@
+//! The history and its labels: read from a file or from the database of a service. Nothing is judged here.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use detection::{Minute, MinuteCounts, Stream, backtest::LabelledIncident};
+use transaction_csv::{
+    LoadOptions,
+    labels::{Incident, load_incidents},
+    load_file,
+};
+
+use super::Options;
+use crate::store::{MinuteFilter, stored_minutes};
+
+/// The minutes to fold, and where they are from.
+#[derive(Debug)]
+pub struct History {
+    /// The file or the database.
+    pub path: PathBuf,
+    /// By minute, then stream; never empty.
+    pub minutes: Vec<MinuteCounts>,
+    /// Its streams.
+    pub streams: BTreeSet<Stream>,
+    /// Bad rows of a file that were skipped.
+    pub skipped: u64,
+}
+
+impl History {
+    /// Reads the history that the flags name.
+    pub fn load(options: &Options) -> anyhow::Result<Self> {
+        let (path, minutes, skipped) = match (&options.file, &options.database) {
+            (Some(path), _) => from_file(path, options)?,
+            (None, Some(path)) => from_database(path, options)?,
+            (None, None) => anyhow::bail!("give --file or --database"),
+        };
+        let streams = minutes.iter().map(|counts| counts.stream().clone());
+        Ok(Self {
+            path,
+            streams: streams.collect(),
+            minutes,
+            skipped,
+        })
+    }
+
+    /// The first minute.
+    pub fn first(&self) -> Minute {
+        self.minutes[0].minute()
+    }
+
+    /// The last minute.
+    pub fn last(&self) -> Minute {
+        self.minutes[self.minutes.len() - 1].minute()
+    }
+}
+
+type Read = (PathBuf, Vec<MinuteCounts>, u64);
+
+fn from_file(path: &Path, options: &Options) -> anyhow::Result<Read> {
+    let load = LoadOptions {
+        stream: None,
+        from: options.from,
+        to: options.to,
+        limit: None,
+        on_error: options.on_error,
+    };
+    let loaded = load_file(path, &load)?;
+    let counts = match &options.stream {
+        Some(stream) => of_stream(loaded.counts, stream),
+        None => loaded.counts,
+    };
+    ensure!(
+        !counts.is_empty(),
+        "{} has no minute of that stream; check --stream",
+        path.display()
+    );
+    Ok((path.to_owned(), counts, loaded.skipped))
+}
+
+/// One stream of several; or the only one, which has no name, under this name.
+fn of_stream(mut counts: Vec<MinuteCounts>, stream: &Stream) -> Vec<MinuteCounts> {
+    let default = Stream::default();
+    if counts.iter().any(|counts| *counts.stream() != default) {
+        counts.retain(|counts| counts.stream() == stream);
+        return counts;
+    }
+    let named = counts.into_iter().map(|counts| {
+        let transactions = counts.transactions().to_vec();
+        MinuteCounts::try_new(stream.clone(), counts.minute(), transactions)
+            .expect("the statuses are those of another one")
+    });
+    named.collect()
+}
+
+fn from_database(path: &Path, options: &Options) -> anyhow::Result<Read> {
+    let filter = MinuteFilter {
+        stream: options.stream.clone(),
+        from: options.from,
+        to: options.to,
+    };
+    let minutes = stored_minutes(path, &filter).context("--database")?;
+    ensure!(
+        !minutes.is_empty(),
+        "{} has no such minute; check --from, --to and --stream",
+        path.display()
+    );
+    Ok((path.to_owned(), minutes, 0))
+}
+
+/// The labels of a history.
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    /// Incidents that a policy should find.
+    pub incidents: Vec<LabelledIncident>,
+    /// Harmless events: an alert for one is false.
+    pub harmless: Vec<Incident>,
+}
+
+/// A file of labels.
+#[derive(Clone, Debug)]
+pub struct LabelFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Its labels for the streams and the time of the history.
+    pub labels: Labels,
+    /// How many are about other streams or another time.
+    pub elsewhere: usize,
+}
+
+impl LabelFile {
+    /// Reads the labels that the flags name, if any.
+    pub fn load(options: &Options, history: &History) -> anyhow::Result<Option<Self>> {
+        let Some(path) = &options.incidents else {
+            return Ok(None);
+        };
+        let all = load_incidents(path).context("--incidents")?;
+        let count = all.len();
+        let is_here = |label: &Incident| {
+            let of_history = label
+                .stream
+                .as_ref()
+                .is_none_or(|stream| history.streams.contains(stream));
+            of_history && label.start <= history.last() && history.first() < label.end
+        };
+        let (incidents, harmless): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .filter(is_here)
+            .partition(|label| label.alert);
+        let elsewhere = count - incidents.len() - harmless.len();
+        let incidents = incidents.into_iter().map(|label| {
+            LabelledIncident::try_new(label.stream, label.start, label.end, label.kind)
+        });
+        Ok(Some(Self {
+            path: path.clone(),
+            labels: Labels {
+                incidents: incidents.collect::<Result<_, _>>()?,
+                harmless,
+            },
+            elsewhere,
+        }))
+    }
+}
