@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use detection::{Minute, MinuteCounts, MonitoredStatus, Stream};
+use detection::{Minute, MinuteCounts, MonitoredStatus, PolicyName, Stream};
 use monitoring_service::{
     alerts::{Alert, Subject},
     store::{AlertFilter, Store, StoreError},
@@ -136,7 +136,7 @@ impl Scope {
     }
 }
 
-/// The alerts with a sequence number above `after`, oldest first.
+/// The alerts with a sequence number above `after`, oldest first. Those of the policy in shadow, which notify nobody, are left out.
 pub(crate) async fn alerts_after(
     store: &Store,
     after: i64,
@@ -152,12 +152,21 @@ pub(crate) async fn alerts_after(
             .await?;
         before = page.last().map(|(seq, _)| *seq);
         let more = page.len() == PAGE_LIMIT as usize && before.is_some_and(|seq| seq > after);
-        alerts.extend(page.into_iter().filter(|(seq, _)| *seq > after));
+        alerts.extend(
+            page.into_iter()
+                .filter(|(seq, alert)| *seq > after && !in_shadow(alert)),
+        );
         if !more {
             alerts.reverse();
             return Ok(alerts);
         }
     }
+}
+
+/// The demo runs with the default policy.
+fn in_shadow(alert: &Alert) -> bool {
+    let policy = alert.anomaly().map(|anomaly| anomaly.key.policy);
+    policy == Some(PolicyName::Adaptive)
 }
 
 #[cfg(test)]

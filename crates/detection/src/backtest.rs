@@ -33,7 +33,7 @@ use crate::{
     Stream, Timeliness,
 };
 
-/// Folds one history with one policy.
+/// Folds one history with one policy, the alerting one of its settings.
 pub struct Backtest {
     monitor: Monitor,
     labels: Option<Labels>,
@@ -48,7 +48,7 @@ impl Backtest {
         let labels = labels.map(Labels::new);
         let labelled = labels.as_ref().map_or(0, |labels| labels.all().len());
         Self {
-            monitor: Monitor::new(settings),
+            monitor: Monitor::new(settings.only(settings.detector.policy())),
             labels,
             streams: BTreeMap::new(),
             facts: Facts {
@@ -135,7 +135,7 @@ impl Backtest {
                     continue;
                 };
                 if let Some((score, bar)) = detector.pressure(row.status, row.count, &finding) {
-                    facts.closest(Closeness {
+                    facts.closest(&Closeness {
                         minute,
                         row: *row,
                         score,

@@ -137,6 +137,17 @@ impl Baseline {
         }
     }
 
+    /// The counts whose deviation stays within this many standard deviations, not below 0; none where nothing is known.
+    pub fn usual_range(&self, threshold: f64) -> Option<(f64, f64)> {
+        let (mean, unit) = match *self {
+            Self::Missing { .. } => return None,
+            Self::Flat { mean, .. } => (mean, 1.0),
+            Self::Spread { mean, std_dev, .. } => (mean, std_dev),
+        };
+        let width = threshold * unit;
+        Some(((mean - width).max(0.0), mean + width))
+    }
+
     /// The z-score of a count: its distance above the mean in sample standard deviations (negative: below it). `None`
     /// unless the window has a spread, so there is no division by zero.
     pub fn z_score(&self, count: u32) -> Option<f64> {

@@ -15,6 +15,7 @@ use crate::{
     Debug,
     PartialEq,
     Eq,
+    Default,
     PartialOrd,
     Ord,
     Hash,
@@ -27,12 +28,16 @@ use crate::{
 #[strum(serialize_all = "lowercase")]
 pub enum PolicyName {
     /// Distance from a rolling mean, in standard deviations: [`crate::ZScoreDetector`].
+    #[default]
     ZScore,
     /// Shares of traffic and usual volume, with a false-alarm budget.
     Adaptive,
 }
 
 impl PolicyName {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::ZScore, Self::Adaptive];
+
     /// `zscore` or `adaptive`.
     pub fn name(self) -> &'static str {
         self.into()
@@ -142,6 +147,14 @@ impl Evidence {
         match self {
             Self::ZScore { baseline } => baseline.z_score(count),
             Self::Adaptive(evidence) => Some(evidence.minute_score(count)),
+        }
+    }
+
+    /// The evidence of policy `adaptive`; none of another policy.
+    pub const fn adaptive(&self) -> Option<&AdaptiveEvidence> {
+        match self {
+            Self::Adaptive(evidence) => Some(evidence),
+            Self::ZScore { .. } => None,
         }
     }
 

@@ -72,16 +72,19 @@ pub enum Suppression {
     NoReceiver,
     /// Only CRITICAL alerts are notified.
     BelowCritical,
+    /// Its policy runs in shadow.
+    Shadow,
 }
 
 impl Suppression {
     /// The texts of all reasons.
-    pub const REASONS: [&str; 5] = [
+    pub const REASONS: [&str; 6] = [
         "cooldown",
         "silence",
         "too_old",
         "no_receiver",
         "below_critical",
+        "shadow",
     ];
 
     /// The reason, as one of [`Suppression::REASONS`].
@@ -93,7 +96,7 @@ impl Suppression {
     pub const fn by(self) -> Option<Uuid> {
         match self {
             Self::Cooldown { by } | Self::Silence { by } => Some(by),
-            Self::TooOld | Self::NoReceiver | Self::BelowCritical => None,
+            Self::TooOld | Self::NoReceiver | Self::BelowCritical | Self::Shadow => None,
         }
     }
 
@@ -105,6 +108,7 @@ impl Suppression {
             Some(Self::TooOld),
             Some(Self::NoReceiver),
             Some(Self::BelowCritical),
+            Some(Self::Shadow),
         ]
         .into_iter()
         .flatten()
@@ -145,12 +149,28 @@ impl Anomaly {
 pub struct Raised {
     /// What it is about.
     pub anomaly: Anomaly,
-    /// Why it is not notified: [`Suppression::Cooldown`], [`Suppression::Silence`] or none.
+    /// When the episode opened that the alert is about, if not in this minute; none of policy `zscore`.
+    pub episode_since: Option<Minute>,
+    /// Why it is not notified: [`Suppression::Cooldown`], [`Suppression::Silence`], [`Suppression::Shadow`] or none.
     pub suppression: Option<Suppression>,
     /// Alerts of the same key suppressed since the last one that was not.
     pub suppressed_before: u32,
     /// The key's cooldown after this alert, to be stored with it.
     pub cooldown: Cooldown,
+}
+
+impl Raised {
+    /// The finding in words, and since when its episode lasts.
+    pub fn sentence(&self) -> String {
+        let anomaly = &self.anomaly;
+        let sentence = anomaly
+            .finding
+            .sentence(anomaly.key.status.name(), anomaly.count);
+        match self.episode_since {
+            Some(since) => format!("{sentence} Since {}.", since.start().strftime("%H:%M UTC")),
+            None => sentence,
+        }
+    }
 }
 
 /// The gate of one stream.
@@ -194,6 +214,7 @@ impl Gate {
             }
         };
         Raised {
+            episode_since: None,
             suppression,
             suppressed_before,
             cooldown: *cooldown,
@@ -271,6 +292,7 @@ mod tests {
             Suppression::TooOld,
             Suppression::NoReceiver,
             Suppression::BelowCritical,
+            Suppression::Shadow,
         ];
         assert_eq!(all.map(Suppression::reason), Suppression::REASONS);
         for suppression in all {

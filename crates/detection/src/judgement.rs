@@ -3,7 +3,7 @@
 use serde::Serialize;
 use strum::{Display, IntoStaticStr};
 
-use crate::finding::{Direction, Evidence, Finding, Severity};
+use crate::finding::{Direction, Evidence, Finding, PolicyName, Severity};
 
 /// The reason why a count was not evaluated.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub enum Unjudged {
     TooLate,
     /// The status is stored and shown, but not monitored.
     NotMonitored,
+    /// The policy that is asked for was off.
+    PolicyOff,
 }
 
 /// A finding, or the reason why there is none.
@@ -60,7 +62,17 @@ impl Judgement {
         match self {
             Self::Finding(Finding { evidence, .. })
             | Self::Unjudged(Unjudged::Learning { evidence, .. }) => Some(evidence),
-            Self::Unjudged(Unjudged::TooLate | Unjudged::NotMonitored) => None,
+            Self::Unjudged(Unjudged::TooLate | Unjudged::NotMonitored | Unjudged::PolicyOff) => {
+                None
+            }
+        }
+    }
+
+    /// The policy that judged; none where the count was only stored.
+    pub const fn policy(&self) -> Option<PolicyName> {
+        match self.evidence() {
+            Some(evidence) => Some(evidence.policy()),
+            None => None,
         }
     }
 
@@ -69,7 +81,9 @@ impl Judgement {
         match *self {
             Self::Finding(Finding { score, .. })
             | Self::Unjudged(Unjudged::Learning { score, .. }) => score,
-            Self::Unjudged(Unjudged::TooLate | Unjudged::NotMonitored) => None,
+            Self::Unjudged(Unjudged::TooLate | Unjudged::NotMonitored | Unjudged::PolicyOff) => {
+                None
+            }
         }
     }
 
@@ -78,7 +92,9 @@ impl Judgement {
         match self {
             Self::Finding(finding) => State::of(finding.severity),
             Self::Unjudged(Unjudged::Learning { .. }) => State::Learning,
-            Self::Unjudged(Unjudged::TooLate | Unjudged::NotMonitored) => State::NotJudged,
+            Self::Unjudged(Unjudged::TooLate | Unjudged::NotMonitored | Unjudged::PolicyOff) => {
+                State::NotJudged
+            }
         }
     }
 
@@ -91,6 +107,11 @@ impl Judgement {
             }
             Self::Unjudged(Unjudged::NotMonitored) => {
                 format!("{status} = {count} was not judged: this status is not monitored")
+            }
+            Self::Unjudged(Unjudged::PolicyOff) => {
+                format!(
+                    "{status} = {count} was not judged by this policy: it was off when the minute came"
+                )
             }
             Self::Unjudged(Unjudged::Learning {
                 evidence: Evidence::ZScore { baseline },

@@ -33,7 +33,9 @@ pub use history::{History, ObservedMinute};
 pub use judgement::{Judgement, State, Unjudged};
 pub use message::{MinuteCounts, StatusCount};
 pub use minute::Minute;
-pub use monitor::{Monitor, MonitorSettings, Observed, Row, RowChange, StoredStream, Timeliness};
+pub use monitor::{
+    DetectorState, Monitor, MonitorSettings, Observed, Row, RowChange, StoredStream, Timeliness,
+};
 pub use recompute::recompute;
 pub use silence::Silence;
 pub use status::{MonitoredStatus, Status};

@@ -1,7 +1,6 @@
 //! Folds stored minutes with other settings, to show the findings they would give. It changes nothing that is stored.
 
 use crate::{
-    detector::{Detector, adaptive::AdaptiveState},
     history::ObservedMinute,
     message::{MinuteCounts, StatusCount},
     minute::Minute,
@@ -11,7 +10,8 @@ use crate::{
 };
 
 /// Observes the minutes from `from` on, oldest first, without an active cooldown. `minutes` are in order of time, newest first. Those
-/// before `from` only fill the windows ([`MonitorSettings::history_capacity`] of them) and train the policy `adaptive` (28 days).
+/// before `from` only fill the windows ([`MonitorSettings::history_capacity`] of them) and train the policy `adaptive`
+/// ([`MAX_LEARNED_MINUTES`](crate::detector::adaptive::MAX_LEARNED_MINUTES)).
 pub fn recompute(
     settings: MonitorSettings,
     stream: &Stream,
@@ -23,14 +23,9 @@ pub fn recompute(
         .rev()
         .partition(|observed| observed.minute < from);
     let mut monitor = Monitor::new(settings);
-    let adaptive = match settings.detector {
-        Detector::Adaptive(adaptive) => AdaptiveState::folded(adaptive, &before),
-        Detector::ZScore(_) => AdaptiveState::default(),
-    };
     let stored = StoredStream {
         minutes: before,
-        cooldowns: Vec::new(),
-        adaptive,
+        ..StoredStream::default()
     };
     monitor.restore(stream.clone(), stored);
     let stream = stream.clone();

@@ -126,7 +126,10 @@ fn the_backtest_agrees_with_the_monitor() {
             (report.sent.critical_alerts, report.sent.notifications),
             (critical, notified)
         );
-        assert!(report.score.is_none() && notified < critical);
+        assert!(report.score.is_none() && 0 < notified);
+        // `zscore` repeats itself within its cooldown, `adaptive` alerts once for each change of an episode.
+        let repeats = settings.detector.policy() == PolicyName::ZScore;
+        assert_eq!(notified < critical, repeats);
     }
 }
 

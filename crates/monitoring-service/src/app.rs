@@ -49,7 +49,7 @@ impl App {
     pub fn open(config: Config, clock: Clock, registry: MetricsRegistry) -> anyhow::Result<Self> {
         let (store, writer) = Store::open(&config.database_path)?;
         let (metrics, monitor) = (ServiceMetrics::new(&registry), config.monitor_settings());
-        metrics.show_thresholds(&monitor.detector);
+        metrics.show_thresholds(&monitor);
         let stale_after_ms = milliseconds(config.stale_after);
         let notify = config.notify_policy();
         let context = Context::new(store, clock, metrics, monitor, notify, stale_after_ms);

@@ -21,9 +21,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use detection::{
-    Detector, MonitorSettings, PolicyName, ZScoreDetector,
+    Detector, MonitorSettings,
     backtest::{DEFAULT_THRESHOLDS, Report, recommended, with_critical},
-    detector::adaptive::AdaptiveSettings,
 };
 
 pub(crate) use options::AFTER_HELP;
@@ -149,7 +148,7 @@ struct Plan {
 fn plans(options: &Options, settings: &MonitorSettings) -> anyhow::Result<Vec<Plan>> {
     let mut plans: Vec<Plan> = Vec::new();
     for policy in &options.policy {
-        let settings = settings_of(*policy, settings);
+        let settings = settings.only(*policy);
         let done = |plan: &Plan| plan.settings.detector.policy() == *policy;
         if plans.iter().any(done) {
             continue;
@@ -167,19 +166,6 @@ fn plans(options: &Options, settings: &MonitorSettings) -> anyhow::Result<Vec<Pl
     Ok(plans)
 }
 
-/// The settings with the detector of this policy: the given one if it is of this policy, else at its defaults.
-pub fn settings_of(policy: PolicyName, settings: &MonitorSettings) -> MonitorSettings {
-    let detector = match policy {
-        policy if policy == settings.detector.policy() => settings.detector,
-        PolicyName::ZScore => Detector::ZScore(ZScoreDetector::default()),
-        PolicyName::Adaptive => Detector::Adaptive(AdaptiveSettings::default()),
-    };
-    MonitorSettings {
-        detector,
-        ..*settings
-    }
-}
-
 impl Plan {
     fn result(
         &self,
@@ -191,7 +177,7 @@ impl Plan {
         let mut recorder = options
             .html
             .is_some()
-            .then(|| Recorder::new(self.settings.detector, history));
+            .then(|| Recorder::new(self.settings.detector, history, labels));
         let report = fold(self.settings, history, labels, progress, |observed| {
             if let Some(recorder) = &mut recorder {
                 recorder.observe(observed);

@@ -15,7 +15,10 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args as _, Command, FromArgMatches as _};
 use common::command_line::{SecretParser, ignore_empty_variables};
 use common::logging::{LogFormat, LogWebhook};
-use detection::{ApprovedDirection, Detector, MonitorSettings, Thresholds, ZScoreDetector};
+use detection::{
+    ApprovedDirection, Detector, MonitorSettings, PolicyName, Thresholds, ZScoreDetector,
+    detector::adaptive::AdaptiveSettings,
+};
 use tracing::Level;
 
 use crate::{alerts::NotifyPolicy, backtest, clock::milliseconds};
@@ -117,6 +120,18 @@ pub struct Config {
     #[arg(long, env, value_parser = choice(&LEVELS), default_value = "error")]
     pub log_webhook_level: Level,
 
+    /// Policy that judges the counts and alerts
+    #[arg(long, env, value_parser = choice(&POLICIES), default_value = "zscore")]
+    pub detection_policy: PolicyName,
+
+    /// Policy that judges the same counts and notifies nobody, to compare the two; without it, the one that does not alert
+    #[arg(long, env, value_parser = choice(&SHADOWS))]
+    pub shadow_policy: Option<Shadow>,
+
+    /// Policy adaptive: the false-alarm budget of CRITICAL in decades, 5 is a chance of 1 in 100,000; WARNING is one less (above 1, at most 100)
+    #[arg(long, env, default_value = "5.0")]
+    pub adaptive_critical: f64,
+
     /// A count with |z| above this is a WARNING
     #[arg(long, env, default_value = "2.5")]
     pub warning_threshold: f64,
@@ -176,6 +191,21 @@ pub struct Config {
     pub log_format: Option<LogFormat>,
 }
 
+/// The policy in shadow, if any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shadow(pub Option<PolicyName>);
+
+const POLICIES: [(&str, PolicyName); 2] = [
+    ("zscore", PolicyName::ZScore),
+    ("adaptive", PolicyName::Adaptive),
+];
+
+const SHADOWS: [(&str, Shadow); 3] = [
+    ("zscore", Shadow(Some(PolicyName::ZScore))),
+    ("adaptive", Shadow(Some(PolicyName::Adaptive))),
+    ("none", Shadow(None)),
+];
+
 const LEVELS: [(&str, Level); 5] = [
     ("error", Level::ERROR),
     ("warn", Level::WARN),
@@ -197,7 +227,8 @@ const HEALTHCHECK: &str = "healthcheck";
 const BACKTEST: &str = "backtest";
 
 /// The settings that `backtest` takes over from the service.
-const POLICY_SETTINGS: [&str; 8] = [
+const POLICY_SETTINGS: [&str; 9] = [
+    "adaptive_critical",
     "warning_threshold",
     "critical_threshold",
     "baseline_window",
@@ -290,6 +321,13 @@ impl Config {
                 "MIN_HISTORY is {min_history} and BASELINE_WINDOW is {baseline_window}: a baseline never has more minutes than its window; give MIN_HISTORY from 1 to {baseline_window}"
             ));
         }
+        AdaptiveSettings::try_new(self.adaptive_critical).map_err(|error| error.to_string())?;
+        if self.shadow_policy == Some(Shadow(Some(self.detection_policy))) {
+            return Err(format!(
+                "SHADOW_POLICY equals DETECTION_POLICY, {}: it would judge everything twice; give the other policy, or none",
+                self.detection_policy
+            ));
+        }
         if self.log_webhook_url.is_some() && self.log_webhook_url == self.alert_webhook_url {
             return Err(
                 "LOG_WEBHOOK_URL equals ALERT_WEBHOOK_URL, whose receiver expects alerts only; give another address"
@@ -302,20 +340,35 @@ impl Config {
     /// The settings of the monitor.
     ///
     /// # Panics
-    /// If the thresholds were set past the check of [`Action::load`] and are out of order.
+    /// If thresholds were set past the check of [`Action::load`] and are out of order.
     pub fn monitor_settings(&self) -> MonitorSettings {
-        let thresholds = Thresholds::try_new(self.warning_threshold, self.critical_threshold)
-            .expect("`load` refuses thresholds that are out of order");
+        let other = match self.detection_policy {
+            PolicyName::ZScore => PolicyName::Adaptive,
+            PolicyName::Adaptive => PolicyName::ZScore,
+        };
+        let Shadow(shadow) = self.shadow_policy.unwrap_or(Shadow(Some(other)));
         MonitorSettings {
-            detector: Detector::ZScore(ZScoreDetector {
-                thresholds,
+            detector: self.detector(self.detection_policy),
+            shadow: shadow.map(|policy| self.detector(policy)),
+            allowed_lateness_minutes: minutes(self.allowed_lateness),
+            cooldown_minutes: minutes(self.alert_cooldown),
+        }
+    }
+
+    fn detector(&self, policy: PolicyName) -> Detector {
+        match policy {
+            PolicyName::ZScore => Detector::ZScore(ZScoreDetector {
+                thresholds: Thresholds::try_new(self.warning_threshold, self.critical_threshold)
+                    .expect("`load` refuses thresholds that are out of order"),
                 window: self.baseline_window as usize,
                 min_history: self.min_history,
                 approved_direction: self.approved_direction,
                 min_count_for_critical: self.min_count_for_critical,
             }),
-            allowed_lateness_minutes: minutes(self.allowed_lateness),
-            cooldown_minutes: minutes(self.alert_cooldown),
+            PolicyName::Adaptive => Detector::Adaptive(
+                AdaptiveSettings::try_new(self.adaptive_critical)
+                    .expect("`load` refuses other budgets"),
+            ),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the parts of the service share. Cheap to clone; every clone is the same context.
 
-use detection::MonitorSettings;
+use detection::{MonitorSettings, PolicyName};
 
 use crate::{
     alerts::{Announcer, NotifyPolicy, Silences},
@@ -62,6 +62,11 @@ impl Context {
             notify,
             stale_after_ms,
         }
+    }
+
+    /// The policy that alerts.
+    pub const fn alerting(&self) -> PolicyName {
+        self.monitor.detector.policy()
     }
 
     /// Reads the stored silences again.

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use detection::{
-    AlertKey, Anomaly, Finding, History, Minute, MonitoredStatus, Severity, Stream, Suppression,
-    detector::adaptive::AdaptiveState, silence,
+    AlertKey, Anomaly, Detector, Finding, History, Minute, MonitoredStatus, Severity, Stream,
+    Suppression, detector::adaptive::AdaptiveState, silence,
 };
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -90,7 +90,7 @@ impl Evaluator {
             return Err(EvaluateError::Future { minute, now });
         }
         let span = current_span();
-        let (minute, history) = {
+        let (minute, history, adaptive) = {
             // The database is only queried where memory does not reach.
             let span = info_span!(
                 "history fetch",
@@ -101,13 +101,7 @@ impl Evaluator {
         };
         let detector = &self.context.monitor.detector;
         let finding = info_span!("evaluate").in_scope(|| {
-            detector.judge_submission(
-                &history,
-                &AdaptiveState::default(),
-                minute,
-                question.status,
-                question.count,
-            )
+            detector.judge_submission(&history, &adaptive, minute, question.status, question.count)
         });
         self.context
             .metrics
@@ -132,12 +126,12 @@ impl Evaluator {
         Ok(evaluation)
     }
 
-    /// The minute to judge for, and a history that covers it.
+    /// The minute to judge for, a history that covers it, and what the policy `adaptive` remembers, where it alerts.
     async fn history(
         &self,
         question: &Question,
         now: Minute,
-    ) -> Result<(Minute, Arc<History>), StoreError> {
+    ) -> Result<(Minute, Arc<History>, Arc<AdaptiveState>), StoreError> {
         let (store, stream) = (&self.context.store, question.stream.as_str());
         let snapshot = self.context.snapshots.get(stream);
         let minute = match (question.minute, &snapshot) {
@@ -145,27 +139,38 @@ impl Evaluator {
             (None, Some(snapshot)) => {
                 self.default_minute(snapshot.newest, snapshot.arrived_at_ms, now)
             }
-            (None, None) => match store.stream(stream).await? {
+            (None, None) => match store.stream(stream, self.context.alerting()).await? {
                 Some(stored) => {
                     self.default_minute(stored.newest_minute, stored.arrived_at_ms, now)
                 }
                 None => now,
             },
         };
+        if let Detector::Adaptive(settings) = self.context.monitor.detector {
+            let in_memory = snapshot.and_then(|snapshot| snapshot.adaptive);
+            let adaptive = match in_memory {
+                Some(adaptive) => adaptive,
+                None => {
+                    mark_query();
+                    let monitor = self.context.monitor;
+                    Arc::new(store.adaptive_state(stream, monitor, settings).await?)
+                }
+            };
+            return Ok((minute, Arc::new(self.context.monitor.history([])), adaptive));
+        }
+        let no_state = Arc::default();
         if let Some(snapshot) = snapshot
             && snapshot.history.covers(minute)
         {
-            return Ok((minute, snapshot.history));
+            return Ok((minute, snapshot.history, no_state));
         }
         let before = Some(minute.plus(-1));
-        Span::current()
-            .record("db.system.name", "sqlite")
-            .record("db.operation.name", "SELECT");
+        mark_query();
         let settings = &self.context.monitor;
         let minutes = store
             .observed_minutes(stream, before, settings.history_capacity())
             .await?;
-        Ok((minute, Arc::new(settings.history(minutes))))
+        Ok((minute, Arc::new(settings.history(minutes)), no_state))
     }
 
     fn default_minute(&self, newest: Minute, arrived_at_ms: i64, now: Minute) -> Minute {
@@ -244,6 +249,13 @@ impl Evaluator {
         recorded
             .unwrap_or_else(|_| Err(StoreError::Broken("recording a submission panicked".into())))
     }
+}
+
+/// Says in the current span that the database is queried.
+fn mark_query() {
+    Span::current()
+        .record("db.system.name", "sqlite")
+        .record("db.operation.name", "SELECT");
 }
 
 /// The span that this code runs in; not valid where nothing is traced.

@@ -348,6 +348,7 @@ impl Ingest {
         self.positions
             .values_mut()
             .for_each(|position| position.stored = position.read);
+        commit.states = self.reader.monitor.take_due_states();
         let (snapshots, commit) = (self.snapshots_of(&commit), Arc::new(commit));
         let inserting = Stopwatch::start();
         let job = self.context.store.begin_ingest(&commit);

@@ -3,7 +3,8 @@
 
 use common::metrics::MetricsRegistry;
 use detection::{
-    Detector, Minute, MonitoredStatus, Observed, PolicyName, Severity, Suppression, Timeliness,
+    Judgement, Minute, MonitorSettings, MonitoredStatus, Observed, PolicyName, RowChange, Severity,
+    Suppression, Timeliness,
 };
 use prometheus::IntCounterVec;
 
@@ -47,6 +48,11 @@ common::metrics! {
         pub alerts: IntCounterVec(
             "monitoring_alerts_total",
             labels ["origin", "policy", "status", "severity", "suppressed"]
+        ),
+        /// Counts of consumed minutes with a WARNING or CRITICAL finding, of the alerting policy and of the one in shadow
+        findings: IntCounterVec(
+            "monitoring_findings_total",
+            labels ["policy", "status", "severity"]
         ),
         /// Counts evaluated for POST /alerts/evaluate
         pub evaluations: IntCounterVec("monitoring_evaluations_total", labels ["severity"]),
@@ -131,28 +137,31 @@ impl ServiceMetrics {
                     Severity::Critical => "none",
                     _ => Suppression::BelowCritical.reason(),
                 };
-                for suppressed in [first, "cooldown", "silence"] {
-                    self.alerts.with_label_values(&[
-                        "stream",
-                        PolicyName::ZScore.name(),
-                        status.name(),
-                        severity.name(),
-                        suppressed,
-                    ]);
+                for policy in PolicyName::ALL {
+                    let (policy, status, severity) =
+                        (policy.name(), status.name(), severity.name());
+                    self.findings.with_label_values(&[policy, status, severity]);
+                    for suppressed in [first, "cooldown", "silence"] {
+                        self.alerts
+                            .with_label_values(&["stream", policy, status, severity, suppressed]);
+                    }
                 }
             }
         }
     }
 
-    /// Shows the thresholds of the detector.
-    pub fn show_thresholds(&self, detector: &Detector) {
+    /// Shows the thresholds of the policy `zscore`, where it judges.
+    pub fn show_thresholds(&self, settings: &MonitorSettings) {
+        let Some(detector) = settings.zscore() else {
+            return;
+        };
         for (name, severity) in [
             ("warning", Severity::Warning),
             ("critical", Severity::Critical),
         ] {
             self.thresholds
                 .with_label_values(&[name])
-                .set(detector.threshold(severity));
+                .set(detector.thresholds.limit(severity));
         }
     }
 
@@ -170,8 +179,29 @@ impl ServiceMetrics {
     pub fn committed(&self, observed: &[Observed]) {
         for minute in observed {
             self.count_late(minute);
+            self.count_findings(minute);
         }
         self.by_stream.committed(observed);
+    }
+
+    fn count_findings(&self, observed: &Observed) {
+        for row in &observed.rows {
+            let RowChange::Judged {
+                judgement, shadow, ..
+            } = &row.change
+            else {
+                continue;
+            };
+            let judgements = std::iter::once(judgement).chain(shadow);
+            for finding in judgements.filter_map(Judgement::finding) {
+                if finding.severity.is_anomalous() {
+                    let (policy, severity) = (finding.policy().name(), finding.severity.name());
+                    self.findings
+                        .with_label_values(&[policy, row.status.name(), severity])
+                        .inc();
+                }
+            }
+        }
     }
 
     fn count_late(&self, minute: &Observed) {

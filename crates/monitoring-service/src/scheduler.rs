@@ -153,7 +153,7 @@ impl Scheduler {
     }
 
     async fn show_streams(&self) -> Result<(), StoreError> {
-        let streams = self.context.store.streams().await?;
+        let streams = self.context.store.streams(self.context.alerting()).await?;
         let metrics = &self.context.metrics;
         metrics.watermarks(
             streams

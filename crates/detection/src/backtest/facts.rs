@@ -30,13 +30,13 @@ impl LabelFacts {
         self.found_at = Some(self.found_at.map_or(minute, |found| found.min(minute)));
     }
 
-    pub(super) fn closest(&mut self, count: Closeness) {
+    pub(super) fn closest(&mut self, count: &Closeness) {
         let part = |count: &Closeness| count.score / count.bar;
         if self
             .closest
-            .is_none_or(|closest| part(&closest) < part(&count))
+            .is_none_or(|closest| part(&closest) < part(count))
         {
-            self.closest = Some(count);
+            self.closest = Some(*count);
         }
     }
 

@@ -28,8 +28,10 @@ use self::{
     judge::Evaluated,
     rate::{Exposure, Rate, WINDOW},
 };
-use crate::{Judgement, Minute, MonitoredStatus, ObservedMinute, Severity};
+use crate::{Judgement, Minute, MonitoredStatus, Severity};
 
+/// Where no state is stored, the minutes of the last 28 days rebuild it.
+pub const MAX_LEARNED_MINUTES: i64 = 28 * 1440;
 /// Observed minutes before the first evaluation.
 const MIN_OBSERVED: u64 = 30;
 /// A pause longer than this starts a new window, in minutes.
@@ -69,18 +71,6 @@ pub struct AdaptiveState {
 }
 
 impl AdaptiveState {
-    /// The state after these minutes, oldest first; rebuilds it if none is stored.
-    pub fn folded<'a>(
-        settings: AdaptiveSettings,
-        minutes: impl IntoIterator<Item = &'a ObservedMinute>,
-    ) -> Self {
-        let mut state = Self::default();
-        for observed in minutes {
-            state.observe(settings, observed.minute, observed.counts);
-        }
-        state
-    }
-
     /// The newest minute that was folded.
     pub const fn newest(&self) -> Option<Minute> {
         self.newest

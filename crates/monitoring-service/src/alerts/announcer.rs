@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use detection::Severity;
+use detection::{Severity, Suppression};
 use prometheus::IntCounterVec;
 use tokio::sync::broadcast;
 use tracing::Level;
@@ -53,15 +53,14 @@ impl Announcer {
                 key.map_or("none", |key| key.policy.name()),
                 key.map_or("none", |key| key.status.name()),
                 alert.severity().name(),
-                alert
-                    .suppression
-                    .map_or("none", detection::Suppression::reason),
+                alert.suppression.map_or("none", Suppression::reason),
             ])
             .inc();
     }
 }
 
-/// Logs an alert for people and for log collectors: CRITICAL as an error, WARNING as a warning.
+/// Logs an alert for people and for log collectors: CRITICAL as an error, WARNING as a warning, one of the policy in shadow as
+/// information.
 fn log(alert: &Alert) {
     // A macro because the level of a log line is a constant.
     macro_rules! line {
@@ -69,7 +68,9 @@ fn log(alert: &Alert) {
             let anomaly = alert.anomaly();
             let key = anomaly.map(|anomaly| &anomaly.key);
             let finding = anomaly.map(|anomaly| &anomaly.finding);
+            let score = finding.and_then(|finding| finding.score);
             let baseline = finding.and_then(|finding| finding.evidence.baseline());
+            let adaptive = finding.and_then(|finding| finding.evidence.adaptive());
             let streams = alert.subject.streams();
             tracing::event!(
                 target: "monitoring_service::alerts",
@@ -84,13 +85,15 @@ fn log(alert: &Alert) {
                 direction = key.map(|key| key.direction.name()),
                 count = anomaly.map(|anomaly| anomaly.count),
                 minute = anomaly.map(|anomaly| tracing::field::display(anomaly.minute)),
-                z_score = finding.and_then(|finding| finding.score),
+                z_score = baseline.and(score),
+                adaptive_score = adaptive.and(score),
+                expected = adaptive.map(|adaptive| adaptive.expected),
                 mean = baseline.and_then(|baseline| baseline.mean()),
                 std_dev = baseline.and_then(|baseline| baseline.std_dev()),
                 threshold = finding.and_then(|finding| finding.threshold),
                 late = anomaly.map(|anomaly| anomaly.late),
                 streams = (!streams.is_empty()).then(|| streams.join(",")),
-                suppressed = alert.suppression.map(detection::Suppression::reason),
+                suppressed = alert.suppression.map(Suppression::reason),
                 suppressed_before = alert.suppressed_before,
                 trace_id = alert.trace_id.as_deref(),
                 "{}",
@@ -98,7 +101,9 @@ fn log(alert: &Alert) {
             );
         }};
     }
-    if alert.severity() == Severity::Critical {
+    if alert.suppression == Some(Suppression::Shadow) {
+        line!(Level::INFO);
+    } else if alert.severity() == Severity::Critical {
         line!(Level::ERROR);
     } else {
         line!(Level::WARN);
@@ -108,7 +113,6 @@ fn log(alert: &Alert) {
 #[cfg(test)]
 mod tests {
     use common::{metrics::MetricsRegistry, testing};
-    use detection::Suppression;
     use uuid::Uuid;
 
     use super::*;

@@ -1,6 +1,9 @@
 //! An alert as JSON: one shape for answers, webhooks and events. Adds no text.
 
-use detection::{Baseline, Direction, Minute, PolicyName, Severity};
+use detection::{
+    Baseline, Direction, Evidence, Minute, PolicyName, Severity,
+    detector::adaptive::{AdaptiveEvidence, Test},
+};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -41,6 +44,89 @@ impl From<Baseline> for BaselineView {
     }
 }
 
+/// What the policy `adaptive` compared a count with.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AdaptiveView {
+    /// Decades: 5 is a chance of at most 1 in 100,000. Negative below the expected count. Null while learning.
+    score: Option<f64>,
+    /// The count that was expected of this minute.
+    expected: f64,
+    /// The lowest and the highest usual count of a minute.
+    usual: Band,
+    /// The score that CRITICAL needs. WARNING needs `heat` less.
+    bar: f64,
+    /// 1, and more where the status was in more than two episodes in about a day.
+    heat: f64,
+    /// `minute`: the score is that of the minute; `window`: that of the newest ten minutes together.
+    #[schema(value_type = schema::AdaptiveTest)]
+    test: Test,
+    /// The count of the newest minutes, at most ten.
+    window_count: u64,
+    /// The count that was expected of them.
+    window_expected: f64,
+}
+
+/// A range of counts, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Band {
+    /// The lowest.
+    pub low: f64,
+    /// The highest.
+    pub high: f64,
+}
+
+impl AdaptiveView {
+    fn new(evidence: &AdaptiveEvidence, score: Option<f64>) -> Self {
+        let usual = evidence.usual_range();
+        Self {
+            score,
+            expected: evidence.expected,
+            usual: Band {
+                low: f64::from(*usual.start()),
+                high: f64::from(*usual.end()),
+            },
+            bar: evidence.bar,
+            heat: evidence.heat,
+            test: evidence.test,
+            window_count: evidence.window_count,
+            window_expected: evidence.window_expected,
+        }
+    }
+}
+
+/// What a count was judged by: `z_score` and `baseline` of the policy `zscore`, `adaptive` of the policy `adaptive`.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct EvidenceView {
+    z_score: Option<f64>,
+    baseline: Option<BaselineView>,
+    adaptive: Option<AdaptiveView>,
+}
+
+impl EvidenceView {
+    /// The evidence and the score that follows from it.
+    pub fn new(evidence: Option<&Evidence>, score: Option<f64>) -> Self {
+        match evidence {
+            None => Self::default(),
+            Some(Evidence::ZScore { baseline }) => Self {
+                z_score: score,
+                baseline: Some((*baseline).into()),
+                adaptive: None,
+            },
+            Some(Evidence::Adaptive(evidence)) => Self {
+                adaptive: Some(AdaptiveView::new(evidence, score)),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+impl EvidenceView {
+    /// The usual counts of a minute by the policy `adaptive`.
+    pub fn usual(&self) -> Option<Band> {
+        self.adaptive.as_ref().map(|adaptive| adaptive.usual)
+    }
+}
+
 /// An alert. Members that do not apply are `null`, never left out.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AlertView {
@@ -66,8 +152,8 @@ pub struct AlertView {
     count: Option<u32>,
     #[schema(value_type = Option<schema::Minute>)]
     minute: Option<Minute>,
-    z_score: Option<f64>,
-    baseline: Option<BaselineView>,
+    #[serde(flatten)]
+    evidence: EvidenceView,
     /// The limit that was passed.
     threshold: Option<f64>,
     late: bool,
@@ -104,8 +190,10 @@ impl From<&Alert> for AlertView {
             direction: key.map(|key| key.direction),
             count: anomaly.map(|anomaly| anomaly.count),
             minute: anomaly.map(|anomaly| anomaly.minute),
-            z_score: finding.and_then(|finding| finding.score),
-            baseline: finding.and_then(|finding| finding.evidence.baseline().map(Into::into)),
+            evidence: EvidenceView::new(
+                finding.map(|finding| &finding.evidence),
+                finding.and_then(|finding| finding.score),
+            ),
             threshold: finding.and_then(|finding| finding.threshold),
             late: anomaly.is_some_and(|anomaly| anomaly.late),
             message: alert.message.clone(),
@@ -144,7 +232,7 @@ mod tests {
             "id": "6f1d7ed0-1111-5222-8333-444455556666", "type": "transaction.anomaly", "origin": "stream",
             "key": "acquirer-7/denied/up", "stream": "acquirer-7", "status": "denied", "policy": "zscore",
             "severity": "CRITICAL", "direction": "up", "count": 30, "minute": "2025-07-12T13:59:00Z", "z_score": 9.6,
-            "baseline": {"kind": "spread", "mean": 6.0, "std_dev": 2.5, "minutes": 60}, "threshold": 4.0, "late": false,
+            "baseline": {"kind": "spread", "mean": 6.0, "std_dev": 2.5, "minutes": 60}, "adaptive": null, "threshold": 4.0, "late": false,
             "message": alert.message, "streams": [], "suppressed": "no_receiver", "suppressed_by": null,
             "suppressed_before": 2, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
             "recorded_at": "2025-07-12T14:00:05.250Z",

@@ -41,15 +41,16 @@ pub struct Alert {
 impl Alert {
     /// An alert raised by the fold.
     pub fn of_stream(raised: Raised, policy: &NotifyPolicy, now_ms: i64) -> Self {
+        let message = raised.sentence();
         let Raised {
             anomaly,
             suppression,
             suppressed_before,
-            cooldown: _,
+            ..
         } = raised;
         Self {
             id: anomaly.id(),
-            message: sentence(&anomaly),
+            message,
             recorded_at_ms: now_ms,
             suppression: suppression
                 .or_else(|| policy.suppression(anomaly.key.severity, Some(anomaly.minute), now_ms)),
@@ -72,7 +73,9 @@ impl Alert {
             silence.or_else(|| policy.suppression(anomaly.key.severity, None, now_ms));
         Self {
             id: Uuid::new_v4(),
-            message: sentence(&anomaly),
+            message: anomaly
+                .finding
+                .sentence(anomaly.key.status.name(), anomaly.count),
             recorded_at_ms: now_ms,
             suppression,
             suppressed_before: 0,
@@ -134,10 +137,4 @@ impl Alert {
     pub fn is_muted(&self) -> bool {
         self.suppression.is_some_and(Suppression::is_muted)
     }
-}
-
-fn sentence(anomaly: &Anomaly) -> String {
-    anomaly
-        .finding
-        .sentence(anomaly.key.status.name(), anomaly.count)
 }

@@ -40,5 +40,6 @@ pub const fn in_words(suppression: Suppression) -> &'static str {
         Suppression::TooOld => "its minute was older than PAGE_MAX_AGE when it was recorded",
         Suppression::NoReceiver => "no receiver is configured (ALERT_WEBHOOK_URL)",
         Suppression::BelowCritical => "only CRITICAL alerts are notified",
+        Suppression::Shadow => "its policy runs in shadow (SHADOW_POLICY)",
     }
 }

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 
 use detection::{
     Baseline, Detector, Evidence, Judgement, Minute, MonitoredStatus, Observed, RowChange,
-    Severity, Stream,
+    Severity, Stream, backtest::LabelledIncident,
 };
 
-use super::History;
+use super::{History, LabelFile};
 
 /// Steps of a chart at most.
 const MAX_POINTS: i64 = 720;
+
+/// Minutes on either side of an incident in its close-up.
+const AROUND_MINUTES: i64 = 60;
 
 /// The time of the charts, in steps of some minutes.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,42 @@ pub(super) type StreamPoints = [Vec<Option<Point>>; MonitoredStatus::COUNT];
 pub(super) struct Charts {
     pub(super) axis: Axis,
     pub(super) streams: BTreeMap<Stream, StreamPoints>,
+    pub(super) closeups: Vec<Closeup>,
+}
+
+/// One incident and the hour on either side of it.
+#[derive(Debug)]
+pub(super) struct Closeup {
+    pub(super) incident: LabelledIncident,
+    pub(super) stream: Stream,
+    pub(super) axis: Axis,
+    pub(super) points: StreamPoints,
+}
+
+fn no_points(axis: &Axis) -> StreamPoints {
+    std::array::from_fn(|_| vec![None; axis.steps])
+}
+
+impl Closeup {
+    /// None where the label is about several streams.
+    fn new(incident: &LabelledIncident, history: &History) -> Option<Self> {
+        let mut streams = history.streams.iter();
+        let stream = match (&incident.stream, streams.next(), streams.next()) {
+            (Some(stream), ..) | (None, Some(stream), None) => stream.clone(),
+            _ => return None,
+        };
+        let (first, last) = (
+            incident.start.plus(-AROUND_MINUTES),
+            incident.end.plus(AROUND_MINUTES - 1),
+        );
+        let axis = Axis::over(first, last);
+        Some(Self {
+            incident: incident.clone(),
+            stream,
+            points: no_points(&axis),
+            axis,
+        })
+    }
 }
 
 /// Gathers the points of one fold.
@@ -69,53 +108,71 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(detector: Detector, history: &History) -> Self {
+    pub(super) fn new(detector: Detector, history: &History, labels: Option<&LabelFile>) -> Self {
         let axis = Axis::over(history.first(), history.last());
-        let points = || std::array::from_fn(|_| vec![None; axis.steps]);
         let streams = history.streams.iter();
+        let incidents = labels.iter().flat_map(|file| &file.labels.incidents);
         Self {
             detector,
             charts: Charts {
                 axis,
-                streams: streams.map(|stream| (stream.clone(), points())).collect(),
+                streams: streams
+                    .map(|stream| (stream.clone(), no_points(&axis)))
+                    .collect(),
+                closeups: incidents
+                    .filter_map(|incident| Closeup::new(incident, history))
+                    .collect(),
             },
         }
     }
 
     pub(super) fn observe(&mut self, observed: &Observed) {
-        let step = self.charts.axis.step(observed.counts.minute());
-        let streams = self.charts.streams.get_mut(observed.counts.stream());
-        let (Some(step), Some(points)) = (step, streams) else {
-            return;
-        };
-        for row in &observed.rows {
-            let point = points[row.status.index()][step].get_or_insert(Point {
-                low: row.count,
-                high: row.count,
-                usual: None,
-                alert: None,
-            });
-            point.low = point.low.min(row.count);
-            point.high = point.high.max(row.count);
-            if let RowChange::Judged {
-                judgement: Judgement::Finding(finding),
-                ..
-            } = row.change
-                && point.usual.is_none()
-            {
-                point.usual = usual(&self.detector, &finding.evidence);
-            }
+        let (minute, stream) = (observed.counts.minute(), observed.counts.stream());
+        let charts = &mut self.charts;
+        if let (Some(step), Some(points)) =
+            (charts.axis.step(minute), charts.streams.get_mut(stream))
+        {
+            add(&self.detector, points, step, observed);
         }
-        for raised in &observed.alerts {
-            let key = &raised.anomaly.key;
-            if let Some(point) = &mut points[key.status.index()][step] {
-                point.alert = point.alert.max(Some(key.severity));
+        for closeup in &mut charts.closeups {
+            if let Some(step) = closeup.axis.step(minute)
+                && closeup.stream == *stream
+            {
+                add(&self.detector, &mut closeup.points, step, observed);
             }
         }
     }
 
     pub(super) fn finish(self) -> Charts {
         self.charts
+    }
+}
+
+/// Adds the rows and the alerts of a minute to their step.
+fn add(detector: &Detector, points: &mut StreamPoints, step: usize, observed: &Observed) {
+    for row in &observed.rows {
+        let point = points[row.status.index()][step].get_or_insert(Point {
+            low: row.count,
+            high: row.count,
+            usual: None,
+            alert: None,
+        });
+        point.low = point.low.min(row.count);
+        point.high = point.high.max(row.count);
+        if let RowChange::Judged {
+            judgement: Judgement::Finding(finding),
+            ..
+        } = row.change
+            && point.usual.is_none()
+        {
+            point.usual = usual(detector, &finding.evidence);
+        }
+    }
+    for raised in &observed.alerts {
+        let key = &raised.anomaly.key;
+        if let Some(point) = &mut points[key.status.index()][step] {
+            point.alert = point.alert.max(Some(key.severity));
+        }
     }
 }
 

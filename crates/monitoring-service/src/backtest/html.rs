@@ -1,19 +1,21 @@
 //! The report as one page of HTML: no script, no request, its style and its charts within. It can be mailed and read on a phone.
 
+mod figures;
+
 use std::fmt::{self, Write as _};
 
-use detection::{MonitoredStatus, Stream, backtest::Report};
+use detection::backtest::Report;
 
+use self::figures::{write_charts, write_closeup};
 use super::{
-    Comparison, LabelFile, PolicyResult, rows,
-    svg::{self, Shade, Span},
+    Comparison, PolicyResult, rows,
     table::{advice, kind_cell, sweep_columns},
 };
 
 const STYLE: &str = include_str!("page.css");
 
-/// Streams with charts: more make the page too large to mail.
-const MAX_STREAMS: usize = 8;
+/// Missed incidents of a policy with a chart of their own.
+const MAX_CLOSEUPS: usize = 40;
 
 /// Episodes that are listed of each policy.
 const MAX_EPISODES: usize = 500;
@@ -67,7 +69,7 @@ fn write(out: &mut String, comparison: &Comparison) -> fmt::Result {
     write_scores(out, comparison)?;
     write_requirements(out, comparison)?;
     for policy in &comparison.policies {
-        write_missed(out, &policy.report)?;
+        write_missed(out, comparison, policy)?;
     }
     write_sweeps(out, comparison)?;
     write_charts(out, comparison)?;
@@ -155,7 +157,8 @@ fn write_requirements(out: &mut String, comparison: &Comparison) -> fmt::Result 
     Ok(())
 }
 
-fn write_missed(out: &mut String, report: &Report) -> fmt::Result {
+fn write_missed(out: &mut String, comparison: &Comparison, policy: &PolicyResult) -> fmt::Result {
+    let report = &policy.report;
     let Some(score) = report
         .score
         .as_ref()
@@ -164,13 +167,17 @@ fn write_missed(out: &mut String, report: &Report) -> fmt::Result {
         return Ok(());
     };
     write!(out, "<h2>Missed by {}</h2><ul>", report.policy)?;
-    for missed in &score.missed {
+    for (at, missed) in score.missed.iter().enumerate() {
         write!(
             out,
-            "<li>{}<br><small>{}</small></li>",
+            "<li>{}<br><small>{}</small>",
             Escaped(&rows::incident(&missed.incident)),
             Escaped(&rows::why(&missed.reason, report.policy))
         )?;
+        if at < MAX_CLOSEUPS {
+            write_closeup(out, comparison.labels.as_ref(), policy, missed)?;
+        }
+        out.push_str("</li>");
     }
     out.push_str("</ul>\n");
     Ok(())
@@ -203,88 +210,6 @@ fn write_sweeps(out: &mut String, comparison: &Comparison) -> fmt::Result {
         writeln!(out, "</table></div><p>{advice}</p>")?;
     }
     Ok(())
-}
-
-fn write_charts(out: &mut String, comparison: &Comparison) -> fmt::Result {
-    out.push_str("<h2>Charts</h2>");
-    out.push_str(KEY);
-    let streams = &comparison.history.streams;
-    for stream in streams.iter().take(MAX_STREAMS) {
-        write!(out, "<h3>{}</h3>", Escaped(stream.as_str()))?;
-        for status in MonitoredStatus::ALL {
-            for policy in &comparison.policies {
-                write_chart(out, comparison.labels.as_ref(), policy, stream, status)?;
-            }
-        }
-    }
-    if let Some(more) = streams
-        .len()
-        .checked_sub(MAX_STREAMS)
-        .filter(|more| *more > 0)
-    {
-        write!(
-            out,
-            "<p>The charts of {more} more streams are left out; choose one with --stream.</p>"
-        )?;
-    }
-    Ok(())
-}
-
-fn write_chart(
-    out: &mut String,
-    labels: Option<&LabelFile>,
-    policy: &PolicyResult,
-    stream: &Stream,
-    status: MonitoredStatus,
-) -> fmt::Result {
-    let Some(charts) = &policy.charts else {
-        return Ok(());
-    };
-    let Some(points) = charts.streams.get(stream) else {
-        return Ok(());
-    };
-    let name = policy.report.policy;
-    let title = format!("{status} of {stream} by {name}");
-    write!(
-        out,
-        "<figure><figcaption><b>{status}</b> by {name}</figcaption><div class=\"scroll\">"
-    )?;
-    let spans = spans(labels, &policy.report, stream);
-    let title = Escaped(&title).to_string();
-    svg::draw(out, &title, &charts.axis, &points[status.index()], &spans)?;
-    out.push_str("</div></figure>\n");
-    Ok(())
-}
-
-/// The labels of a stream as the policy did with them.
-fn spans(labels: Option<&LabelFile>, report: &Report, stream: &Stream) -> Vec<Span> {
-    let Some(file) = labels else {
-        return Vec::new();
-    };
-    let missed = report.score.iter().flat_map(|score| &score.missed);
-    let missed: Vec<_> = missed.map(|missed| &missed.incident).collect();
-    let is_of = |own: Option<&Stream>| own.is_none_or(|own| own == stream);
-    let incidents = file.labels.incidents.iter();
-    let incidents = incidents
-        .filter(|incident| is_of(incident.stream.as_ref()))
-        .map(|incident| Span {
-            start: incident.start,
-            end: incident.end,
-            shade: if missed.contains(&incident) {
-                Shade::Missed
-            } else {
-                Shade::Found
-            },
-        });
-    let harmless = file.labels.harmless.iter();
-    let harmless = harmless
-        .filter(|event| is_of(event.stream.as_ref()))
-        .map(|event| Span {
-            start: event.start,
-            end: event.end,
-            shade: Shade::Harmless,
-        });
-    harmless.chain(incidents).collect()
 }
 
 fn write_episodes(out: &mut String, comparison: &Comparison) -> fmt::Result {
@@ -323,10 +248,6 @@ fn write_episodes(out: &mut String, comparison: &Comparison) -> fmt::Result {
     }
     Ok(())
 }
-
-const KEY: &str = "<p class=\"key dim\"><span class=\"c\"></span>counts a minute (lowest to highest of a step) \
-    <span class=\"b\"></span>usual: not CRITICAL <span class=\"f\"></span>incident, found <span class=\"m\"></span>incident, missed \
-    <span class=\"h\"></span>harmless event <span class=\"k\"></span>CRITICAL alert <span class=\"w\"></span>WARNING alert</p>\n";
 
 const HOW_TO_READ: &str = "<h2>How to read it</h2><p>An incident is found if a count is CRITICAL before its end; the delay is counted from its \
     labelled start. An episode or a notification is false if it begins outside every incident and more than 60 minutes after one. \

@@ -37,7 +37,7 @@ pub enum Format {
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = ArgGroup::new("history").required(true).args(["file", "database"]))]
 pub struct Options {
-    /// CSV file of the history, plain or gzip: whatever stream-processor reads (columns timestamp, status, count and optionally stream)
+    /// CSV file of the history, plain or gzip: any file that stream-processor reads (columns timestamp, status, count and optionally stream)
     #[arg(long, value_name = "CSV")]
     pub file: Option<PathBuf>,
 

@@ -13,6 +13,9 @@ const PLOT_HEIGHT: f64 = 96.0;
 const LANE_HEIGHT: f64 = 12.0;
 const LABEL_HEIGHT: f64 = 16.0;
 
+/// Room for a label of the time axis.
+const LABEL_WIDTH: f64 = 72.0;
+
 /// Labels of the time axis at most.
 const MAX_TICKS: i64 = 9;
 
@@ -89,7 +92,7 @@ struct Scale {
     reason = "steps and minutes of a chart are far below 2^53"
 )]
 impl Scale {
-    /// The highest count is on the chart, and the usual range as far as twice of it.
+    /// The highest count is on the chart, and the usual range as far as it needs little more room.
     fn new(axis: &Axis, points: &[Option<Point>]) -> Self {
         let seen = || points.iter().flatten();
         let count = seen()
@@ -99,7 +102,7 @@ impl Scale {
         let usual = usual.fold(0.0, f64::max);
         Self {
             axis: *axis,
-            most: count.max(usual.min(2.0 * count)).ceil(),
+            most: count.max(usual.min(1.35 * count)).ceil(),
         }
     }
 
@@ -120,6 +123,9 @@ impl Scale {
 /// At least as wide as a line, so that a short incident is seen on a long chart.
 fn draw_span(out: &mut String, scale: &Scale, span: &Span) -> fmt::Result {
     let (from, to) = (scale.x_of(span.start), scale.x_of(span.end));
+    if to <= 0.0 || from >= WIDTH {
+        return Ok(());
+    }
     let (class, width) = (span.shade.class(), (to - from).max(2.0));
     let height = PLOT_HEIGHT + LANE_HEIGHT;
     write!(
@@ -146,10 +152,10 @@ fn draw_ticks(out: &mut String, scale: &Scale) -> fmt::Result {
         };
         let (x, y) = (scale.x_of(minute), PLOT_HEIGHT + LANE_HEIGHT + 12.0);
         let label = label.unwrap_or_default().replace('T', " ");
-        write!(
-            out,
-            "<path class=\"g\" d=\"M{x:.1} 0V{PLOT_HEIGHT}\"/><text x=\"{x:.1}\" y=\"{y}\">{label}</text>"
-        )?;
+        write!(out, "<path class=\"g\" d=\"M{x:.1} 0V{PLOT_HEIGHT}\"/>")?;
+        if x < WIDTH - LABEL_WIDTH {
+            write!(out, "<text x=\"{x:.1}\" y=\"{y}\">{label}</text>")?;
+        }
         tick += step;
     }
     Ok(())

@@ -98,7 +98,12 @@ fn a_health_check_asks_the_configured_address() {
 #[test]
 fn the_defaults_are_those_of_the_monitor() {
     let config = Config::default();
-    assert_eq!(config.monitor_settings(), MonitorSettings::default());
+    let adaptive = Detector::Adaptive(AdaptiveSettings::default());
+    let expected = MonitorSettings {
+        shadow: Some(adaptive),
+        ..MonitorSettings::default()
+    };
+    assert_eq!(config.monitor_settings(), expected);
     assert!(!config.notify_policy().has_receiver && config.notify_policy().max_age_ms.is_none());
     assert_eq!(config.retention, Duration::from_hours(90 * 24));
 }
@@ -116,8 +121,10 @@ fn settings_reach_the_monitor() {
         "--alert-cooldown=0m",
         "--page-max-age=30m",
         "--alert-webhook-url=https://example.org/hook",
+        "--adaptive-critical=6",
     ])
     .expect("all allowed");
+    let adaptive = Detector::Adaptive(AdaptiveSettings::try_new(6.0).expect("allowed"));
     let detector = Detector::ZScore(ZScoreDetector {
         thresholds: Thresholds::try_new(3.0, 5.0).expect("in order"),
         window: 120,
@@ -127,6 +134,7 @@ fn settings_reach_the_monitor() {
     });
     let expected = MonitorSettings {
         detector,
+        shadow: Some(adaptive),
         allowed_lateness_minutes: 60,
         cooldown_minutes: 0,
     };
@@ -136,8 +144,41 @@ fn settings_reach_the_monitor() {
 }
 
 #[test]
+fn a_policy_alerts_and_the_other_runs_in_shadow() {
+    let policies = |args: &[&str]| {
+        let settings = parse(args).expect("allowed").monitor_settings();
+        let shadow = settings.shadow.map(|shadow| shadow.policy());
+        (settings.detector.policy(), shadow)
+    };
+    let (zscore, adaptive) = (PolicyName::ZScore, PolicyName::Adaptive);
+    assert_eq!(policies(&[]), (zscore, Some(adaptive)));
+    assert_eq!(
+        policies(&["--detection-policy=adaptive"]),
+        (adaptive, Some(zscore))
+    );
+    assert_eq!(policies(&["--shadow-policy=none"]), (zscore, None));
+    assert_eq!(
+        policies(&["--shadow-policy=adaptive"]),
+        (zscore, Some(adaptive))
+    );
+    let twice = refused(&["--shadow-policy=zscore"]);
+    assert!(
+        twice.contains("SHADOW_POLICY equals DETECTION_POLICY, zscore"),
+        "{twice}"
+    );
+}
+
+#[test]
 fn errors_name_variable_value_and_allowed_values() {
-    let cases: [(&str, [&str; 3]); 18] = [
+    let cases: [(&str, [&str; 3]); 20] = [
+        (
+            "--adaptive-critical=1",
+            ["ADAPTIVE_CRITICAL", "1", "above 1 and at most 100"],
+        ),
+        (
+            "--detection-policy=none",
+            ["DETECTION_POLICY", "'none'", "zscore, adaptive"],
+        ),
         ("--http-addr=8000", ["HTTP_ADDR", "'8000'", "address"]),
         (
             "--alert-check-interval=30",
@@ -308,4 +349,48 @@ fn the_public_url_loses_its_last_slash() {
         config.public_url.as_deref(),
         Some("https://monitor.example/base")
     );
+}
+
+#[test]
+fn backtest_takes_the_settings_of_the_policies() {
+    let parse = |args: &[&str]| {
+        let args = ["monitoring-service"].iter().chain(args);
+        let command = command_without_variables();
+        Action::from_command(command, args.map(OsString::from)).map_err(|e| e.to_string())
+    };
+    let file = ["backtest", "--file", "x.csv"];
+    let flags = [
+        &file[..],
+        &["--critical-threshold", "9", "--alert-cooldown=7m"],
+    ]
+    .concat();
+    let Ok(Action::Backtest(options, settings)) = parse(&flags) else {
+        panic!("{flags:?}");
+    };
+    assert_eq!(options.policy.len(), 2);
+    assert_eq!(settings.cooldown_minutes, 7);
+    let critical = settings.detector.threshold(detection::Severity::Critical);
+    assert!((critical - 9.0).abs() < 1e-9, "{critical}");
+    for (flags, fault) in [
+        (
+            [&["--critical-threshold=9"], &file[..]].concat(),
+            "give --critical-threshold after backtest",
+        ),
+        (
+            [&file[..], &["--critical-threshold=1"]].concat(),
+            "0 < warning < critical",
+        ),
+        (vec!["backtest"], "--file <CSV>|--database <DB>"),
+        (
+            [&file[..], &["--database", "x.db"]].concat(),
+            "cannot be used with",
+        ),
+        (
+            [&file[..], &["--require", "recal>=1"]].concat(),
+            "\"recal\" is no metric",
+        ),
+    ] {
+        let error = parse(&flags).expect_err("must be refused");
+        assert!(error.contains(fault), "{flags:?}: {error}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use detection::{Observed, Stream, Timeliness};
+use detection::{Observed, PolicyName, Stream, Timeliness};
 use rdkafka::consumer::Consumer as _;
 
 use super::{
@@ -13,6 +13,24 @@ use super::{
     status::IngestStatus,
 };
 use crate::store::IngestCommit;
+
+/// Logs the end of an episode of the policy `adaptive`.
+fn log_closed_episodes(observed: &Observed) {
+    let closed = observed
+        .episode_events
+        .iter()
+        .filter(|event| event.change.is_close());
+    for event in closed {
+        tracing::info!(
+            stream = observed.counts.stream().as_str(),
+            opened = %event.since,
+            closed = %event.minute,
+            severity = event.severity.name(),
+            new_level = event.new_level_reason(),
+            "episode closed"
+        );
+    }
+}
 
 impl Ingest {
     /// The histories of the streams in a batch, as they are once it is stored. Taken before the next batch is observed.
@@ -31,10 +49,15 @@ impl Ingest {
             };
             let arrived_at_ms = before.unwrap_or(commit.now_ms);
             let newest = history.newest()?.minute;
+            let adaptive = self.reader.monitor.adaptive(stream);
+            let adaptive = adaptive
+                .filter(|_| self.context.alerting() == PolicyName::Adaptive)
+                .map(|state| Arc::new(state.clone()));
             Some((
                 stream.clone(),
                 Snapshot {
                     history: Arc::new(history.clone()),
+                    adaptive,
                     newest,
                     arrived_at_ms,
                 },
@@ -58,6 +81,7 @@ impl Ingest {
             }
         }
         metrics.committed(&commit.observed);
+        commit.observed.iter().for_each(log_closed_episodes);
         let dead = commit.dead_letters.len();
         metrics
             .messages_consumed

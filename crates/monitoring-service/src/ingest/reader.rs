@@ -160,8 +160,8 @@ impl Reader {
     /// Takes a stream into memory.
     fn restore(&mut self, stream: &detection::Stream) -> Result<(), Refusal> {
         let limit = self.max_streams;
-        let capacity = self.monitor.settings().history_capacity();
-        let stored = match self.store.stored_stream(stream.as_str(), capacity)? {
+        let settings = self.monitor.settings();
+        let stored = match self.store.stored_stream(stream.as_str(), settings)? {
             Some(stored) => stored,
             None if self.streams >= limit => {
                 return Err(Refusal::TooManyStreams {

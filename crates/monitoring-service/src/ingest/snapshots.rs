@@ -5,13 +5,15 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use detection::{History, Minute, Stream};
+use detection::{History, Minute, Stream, detector::adaptive::AdaptiveState};
 
 /// One stream as of its last commit.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Its newest observed minutes.
     pub history: Arc<History>,
+    /// What the policy `adaptive` remembers, where it alerts.
+    pub adaptive: Option<Arc<AdaptiveState>>,
     /// The newest of them.
     pub newest: Minute,
     /// When that minute arrived, milliseconds since 1970.

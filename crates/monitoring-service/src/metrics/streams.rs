@@ -28,11 +28,11 @@ common::metrics! {
             "monitoring_transactions_per_minute",
             labels ["stream", "status"]
         ),
-        /// |z| of the newest minute, 0 if there is no z-score
+        /// Size of the alerting policy's score of the newest minute: |z|, or decades; 0 if there is none
         score: GaugeVec("monitoring_anomaly_score", labels ["stream", "status"]),
         /// Severity of the newest minute: 1 learning, 2 normal, 3 warning, 5 critical
         severity: IntGaugeVec("monitoring_severity", labels ["stream", "status"]),
-        /// Mean of the baseline of the newest minute, 0 without a baseline
+        /// Count expected of the newest minute: the mean of its baseline, or that of the policy adaptive; 0 without one
         baseline_mean: GaugeVec("monitoring_baseline_mean", labels ["stream", "status"]),
         /// Standard deviation that the newest minute was compared with: 1 for a flat baseline, 0
         /// without a baseline
@@ -140,11 +140,12 @@ impl Series {
     }
 
     fn show_judgement(&self, labels: [&str; 2], judgement: &Judgement) {
-        let baseline = judgement.evidence().and_then(Evidence::baseline);
-        let (mean, std_dev) = match baseline {
-            None | Some(Baseline::Missing { .. }) => (0.0, 0.0),
-            Some(Baseline::Flat { mean, .. }) => (mean, 1.0),
-            Some(Baseline::Spread { mean, std_dev, .. }) => (mean, std_dev),
+        let evidence = judgement.evidence();
+        let mean = evidence.and_then(Evidence::expected).unwrap_or(0.0);
+        let std_dev = match evidence.and_then(Evidence::baseline) {
+            None | Some(Baseline::Missing { .. }) => 0.0,
+            Some(Baseline::Flat { .. }) => 1.0,
+            Some(Baseline::Spread { std_dev, .. }) => std_dev,
         };
         let score = judgement.score().map_or(0.0, f64::abs);
         self.score.with_label_values(&labels).set(score);

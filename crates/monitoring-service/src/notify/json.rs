@@ -115,7 +115,7 @@ pub(crate) mod tests {
             r#"{"version":1,"id":"6f1d7ed0-1111-5222-8333-444455556666","type":"transaction.anomaly","origin":"stream","#,
             r#""key":"acquirer-7/denied/up","stream":"acquirer-7","status":"denied","policy":"zscore","severity":"CRITICAL","#,
             r#""direction":"up","count":30,"minute":"2025-07-12T13:59:00Z","#,
-            r#""z_score":9.6,"baseline":{"kind":"spread","mean":6.0,"std_dev":2.5,"minutes":60},"threshold":4.0,"late":false,"#,
+            r#""z_score":9.6,"baseline":{"kind":"spread","mean":6.0,"std_dev":2.5,"minutes":60},"adaptive":null,"threshold":4.0,"late":false,"#,
             r#""message":"CRITICAL: denied = 30 is 9.6 standard deviations above its mean of 6.0","streams":[],"#,
             r#""suppressed":null,"suppressed_by":null,"suppressed_before":2,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","#,
             r#""recorded_at":"2025-07-12T14:00:05.250Z","#,
@@ -149,7 +149,7 @@ pub(crate) mod tests {
         let expected = concat!(
             r#"{"version":1,"id":"6f1d7ed0-1111-5222-8333-444455556666","type":"stream.stale","origin":"monitor","#,
             r#""key":"monitor/streams","stream":null,"status":null,"policy":null,"severity":"CRITICAL","direction":null,"#,
-            r#""count":null,"minute":null,"z_score":null,"baseline":null,"threshold":null,"late":false,"#,
+            r#""count":null,"minute":null,"z_score":null,"baseline":null,"adaptive":null,"threshold":null,"late":false,"#,
             r#""message":"2 streams are stale","streams":["a","b"],"suppressed":null,"suppressed_by":null,"#,
             r#""suppressed_before":0,"trace_id":null,"recorded_at":"2025-07-12T14:00:05.250Z"}"#,
         );

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
-use detection::{MonitoredStatus, Severity, Stream};
+use detection::{MonitoredStatus, PolicyName, Severity, Stream};
 use serde::Serialize;
 use utoipa::{
     ToSchema,
@@ -32,6 +32,8 @@ fields! {
         stream: Option<Stream>,
         /// Only of this status.
         status: Option<MonitoredStatus>,
+        /// Only of this policy.
+        policy: Option<PolicyName>,
         /// Only of this severity.
         severity: Option<AlertSeverity>,
         /// Only of this origin.
@@ -88,6 +90,7 @@ pub(super) async fn list(
     let filter = AlertFilter {
         stream: query.stream.map(|stream| stream.to_string()),
         status: query.status,
+        policy: query.policy,
         severity: query.severity.map(|AlertSeverity(severity)| severity),
         origin: query.origin,
         notified: query.notified,

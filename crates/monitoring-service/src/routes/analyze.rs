@@ -4,8 +4,9 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract, response::IntoResponse};
 use detection::{
-    Anomaly, Detector, Direction, Minute, MonitorSettings, MonitoredStatus, Observed, RowChange,
-    Severity, State, Stream, Suppression, Thresholds,
+    Anomaly, Detector, Direction, Minute, MonitorSettings, MonitoredStatus, Observed, PolicyName,
+    RowChange, Severity, State, Stream, Suppression, Thresholds, ZScoreDetector,
+    detector::adaptive::{AdaptiveSettings, MAX_LEARNED_MINUTES},
 };
 use serde::Serialize;
 use utoipa::{
@@ -19,10 +20,10 @@ use super::{
     extract::QueryParams,
     fields::{Field, fields},
     openapi,
-    parameters::{OneStream, Whole, require_order},
+    parameters::{OnePolicy, OneStream, Whole, require_order},
     schema,
 };
-use crate::{alerts::json::BaselineView, store::RangeFindings};
+use crate::{alerts::json::EvidenceView, store::RangeFindings};
 
 /// The longest range, minutes: a month.
 const MAX_MINUTES: i64 = 31 * 1440;
@@ -44,6 +45,7 @@ fields! {
         /// Try a baseline of this many observed minutes, as `BASELINE_WINDOW`.
         window: Option<Whole<2, 1440>>,
         ..stream: OneStream,
+        ..policy: OnePolicy,
     }
 }
 
@@ -78,9 +80,12 @@ struct Analysis {
     #[schema(value_type = schema::Minute)]
     to: Minute,
     mode: Mode,
+    #[schema(value_type = schema::Policy)]
+    policy: PolicyName,
     warning: f64,
     critical: f64,
-    window: usize,
+    /// Null for the policy adaptive, which has none.
+    window: Option<usize>,
     #[serde(flatten)]
     found: Found,
 }
@@ -118,8 +123,8 @@ struct AnalyzedAlert {
     #[schema(value_type = schema::DirectionName)]
     direction: Direction,
     count: u32,
-    z_score: Option<f64>,
-    baseline: Option<BaselineView>,
+    #[serde(flatten)]
+    evidence: EvidenceView,
     /// `cooldown`, `silence` or null.
     suppressed: Option<&'static str>,
     message: String,
@@ -144,45 +149,69 @@ pub(super) async fn analyze(
         let detail = "the range is longer than 31 days";
         return Err(Problem::invalid("to", &*to.to_string(), detail).fix("use a shorter range"));
     }
-    let settings = settings(&state.monitor, &query)?;
+    let policy = query.policy.of(&state);
+    let settings = settings(&state.monitor, policy, &query)?;
     let recomputed = query.warning.is_some() || query.critical.is_some() || query.window.is_some();
     let stream = query.stream.find(&state.store).await?;
     let (mode, found) = if recomputed {
         let found = recompute(&state, settings, &stream, from, to).await?;
         (Mode::Recomputed, found)
     } else {
-        let found = state.store.findings(stream.as_str(), from, to, MAX_ALERTS);
+        let found = state
+            .store
+            .findings(stream.as_str(), policy, from, to, MAX_ALERTS);
         (Mode::Stored, found.await?.into())
-    };
-    let Detector::ZScore(detector) = settings.detector else {
-        return Err(not_zscore(&settings));
     };
     Ok(Json(Analysis {
         stream: stream.to_string(),
         from,
         to,
         mode,
-        warning: detector.thresholds.limit(Severity::Warning),
-        critical: detector.thresholds.limit(Severity::Critical),
-        window: detector.window,
+        policy,
+        warning: settings.detector.threshold(Severity::Warning),
+        critical: settings.detector.threshold(Severity::Critical),
+        window: settings.zscore().map(|detector| detector.window),
         found,
     }))
 }
 
-fn not_zscore(settings: &MonitorSettings) -> Problem {
-    let detail = "only the policy zscore has thresholds and a window to recompute with";
-    Problem::invalid("policy", settings.detector.policy().name(), detail)
-}
-
-/// The settings of the service, with those of the query instead where given.
+/// The settings of the service for this policy alone, with those of the query instead where given.
 fn settings(
     of_service: &MonitorSettings,
+    policy: PolicyName,
     query: &AnalyzeQuery,
 ) -> Result<MonitorSettings, Problem> {
-    let mut settings = *of_service;
-    let Detector::ZScore(detector) = &mut settings.detector else {
-        return Err(not_zscore(&settings));
+    let settings = of_service.only(policy);
+    Ok(MonitorSettings {
+        detector: match settings.detector {
+            Detector::ZScore(detector) => Detector::ZScore(zscore(detector, query)?),
+            Detector::Adaptive(settings) => Detector::Adaptive(adaptive(settings, query)?),
+        },
+        ..settings
+    })
+}
+
+/// The policy `adaptive` has one setting.
+fn adaptive(settings: AdaptiveSettings, query: &AnalyzeQuery) -> Result<AdaptiveSettings, Problem> {
+    let window = query.window.map(|Whole(minutes)| f64::from(minutes));
+    let warning = query.warning.map(|Threshold(warning)| warning);
+    for (field, value) in [("warning", warning), ("window", window)] {
+        if let Some(value) = value {
+            let detail = "only the policy zscore has this setting";
+            return Err(Problem::invalid(field, &*value.to_string(), detail)
+                .fix("leave it out, or use policy=zscore"));
+        }
+    }
+    let Some(Threshold(critical)) = query.critical else {
+        return Ok(settings);
     };
+    AdaptiveSettings::try_new(critical).map_err(|error| {
+        Problem::invalid("critical", &*critical.to_string(), error.to_string())
+            .fix("use a number above 1 and at most 100")
+    })
+}
+
+fn zscore(mut detector: ZScoreDetector, query: &AnalyzeQuery) -> Result<ZScoreDetector, Problem> {
     let limit = |asked: Option<Threshold>, severity| {
         asked.map_or(detector.thresholds.limit(severity), |Threshold(limit)| {
             limit
@@ -202,7 +231,7 @@ fn settings(
         // A window shorter than the minimum history would evaluate nothing, which would look as if all were normal.
         detector.min_history = detector.min_history.min(window);
     }
-    Ok(settings)
+    Ok(detector)
 }
 
 /// Folds the stored minutes on the thread that reads them.
@@ -214,7 +243,11 @@ async fn recompute(
     to: Minute,
 ) -> Result<Found, Problem> {
     // Start before the range, so that its first minutes have full windows.
-    let minutes = usize::try_from(to.since(from)).unwrap_or_default() + settings.history_capacity();
+    let before = match settings.detector {
+        Detector::ZScore(_) => settings.history_capacity(),
+        Detector::Adaptive(_) => usize::try_from(MAX_LEARNED_MINUTES).unwrap_or_default(),
+    };
+    let minutes = usize::try_from(to.since(from)).unwrap_or_default() + before;
     let name = stream.clone();
     let fold = move |minutes| {
         let mut found = Found::default();
@@ -279,8 +312,7 @@ impl AnalyzedAlert {
             severity: key.severity,
             direction: key.direction,
             count: anomaly.count,
-            z_score: finding.score,
-            baseline: finding.evidence.baseline().map(BaselineView::from),
+            evidence: EvidenceView::new(Some(&finding.evidence), finding.score),
             suppressed: suppression
                 .filter(|by| by.is_muted())
                 .map(Suppression::reason),

@@ -12,7 +12,7 @@ use super::{
     AppState, error::Problem, extract::JsonBody, fields::fields, openapi, parameters::Whole, schema,
 };
 use crate::{
-    alerts::json::BaselineView,
+    alerts::json::EvidenceView,
     evaluate::{EvaluateError, Evaluation, Question},
 };
 
@@ -57,10 +57,10 @@ struct Evaluated<'a> {
     severity: Severity,
     #[schema(value_type = Option<schema::DirectionName>)]
     direction: Option<Direction>,
-    z_score: Option<f64>,
+    #[serde(flatten)]
+    evidence: EvidenceView,
     /// The limit that was exceeded; for a NORMAL count, the WARNING limit.
     threshold: f64,
-    baseline: Option<BaselineView>,
     message: &'a str,
     /// True if an alert was recorded that neither a silence nor the cooldown suppressed.
     alert_dispatched: bool,
@@ -110,9 +110,8 @@ fn evaluated<'a>(question: &'a Question, evaluation: &'a Evaluation) -> Evaluate
         policy: finding.policy(),
         severity: finding.severity,
         direction: finding.direction,
-        z_score: finding.score,
+        evidence: EvidenceView::new(Some(&finding.evidence), finding.score),
         threshold: evaluation.threshold,
-        baseline: finding.evidence.baseline().map(BaselineView::from),
         message: &evaluation.message,
         alert_dispatched: alert.is_some_and(|alert| !alert.is_muted()),
         suppressed: suppression.map(Suppression::reason),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::{Json, extract, response::IntoResponse};
-use detection::{Evidence, Minute, MonitoredStatus, State, Status, Suppression};
+use detection::{
+    Evidence, Minute, MonitoredStatus, PolicyName, Severity, State, Status, Suppression,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,7 +15,7 @@ use super::{
     extract::QueryParams,
     fields::fields,
     openapi,
-    parameters::{self, OneStream},
+    parameters::{self, OnePolicy, OneStream},
     schema,
     transactions::Row,
 };
@@ -30,6 +32,7 @@ fields! {
         /// The status.
         status: Status,
         ..stream: OneStream,
+        ..policy: OnePolicy,
     }
 }
 
@@ -50,13 +53,14 @@ struct ExplainedCount {
     window: Vec<WindowMinute>,
 }
 
-/// `fired`: an alert that no cooldown and no silence suppressed; `suppressed`: an alert that one did; `unknown`: no counts arrived;
-/// else there is no alert.
+/// `fired`: an alert that no cooldown and no silence suppressed; `suppressed`: an alert that one did; `in_episode`: a finding in an
+/// episode of the policy `adaptive`, which alerts when an episode opens or worsens; `unknown`: no counts arrived; else there is no alert.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Outcome {
     Fired,
     Suppressed,
+    InEpisode,
     Normal,
     Learning,
     NotJudged,
@@ -88,7 +92,12 @@ pub(super) async fn explain(
     let stream = query.stream.find(&state.store).await?;
     let found = state
         .store
-        .explained(stream.as_str(), minute, status.name())
+        .explained(
+            stream.as_str(),
+            minute,
+            status.name(),
+            query.policy.of(&state),
+        )
         .await?
         .ok_or_else(|| parameters::unknown_stream(&stream))?;
     let window = match (&found.row, status.monitored()) {
@@ -153,8 +162,18 @@ fn outcome(found: &Explained, minute: Minute, status: &Status) -> (Outcome, Stri
     }
     match found.alerts.last() {
         Some(alert) => of_alert(alert, &reason),
+        None if is_in_episode(row) => (
+            Outcome::InEpisode,
+            format!("{reason} The episode that it belongs to alerts when it opens or worsens."),
+        ),
         None => (of_state(row.judgement.state()), reason),
     }
+}
+
+/// The policy `adaptive` alerts about its episode, not about each count in it.
+fn is_in_episode(row: &RowRecord) -> bool {
+    row.judgement.policy() == Some(PolicyName::Adaptive)
+        && row.judgement.severity().is_some_and(Severity::is_anomalous)
 }
 
 fn of_alert(alert: &Alert, reason: &str) -> (Outcome, String) {
@@ -175,7 +194,10 @@ fn of_alert(alert: &Alert, reason: &str) -> (Outcome, String) {
     let by = match suppression {
         Suppression::Cooldown { by } => format!(" (alert {by})"),
         Suppression::Silence { by } => format!(" (silence {by})"),
-        Suppression::TooOld | Suppression::NoReceiver | Suppression::BelowCritical => String::new(),
+        Suppression::TooOld
+        | Suppression::NoReceiver
+        | Suppression::BelowCritical
+        | Suppression::Shadow => String::new(),
     };
     let why = in_words(suppression);
     let suppressed = format!("{reason}{late}; the alert was not notified: {why}{by}");

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::schema;
-use crate::alerts::json::BaselineView;
+use crate::alerts::json::EvidenceView;
 
 /// The finding of a count; for a count that was not evaluated, the state with the reason.
 #[derive(Serialize, ToSchema)]
@@ -16,10 +16,10 @@ pub(super) struct Finding {
     policy: Option<PolicyName>,
     #[schema(value_type = Option<schema::DirectionName>)]
     direction: Option<Direction>,
-    z_score: Option<f64>,
+    #[serde(flatten)]
+    evidence: EvidenceView,
     /// The limit that was exceeded.
     threshold: Option<f64>,
-    baseline: Option<BaselineView>,
 }
 
 impl From<&Judgement> for Finding {
@@ -29,11 +29,8 @@ impl From<&Judgement> for Finding {
             state: judgement.state(),
             policy: evidence.map(Evidence::policy),
             direction: judgement.direction(),
-            z_score: judgement.score(),
+            evidence: EvidenceView::new(evidence, judgement.score()),
             threshold: judgement.finding().and_then(|finding| finding.threshold),
-            baseline: evidence
-                .and_then(Evidence::baseline)
-                .map(BaselineView::from),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use detection::{Minute, MonitoredStatus, Status, Stream};
+use detection::{Minute, MonitoredStatus, PolicyName, Status, Stream};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, schema::Type};
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use super::{
     fields::{Field, alternatives, fields, reference},
     schema,
 };
-use crate::store::Store;
+use crate::{context::Context, store::Store};
 
 /// Implements [`Field`] for values that JSON quotes: the schema, the parser, and the fix for a bad value.
 macro_rules! values {
@@ -46,6 +46,9 @@ values! {
     MonitoredStatus: reference::<schema::MonitoredStatus>(),
         |text: &str| text.parse().map_err(|_| "is not a monitored status".to_owned()),
         format!("use {}", alternatives(MonitoredStatus::ALL.map(MonitoredStatus::name)));
+    PolicyName: reference::<schema::Policy>(),
+        |text: &str| text.parse().map_err(|_| "is not the name of a policy".to_owned()),
+        format!("use {}", alternatives(PolicyName::ALL.map(PolicyName::name)));
     Uuid: reference::<schema::Id>(),
         |text: &str| text.parse().map_err(|_| "is not a UUID".to_owned()),
         "use an id from the list route";
@@ -72,6 +75,21 @@ impl OneStream {
             (None, several) if several.iter().any(|name| name == Stream::DEFAULT) => default(),
             (None, several) => Err(ambiguous_stream(several.len())),
         }
+    }
+}
+
+fields! {
+    /// Which policy.
+    pub(super) struct OnePolicy {
+        /// As this policy judges; without it the one that alerts.
+        policy: Option<PolicyName>,
+    }
+}
+
+impl OnePolicy {
+    /// The policy that is named, else the one that alerts.
+    pub(super) fn of(&self, context: &Context) -> PolicyName {
+        self.policy.unwrap_or(context.alerting())
     }
 }
 

@@ -61,8 +61,9 @@ schemas! {
     StateName: "A severity, or why there is none. LEARNING: too few observed minutes to evaluate; STALE: the stream has no new minutes; \
         NOT_JUDGED: too late, or not monitored." = one_of(State::ALL.map(State::name));
     Policy: "The policy that evaluated the count." = one_of([PolicyName::Adaptive, PolicyName::ZScore].map(PolicyName::name));
+    AdaptiveTest: "The test that gave the score." = one_of(["window", "minute"]);
     SuppressionReason: "Why an alert is not notified: it repeats another one, a silence covers it, its minute is too old, there is no \
-        receiver, or it is only a WARNING." = one_of(Suppression::REASONS);
+        receiver, it is only a WARNING, or its policy runs in shadow." = one_of(Suppression::REASONS);
     DirectionName: "`up`: more than expected; `down`: fewer." = one_of([Direction::Up, Direction::Down].map(Direction::name));
     AlertTypeName: "The subject of an alert: a count, or the monitor itself." = one_of(Subject::TYPES);
     OriginName: "The origin of an alert: a minute of a stream, a submission to /alerts/evaluate, the monitor itself."

@@ -13,7 +13,8 @@ use super::{
     extract::{Nothing, QueryParams},
     fields::fields,
     findings::Finding,
-    openapi, parameters,
+    openapi,
+    parameters::{self, OnePolicy},
     schema::{self, Instant},
 };
 use crate::{
@@ -61,7 +62,7 @@ pub(super) async fn list(
     extract::State(state): extract::State<Arc<AppState>>,
     QueryParams(Nothing): QueryParams<Nothing>,
 ) -> Result<impl IntoResponse, Problem> {
-    let streams = state.store.streams().await?;
+    let streams = state.store.streams(state.alerting()).await?;
     let streams = streams
         .iter()
         .map(|stream| summary(&state, stream))
@@ -93,6 +94,7 @@ fields! {
     pub(super) struct StatusQuery {
         /// Only this stream; without it the 20 worst.
         stream: Option<Stream>,
+        ..policy: OnePolicy,
     }
 }
 
@@ -145,10 +147,11 @@ pub(super) async fn status(
     extract::State(state): extract::State<Arc<AppState>>,
     QueryParams(query): QueryParams<StatusQuery>,
 ) -> Result<impl IntoResponse, Problem> {
+    let policy = query.policy.of(&state);
     let mut streams = match &query.stream {
-        None => state.store.streams().await?,
+        None => state.store.streams(policy).await?,
         Some(name) => {
-            let stream = state.store.stream(name.as_str()).await?;
+            let stream = state.store.stream(name.as_str(), policy).await?;
             vec![stream.ok_or_else(|| parameters::unknown_stream(name))?]
         }
     };
@@ -161,7 +164,7 @@ pub(super) async fn status(
     streams.sort_by_key(|stream| Reverse(stream.state()));
     streams.truncate(MAX_STREAMS);
     let names = streams.iter().map(|stream| stream.name.clone()).collect();
-    let findings = state.store.newest_rows(names).await?;
+    let findings = state.store.newest_rows(names, policy).await?;
     let with_statuses = |(stream, findings): (&StreamRecord, Vec<NewestRow>)| StreamStatus {
         summary: summary(&state, stream),
         statuses: findings.iter().map(StatusNow::from).collect(),

@@ -9,6 +9,7 @@ mod faults;
 mod harness;
 mod health;
 mod limits;
+mod policies;
 mod problems;
 mod silences;
 mod streams;

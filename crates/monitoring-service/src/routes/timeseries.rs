@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, response::IntoResponse};
-use detection::{Evidence, Judgement, Minute, State as Judged, Status};
+use detection::{Evidence, Judgement, Minute, Severity, State as Judged, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,11 +13,11 @@ use super::{
     extract::QueryParams,
     fields::fields,
     openapi,
-    parameters::{OneStream, Range, values},
+    parameters::{OnePolicy, OneStream, Range, values},
     schema,
 };
 use crate::{
-    alerts::json::BaselineView,
+    alerts::json::{Band, EvidenceView},
     store::{SeriesFilter, SeriesPoint},
 };
 
@@ -38,6 +38,7 @@ fields! {
         /// Minutes of a point, such as `1m`, `5m` or `1h`: whole minutes up to a day.
         step: Option<Step>,
         ..stream: OneStream,
+        ..policy: OnePolicy,
         ..range: Range,
     }
 }
@@ -94,9 +95,12 @@ struct Point {
     /// The worst state in it.
     #[schema(value_type = schema::StateName)]
     state: Judged,
-    z_score: Option<f64>,
-    /// The baseline of its minute; null if a step has several minutes.
-    baseline: Option<BaselineView>,
+    /// The evidence of its minute; null if a step has several minutes, as are `expected` and `band`.
+    #[serde(flatten)]
+    evidence: EvidenceView,
+    expected: Option<f64>,
+    /// The usual range of the count.
+    band: Option<Band>,
 }
 
 /// Series for charts: counts, findings and baselines.
@@ -120,8 +124,10 @@ pub(super) async fn series(
     };
     let from = from.unwrap_or_else(|| to.plus(-DEFAULT_MINUTES));
     let step_minutes = query.step.map_or(1, |Step(minutes)| minutes);
+    let policy = query.policy.of(&state);
     let filter = SeriesFilter {
         stream: stream.clone(),
+        policy,
         status: query.status.map(|status| status.to_string()),
         from,
         to,
@@ -133,9 +139,14 @@ pub(super) async fn series(
         return Err(Problem::invalid("from", &*from.to_string(), detail)
             .fix("use a longer step, a shorter range, or one status"));
     };
+    let zscore = state.monitor.zscore().unwrap_or_default();
+    let warning = zscore.thresholds.limit(Severity::Warning);
     let series = series.into_iter().map(|(status, points)| StatusSeries {
         status,
-        points: points.into_iter().map(Point::from).collect(),
+        points: points
+            .into_iter()
+            .map(|point| Point::new(point, warning))
+            .collect(),
     });
     Ok(Json(Timeseries {
         stream,
@@ -148,26 +159,31 @@ pub(super) async fn series(
 
 /// The minute after the newest one of the stream; now, if it has none.
 async fn end_of(state: &AppState, stream: &str) -> Result<Minute, Problem> {
-    let stream = state.store.stream(stream).await?;
+    let stream = state.store.stream(stream, state.alerting()).await?;
     Ok(stream.map_or_else(
         || Minute::containing(state.clock.now()),
         |stream| stream.newest_minute.plus(1),
     ))
 }
 
-impl From<SeriesPoint> for Point {
-    fn from(point: SeriesPoint) -> Self {
+impl Point {
+    /// `warning`: the WARNING threshold of the policy `zscore`, for its band.
+    fn new(point: SeriesPoint, warning: f64) -> Self {
         let judgement = point.judgement.as_ref();
         let evidence = judgement.and_then(Judgement::evidence);
+        let view = EvidenceView::new(evidence, judgement.and_then(Judgement::score));
+        let baseline = evidence.and_then(Evidence::baseline);
+        let of_baseline = baseline.and_then(|baseline| baseline.usual_range(warning));
         Self {
+            band: view
+                .usual()
+                .or(of_baseline.map(|(low, high)| Band { low, high })),
+            expected: evidence.and_then(Evidence::expected),
             minute: point.minute,
             count: point.count,
             minutes_observed: point.minutes_observed,
             state: point.state,
-            z_score: judgement.and_then(Judgement::score),
-            baseline: evidence
-                .and_then(Evidence::baseline)
-                .map(BaselineView::from),
+            evidence: view,
         }
     }
 }

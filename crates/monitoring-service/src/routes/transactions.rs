@@ -14,7 +14,7 @@ use super::{
     fields::fields,
     findings::Finding,
     openapi,
-    parameters::{Cursor, Limit, OneStream, Page, Range},
+    parameters::{Cursor, Limit, OnePolicy, OneStream, Page, Range},
     schema,
 };
 use crate::store::{RowFilter, RowRecord};
@@ -25,6 +25,7 @@ fields! {
         /// Only this status.
         status: Option<Status>,
         ..stream: OneStream,
+        ..policy: OnePolicy,
         ..range: Range,
         ..page: Page,
     }
@@ -86,6 +87,7 @@ pub(super) async fn rows(
     let stream = query.stream.find(&state.store).await?.to_string();
     let filter = RowFilter {
         stream: stream.clone(),
+        policy: query.policy.of(&state),
         status: query.status.map(|status| status.to_string()),
         from,
         to,
@@ -107,6 +109,7 @@ fields! {
         /// Number of minutes.
         limit: Limit<10>,
         ..stream: OneStream,
+        ..policy: OnePolicy,
     }
 }
 
@@ -143,6 +146,7 @@ pub(super) async fn recent(
 ) -> Result<impl IntoResponse, Problem> {
     let stream = query.stream.find(&state.store).await?.to_string();
     let Limit(limit) = query.limit;
+    let policy = query.policy.of(&state);
     let observed = state
         .store
         .observed_minutes(&stream, None, limit as usize)
@@ -155,6 +159,7 @@ pub(super) async fn recent(
                 .store
                 .rows(RowFilter {
                     stream,
+                    policy,
                     from,
                     limit: u32::MAX,
                     ..RowFilter::default()

@@ -1,14 +1,16 @@
 //! Alerts in the database: recording them with their delivery, and reading them back. The only place that maps an alert
 //! to its row.
 
-use detection::{AlertKey, Anomaly, Minute, MonitoredStatus, Severity, Suppression};
+use std::sync::LazyLock;
+
+use detection::{AlertKey, Anomaly, Minute, MonitoredStatus, PolicyName, Severity, Suppression};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use uuid::Uuid;
 
 use super::{
     Store, StoreError,
     findings::{
-        self, NO_VALUES, Stored, direction_code, policy_code, severity_code, severity_from,
+        self, Stored, direction_code, policy_code, policy_from, severity_code, severity_from,
     },
     outbox::{self, DeliveryRecord},
     writer::Transaction,
@@ -22,6 +24,8 @@ pub struct AlertFilter {
     pub stream: Option<String>,
     /// Only this status.
     pub status: Option<MonitoredStatus>,
+    /// Only of this policy.
+    pub policy: Option<PolicyName>,
     /// Only this severity.
     pub severity: Option<Severity>,
     /// Only this origin.
@@ -113,17 +117,24 @@ impl Store {
 
 /// The columns that [`read`] reads, qualified where `deliveries` has the same name.
 pub(super) const COLUMNS: &str = "alerts.seq, alerts.id, type, origin, recorded_at_ms, severity, message, stream, status_id, minute, count, late, \
-     streams, suppressed, suppressed_by, suppressed_before, trace_id, span_id, policy, direction, threshold, window_minutes, mean, std_dev";
+     streams, suppressed, suppressed_by, suppressed_before, trace_id, span_id, policy, direction, threshold, window_minutes, mean, std_dev, \
+     window_score, expected, spread, bar, heat, window_count, window_expected, payments, expected_payments, day_count, day_payments";
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let columns = format!(
+        "id, type, origin, recorded_at_ms, severity, message, stream, status_id, minute, count, late, streams, suppressed, \
+         suppressed_by, suppressed_before, trace_id, span_id, policy, {}",
+        findings::COLUMNS
+    );
+    let values = vec!["?"; columns.split(", ").count()].join(", ");
+    format!("INSERT INTO alerts ({columns}) VALUES ({values}) ON CONFLICT (id) DO NOTHING")
+});
 
 /// Writes an alert and, if it is notified, its delivery. An id that is stored is the same alert: nothing is written twice.
 pub(super) fn insert(transaction: &mut Transaction<'_>, alert: &Alert) -> Result<(), StoreError> {
-    const INSERT: &str = "INSERT INTO alerts (id, type, origin, recorded_at_ms, severity, message, stream, status_id, minute, count, late,
-             streams, suppressed, suppressed_by, suppressed_before, trace_id, span_id, policy, direction, threshold, window_minutes, mean, std_dev)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
     let anomaly = alert.anomaly();
     let streams = alert.subject.streams();
-    let finding = anomaly.map(|anomaly| Stored::finding(&anomaly.finding));
-    let values: [&dyn ToSql; 17] = [
+    let values: [&dyn ToSql; 18] = [
         &alert.id.to_string(),
         &alert.subject.kind(),
         &alert.subject.origin().name(),
@@ -144,12 +155,15 @@ pub(super) fn insert(transaction: &mut Transaction<'_>, alert: &Alert) -> Result
         &alert.suppressed_before,
         &alert.trace_id,
         &alert.span_id,
+        &anomaly.map(|anomaly| policy_code(anomaly.key.policy)),
     ];
-    let finding = finding.as_ref().map_or(NO_VALUES, Stored::values);
-    let mut statement = transaction.sql.prepare_cached(INSERT)?;
-    let written = statement.execute(rusqlite::params_from_iter(
-        values.into_iter().chain(finding),
-    ))?;
+    let finding = anomaly.map_or_else(Stored::default, |anomaly| Stored::finding(&anomaly.finding));
+    let mut statement = transaction.sql.prepare_cached(&INSERT)?;
+    for (value, at) in values.into_iter().zip(1..) {
+        statement.raw_bind_parameter(at, value)?;
+    }
+    finding.bind(&mut statement, values.len() + 1)?;
+    let written = statement.raw_execute()?;
     if written == 1 && alert.is_notified() {
         let seq = transaction.sql.last_insert_rowid();
         outbox::insert(transaction, seq, alert.recorded_at_ms)?;
@@ -216,6 +230,7 @@ pub(super) fn list_statement(filter: &AlertFilter) -> String {
         (filter.status.is_some(), "status_id = :status_id"),
         (filter.notified == Some(false), "suppressed IS NOT NULL"),
         (filter.severity.is_some(), "severity = :severity"),
+        (filter.policy.is_some(), "policy = :policy"),
         (filter.notified == Some(true), "suppressed IS NULL"),
         (filter.origin == Some(Origin::Stream), "origin = 'stream'"),
         (
@@ -246,6 +261,7 @@ fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, Alert)>, Sto
     bind(":before", &filter.before.unwrap_or(i64::MAX))?;
     bind(":stream", &filter.stream)?;
     bind(":status_id", &filter.status.map(MonitoredStatus::index))?;
+    bind(":policy", &filter.policy.map(policy_code))?;
     bind(":severity", &filter.severity.map(severity_code))?;
     bind(":from", &filter.from.map(Minute::epoch_minutes))?;
     bind(":to", &filter.to.map(Minute::epoch_minutes))?;
@@ -258,65 +274,86 @@ fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, Alert)>, Sto
     Ok(alerts)
 }
 
-/// The newest alert of a stream's status (of the stream as a whole where none is named).
+/// The newest alert of a policy about a stream's status (about the stream as a whole where none is named).
 pub(super) fn last_of(
     sql: &Connection,
     stream: &str,
+    policy: PolicyName,
     status: Option<MonitoredStatus>,
 ) -> Result<Option<Alert>, StoreError> {
     let condition = if status.is_some() {
-        " AND status_id = ?2"
+        " AND status_id = ?3"
     } else {
-        " AND ?2 IS NULL"
+        " AND ?3 IS NULL"
     };
     let text = format!(
-        "SELECT {COLUMNS} FROM alerts WHERE stream = ?1{condition} AND origin = 'stream' ORDER BY seq DESC LIMIT 1"
+        "SELECT {COLUMNS} FROM alerts WHERE stream = ?1 AND policy = ?2{condition} AND origin = 'stream' ORDER BY seq DESC LIMIT 1"
     );
     let mut statement = sql.prepare_cached(&text)?;
     Ok(statement
-        .query_row(params![stream, status.map(MonitoredStatus::index)], read)
+        .query_row(
+            params![
+                stream,
+                policy_code(policy),
+                status.map(MonitoredStatus::index)
+            ],
+            read,
+        )
         .optional()?)
 }
 
-/// The alerts of a stream about one of its minutes and statuses, oldest first.
+/// The alerts of a policy about one minute and status of a stream, oldest first.
 pub(super) fn of_minute(
     sql: &Connection,
     stream: &str,
     status: &str,
     minute: Minute,
+    policy: PolicyName,
 ) -> Result<Vec<Alert>, StoreError> {
     let Ok(status) = status.parse::<MonitoredStatus>() else {
         return Ok(Vec::new());
     };
     let text = format!(
-        "SELECT {COLUMNS} FROM alerts WHERE stream = ?1 AND status_id = ?2 AND minute = ?3 AND origin = 'stream' ORDER BY seq"
+        "SELECT {COLUMNS} FROM alerts WHERE stream = ?1 AND status_id = ?2 AND minute = ?3 AND +policy = ?4 AND origin = 'stream' ORDER BY seq"
     );
     let mut statement = sql.prepare_cached(&text)?;
     let rows = statement.query_map(
-        params![stream, status.index(), minute.epoch_minutes()],
+        params![
+            stream,
+            status.index(),
+            minute.epoch_minutes(),
+            policy_code(policy)
+        ],
         read,
     )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Alerts of a stream about minutes in a range. The statuses are named so that SQLite uses the index by stream, status and minute.
+/// Alerts of a policy about minutes of a stream in a range. The statuses are named so that SQLite uses the index by stream, status and minute.
 pub(super) const IN_RANGE: &str =
     "FROM alerts WHERE stream = ?1 AND status_id IN (0, 1, 2, 3, 4) AND minute >= ?2 AND minute < ?3
-     AND origin = 'stream'";
+     AND +policy = ?4 AND origin = 'stream'";
 
-/// The first alerts of a stream about minutes in [from, to), by minute.
+/// The first of them in [from, to), by minute.
 pub(super) fn of_range(
     sql: &Connection,
     stream: &str,
+    policy: PolicyName,
     from: Minute,
     to: Minute,
     max: usize,
 ) -> Result<Vec<Alert>, StoreError> {
     let mut statement = sql.prepare_cached(&format!(
-        "SELECT {COLUMNS} {IN_RANGE} ORDER BY minute, seq LIMIT ?4"
+        "SELECT {COLUMNS} {IN_RANGE} ORDER BY minute, seq LIMIT ?5"
     ))?;
     let rows = statement.query_map(
-        params![stream, from.epoch_minutes(), to.epoch_minutes(), max],
+        params![
+            stream,
+            from.epoch_minutes(),
+            to.epoch_minutes(),
+            policy_code(policy),
+            max
+        ],
         read,
     )?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -326,11 +363,17 @@ pub(super) fn of_range(
 pub(super) fn count_range(
     sql: &Connection,
     stream: &str,
+    policy: PolicyName,
     from: Minute,
     to: Minute,
 ) -> Result<(usize, usize), StoreError> {
     let text = format!("SELECT count(*) - count(suppressed_by), count(suppressed_by) {IN_RANGE}");
-    let range = params![stream, from.epoch_minutes(), to.epoch_minutes()];
+    let range = params![
+        stream,
+        from.epoch_minutes(),
+        to.epoch_minutes(),
+        policy_code(policy)
+    ];
     Ok(sql
         .prepare_cached(&text)?
         .query_row(range, |row| Ok((row.get(0)?, row.get(1)?)))?)
@@ -379,13 +422,15 @@ fn read_subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
 fn read_anomaly(row: &Row<'_>) -> rusqlite::Result<Anomaly> {
     let severity = severity_from(row.get("severity")?);
     let count = row.get("count")?;
-    let finding = findings::read_finding(row, severity, count)?;
+    let policy = policy_from(row.get("policy")?);
+    let status = MonitoredStatus::ALL[row.get::<_, usize>("status_id")?];
+    let finding = findings::read_finding(row, policy, status, severity, count)?;
     let stream: String = row.get("stream")?;
     Ok(Anomaly {
         key: AlertKey {
             stream: stream.parse().map_err(unreadable)?,
-            policy: finding.policy(),
-            status: MonitoredStatus::ALL[row.get::<_, usize>("status_id")?],
+            policy,
+            status,
             direction: finding.direction.ok_or(rusqlite::Error::InvalidQuery)?,
             severity,
         },

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use detection::{AlertKey, Cooldown, Observed};
+use detection::{AlertKey, Cooldown, DetectorState, Observed};
 
 use super::{
     Store, StoreError, alerts, cooldowns, dead_letters,
     dead_letters::DeadLetter,
+    detector_states,
     minutes::{self, Upserts},
     offset_gaps,
     offset_gaps::OffsetGap,
@@ -26,6 +27,8 @@ pub struct IngestCommit {
     pub alerts: Vec<Alert>,
     /// The cooldown of each key that alerted, after its last alert.
     pub cooldowns: Vec<(AlertKey, Cooldown)>,
+    /// States of policies that are due, after these minutes.
+    pub states: Vec<DetectorState>,
     /// Messages that cannot be used.
     pub dead_letters: Vec<DeadLetter>,
     /// Offset gaps.
@@ -75,6 +78,9 @@ fn write(transaction: &mut Transaction<'_>, commit: &IngestCommit) -> Result<(),
     }
     for (key, cooldown) in &commit.cooldowns {
         cooldowns::write(sql, key, cooldown)?;
+    }
+    for state in &commit.states {
+        detector_states::write(sql, state)?;
     }
     for letter in &commit.dead_letters {
         dead_letters::insert(sql, letter)?;

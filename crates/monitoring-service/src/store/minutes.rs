@@ -3,13 +3,13 @@
 use std::sync::LazyLock;
 
 use detection::{
-    Minute, MonitoredStatus, Observed, ObservedMinute, Row, RowChange, Severity, State,
+    Judgement, Minute, MonitoredStatus, Observed, ObservedMinute, Row, RowChange, Severity, State,
 };
-use rusqlite::{CachedStatement, Connection, ToSql, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use super::{
     Store, StoreError,
-    findings::{COLUMN_COUNT, COLUMNS, Stored, severity_code, severity_from},
+    findings::{COLUMN_COUNT, COLUMNS, Stored, policy_code, severity_code, severity_from},
     names::{status_id, stream_id},
     streams,
     writer::{Ids, Transaction},
@@ -25,7 +25,7 @@ impl Store {
     ) -> Result<Vec<ObservedMinute>, StoreError> {
         let stream = stream.to_owned();
         self.read(move |sql| match stream_id(sql, &stream)? {
-            Some(id) => observed_minutes(sql, id, before_or_at, limit),
+            Some(id) => observed_minutes(sql, id, before_or_at, limit, None),
             None => Ok(Vec::new()),
         })
         .await
@@ -43,7 +43,7 @@ impl Store {
         self.scan(move |sql| {
             let id = stream_id(sql, &stream)?;
             let minutes = id.map_or(Ok(Vec::new()), |id| {
-                observed_minutes(sql, id, Some(before_or_at), limit)
+                observed_minutes(sql, id, Some(before_or_at), limit, None)
             })?;
             Ok(work(minutes))
         })
@@ -56,7 +56,8 @@ struct StoredRow {
     status_id: i64,
     count: u32,
     implied: bool,
-    state: State,
+    /// What each policy says; none of one that is off.
+    states: [Option<State>; 2],
     peak: Option<Severity>,
     finding: Stored,
 }
@@ -67,10 +68,33 @@ impl StoredRow {
             status_id,
             count,
             implied,
-            state: State::NotJudged,
+            states: [Some(State::NotJudged); 2],
             peak: None,
             finding: Stored::default(),
         }
+    }
+
+    fn judged<'a>(
+        status_id: i64,
+        row: &Row,
+        peak: Option<Severity>,
+        judgements: impl IntoIterator<Item = &'a Judgement>,
+    ) -> Self {
+        let mut stored = Self {
+            status_id,
+            count: row.count,
+            implied: row.implied,
+            states: [None; 2],
+            peak,
+            finding: Stored::default(),
+        };
+        for judgement in judgements {
+            if let Some(policy) = judgement.policy() {
+                stored.states[usize::from(policy_code(policy))] = Some(judgement.state());
+            }
+            stored.finding.add(judgement);
+        }
+        stored
     }
 }
 
@@ -89,23 +113,18 @@ pub(super) fn write(
         now_ms,
     )?;
     let mut replacing = Vec::with_capacity(8);
-    for &Row {
-        status,
-        count,
-        implied,
-        change,
-    } in &observed.rows
-    {
-        let status_id = i64::try_from(status.index()).unwrap_or(i64::MAX);
-        match change {
-            RowChange::Judged { judgement, peak } => replacing.push(StoredRow {
-                status_id,
-                count,
-                implied,
-                state: judgement.state(),
+    for row in &observed.rows {
+        let status_id = i64::try_from(row.status.index()).unwrap_or(i64::MAX);
+        let (count, implied) = (row.count, row.implied);
+        match &row.change {
+            RowChange::Judged {
+                judgement,
+                shadow,
                 peak,
-                finding: Stored::judgement(&judgement),
-            }),
+            } => {
+                let judgements = std::iter::once(judgement).chain(shadow);
+                replacing.push(StoredRow::judged(status_id, row, *peak, judgements));
+            }
             RowChange::CountOnly => {
                 let insert = if implied {
                     &INSERT_IF_NEW
@@ -146,7 +165,7 @@ pub(super) fn write(
 const MAX_ROWS: usize = 8;
 
 /// Values of a row beside stream and minute.
-const ROW_VALUES: usize = 5 + COLUMN_COUNT;
+const ROW_VALUES: usize = 6 + COLUMN_COUNT;
 
 /// The statements that insert 1 to [`MAX_ROWS`] rows, with one rule for stored rows. Made once, since a backlog needs one a
 /// hundred thousand times a second.
@@ -159,7 +178,7 @@ impl Insert {
 }
 
 fn statements(conflict: &str) -> [String; MAX_ROWS] {
-    let columns = format!("stream_id, minute, status_id, count, implied, state, peak, {COLUMNS}");
+    let columns = format!("stream_id, minute, status_id, {VALUES}, {COLUMNS}");
     let row = format!("(?1,?2{})", ",?".repeat(ROW_VALUES));
     std::array::from_fn(|more| {
         format!(
@@ -169,18 +188,25 @@ fn statements(conflict: &str) -> [String; MAX_ROWS] {
     })
 }
 
+/// The columns between the key and [`COLUMNS`].
+const VALUES: &str = "count, implied, peak, state, adaptive_state";
+
 static UPSERT_ROW: Insert = Insert(LazyLock::new(|| {
-    statements(
-        "DO UPDATE SET count = excluded.count, implied = excluded.implied, state = excluded.state, \
-         peak = excluded.peak, policy = excluded.policy, direction = excluded.direction, threshold = excluded.threshold, \
-         window_minutes = excluded.window_minutes, mean = excluded.mean, std_dev = excluded.std_dev, judged_count = NULL WHERE count IS NOT excluded.count OR implied IS NOT excluded.implied",
-    )
+    let columns = format!("{VALUES}, {COLUMNS}");
+    let replaced: Vec<_> = columns
+        .split(", ")
+        .map(|column| format!("{column} = excluded.{column}"))
+        .collect();
+    statements(&format!(
+        "DO UPDATE SET {}, judged_count = NULL WHERE count IS NOT excluded.count OR implied IS NOT excluded.implied",
+        replaced.join(", ")
+    ))
 }));
 
-/// A stored row keeps its judgement, and the count that was judged.
+/// A stored row keeps its judgements, and the count that was judged.
 static UPSERT_COUNT: Insert = Insert(LazyLock::new(|| {
     statements(
-        "DO UPDATE SET judged_count = iif(state = 0, NULL, coalesce(judged_count, count)), \
+        "DO UPDATE SET judged_count = iif(coalesce(nullif(state, 0), nullif(adaptive_state, 0)) IS NULL, NULL, coalesce(judged_count, count)), \
          count = excluded.count, implied = 0 WHERE count IS NOT excluded.count OR implied = 1",
     )
 }));
@@ -219,16 +245,14 @@ fn insert_rows(
     statement.raw_bind_parameter(1, stream_id)?;
     statement.raw_bind_parameter(2, minute.epoch_minutes())?;
     for (row, at) in rows.iter().zip((3..).step_by(ROW_VALUES)) {
-        let values: [&dyn ToSql; 5] = [
-            &row.status_id,
-            &row.count,
-            &row.implied,
-            &row.state.code(),
-            &row.peak.map(severity_code),
-        ];
-        for (value, index) in values.into_iter().chain(row.finding.values()).zip(at..) {
-            statement.raw_bind_parameter(index, value)?;
+        statement.raw_bind_parameter(at, row.status_id)?;
+        statement.raw_bind_parameter(at + 1, row.count)?;
+        statement.raw_bind_parameter(at + 2, row.implied)?;
+        statement.raw_bind_parameter(at + 3, row.peak.map(severity_code))?;
+        for (i, state) in row.states.into_iter().enumerate() {
+            statement.raw_bind_parameter(at + 4 + i, state.map(State::code))?;
         }
+        row.finding.bind(statement, at + 6)?;
     }
     statement.raw_execute()?;
     Ok(())
@@ -249,12 +273,13 @@ pub(super) const OBSERVED_MINUTES: &str =
     "SELECT minute, status_id, count, implied, peak FROM minute_counts
      WHERE stream_id = ?1 AND minute <= ?2 ORDER BY minute DESC, status_id DESC";
 
-/// The newest observed minutes of a stream at or before a minute, newest first.
+/// The newest observed minutes of a stream at or before a minute, newest first: this many, and all that are newer than `since`.
 pub(super) fn observed_minutes(
     sql: &Connection,
     stream_id: i64,
     before_or_at: Option<Minute>,
     limit: usize,
+    since: Option<Minute>,
 ) -> Result<Vec<ObservedMinute>, StoreError> {
     let mut statement = sql.prepare_cached(OBSERVED_MINUTES)?;
     let newest = before_or_at.map_or(i64::MAX, Minute::epoch_minutes);
@@ -263,7 +288,7 @@ pub(super) fn observed_minutes(
     while let Some(row) = rows.next()? {
         let minute = Minute::from_epoch_minutes(row.get(0)?);
         if minutes.last().is_none_or(|last| last.minute != minute) {
-            if minutes.len() == limit {
+            if minutes.len() >= limit && since.is_none_or(|since| minute <= since) {
                 break;
             }
             minutes.push(ObservedMinute::new(minute));

@@ -4,6 +4,7 @@
 mod alerts;
 mod cooldowns;
 mod dead_letters;
+mod detector_states;
 mod findings;
 mod ingest;
 mod minutes;

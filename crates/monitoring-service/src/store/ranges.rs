@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use detection::{Judgement, Minute, MonitoredStatus, State};
+use detection::{Judgement, Minute, MonitoredStatus, PolicyName, State};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     Store, StoreError, alerts,
-    findings::{read_judgement, state_from},
+    findings::{judgement_columns, read_judgement, state_column, state_from},
     names::{status_id, stream_id},
 };
 use crate::{alerts::Alert, routes::schema};
@@ -59,6 +59,8 @@ pub struct RangeFindings {
 pub struct SeriesFilter {
     /// Whose.
     pub stream: String,
+    /// With what this policy says.
+    pub policy: PolicyName,
     /// Of this status only.
     pub status: Option<String>,
     /// From this minute on.
@@ -107,10 +109,11 @@ impl Store {
         .await
     }
 
-    /// Findings of a stream's minutes in [from, to), with the first of its alerts; none of an unknown stream.
+    /// Findings of a policy for a stream's minutes in [from, to), with the first of its alerts; none of an unknown stream.
     pub async fn findings(
         &self,
         stream: &str,
+        policy: PolicyName,
         from: Minute,
         to: Minute,
         max_alerts: usize,
@@ -121,12 +124,12 @@ impl Store {
             let Some(stream_id) = stream_id(&sql, &stream)? else {
                 return Ok(RangeFindings::default());
             };
-            let (unmuted, muted) = alerts::count_range(&sql, &stream, from, to)?;
+            let (unmuted, muted) = alerts::count_range(&sql, &stream, policy, from, to)?;
             Ok(RangeFindings {
-                counts: states(&sql, stream_id, from, to)?,
+                counts: states(&sql, stream_id, policy, from, to)?,
                 unmuted,
                 muted,
-                alerts: alerts::of_range(&sql, &stream, from, to, max_alerts)?,
+                alerts: alerts::of_range(&sql, &stream, policy, from, to, max_alerts)?,
             })
         })
         .await
@@ -208,16 +211,22 @@ fn names(sql: &Connection) -> rusqlite::Result<BTreeMap<i64, String>> {
         .collect()
 }
 
-pub(super) const STATES: &str = "SELECT status_id, state FROM minute_counts
-     WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND status_id < 5";
+pub(super) fn states_statement(policy: PolicyName) -> String {
+    format!(
+        "SELECT status_id, coalesce({}, 0) FROM minute_counts
+         WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND status_id < 5",
+        state_column(policy)
+    )
+}
 
 fn states(
     sql: &Connection,
     stream_id: i64,
+    policy: PolicyName,
     from: Minute,
     to: Minute,
 ) -> rusqlite::Result<Vec<(MonitoredStatus, State, u64)>> {
-    let mut statement = sql.prepare_cached(STATES)?;
+    let mut statement = sql.prepare_cached(&states_statement(policy))?;
     let mut rows = statement.query(params![stream_id, from.epoch_minutes(), to.epoch_minutes()])?;
     let mut counts: BTreeMap<(usize, u8), u64> = BTreeMap::new();
     while let Some(row) = rows.next()? {
@@ -229,22 +238,18 @@ fn states(
         .collect())
 }
 
-/// A macro because the statements are constants: a test asks SQLite for their plans.
-macro_rules! series_of {
-    ($status:literal) => {
-        concat!(
-            "SELECT minute, status_id, count, state, judged_count, policy, direction, threshold, window_minutes, mean, std_dev
-             FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3",
-            $status
-        )
+/// Of every status, or of one.
+pub(super) fn series_statement(policy: PolicyName, of_one: bool) -> String {
+    let of_status = if of_one {
+        "status_id = ?4"
+    } else {
+        "?4 IS NULL"
     };
+    format!(
+        "SELECT minute, status_id, {} FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND {of_status}",
+        judgement_columns(policy)
+    )
 }
-
-/// Of every status, and of one.
-pub(super) const SERIES: [&str; 2] = [
-    series_of!(" AND ?4 IS NULL"),
-    series_of!(" AND status_id = ?4"),
-];
 
 fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, StoreError> {
     let Some(stream_id) = stream_id(sql, &filter.stream)? else {
@@ -257,7 +262,8 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
             known => known,
         },
     };
-    let mut statement = sql.prepare_cached(SERIES[usize::from(status_id.is_some())])?;
+    let mut statement =
+        sql.prepare_cached(&series_statement(filter.policy, status_id.is_some()))?;
     let range = params![
         stream_id,
         filter.from.epoch_minutes(),
@@ -270,7 +276,8 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
     while let Some(row) = rows.next()? {
         let minute = row.get::<_, i64>(0)?.div_euclid(filter.step_minutes) * filter.step_minutes;
         let minute = Minute::from_epoch_minutes(minute);
-        let (status, count, state) = (row.get::<_, i64>(1)?, row.get(2)?, state_from(row.get(3)?));
+        let (status, count) = (row.get::<_, i64>(1)?, row.get("count")?);
+        let state = state_from(row.get::<_, Option<u8>>("state")?.unwrap_or(0));
         let of_status = series.entry(status).or_default();
         if let Some(last) = of_status.last_mut().filter(|last| last.minute == minute) {
             last.count += count;
@@ -283,7 +290,7 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
             return Ok(None);
         }
         let judgement = if filter.step_minutes == 1 {
-            Some(read_judgement(row, is_monitored(status))?)
+            Some(read_judgement(row, filter.policy, monitored(status))?)
         } else {
             None
         };
@@ -305,6 +312,7 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
     ))
 }
 
-fn is_monitored(status_id: i64) -> bool {
-    usize::try_from(status_id).is_ok_and(|id| id < MonitoredStatus::COUNT)
+fn monitored(status_id: i64) -> Option<MonitoredStatus> {
+    let id = usize::try_from(status_id).ok()?;
+    MonitoredStatus::ALL.get(id).copied()
 }

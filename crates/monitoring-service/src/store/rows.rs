@@ -1,10 +1,11 @@
 //! Reading stored counts row by row: lists, and everything about one row.
 
-use detection::{Judgement, Minute, MonitoredStatus};
+use detection::{Judgement, Minute, MonitoredStatus, PolicyName};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Store, StoreError, alerts, findings,
+    Store, StoreError, alerts,
+    findings::{self, judgement_columns},
     names::{status_id, stream_id},
 };
 use crate::alerts::Alert;
@@ -59,6 +60,8 @@ const fn of_place(place: i64) -> (i64, i64) {
 pub struct RowFilter {
     /// Whose.
     pub stream: String,
+    /// With what this policy says.
+    pub policy: PolicyName,
     /// Of this status.
     pub status: Option<String>,
     /// From this minute on.
@@ -76,7 +79,7 @@ pub struct RowFilter {
 pub struct Explained {
     /// The row; none where no message came for the minute.
     pub row: Option<RowRecord>,
-    /// The alerts about it, oldest first.
+    /// The alerts of the policy about it, oldest first.
     pub alerts: Vec<Alert>,
     /// The newest observed minute of the stream.
     pub newest_minute: Minute,
@@ -101,12 +104,13 @@ impl Store {
         .await
     }
 
-    /// Everything stored about one minute and status of a stream; none of an unknown stream.
+    /// Everything stored about one minute and status of a stream, as this policy judged it; none of an unknown stream.
     pub async fn explained(
         &self,
         stream: &str,
         minute: Minute,
         status: &str,
+        policy: PolicyName,
     ) -> Result<Option<Explained>, StoreError> {
         let (stream, status) = (stream.to_owned(), status.to_owned());
         self.read(move |sql| {
@@ -119,9 +123,10 @@ impl Store {
                 return Ok(None);
             };
             let (from, to) = (Some(minute), Some(minute.plus(1)));
-            let alerts = alerts::of_minute(&sql, &stream, &status, minute)?;
+            let alerts = alerts::of_minute(&sql, &stream, &status, minute, policy)?;
             let filter = RowFilter {
                 stream,
+                policy,
                 status: Some(status),
                 from,
                 to,
@@ -151,7 +156,7 @@ fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreErr
         },
     };
     let (_, before_status) = filter.before.map_or((i64::MAX, i64::MAX), of_place);
-    let mut statement = sql.prepare_cached(ROWS[usize::from(status_id.is_some())])?;
+    let mut statement = sql.prepare_cached(&statement(filter.policy, status_id.is_some()))?;
     let rows = statement.query_map(
         params![
             stream_id,
@@ -162,7 +167,7 @@ fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreErr
             status_id,
             filter.limit
         ],
-        read,
+        |row| read(row, filter.policy),
     )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -227,34 +232,28 @@ impl RowFilter {
     }
 }
 
-/// A macro because the statements are constants: a test asks SQLite for their plans.
-macro_rules! rows_of {
-    ($status:literal) => {
-        concat!(
-            "SELECT minute, status_id, name, count, implied, state, judged_count, policy, direction, threshold, window_minutes, mean, std_dev
-             FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id
-             WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3",
-            $status,
-            " ORDER BY minute DESC, status_id DESC LIMIT ?7"
-        )
+/// Of every status, or of one. Every minute has a row of each monitored status, so a page of one is found at once; the rows of
+/// another status may be anywhere.
+pub(super) fn statement(policy: PolicyName, of_one: bool) -> String {
+    let of_status = if of_one {
+        "status_id = ?6"
+    } else {
+        "(minute, status_id) < (?4, ?5) AND ?6 IS NULL"
     };
+    format!(
+        "SELECT minute, status_id, name, implied, {} FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id
+         WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND {of_status} ORDER BY minute DESC, status_id DESC LIMIT ?7",
+        judgement_columns(policy)
+    )
 }
 
-/// Of every status, and of one. Every minute has a row of each monitored status, so a page of one is found at once; the rows of
-/// another status may be anywhere.
-pub(super) const ROWS: [&str; 2] = [
-    rows_of!(" AND (minute, status_id) < (?4, ?5) AND ?6 IS NULL"),
-    rows_of!(" AND status_id = ?6"),
-];
-
-fn read(row: &Row<'_>) -> rusqlite::Result<RowRecord> {
+fn read(row: &Row<'_>, policy: PolicyName) -> rusqlite::Result<RowRecord> {
     let status: String = row.get("name")?;
-    let monitored = status.parse::<MonitoredStatus>().is_ok();
     Ok(RowRecord {
         minute: Minute::from_epoch_minutes(row.get("minute")?),
         count: row.get("count")?,
         implied: row.get("implied")?,
-        judgement: findings::read_judgement(row, monitored)?,
+        judgement: findings::read_judgement(row, policy, status.parse().ok())?,
         judged_count: row.get("judged_count")?,
         status_id: row.get("status_id")?,
         status,

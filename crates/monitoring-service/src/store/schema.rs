@@ -39,25 +39,48 @@ CREATE TABLE statuses (
 INSERT INTO statuses (id, name) VALUES
     (0, 'approved'), (1, 'denied'), (2, 'failed'), (3, 'reversed'), (4, 'backend_reversed');
 
--- One row for each stream, minute and status. `judged_count` is the count that was judged, where a later correction was not.
+-- One row for each stream, minute and status, with the finding of each policy. `judged_count` is the count that was judged, where a
+-- later correction was not.
 CREATE TABLE minute_counts (
-    stream_id      INTEGER NOT NULL,
-    minute         INTEGER NOT NULL,
-    status_id      INTEGER NOT NULL,
-    count          INTEGER NOT NULL CHECK (count BETWEEN 0 AND 4294967295),
-    implied        INTEGER NOT NULL CHECK (implied IN (0, 1)),
-    state          INTEGER NOT NULL CHECK (state BETWEEN 0 AND 5),
-    peak           INTEGER CHECK (peak BETWEEN 2 AND 5),
-    -- The finding; the columns of `alerts` have the same names.
-    policy         INTEGER CHECK (policy IN (0, 1)),
-    direction      INTEGER CHECK (direction IN (0, 1)),
-    threshold      REAL,
-    window_minutes INTEGER,
-    mean           REAL,
-    std_dev        REAL,
-    judged_count   INTEGER,
+    stream_id         INTEGER NOT NULL,
+    minute            INTEGER NOT NULL,
+    status_id         INTEGER NOT NULL,
+    count             INTEGER NOT NULL CHECK (count BETWEEN 0 AND 4294967295),
+    implied           INTEGER NOT NULL CHECK (implied IN (0, 1)),
+    judged_count      INTEGER,
+    -- Policy zscore; state is NULL where it was off. `alerts` has the same columns.
+    state             INTEGER CHECK (state BETWEEN 0 AND 5),
+    peak              INTEGER CHECK (peak BETWEEN 2 AND 5),
+    direction         INTEGER CHECK (direction IN (0, 1)),
+    threshold         REAL,
+    window_minutes    INTEGER,
+    mean              REAL,
+    std_dev           REAL,
+    -- Policy adaptive; adaptive_state is NULL where it was off. Direction and threshold follow from the rest, and so does the score
+    -- unless it is that of the window.
+    adaptive_state    INTEGER CHECK (adaptive_state BETWEEN 0 AND 5),
+    window_score      REAL,
+    expected          REAL,
+    spread            REAL,
+    bar               REAL,
+    heat              REAL,
+    window_count      INTEGER,
+    window_expected   REAL,
+    payments          INTEGER,
+    expected_payments REAL,
+    day_count         REAL,
+    day_payments      REAL,
     PRIMARY KEY (stream_id, minute, status_id)
 ) STRICT, WITHOUT ROWID;
+
+-- What a policy remembers of a stream after a minute, as bytes of its own. The minutes stored since are folded on top.
+CREATE TABLE detector_states (
+    stream_id INTEGER NOT NULL,
+    policy    INTEGER NOT NULL,
+    minute    INTEGER NOT NULL,
+    state     BLOB NOT NULL,
+    PRIMARY KEY (stream_id, policy)
+) STRICT;
 
 CREATE TABLE cooldowns (
     stream_id  INTEGER NOT NULL,
@@ -89,6 +112,17 @@ CREATE TABLE alerts (
     window_minutes    INTEGER,
     mean              REAL,
     std_dev           REAL,
+    window_score      REAL,
+    expected          REAL,
+    spread            REAL,
+    bar               REAL,
+    heat              REAL,
+    window_count      INTEGER,
+    window_expected   REAL,
+    payments          INTEGER,
+    expected_payments REAL,
+    day_count         REAL,
+    day_payments      REAL,
     late              INTEGER,
     streams           TEXT,
     -- Why it is not notified, and the id of the alert or the silence that suppresses it.
@@ -99,7 +133,8 @@ CREATE TABLE alerts (
     -- The span that recorded the alert: its delivery links to it. None where nothing was sampled.
     span_id           TEXT
 ) STRICT;
-CREATE INDEX alerts_by_stream ON alerts (stream, status_id, seq);
+CREATE INDEX alerts_by_stream ON alerts (stream, policy, status_id, seq);
+CREATE INDEX alerts_by_stream_policy ON alerts (stream, policy, seq);
 CREATE INDEX alerts_of_stream ON alerts (stream, seq);
 CREATE INDEX alerts_by_minute ON alerts (stream, status_id, minute) WHERE origin = 'stream';
 CREATE INDEX alerts_of_submissions ON alerts (stream, policy, status_id, direction, severity, seq) WHERE origin = 'evaluate';
@@ -109,6 +144,7 @@ CREATE INDEX alerts_by_recording ON alerts (recorded_at_ms);
 -- Each filter of a list of alerts or deliveries finds its rows in the order of recording, however rare they are.
 CREATE INDEX alerts_by_severity ON alerts (severity, seq);
 CREATE INDEX alerts_by_status ON alerts (status_id, seq);
+CREATE INDEX alerts_by_policy ON alerts (policy, seq);
 CREATE INDEX alerts_notified ON alerts (seq) WHERE suppressed IS NULL;
 CREATE INDEX alerts_suppressed ON alerts (seq) WHERE suppressed IS NOT NULL;
 CREATE INDEX alerts_from_evaluate ON alerts (seq) WHERE origin = 'evaluate';

@@ -3,12 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use detection::{Judgement, Minute, MonitoredStatus, Observed, State, StoredStream, Timeliness};
+use detection::{
+    Judgement, Minute, MonitorSettings, MonitoredStatus, Observed, PolicyName, State, StoredStream,
+    Timeliness,
+    detector::adaptive::{AdaptiveSettings, AdaptiveState, MAX_LEARNED_MINUTES},
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Store, StoreError, alerts, cooldowns,
-    findings::{self, state_from},
+    Store, StoreError, alerts, cooldowns, detector_states,
+    findings::{self, judgement_columns, state_column, state_from},
     minutes::observed_minutes,
     names::stream_id,
     writer::Transaction,
@@ -65,30 +69,35 @@ impl StreamRecord {
 }
 
 impl Store {
-    /// Every stream, in the order in which they first came.
-    pub async fn streams(&self) -> Result<Vec<StreamRecord>, StoreError> {
-        self.read(|sql| {
+    /// Every stream as this policy judges it, in the order in which they first came.
+    pub async fn streams(&self, policy: PolicyName) -> Result<Vec<StreamRecord>, StoreError> {
+        self.read(move |sql| {
             let sql = sql.unchecked_transaction()?;
-            let mut statement = sql.prepare_cached(&format!("{STREAM} ORDER BY id"))?;
+            let mut statement = sql.prepare_cached(&format!("{} ORDER BY id", select(policy)))?;
             let rows = statement
                 .query_map([], read_stream)?
                 .collect::<Result<Vec<_>, _>>()?;
             rows.into_iter()
-                .map(|stream| with_last_alert(&sql, stream))
+                .map(|stream| with_last_alert(&sql, stream, policy))
                 .collect()
         })
         .await
     }
 
-    /// One stream.
-    pub async fn stream(&self, name: &str) -> Result<Option<StreamRecord>, StoreError> {
+    /// One stream as this policy judges it.
+    pub async fn stream(
+        &self,
+        name: &str,
+        policy: PolicyName,
+    ) -> Result<Option<StreamRecord>, StoreError> {
         let name = name.to_owned();
         self.read(move |sql| {
             let sql = sql.unchecked_transaction()?;
-            let mut statement = sql.prepare_cached(&format!("{STREAM} WHERE name = ?1"))?;
+            let mut statement =
+                sql.prepare_cached(&format!("{} WHERE name = ?1", select(policy)))?;
             let found = statement.query_row([name], read_stream).optional()?;
             found
-                .map(|stream| with_last_alert(&sql, stream))
+                .map(|stream| with_last_alert(&sql, stream, policy))
                 .transpose()
         })
         .await
@@ -105,14 +114,17 @@ impl Store {
         .await
     }
 
-    /// The monitored statuses of each stream's newest minute, with the last alert of each status.
+    /// The monitored statuses of each stream's newest minute as this policy judges them, with its last alert of each status.
     pub async fn newest_rows(
         &self,
         streams: Vec<String>,
+        policy: PolicyName,
     ) -> Result<Vec<Vec<NewestRow>>, StoreError> {
         self.read(move |sql| {
             let sql = sql.unchecked_transaction()?;
-            let rows = streams.iter().map(|stream| newest_rows(&sql, stream));
+            let rows = streams
+                .iter()
+                .map(|stream| newest_rows(&sql, stream, policy));
             rows.collect()
         })
         .await
@@ -122,19 +134,25 @@ impl Store {
     pub fn stored_stream(
         &self,
         stream: &str,
-        capacity: usize,
+        settings: &MonitorSettings,
     ) -> Result<Option<StoredStream>, StoreError> {
-        self.read_blocking(|sql| {
-            let Some(id) = stream_id(sql, stream)? else {
-                return Ok(None);
-            };
-            let minutes = observed_minutes(sql, id, None, capacity)?;
-            Ok(Some(StoredStream {
-                minutes,
-                cooldowns: cooldowns::of_stream(sql, id, stream)?,
-                ..StoredStream::default()
-            }))
+        self.read_blocking(|sql| stored_stream(sql, stream, settings))
+    }
+
+    /// The state of the policy `adaptive` after the newest stored minute of a stream.
+    pub async fn adaptive_state(
+        &self,
+        stream: &str,
+        settings: MonitorSettings,
+        adaptive: AdaptiveSettings,
+    ) -> Result<AdaptiveState, StoreError> {
+        let stream = stream.to_owned();
+        self.scan(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            let mut stored = stored_stream(&sql, &stream, &settings)?.unwrap_or_default();
+            Ok(stored.fold_adaptive(adaptive).0.clone())
         })
+        .await
     }
 
     /// How many streams have a minute. Blocks.
@@ -173,6 +191,32 @@ impl Store {
             })
             .await
     }
+}
+
+fn stored_stream(
+    sql: &Connection,
+    stream: &str,
+    settings: &MonitorSettings,
+) -> Result<Option<StoredStream>, StoreError> {
+    let Some(id) = stream_id(sql, stream)? else {
+        return Ok(None);
+    };
+    let (mut adaptive, mut since) = (AdaptiveState::default(), None);
+    if settings.adaptive().is_some() {
+        let newest = sql
+            .prepare_cached("SELECT newest_minute FROM streams WHERE id = ?1")?
+            .query_row([id], |row| row.get(0).map(Minute::from_epoch_minutes))?;
+        adaptive = detector_states::adaptive(sql, id, newest)?;
+        since = adaptive
+            .newest()
+            .or(Some(newest.plus(-MAX_LEARNED_MINUTES)));
+    }
+    let minutes = observed_minutes(sql, id, None, settings.history_capacity(), since)?;
+    Ok(Some(StoredStream {
+        minutes,
+        cooldowns: cooldowns::of_stream(sql, id, stream)?,
+        adaptive,
+    }))
 }
 
 fn freshness(sql: &Connection) -> Result<Vec<Freshness>, StoreError> {
@@ -227,8 +271,13 @@ impl Watermarks {
     }
 }
 
-const STREAM: &str = "SELECT name, newest_minute, arrived_at_ms, iif(arrived_at_ms <= stale_since_ms, stale_since_ms, NULL) AS stale_since_ms,
-    old_since_ms, (SELECT max(state) FROM minute_counts WHERE stream_id = streams.id AND minute = newest_minute) AS worst FROM streams";
+fn select(policy: PolicyName) -> String {
+    format!(
+        "SELECT name, newest_minute, arrived_at_ms, iif(arrived_at_ms <= stale_since_ms, stale_since_ms, NULL) AS stale_since_ms,
+         old_since_ms, (SELECT max({}) FROM minute_counts WHERE stream_id = streams.id AND minute = newest_minute) AS worst FROM streams",
+        state_column(policy)
+    )
+}
 
 fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
     Ok(StreamRecord {
@@ -242,34 +291,43 @@ fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
     })
 }
 
-fn with_last_alert(sql: &Connection, mut stream: StreamRecord) -> Result<StreamRecord, StoreError> {
-    stream.last_alert = alerts::last_of(sql, &stream.name, None)?;
+fn with_last_alert(
+    sql: &Connection,
+    mut stream: StreamRecord,
+    policy: PolicyName,
+) -> Result<StreamRecord, StoreError> {
+    stream.last_alert = alerts::last_of(sql, &stream.name, policy, None)?;
     Ok(stream)
 }
 
-fn newest_rows(sql: &Connection, stream: &str) -> Result<Vec<NewestRow>, StoreError> {
-    let mut statement = sql.prepare_cached(
-        "SELECT status_id, minute, count, implied, state, judged_count, policy, direction, threshold, window_minutes, mean, std_dev
-         FROM minute_counts JOIN streams ON stream_id = streams.id AND minute = newest_minute
+fn newest_rows(
+    sql: &Connection,
+    stream: &str,
+    policy: PolicyName,
+) -> Result<Vec<NewestRow>, StoreError> {
+    let mut statement = sql.prepare_cached(&format!(
+        "SELECT status_id, minute, implied, {} FROM minute_counts JOIN streams ON stream_id = streams.id AND minute = newest_minute
          WHERE name = ?1 AND status_id < 5 ORDER BY status_id",
-    )?;
+        judgement_columns(policy)
+    ))?;
     let rows = statement
-        .query_map([stream], read_newest)?
+        .query_map([stream], |row| read_newest(row, policy))?
         .collect::<Result<Vec<_>, _>>()?;
     let with_alert = |mut newest: NewestRow| {
-        newest.last_alert = alerts::last_of(sql, stream, Some(newest.status))?;
+        newest.last_alert = alerts::last_of(sql, stream, policy, Some(newest.status))?;
         Ok(newest)
     };
     rows.into_iter().map(with_alert).collect()
 }
 
-fn read_newest(row: &Row<'_>) -> rusqlite::Result<NewestRow> {
+fn read_newest(row: &Row<'_>, policy: PolicyName) -> rusqlite::Result<NewestRow> {
+    let status = MonitoredStatus::ALL[row.get::<_, usize>("status_id")?];
     Ok(NewestRow {
-        status: MonitoredStatus::ALL[row.get::<_, usize>("status_id")?],
+        status,
         minute: Minute::from_epoch_minutes(row.get("minute")?),
         count: row.get("count")?,
         implied: row.get("implied")?,
-        judgement: findings::read_judgement(row, true)?,
+        judgement: findings::read_judgement(row, policy, Some(status))?,
         last_alert: None,
     })
 }

@@ -1,5 +1,6 @@
 //! The store alone: refused files, replaced rows, retention, indexes.
 
+mod both_policies;
 mod failures;
 mod readers;
 mod upkeep;
@@ -7,8 +8,8 @@ mod upkeep;
 use std::{path::Path, sync::Arc};
 
 use detection::{
-    Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, Observed, Raised, Severity,
-    State, StatusCount, Stream,
+    Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, Observed, PolicyName, Raised,
+    Severity, State, StatusCount, Stream,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -164,7 +165,7 @@ fn a_restored_stream_equals_the_one_in_memory() {
     let monitor = fill(&store, 100);
     let capacity = monitor.settings().history_capacity();
     let stored = store
-        .stored_stream("default", capacity)
+        .stored_stream("default", monitor.settings())
         .expect("readable")
         .expect("known");
     assert_eq!(stored.minutes.len(), capacity);
@@ -413,16 +414,22 @@ fn frequent_queries_use_indexes() {
     let plan = |sql: &str| plan(&connection, sql);
     let known = [
         minutes::OBSERVED_MINUTES,
-        "SELECT * FROM alerts WHERE stream = 'a' AND status_id = 1 ORDER BY seq DESC LIMIT 1",
+        "SELECT * FROM alerts WHERE stream = 'a' AND policy = 1 AND status_id = 1 ORDER BY seq DESC LIMIT 1",
+        "SELECT * FROM alerts WHERE stream = 'a' AND policy = 1 ORDER BY seq DESC LIMIT 1",
         alerts::PRIOR_SUBMISSION,
         "SELECT * FROM deliveries WHERE state = 'pending' AND next_attempt_at_ms <= 5 ORDER BY next_attempt_at_ms, id LIMIT 4",
     ];
-    let ranges = [ranges::TOTALS, ranges::STATES, rows::OLDER]
-        .into_iter()
-        .chain(ranges::SERIES)
-        .chain(rows::ROWS);
-    for sql in known.into_iter().chain(ranges) {
-        let plan = plan(sql);
+    let ranges = [ranges::TOTALS, rows::OLDER].map(str::to_owned);
+    let of_policies = PolicyName::ALL.into_iter().flat_map(|policy| {
+        let both = [false, true];
+        let series = both.map(|of_one| ranges::series_statement(policy, of_one));
+        let rows = both.map(|of_one| rows::statement(policy, of_one));
+        let states = ranges::states_statement(policy);
+        series.into_iter().chain(rows).chain([states])
+    });
+    let known = known.into_iter().map(str::to_owned);
+    for sql in known.chain(ranges).chain(of_policies) {
+        let plan = plan(&sql);
         assert!(
             plan.contains("SEARCH") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"),
             "{sql}: {plan}"
@@ -446,7 +453,10 @@ fn assert_lists_by(sql: &Connection, statement: &str, index: &str) {
 fn every_list_uses_the_index_of_its_first_filter() {
     let (store, _folder) = open();
     let sql = raw(&store);
-    let filters: [(&str, Change); 12] = [
+    let filters: [(&str, Change); 13] = [
+        ("alerts_by_policy", |f| {
+            f.policy = Some(PolicyName::Adaptive);
+        }),
         ("INTEGER PRIMARY KEY", |_| {}),
         ("alerts_of_stream", |f| f.stream = Some("a".into())),
         ("alerts_by_status", |f| {

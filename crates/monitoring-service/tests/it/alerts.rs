@@ -84,7 +84,11 @@ async fn a_critical_alert_is_sent_once_a_warning_never() {
         .collect();
     assert_eq!(
         names,
-        [("WARNING", Some("below_critical")), ("CRITICAL", None)]
+        [
+            ("WARNING", Some("below_critical")),
+            ("CRITICAL", None),
+            ("CRITICAL", Some("shadow"))
+        ]
     );
     let id = alerts[1].id.to_string();
     assert_eq!(

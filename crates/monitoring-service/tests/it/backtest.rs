@@ -7,7 +7,7 @@ use detection::{
     Judgement, Minute, MonitorSettings, PolicyName, RowChange, Stream, backtest::Backtest,
 };
 use monitoring_service::{
-    backtest::{History, Options, run, settings_of},
+    backtest::{History, Options, run},
     store::{RowFilter, Store},
 };
 use serde_json::Value;
@@ -40,7 +40,7 @@ type Found = (Minute, String, u32, Judgement);
 
 /// Each count with its judgement, as the backtest folds them.
 fn folded(history: &History) -> Vec<Found> {
-    let settings = settings_of(PolicyName::ZScore, &MonitorSettings::default());
+    let settings = MonitorSettings::default().only(PolicyName::ZScore);
     let mut backtest = Backtest::new(settings, None);
     let mut found = Vec::new();
     for counts in &history.minutes {

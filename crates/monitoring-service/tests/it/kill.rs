@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Row, types::Value};
 use wiremock::MockServer;
 
 use crate::harness::{
@@ -16,7 +16,7 @@ use crate::harness::{
 
 /// Minutes of the sample file to send; the second incident is among them.
 const MINUTES: usize = 560;
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 10;
 
 /// A running program. Dropping it sends SIGKILL.
 struct Running(Child);
@@ -65,6 +65,28 @@ fn stored(folder: &Path) -> usize {
         .unwrap_or(0)
 }
 
+/// Every row with the findings of both policies.
+fn findings(folder: &Path) -> Vec<Vec<Value>> {
+    let sql = Connection::open(database(folder)).expect("readable");
+    let mut rows = sql
+        .prepare("SELECT * FROM minute_counts ORDER BY stream_id, minute, status_id")
+        .expect("a statement");
+    let columns = rows.column_count();
+    let row = |row: &Row<'_>| (0..columns).map(|at| row.get(at)).collect();
+    let rows = rows.query_map([], row).expect("rows");
+    rows.collect::<Result<_, _>>().expect("values")
+}
+
+/// How many of them each policy found CRITICAL.
+fn critical(folder: &Path) -> [usize; 2] {
+    let sql = Connection::open(database(folder)).expect("readable");
+    ["state", "adaptive_state"].map(|column| {
+        let query = format!("SELECT count(*) FROM minute_counts WHERE {column} = 5");
+        sql.query_one(&query, [], |row| row.get(0))
+            .expect("a count")
+    })
+}
+
 async fn notified_ids(receiver: &MockServer) -> BTreeSet<String> {
     received(receiver)
         .await
@@ -80,7 +102,7 @@ async fn repeated_kills_lose_and_double_nothing() {
         webhook: Some(webhook.uri()),
         ..Setup::default()
     };
-    let (summary, alerts) = {
+    let (summary, alerts, undisturbed) = {
         let (broker, folder, other) = (broker().await, folder(), receiver(200).await);
         send(&broker, messages.clone());
         let setup = Setup {
@@ -94,7 +116,8 @@ async fn repeated_kills_lose_and_double_nothing() {
             substance(&app.alerts().await),
         );
         app.stop().await.expect("a clean stop");
-        found
+        assert!(critical(folder.path()).iter().all(|found| *found > 5));
+        (found.0, found.1, findings(folder.path()))
     };
     let (broker, folder) = (broker().await, folder());
     for round in messages.chunks(MINUTES / ROUNDS) {
@@ -127,4 +150,8 @@ async fn repeated_kills_lose_and_double_nothing() {
     })
     .await;
     app.stop().await.expect("a clean stop");
+    assert!(
+        findings(folder.path()) == undisturbed,
+        "the findings of both policies are those of an undisturbed run"
+    );
 }

@@ -10,6 +10,7 @@ mod ingest;
 mod kill;
 mod lifecycle;
 mod messages;
+mod policies;
 mod receivers;
 mod refresh;
 mod stale;

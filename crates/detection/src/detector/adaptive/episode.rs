@@ -1,8 +1,8 @@
 //! Episodes: an episode opens with the first finding of a stream and closes when the stream is calm or has a new level. It does not
 //! create findings.
 
-use super::sentence;
-use crate::{Minute, MonitoredStatus, Severity};
+use super::{judge::bad, sentence};
+use crate::{Evidence, Finding, Judgement, Minute, MonitoredStatus, Severity};
 
 /// Calm minutes in a row that close an episode.
 const CALM_MINUTES: u8 = 5;
@@ -97,6 +97,33 @@ pub struct EpisodeEvent {
 }
 
 impl EpisodeEvent {
+    /// The status that an alert about this change is about, with its finding: `approved` where approvals collapsed, else the one
+    /// that is furthest beyond its own limit. None for a close.
+    pub(crate) fn subject(
+        &self,
+        judgements: &[Judgement; MonitoredStatus::COUNT],
+    ) -> Option<(MonitoredStatus, Finding)> {
+        let anomalies = MonitoredStatus::ALL.into_iter().zip(judgements);
+        let anomalies = anomalies.filter_map(|(status, judgement)| {
+            let finding = *judgement.finding()?;
+            let Evidence::Adaptive(evidence) = finding.evidence else {
+                return None;
+            };
+            let excess = bad(status, finding.score?) / evidence.heat;
+            finding
+                .severity
+                .is_anomalous()
+                .then_some((excess, status, finding))
+        });
+        let collapsed = self.change == EpisodeChange::Collapsed;
+        anomalies
+            .filter(|(_, status, _)| {
+                !self.change.is_close() && (!collapsed || !status.is_problem())
+            })
+            .max_by(|(one, ..), (other, ..)| one.total_cmp(other))
+            .map(|(_, status, finding)| (status, finding))
+    }
+
     /// The new usual level in words; `None` unless the episode closed as the new level.
     pub fn new_level_reason(&self) -> Option<String> {
         sentence::new_level(self)

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::Serialize;
 
 use super::tail;
+use crate::{Direction, Evidence, Finding, MonitoredStatus, Severity};
 
 /// The test that produced a score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -44,8 +45,29 @@ pub struct AdaptiveEvidence {
 }
 
 impl AdaptiveEvidence {
+    /// The finding of this severity and score: direction and limit follow from them.
+    pub fn finding(self, status: MonitoredStatus, severity: Severity, score: f64) -> Finding {
+        let threshold = match severity {
+            Severity::Critical => Some(self.bar),
+            Severity::Warning => Some(self.bar - self.heat),
+            Severity::Normal => None,
+        };
+        let direction = if status.is_problem() {
+            Direction::Up
+        } else {
+            Direction::Down
+        };
+        Finding {
+            severity,
+            direction: severity.is_anomalous().then_some(direction),
+            score: Some(score),
+            threshold,
+            evidence: Evidence::Adaptive(self),
+        }
+    }
+
     /// The score of this count by the minute test, in decades.
-    pub(crate) fn minute_score(&self, count: u32) -> f64 {
+    pub fn minute_score(&self, count: u32) -> f64 {
         tail::score(f64::from(count), self.expected, self.spread)
     }
 

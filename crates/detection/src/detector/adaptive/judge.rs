@@ -7,7 +7,7 @@ use super::{
     rate::{Expectation, Exposure, WINDOW, WindowSums},
     tail,
 };
-use crate::{Direction, Evidence, Finding, Judgement, Minute, MonitoredStatus, Severity, Unjudged};
+use crate::{Finding, Judgement, Minute, MonitoredStatus, Unjudged};
 
 /// One status of one minute, evaluated and not yet learned.
 pub(super) struct Evaluated {
@@ -157,23 +157,7 @@ fn finding(
     evidence: AdaptiveEvidence,
 ) -> Finding {
     let severity = settings.severity(bad(status, score), evidence.heat);
-    let threshold = match severity {
-        Severity::Critical => Some(evidence.bar),
-        Severity::Warning => Some(evidence.bar - evidence.heat),
-        Severity::Normal => None,
-    };
-    let direction = if status.is_problem() {
-        Direction::Up
-    } else {
-        Direction::Down
-    };
-    Finding {
-        severity,
-        direction: severity.is_anomalous().then_some(direction),
-        score: Some(score),
-        threshold,
-        evidence: Evidence::Adaptive(evidence),
-    }
+    evidence.finding(status, severity, score)
 }
 
 /// All payments and the expected payments, of the minute and of the window.

@@ -60,10 +60,15 @@ impl Answer {
 
 impl Api {
     pub(super) fn new() -> Self {
+        Self::judging(MonitorSettings::default())
+    }
+
+    /// With these policies.
+    pub(super) fn judging(settings: MonitorSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (store, writer) = Store::open(&directory.path().join("monitoring.db")).unwrap();
         thread::spawn(move || writer.run());
-        let (registry, settings) = (MetricsRegistry::new(), MonitorSettings::default());
+        let registry = MetricsRegistry::new();
         let notify = NotifyPolicy {
             has_receiver: true,
             max_age_ms: Some(60_000),
@@ -153,11 +158,13 @@ impl Api {
     /// Publishes the newest minutes of a stream, as ingest does after a commit.
     pub(super) fn publish(&self, stream: &str, arrived_at_ms: i64) {
         let stream: Stream = stream.parse().unwrap();
+        let adaptive = self.monitor.adaptive(&stream).cloned().map(Arc::new);
         let history = Arc::new(self.monitor.history(&stream).unwrap().clone());
         let newest = history.newest().unwrap().minute;
         self.state.snapshots.publish([(
             stream,
             Snapshot {
+                adaptive,
                 history,
                 newest,
                 arrived_at_ms,

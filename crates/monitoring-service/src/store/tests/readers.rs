@@ -84,7 +84,7 @@ async fn scans_block_no_commit_and_end_when_dropped() {
     assert!(has_begun.try_recv().is_err(), "two at a time");
     assert_eq!(
         store
-            .stream("default")
+            .stream("default", PolicyName::ZScore)
             .await
             .expect("a page")
             .expect("there")
