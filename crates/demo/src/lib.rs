@@ -89,7 +89,8 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<Option<Outcome>> {
     let loaded = load_file(cli.file(), &LoadOptions::default())?;
-    let scope = Scope::of(&loaded.counts);
+    let minutes: Vec<_> = loaded.counts.iter().collect();
+    let scope = Scope::of(&minutes);
     let incidents = scope.incidents(load_incidents(cli.incidents())?);
     let broker = EmbeddedKafka::start().await?;
     broker.create_topic(TOPIC, 1)?;
@@ -106,15 +107,8 @@ pub async fn run(
         registry.clone(),
     )
     .context("cannot open the database (--database)")?;
-    let console = Console::new(listener.local_addr()?, loaded.counts.len() as u64);
-    let watcher = Watcher::new(
-        app.store().clone(),
-        console,
-        scope,
-        incidents,
-        &loaded.counts,
-    )
-    .await?;
+    let console = Console::new(listener.local_addr()?, minutes.len() as u64);
+    let watcher = Watcher::new(app.store().clone(), console, scope, incidents, &minutes).await?;
     let follow = async {
         // Stops the service however this block ends.
         let guard = stop.clone().drop_guard();

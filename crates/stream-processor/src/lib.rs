@@ -26,6 +26,7 @@ pub use crate::summary::Summary;
 
 pub mod cli;
 mod controls;
+mod input;
 mod metrics;
 mod pacer;
 mod producer;
@@ -42,12 +43,9 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// says whether all of it was sent.
 pub async fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
     let options = cli.options();
-    let loaded = transaction_csv::load_file(&cli.file, &cli.load_options()?)?;
-    for example in &loaded.examples {
-        warn!(file = %cli.file.display(), row = %example, skipped = loaded.skipped, "skipped a bad row");
-    }
+    let loaded = input::load(&cli.input)?;
     if cli.dry_run {
-        let summary = Summary::of(&loaded.counts, loaded.skipped);
+        let summary = Summary::of(&loaded);
         writeln!(stdout(), "{summary}\nDry run: nothing was sent.")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -99,6 +97,8 @@ fn report(summary: &Summary, options: &Options) {
         messages,
         rows,
         skipped,
+        left_out,
+        absent,
         ..
     } = *summary;
     if stderr().is_terminal() {
@@ -107,7 +107,7 @@ fn report(summary: &Summary, options: &Options) {
     } else {
         info!(
             minutes,
-            messages, rows, skipped, "all messages sent are acknowledged"
+            messages, rows, skipped, left_out, absent, "all messages sent are acknowledged"
         );
     }
     if let Some(minute) = summary.stopped_at {

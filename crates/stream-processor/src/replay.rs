@@ -1,9 +1,9 @@
 //! The schedule: order, pace and shift in time of a replay. Pure: it reads no clock and sends nothing.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use detection::{Minute, MinuteCounts};
+use transaction_csv::{Counts, Minutes};
 
 use crate::speed::Speed;
 
@@ -84,43 +84,41 @@ pub fn file_minute(clock: Minute, first: Minute, span: i64) -> Minute {
 /// The minute counts in the order in which they are sent, shifted to the minutes they are sent as.
 #[derive(Debug)]
 pub struct Feed<'a> {
-    counts: &'a [MinuteCounts],
+    counts: &'a Counts,
+    next: Minutes<'a>,
     span: i64,
-    next: usize,
+    start: Minute,
     shift: i64,
     remaining: Option<u64>,
 }
 
 impl<'a> Feed<'a> {
-    /// `counts` are sorted by minute and not empty; `open` is the current minute, not yet closed.
-    pub fn new(counts: &'a [MinuteCounts], timeline: Timeline, open: Minute) -> Self {
-        let (first, last) = (counts[0].minute(), counts[counts.len() - 1].minute());
+    /// `open` is the current minute, not yet closed.
+    pub fn new(counts: &'a Counts, timeline: Timeline, open: Minute) -> Self {
+        let (first, last) = (counts.first(), counts.last());
         let span = last.since(first) + 1;
-        let remaining = (timeline != Timeline::RebasedForEver).then_some(counts.len() as u64);
-        if timeline == Timeline::AsInFile {
-            return Self {
-                counts,
-                span,
-                next: 0,
-                shift: 0,
-                remaining,
-            };
-        }
-        let start = open.plus(-span);
-        let in_file = file_minute(start, first, span);
-        let next = counts.partition_point(|counts| counts.minute() < in_file);
+        let (in_file, shift) = if timeline == Timeline::AsInFile {
+            (first, 0)
+        } else {
+            let start = open.plus(-span);
+            let in_file = file_minute(start, first, span);
+            (in_file, start.since(in_file))
+        };
+        let begin = counts.iter_from(in_file).next();
+        let begin = begin.expect("the last minute of the file is not before this one");
         Self {
             counts,
+            next: counts.iter_from(in_file),
             span,
-            next,
-            shift: start.since(in_file),
-            remaining,
+            start: begin.minute().plus(shift),
+            shift,
+            remaining: (timeline != Timeline::RebasedForEver).then_some(counts.messages()),
         }
     }
 
     /// The first minute to send. There always is one.
-    pub fn start(&self) -> Minute {
-        self.counts[self.next].minute().plus(self.shift)
+    pub const fn start(&self) -> Minute {
+        self.start
     }
 
     /// How many messages are still to send; `None` if it never ends.
@@ -129,34 +127,35 @@ impl<'a> Feed<'a> {
     }
 }
 
-impl<'a> Iterator for Feed<'a> {
-    type Item = Cow<'a, MinuteCounts>;
+impl Iterator for Feed<'_> {
+    type Item = MinuteCounts;
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next(&mut self) -> Option<MinuteCounts> {
         if let Some(remaining) = &mut self.remaining {
             *remaining = remaining.checked_sub(1)?;
         }
-        if self.next == self.counts.len() {
-            (self.next, self.shift) = (0, self.shift + self.span);
-        }
-        let counts = &self.counts[self.next];
-        self.next += 1;
-        Some(shifted(counts, self.shift))
+        let counts = self.next.next().or_else(|| {
+            self.next = self.counts.iter();
+            self.shift += self.span;
+            self.next.next()
+        });
+        counts.map(|counts| shifted(counts, self.shift))
     }
 }
 
-fn shifted(counts: &MinuteCounts, minutes: i64) -> Cow<'_, MinuteCounts> {
+fn shifted(counts: MinuteCounts, minutes: i64) -> MinuteCounts {
     if minutes == 0 {
-        return Cow::Borrowed(counts);
+        return counts;
     }
     let (stream, transactions) = (counts.stream().clone(), counts.transactions().to_vec());
     let shifted = MinuteCounts::try_new(stream, counts.minute().plus(minutes), transactions);
-    Cow::Owned(shifted.expect("the same statuses were accepted before"))
+    shifted.expect("the same statuses were accepted before")
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use transaction_csv::LoadOptions;
 
     use super::*;
 
@@ -164,10 +163,14 @@ mod tests {
         Minute::from_epoch_minutes(minute)
     }
 
-    fn counts(minutes: &[i64]) -> Vec<MinuteCounts> {
-        let one =
-            |m: &i64| MinuteCounts::try_new("s".parse().unwrap(), at(*m), Vec::new()).unwrap();
-        minutes.iter().map(one).collect()
+    /// A file with one row for each minute, each of its own stream.
+    fn counts(minutes: &[i64]) -> Counts {
+        let row = |(i, minute): (usize, &i64)| format!("{},denied,1,s{i}\n", at(*minute));
+        let rows: String = minutes.iter().enumerate().map(row).collect();
+        let file = format!("timestamp,status,count,stream\n{rows}");
+        transaction_csv::load(file.as_bytes(), &LoadOptions::default())
+            .unwrap()
+            .counts
     }
 
     fn sent(file: &[i64], timeline: Timeline, open: i64, count: usize) -> Vec<i64> {

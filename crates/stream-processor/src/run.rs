@@ -52,10 +52,7 @@ pub async fn run(
         stop.clone(),
     );
     pacer.report(|progress| progress.expected = feed.remaining());
-    let mut summary = Summary {
-        skipped: loaded.skipped,
-        ..Summary::default()
-    };
+    let mut summary = Summary::new(loaded);
     let replay = Replay {
         publisher: &mut publisher,
         metrics,

@@ -5,6 +5,7 @@ use std::fmt;
 
 use detection::{Minute, MinuteCounts, Status, Stream};
 use indicatif::HumanCount;
+use transaction_csv::Loaded;
 
 /// Totals of a replay. If it succeeded, Kafka acknowledged all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub struct Summary {
     pub rows: u64,
     /// Bad rows of the file that were skipped.
     pub skipped: u64,
+    /// Minutes of streams that were left out, because they may miss the count of a skipped row.
+    pub left_out: u64,
+    /// Minutes of streams without rows in the file; their counts are unknown.
+    pub absent: u64,
     /// The streams.
     pub streams: BTreeSet<Stream>,
     /// Transactions of each status.
@@ -30,14 +35,21 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The totals of minute counts sorted by minute.
-    pub fn of(counts: &[MinuteCounts], skipped: u64) -> Self {
-        let mut summary = Self {
-            skipped,
+    /// What the file lacks; no minute is added yet.
+    pub fn new(loaded: &Loaded) -> Self {
+        Self {
+            skipped: loaded.skipped,
+            left_out: loaded.left_out,
+            absent: loaded.counts.absent(),
             ..Self::default()
-        };
-        for counts in counts {
-            summary.add(counts);
+        }
+    }
+
+    /// The totals of a file.
+    pub fn of(loaded: &Loaded) -> Self {
+        let mut summary = Self::new(loaded);
+        for counts in &loaded.counts {
+            summary.add(&counts);
         }
         summary
     }
@@ -64,6 +76,27 @@ impl Summary {
     }
 }
 
+impl Summary {
+    /// A line for each kind of minute that the file does not have, if there are any.
+    fn fmt_missing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.left_out > 0 {
+            let minutes = HumanCount(self.left_out);
+            writeln!(
+                f,
+                "left out  {minutes} minutes of a stream that may miss the count of a skipped row"
+            )?;
+        }
+        if self.absent > 0 {
+            let minutes = HumanCount(self.absent);
+            writeln!(
+                f,
+                "absent    {minutes} minutes of a stream without rows: unknown, or 0 with --fill-minutes zero"
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Some(first), Some(last)) = (self.first, self.last) else {
@@ -84,6 +117,7 @@ impl fmt::Display for Summary {
             HumanCount(self.rows),
             HumanCount(self.skipped)
         )?;
+        self.fmt_missing(f)?;
         let width = self
             .totals
             .keys()
@@ -108,32 +142,22 @@ impl fmt::Display for Summary {
 
 #[cfg(test)]
 mod tests {
-    use detection::StatusCount;
+    use transaction_csv::{LoadOptions, load};
 
     use super::*;
 
-    fn minute_counts(stream: &str, minute: i64, counts: &[(&str, u32)]) -> MinuteCounts {
-        let count = |(status, count): &(&str, u32)| StatusCount {
-            status: Status::parse(status).unwrap(),
-            count: *count,
-        };
-        let minute = Minute::from_epoch_minutes(minute);
-        MinuteCounts::try_new(
-            stream.parse().unwrap(),
-            minute,
-            counts.iter().map(count).collect(),
-        )
-        .unwrap()
-    }
-
     #[test]
     fn totals_are_sums_over_streams_and_minutes() {
-        let counts = [
-            minute_counts("a", 0, &[("approved", u32::MAX), ("denied", 2)]),
-            minute_counts("b", 0, &[("approved", 1)]),
-            minute_counts("a", 7, &[("refunded", 3)]),
-        ];
-        let summary = Summary::of(&counts, 1);
+        let file = "\
+timestamp,status,count,stream
+1970-01-01 00:00,approved,4294967295,a
+1970-01-01 00:00,denied,2,a
+1970-01-01 00:00,approved,1,b
+1970-01-01 00:07,refunded,3,a
+1970-01-01 00:07,refunded,0,b
+";
+        let loaded = load(file.as_bytes(), &LoadOptions::default()).unwrap();
+        let summary = Summary::of(&loaded);
         assert_eq!(
             (
                 summary.minutes,
@@ -141,11 +165,12 @@ mod tests {
                 summary.rows,
                 summary.streams.len()
             ),
-            (2, 3, 4, 2)
+            (2, 4, 5, 2)
         );
         let text = "\
 minutes   2, from 1970-01-01T00:00:00Z to 1970-01-01T00:07:00Z; streams: 2
-messages  3 with 4 rows; 1 bad rows skipped
+messages  4 with 5 rows; 0 bad rows skipped
+absent    12 minutes of a stream without rows: unknown, or 0 with --fill-minutes zero
 totals    approved 4,294,967,296
           denied               2
           refunded             3";

@@ -1,11 +1,13 @@
 //! Why a file or a row cannot be used. The texts name line, column and value, but no command line
-//! flag: each program has its own.
+//! flag: each program has its own for a [`Remedy`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::faults::Faults;
 
 /// A file that cannot be loaded: its path, and the reason as the source.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", path.display())]
+#[error("{}", if path == Path::new(crate::STDIN) { "standard input".into() } else { path.display().to_string() })]
 pub struct FileError {
     /// The file.
     pub path: PathBuf,
@@ -19,12 +21,19 @@ pub enum LoadError {
     /// The file cannot be opened.
     #[error("cannot open the CSV file; check the path, relative to the working directory")]
     Open(#[source] std::io::Error),
-    /// A column is missing, unknown, or appears twice.
-    #[error("line 1 (header): {0}")]
-    Header(String),
-    /// A bad row, with [`OnError::Stop`](crate::OnError::Stop).
+    /// A column is missing, or appears twice.
+    #[error("line {line} (header): {reason}")]
+    Header {
+        /// Where the header is.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+        /// The option that would read it.
+        remedy: Option<Remedy>,
+    },
+    /// Bad rows, with [`OnError::Stop`](crate::OnError::Stop).
     #[error("{0}; correct the row, or choose to skip bad rows")]
-    Row(RowError),
+    Rows(Faults),
     /// Reading failed.
     #[error(transparent)]
     Read(#[from] csv::Error),
@@ -33,11 +42,28 @@ pub enum LoadError {
     Empty(&'static str),
 }
 
-// Not by `#[from]`, which would make the row the source as well and show it twice.
-impl From<RowError> for LoadError {
-    fn from(error: RowError) -> Self {
-        Self::Row(error)
+impl LoadError {
+    /// The options that would read the file, as far as its errors show.
+    pub fn remedies(&self) -> Vec<Remedy> {
+        match self {
+            Self::Header { remedy, .. } => remedy.iter().cloned().collect(),
+            Self::Rows(faults) => faults.remedies(),
+            Self::Open(_) | Self::Read(_) | Self::Empty(_) => Vec::new(),
+        }
     }
+}
+
+/// An option of [`LoadOptions`](crate::LoadOptions) that would read what was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Name the columns, such as `timestamp=time,count=f0_`. `NAME` is a name that cannot be guessed.
+    Columns(String),
+    /// Read a column for each status.
+    Wide,
+    /// Give the date of times that have none.
+    Date,
+    /// Say what two rows for one status of a minute mean.
+    OnDuplicate,
 }
 
 /// A row that cannot be used.

@@ -1,5 +1,6 @@
-//! CSV files of transaction counts per minute: rows `timestamp,status,count[,stream]` in any order
-//! become one [`MinuteCounts`] for each stream and minute. Files of labelled incidents are read in [`labels`].
+//! CSV files of transaction counts per minute, as people have them: rows of a time, a status and a
+//! count in any order, or a column for each status, become one
+//! [`MinuteCounts`](detection::MinuteCounts) for each stream and minute. Files of labelled incidents are read in [`labels`].
 //!
 //! It evaluates no count and sends nothing.
 
@@ -7,40 +8,81 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use csv::StringRecord;
-use detection::{Minute, MinuteCounts, Stream};
+use csv::{ByteRecord, StringRecord};
+use detection::{Minute, Stream};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
+mod collected;
+mod columns;
+mod counts;
+mod dialect;
 mod error;
-mod grouping;
+mod faults;
 mod gzip;
 pub mod labels;
+mod limit;
+mod minutes;
+mod names;
+mod number;
 mod rows;
+mod series;
 #[cfg(test)]
 mod tests;
+mod time;
+mod unknown;
+mod zone;
 
-pub use crate::error::{FileError, LoadError, RowError};
+pub use crate::columns::{ColumnNames, ColumnNamesError};
+pub use crate::counts::Counts;
+pub use crate::error::{FileError, LoadError, Remedy, RowError};
+pub use crate::faults::{Fault, FaultKind, Faults};
+pub use crate::minutes::Minutes;
+pub use crate::zone::parse_timezone;
 
-use crate::grouping::group;
+use crate::collected::Collected;
+use crate::columns::Columns;
 use crate::gzip::decompressed;
-use crate::rows::RowParser;
-
-/// Skipped rows that are kept as examples; all are counted.
-const MAX_EXAMPLES: usize = 5;
+use crate::rows::RowReader;
 
 /// Bytes read from the file at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// The path that is the standard input.
+const STDIN: &str = "-";
+
 /// What happens at a row that cannot be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
-    /// Loading fails.
+    /// Loading fails, after the whole file is checked.
     #[default]
     Stop,
-    /// The row is left out and counted.
+    /// The row is left out and counted, and so is each minute that may miss its count.
     Skip,
 }
 
-/// Which minutes of the file to load, and how strictly.
+/// What two rows for one status of a minute and stream mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum OnDuplicate {
+    /// If they are equal, nothing; else the second one is a bad row.
+    #[default]
+    Stop,
+    /// They are parts of the minute: their counts are added.
+    Sum,
+    /// The second one replaces the first.
+    Last,
+}
+
+/// What a minute without rows means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum FillMinutes {
+    /// There was no transaction: every status is 0.
+    Zero,
+}
+
+/// Which minutes of the file to load, how to read it, and how strictly.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     /// The stream of all rows, if the file has no column `stream`; without both it is `default`.
@@ -49,115 +91,80 @@ pub struct LoadOptions {
     pub from: Option<Minute>,
     /// The minute after the last one to load.
     pub to: Option<Minute>,
-    /// The most minutes with data to load, from the first.
+    /// The most minutes with data to load, from the first. Only they are held in memory.
     pub limit: Option<u64>,
     /// What happens at a bad row.
     pub on_error: OnError,
+    /// Names of columns where they differ from ours.
+    pub columns: ColumnNames,
+    /// There is a column for each status instead of the columns `status` and `count`.
+    pub wide: bool,
+    /// The date of times that have none.
+    pub date: Option<Date>,
+    /// The zone of times that have none; without it, UTC. Of a time that occurs twice, the earlier is taken.
+    pub timezone: Option<TimeZone>,
+    /// What minutes without rows mean; without it, their counts are unknown.
+    pub fill_minutes: Option<FillMinutes>,
+    /// What two rows for one status of a minute mean.
+    pub on_duplicate: OnDuplicate,
 }
 
 /// The minutes of a file.
 #[derive(Debug)]
 pub struct Loaded {
     /// Sorted by minute, then stream; never empty.
-    pub counts: Vec<MinuteCounts>,
+    pub counts: Counts,
     /// Number of bad rows that were left out.
     pub skipped: u64,
-    /// The first few of them.
-    pub examples: Vec<RowError>,
+    /// Their kinds.
+    pub faults: Faults,
+    /// Minutes of streams that were left out, because they may miss the count of a bad row.
+    pub left_out: u64,
+    /// Rows that say the same as an earlier one.
+    pub repeated: u64,
+    /// Rows of local times that occur twice, because the clock was set back. The earlier is taken.
+    pub occurs_twice: u64,
+    /// Columns of the file that are not read.
+    pub ignored_columns: Vec<String>,
 }
 
-/// Loads a file.
+/// Loads a file; the path `-` is the standard input.
 pub fn load_file(path: &Path, options: &LoadOptions) -> Result<Loaded, FileError> {
-    let file = File::open(path).map_err(LoadError::Open);
-    file.and_then(|file| load(file, options))
-        .map_err(|source| FileError {
-            path: path.to_owned(),
-            source,
-        })
-}
-
-/// Loads rows from any reader.
-pub fn load(input: impl io::Read, options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let mut bad_rows = BadRows::new(options.on_error);
-    let mut rows = read_rows(input, options, &mut bad_rows)?;
-    if rows.is_empty() {
-        return Err(LoadError::Empty("the file has no usable row"));
-    }
-    rows.retain(|row| {
-        options.from.is_none_or(|from| row.minute >= from)
-            && options.to.is_none_or(|to| row.minute < to)
-    });
-    let mut counts = group(rows, &mut bad_rows)?;
-    counts.truncate(end_of(&counts, options.limit));
-    if counts.is_empty() {
-        return Err(LoadError::Empty("no row is in the chosen time range"));
-    }
-    Ok(Loaded {
-        counts,
-        skipped: bad_rows.skipped,
-        examples: bad_rows.examples,
+    let loaded = if path == Path::new(STDIN) {
+        load(io::stdin().lock(), options)
+    } else {
+        let file = File::open(path).map_err(LoadError::Open);
+        file.and_then(|file| load(file, options))
+    };
+    loaded.map_err(|source| FileError {
+        path: path.to_owned(),
+        source,
     })
 }
 
-fn read_rows(
-    input: impl io::Read,
-    options: &LoadOptions,
-    bad_rows: &mut BadRows,
-) -> Result<Vec<rows::Row>, LoadError> {
+/// Loads rows from any reader, in one pass.
+///
+/// Memory: twelve bytes for each count while it reads, eight afterwards.
+pub fn load(input: impl io::Read, options: &LoadOptions) -> Result<Loaded, LoadError> {
+    let input = decompressed(input).map_err(csv::Error::from)?;
+    let (dialect, input) = dialect::detect(input).map_err(csv::Error::from)?;
     let mut csv = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
+        .delimiter(dialect.delimiter)
+        .flexible(true)
         .buffer_capacity(BUFFER_BYTES)
-        .from_reader(decompressed(input).map_err(csv::Error::from)?);
-    let mut parser = RowParser::new(csv.headers()?, options)?;
-    let (mut rows, mut record) = (Vec::new(), StringRecord::new());
-    loop {
-        match csv.read_record(&mut record) {
-            Ok(false) => return Ok(rows),
-            Ok(true) => match parser.parse(&record) {
-                Ok(row) => rows.push(row),
-                Err(error) => bad_rows.add(error)?,
-            },
-            Err(error) => bad_rows.add(rows::malformed(error)?)?,
-        }
+        .from_reader(input);
+    let header = StringRecord::from_byte_record_lossy(csv.byte_headers()?.clone());
+    let columns = Columns::find(&header, dialect.lines_before + 1, options)?;
+    let mut rows = RowReader::new(columns, dialect, options);
+    let mut collected = Collected::new(options);
+    let mut record = ByteRecord::new();
+    while csv.read_byte_record(&mut record)? {
+        rows.read(&record, &mut collected);
     }
-}
-
-/// The index after the counts of the first `limit` minutes.
-fn end_of(counts: &[MinuteCounts], limit: Option<u64>) -> usize {
-    let Some(minutes) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
-        return counts.len();
-    };
-    counts
-        .chunk_by(|a, b| a.minute() == b.minute())
-        .take(minutes)
-        .map(<[_]>::len)
-        .sum()
-}
-
-/// The bad rows of a file: the first fails the load, or each is counted.
-struct BadRows {
-    on_error: OnError,
-    skipped: u64,
-    examples: Vec<RowError>,
-}
-
-impl BadRows {
-    const fn new(on_error: OnError) -> Self {
-        Self {
-            on_error,
-            skipped: 0,
-            examples: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, error: RowError) -> Result<(), RowError> {
-        if self.on_error == OnError::Stop {
-            return Err(error);
-        }
-        self.skipped += 1;
-        if self.examples.len() < MAX_EXAMPLES {
-            self.examples.push(error);
-        }
-        Ok(())
-    }
+    let ignored_columns = rows.ignored_columns();
+    let loaded = collected.finish(&rows.streams, &rows.statuses)?;
+    Ok(Loaded {
+        ignored_columns,
+        ..loaded
+    })
 }

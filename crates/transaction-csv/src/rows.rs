@@ -1,138 +1,159 @@
-//! One record of the file as a row: columns by name, and each value checked. Rows are not compared
-//! with each other here.
+//! One record of the file: its fields by column, each checked. Counts, faults and what a bad row leaves
+//! unknown go to [`Collected`]; rows are not compared with each other here.
 
-use std::collections::HashSet;
-use std::str::FromStr;
+use csv::ByteRecord;
+use detection::{Status, Stream};
 
-use csv::{ErrorKind, StringRecord};
-use detection::{Minute, Status, StatusCount, Stream};
+use crate::LoadOptions;
+use crate::collected::{Cell, Collected};
+use crate::columns::{Columns, CountColumns};
+use crate::dialect::Dialect;
+use crate::faults::{FaultKind, Refusal};
+use crate::names::Names;
+use crate::number::parse_count;
+use crate::time::{Time, Times};
 
-use crate::{LoadError, LoadOptions, RowError};
-
-/// The columns that a file may have; all but the last are required.
-const COLUMNS: [&str; 4] = ["timestamp", "status", "count", "stream"];
-
-/// One count of one stream, minute and status.
-pub(crate) struct Row {
-    pub(crate) minute: Minute,
-    pub(crate) stream: Stream,
-    pub(crate) counted: StatusCount,
-    pub(crate) line: u64,
+/// Reads records, and numbers the names in them.
+pub(crate) struct RowReader {
+    columns: Columns,
+    dialect: Dialect,
+    times: Times,
+    pub(crate) streams: Names<Stream>,
+    pub(crate) statuses: Names<Status>,
+    /// Of rows without a stream.
+    stream_of_file: Option<u32>,
 }
 
-/// The position of each column, and the stream names so far (rows of a stream share its name).
-pub(crate) struct RowParser {
-    timestamp: usize,
-    status: usize,
-    count: usize,
-    stream: Option<usize>,
-    stream_of_file: Stream,
-    streams: HashSet<Stream>,
-}
+impl RowReader {
+    pub(crate) fn new(columns: Columns, dialect: Dialect, options: &LoadOptions) -> Self {
+        let mut streams = Names::new();
+        let own = || options.stream.clone().unwrap_or_default();
+        let stream_of_file = columns.stream.is_none().then(|| streams.number(own()));
+        Self {
+            columns,
+            dialect,
+            times: Times::new(options.timezone.clone(), options.date),
+            streams,
+            statuses: Names::new(),
+            stream_of_file,
+        }
+    }
 
-impl RowParser {
-    pub(crate) fn new(header: &StringRecord, options: &LoadOptions) -> Result<Self, LoadError> {
-        check_names(header)?;
-        let find = |name: &str| header.iter().position(|column| column == name);
-        let require = |name: &str| {
-            find(name).ok_or_else(|| header_error(header, &format!("column {name} is missing")))
+    pub(crate) fn read(&mut self, record: &ByteRecord, into: &mut Collected) {
+        // Spreadsheets write such rows below a table.
+        if record.iter().all(|field| field.trim_ascii().is_empty()) {
+            return;
+        }
+        let line = self.dialect.line(record);
+        if let Some(reason) = self.wrong_length(record) {
+            let time = field(record, self.columns.timestamp).map(|field| self.times.read(field));
+            let minute = time.and_then(Result::ok).map(|time| time.minute);
+            into.refuse((FaultKind::Length, reason), line);
+            // Values may be in a wrong column, so that only a time is what it seems.
+            into.miss(minute, self.stream_of_file, None);
+            return;
+        }
+        let time = self.times.read(record[self.columns.timestamp].trim_ascii());
+        match (time, self.stream(record)) {
+            (Ok(time), Ok(stream)) => self.read_counts(record, time, stream, line, into),
+            (Err(refusal), stream) => {
+                into.refuse(refusal, line);
+                if let Ok(stream) = stream {
+                    let status = self.status(record).ok().flatten();
+                    let status = status.map(|number| &self.statuses.all[number as usize]);
+                    into.miss(None, Some(stream), status);
+                }
+            }
+            // Its stream is none that is sent, so nothing is missing from one.
+            (Ok(_), Err(refusal)) => into.refuse(refusal, line),
+        }
+    }
+
+    fn wrong_length(&self, record: &ByteRecord) -> Option<String> {
+        let (width, found) = (self.columns.width, record.len());
+        let more = record.iter().skip(width);
+        let more_is_empty = found > width && more.into_iter().all(<[u8]>::is_empty);
+        (found != width && !more_is_empty)
+            .then(|| format!("{found} values, but the header has {width} columns"))
+    }
+
+    fn stream(&mut self, record: &ByteRecord) -> Result<u32, Refusal> {
+        match (self.columns.stream, self.stream_of_file) {
+            (Some(column), _) => self.streams.read(record[column].trim_ascii()),
+            (None, stream) => Ok(stream.expect("set without a column")),
+        }
+    }
+
+    /// The status of a row with one status.
+    fn status(&mut self, record: &ByteRecord) -> Result<Option<u32>, Refusal> {
+        match self.columns.counts {
+            CountColumns::Long { status, .. } => {
+                self.statuses.read(record[status].trim_ascii()).map(Some)
+            }
+            CountColumns::Wide(_) => Ok(None),
+        }
+    }
+
+    fn read_counts(
+        &mut self,
+        record: &ByteRecord,
+        time: Time,
+        stream: u32,
+        line: u64,
+        into: &mut Collected,
+    ) {
+        into.occurs_twice += u64::from(time.occurs_twice);
+        let status = self.status(record);
+        let Self {
+            columns,
+            statuses,
+            dialect,
+            ..
+        } = self;
+        let mut add = |status: u32, field: &[u8], all: &[Status]| {
+            let cell = Cell {
+                stream,
+                status,
+                time,
+                line,
+            };
+            match parse_count(field.trim_ascii(), dialect.delimiter) {
+                Ok(count) => into.add(cell, count),
+                Err(reason) => {
+                    into.refuse((FaultKind::Count, reason), line);
+                    let status = Some(&all[status as usize]);
+                    into.miss(Some(time.minute), Some(stream), status);
+                }
+            }
         };
-        let stream = find("stream");
-        if stream.is_some() && options.stream.is_some() {
-            return Err(LoadError::Header(
-                "the file has a column stream, which gives the streams; do not name another one"
-                    .into(),
-            ));
+        match (&columns.counts, status) {
+            (CountColumns::Long { count, .. }, Ok(Some(status))) => {
+                add(status, &record[*count], &statuses.all);
+            }
+            (CountColumns::Wide(wide), _) => {
+                // No value is no row.
+                let given = wide
+                    .iter()
+                    .filter(|(i, _)| !record[*i].trim_ascii().is_empty());
+                for (column, status) in given {
+                    let number = statuses.number(status.clone());
+                    add(number, &record[*column], &statuses.all);
+                }
+            }
+            (_, Err(refusal)) => {
+                into.refuse(refusal, line);
+                into.miss(Some(time.minute), Some(stream), None);
+            }
+            (CountColumns::Long { .. }, Ok(None)) => unreachable!("a long row has a status"),
         }
-        Ok(Self {
-            timestamp: require("timestamp")?,
-            status: require("status")?,
-            count: require("count")?,
-            stream,
-            stream_of_file: options.stream.clone().unwrap_or_default(),
-            streams: HashSet::new(),
-        })
     }
 
-    pub(crate) fn parse(&mut self, record: &StringRecord) -> Result<Row, RowError> {
-        let line = record.position().map_or(0, csv::Position::line);
-        let wrong = |column, reason: String| RowError {
-            line,
-            column: Some(column),
-            reason,
-        };
-        let minute = record[self.timestamp]
-            .parse()
-            .map_err(|e| wrong("timestamp", format!("{e}")))?;
-        let status =
-            Status::parse(&record[self.status]).map_err(|e| wrong("status", e.to_string()))?;
-        let count = parse_count(&record[self.count]).map_err(|e| wrong("count", e))?;
-        let stream = match self.stream {
-            Some(column) => self
-                .stream(&record[column])
-                .map_err(|e| wrong("stream", e.to_string()))?,
-            None => self.stream_of_file.clone(),
-        };
-        Ok(Row {
-            minute,
-            stream,
-            counted: StatusCount { status, count },
-            line,
-        })
-    }
-
-    fn stream(&mut self, name: &str) -> Result<Stream, <Stream as FromStr>::Err> {
-        if let Some(known) = self.streams.get(name) {
-            return Ok(known.clone());
-        }
-        let stream: Stream = name.parse()?;
-        self.streams.insert(stream.clone());
-        Ok(stream)
+    /// Columns of the file that are not read.
+    pub(crate) fn ignored_columns(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.columns.ignored)
     }
 }
 
-fn check_names(header: &StringRecord) -> Result<(), LoadError> {
-    for (i, name) in header.iter().enumerate() {
-        if !COLUMNS.contains(&name) {
-            return Err(header_error(header, &format!("unknown column {name:?}")));
-        }
-        if header.iter().take(i).any(|earlier| earlier == name) {
-            let what = format!("column {name} appears twice");
-            return Err(header_error(header, &what));
-        }
-    }
-    Ok(())
-}
-
-fn header_error(header: &StringRecord, what: &str) -> LoadError {
-    let found = header.iter().collect::<Vec<_>>().join(",");
-    LoadError::Header(format!(
-        "{what}; expected timestamp,status,count and optionally stream, found {found:?}"
-    ))
-}
-
-fn parse_count(text: &str) -> Result<u32, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not a whole number from 0 to {}", u32::MAX))
-}
-
-/// A record that is not a row. Errors of reading are returned as they are.
-pub(crate) fn malformed(error: csv::Error) -> Result<RowError, csv::Error> {
-    let (position, reason) = match error.kind() {
-        ErrorKind::UnequalLengths {
-            pos,
-            expected_len,
-            len,
-        } => (
-            pos,
-            format!("{len} values, but the header has {expected_len} columns"),
-        ),
-        ErrorKind::Utf8 { pos, .. } => (pos, "not UTF-8".to_owned()),
-        _ => return Err(error),
-    };
-    Ok(RowError {
-        line: position.as_ref().map_or(0, csv::Position::line),
-        column: None,
-        reason,
-    })
+fn field(record: &ByteRecord, column: usize) -> Option<&[u8]> {
+    record.get(column).map(<[u8]>::trim_ascii)
 }

@@ -59,17 +59,16 @@ type Read = (PathBuf, Vec<MinuteCounts>, u64);
 
 fn from_file(path: &Path, options: &Options) -> anyhow::Result<Read> {
     let load = LoadOptions {
-        stream: None,
         from: options.from,
         to: options.to,
-        limit: None,
         on_error: options.on_error,
+        ..LoadOptions::default()
     };
     let loaded = load_file(path, &load)?;
-    let counts = match &options.stream {
-        Some(stream) => of_stream(loaded.counts, stream),
-        None => loaded.counts,
-    };
+    let mut counts: Vec<_> = loaded.counts.iter().collect();
+    if let Some(stream) = &options.stream {
+        counts = of_stream(counts, stream);
+    }
     ensure!(
         !counts.is_empty(),
         "{} has no minute of that stream; check --stream",

@@ -90,8 +90,9 @@ fn an_unacknowledged_message_is_exit_code_1() {
 
 #[test]
 fn a_bad_row_is_exit_code_1_and_names_the_line() {
-    let file =
-        csv("timestamp,status,count\n2025-07-12 13:45,denied,many\n2025-07-12 13:45,failed,1\n");
+    let file = csv(
+        "timestamp,status,count\n2025-07-12 13:45,denied,many\n2025-07-12 13:45,failed,1\n2025-07-12 13:46,failed,1\n",
+    );
     let (output, _, stderr) = run(&file, &[], &[]);
     assert_eq!(output.status.code(), Some(1));
     let path = file.path().display();
@@ -106,6 +107,112 @@ fn a_bad_row_is_exit_code_1_and_names_the_line() {
         output.status.success() && stdout.contains("1 with 1 rows; 1 bad rows skipped"),
         "{stdout}"
     );
+}
+
+/// Runs a dry run of the standard input.
+fn piped(text: &str, args: &[&str]) -> (Option<i32>, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stream-processor"))
+        .env_clear()
+        .args(["--dry-run", "--file", "-"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut input = child.stdin.take().expect("piped");
+    input.write_all(text.as_bytes()).expect("written");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn a_refused_file_names_the_flags_that_read_it() {
+    let bare = "time,status,f0_\r\n00h 01,approved,118\r\n00:02,approved,120\r\n";
+    let names = "--columns=timestamp=time,count=f0_";
+    let seconds =
+        "timestamp,status,count\n2025-07-12 13:45:00,denied,1\n2025-07-12 13:45:10,denied,1\n";
+    let wide = "timestamp,Approved,Denied\n2025-07-12 13:45,118,6\n";
+    for (file, args, advice, fix, total) in [
+        (
+            bare,
+            &[][..],
+            "try --columns timestamp=time,count=f0_",
+            &[names, "--date=2026-11-26"][..],
+            "approved 238",
+        ),
+        (
+            bare,
+            &[names],
+            "try --date 2026-11-26",
+            &[names, "--date=2026-11-26"],
+            "approved 238",
+        ),
+        (
+            seconds,
+            &[],
+            "try --on-duplicate sum",
+            &["--on-duplicate=sum"],
+            "denied 2",
+        ),
+        (
+            seconds,
+            &[],
+            "or  --on-error skip",
+            &["--on-duplicate=last"],
+            "denied 1",
+        ),
+        (wide, &[], "try --wide", &["--wide"], "denied 6"),
+    ] {
+        let (code, _, stderr) = piped(file, args);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains(advice), "{advice} in {stderr}");
+        assert!(
+            stderr.starts_with("error: standard input: line "),
+            "{stderr}"
+        );
+        let (code, stdout, stderr) = piped(file, fix);
+        let words: Vec<_> = stdout.split_whitespace().collect();
+        assert!(
+            words.join(" ").contains(total),
+            "{total} in {stdout}{stderr}"
+        );
+        assert_eq!(code, Some(0));
+    }
+}
+
+#[test]
+fn what_is_not_sent_is_logged_once() {
+    let file = "timestamp,status,count,region
+2025-07-12 13:45,approved,960,BR
+2025-07-12 13:45,denied,6,BR
+2025-07-12 13:46,approved,n/a,BR
+2025-07-12 13:46,denied,6,BR
+2025-07-12 13:47,approved,n/a,BR
+2025-07-12 13:47,denied,6,BR
+2025-07-12 13:47,denied,6,BR
+";
+    let (code, stdout, _) = piped(file, &["--on-error", "skip"]);
+    assert_eq!(code, Some(0));
+    for part in [
+        "columns of the file are not read",
+        "skipped bad rows",
+        "left out minutes that may miss",
+        "rows repeat an earlier one",
+    ] {
+        assert_eq!(stdout.matches(part).count(), 1, "{part} in {stdout}");
+    }
+    assert!(
+        stdout.contains("1 with 2 rows; 2 bad rows skipped"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("left out  2 minutes"), "{stdout}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ async fn without_history_a_problem_is_critical() {
     let expected = json!({
         "status": "failed", "count": 100, "timestamp": "2025-07-12T15:00:00Z", "stream": "default", "severity": "CRITICAL",
         "policy": "zscore", "direction": "up", "z_score": null, "threshold": 4.0,
-        "baseline": {"kind": "missing", "mean": null, "std_dev": null, "minutes": 0},
+        "baseline": {"kind": "missing", "mean": null, "std_dev": null, "minutes": 0}, "adaptive": null,
         "message": "CRITICAL: failed = 100 with no established baseline (none in 0 observed minutes): any occurrence is critical",
         "alert_dispatched": true, "suppressed": null, "suppressed_by": null, "suppressed_before": 0,
         "record_id": answer["record_id"], "trace_id": answer["trace_id"],

@@ -136,7 +136,7 @@ async fn a_range_is_analyzed_as_either_policy_judged() {
             "/alerts/analyze?{RANGE}&policy=adaptive&window=30"
         ))
         .await;
-    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(refused.json["field"], "window");
 }
 
@@ -162,7 +162,7 @@ async fn a_series_has_the_band_of_either_policy() {
 #[tokio::test]
 async fn an_unknown_policy_is_refused() {
     let answer = zscore_alerts().get("/alerts/status?policy=shewhart").await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(answer.json["field"], "policy");
     assert_eq!(answer.json["fix"], "use zscore or adaptive");
 }

@@ -33,7 +33,7 @@ pub(super) fn assert_problem(answer: &Answer, status: u16, kind: &str) {
 }
 
 /// Asserts a problem with an invalid value, these members and a fix.
-fn assert_invalid(answer: &Answer, members: Value) {
+fn assert_invalid(answer: &Answer, members: &Value) {
     assert_problem(answer, 422, "invalid-value");
     for (name, value) in members.as_object().expect("an object") {
         assert_eq!(&answer.json[name], value, "{name}: {}", answer.text);
@@ -102,7 +102,7 @@ async fn a_bad_submission_names_the_field() {
     let api = Api::new();
     for (body, field, value) in BAD_SUBMISSIONS {
         let answer = api.evaluate(body).await;
-        assert_invalid(&answer, json!({"field": field, "value": value}));
+        assert_invalid(&answer, &json!({"field": field, "value": value}));
     }
 }
 
@@ -183,7 +183,7 @@ async fn a_bad_parameter_names_the_field() {
         ("/alerts/7", "id", "7"),
     ] {
         let answer = api.get(path).await;
-        assert_invalid(&answer, json!({"field": field, "value": value}));
+        assert_invalid(&answer, &json!({"field": field, "value": value}));
     }
 }
 
@@ -207,14 +207,14 @@ async fn an_unknown_parameter_names_the_nearest() {
         ("/health?verbose=1", "verbose", "leave it out"),
     ] {
         let answer = api.get(path).await;
-        assert_invalid(&answer, json!({"field": field, "fix": fix}));
+        assert_invalid(&answer, &json!({"field": field, "fix": fix}));
     }
     let answer = api
         .evaluate(r#"{"status":"failed","count":100,"streem":"acme"}"#)
         .await;
     assert_invalid(
         &answer,
-        json!({"field": "streem", "value": "acme", "fix": "did you mean stream?"}),
+        &json!({"field": "streem", "value": "acme", "fix": "did you mean stream?"}),
     );
     assert_eq!(api.ok("/alerts").await["alerts"], json!([]));
 }

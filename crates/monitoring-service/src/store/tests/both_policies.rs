@@ -32,12 +32,12 @@ fn minute(minute: i64) -> MinuteCounts {
     )
 }
 
-/// Stores these minutes, each in a commit of its own. Gives what was observed.
+/// Stores these minutes, each in a commit of its own. Gives the commits.
 fn store_minutes(
     store: &Store,
     monitor: &mut Monitor,
     minutes: std::ops::Range<i64>,
-) -> Vec<Observed> {
+) -> Vec<Arc<IngestCommit>> {
     let store_one = |at: i64| {
         let observed = monitor.observe(minute(at), &[]);
         let record = |raised: Raised| Alert::of_stream(raised, &NOTIFY, at * MINUTE_MS);
@@ -54,11 +54,11 @@ fn store_minutes(
         store.begin_ingest(&commit).wait().expect("committed");
         commit
     };
-    let commits: Vec<_> = minutes.map(store_one).collect();
-    let into_observed =
-        |commit| Arc::into_inner(commit).map(|commit: IngestCommit| commit.observed);
-    let observed = commits.into_iter().filter_map(into_observed);
-    observed.flatten().collect()
+    minutes.map(store_one).collect()
+}
+
+fn observed(commits: &[Arc<IngestCommit>]) -> impl Iterator<Item = &Observed> {
+    commits.iter().flat_map(|commit| &commit.observed)
 }
 
 fn rows_of(store: &Store, policy: PolicyName) -> Vec<RowRecord> {
@@ -72,8 +72,8 @@ fn rows_of(store: &Store, policy: PolicyName) -> Vec<RowRecord> {
 }
 
 /// What a policy said, oldest first.
-fn judgements(observed: &[Observed], shadow_only: bool) -> Vec<Judgement> {
-    let rows = observed.iter().flat_map(|observed| &observed.rows);
+fn judgements(commits: &[Arc<IngestCommit>], shadow_only: bool) -> Vec<Judgement> {
+    let rows = observed(commits).flat_map(|observed| &observed.rows);
     let judgement = |row: &detection::Row| match row.change {
         RowChange::Judged {
             judgement, shadow, ..
@@ -93,9 +93,9 @@ fn judgements(observed: &[Observed], shadow_only: bool) -> Vec<Judgement> {
 fn the_findings_of_both_policies_come_back() {
     let (store, _folder) = open();
     let mut monitor = Monitor::new(settings());
-    let observed = store_minutes(&store, &mut monitor, 0..260);
+    let commits = store_minutes(&store, &mut monitor, 0..260);
     for (policy, in_shadow) in [(PolicyName::ZScore, false), (PolicyName::Adaptive, true)] {
-        let expected = judgements(&observed, in_shadow);
+        let expected = judgements(&commits, in_shadow);
         let rows = rows_of(&store, policy).into_iter().rev();
         let found: Vec<_> = rows.map(|row| row.judgement).collect();
         assert_eq!(found, expected, "{policy}");
@@ -122,7 +122,7 @@ fn the_findings_of_both_policies_come_back() {
 #[test]
 fn an_alert_of_either_policy_comes_back() {
     let (store, _folder) = open();
-    let observed = store_minutes(&store, &mut Monitor::new(settings()), 0..260);
+    let commits = store_minutes(&store, &mut Monitor::new(settings()), 0..260);
     for policy in PolicyName::ALL {
         let filter = AlertFilter {
             policy: Some(policy),
@@ -134,7 +134,7 @@ fn an_alert_of_either_policy_comes_back() {
             .rev()
             .map(|(_, alert)| alert)
             .collect();
-        let raised = observed.iter().flat_map(|observed| &observed.alerts);
+        let raised = observed(&commits).flat_map(|observed| &observed.alerts);
         let of_policy = raised.filter(|raised| raised.anomaly.key.policy == policy);
         let expected: Vec<_> = of_policy
             .map(|raised| {

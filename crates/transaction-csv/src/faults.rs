@@ -1,0 +1,132 @@
+//! The rows of a file that cannot be used: each kind counted, with the first of its rows as example.
+//! One pass finds all kinds.
+
+use std::fmt;
+
+use crate::{Remedy, RowError};
+
+/// Why a field cannot be used: the kind, and the reason with the value.
+pub(crate) type Refusal = (FaultKind, String);
+
+/// What is wrong with a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// More or fewer values than the header has columns.
+    Length,
+    /// No date and time.
+    Timestamp,
+    /// A time without a date.
+    NoDate,
+    /// A local time that the zone skips, because the clock is set forward.
+    NoSuchTime,
+    /// No name of a status.
+    Status,
+    /// No name of a stream.
+    Stream,
+    /// No whole number.
+    Count,
+    /// A second row for a status of a minute, with another count.
+    Duplicate,
+    /// More statuses in a minute than a message can name.
+    TooManyStatuses,
+}
+
+impl FaultKind {
+    /// The column that the kind is about; `None` for the row as a whole.
+    const fn column(self) -> Option<&'static str> {
+        match self {
+            Self::Length => None,
+            Self::Timestamp | Self::NoDate | Self::NoSuchTime => Some("timestamp"),
+            Self::Status | Self::Duplicate | Self::TooManyStatuses => Some("status"),
+            Self::Stream => Some("stream"),
+            Self::Count => Some("count"),
+        }
+    }
+}
+
+/// The rows with one kind of fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong with them.
+    pub kind: FaultKind,
+    /// How many.
+    pub rows: u64,
+    /// The first of them in the file.
+    pub first: RowError,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rows {
+            1 => self.first.fmt(f),
+            rows => write!(f, "{} ({rows} such rows)", self.first),
+        }
+    }
+}
+
+/// All faults of a file, the first line first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Counts rows, of which the first is in `line`. The reason is built only for an example.
+    pub(crate) fn add(
+        &mut self,
+        kind: FaultKind,
+        line: u64,
+        rows: u64,
+        reason: impl FnOnce() -> String,
+    ) {
+        let error = |reason| RowError {
+            line,
+            column: kind.column(),
+            reason,
+        };
+        match self.0.iter_mut().find(|fault| fault.kind == kind) {
+            None => self.0.push(Fault {
+                kind,
+                rows,
+                first: error(reason()),
+            }),
+            Some(fault) => {
+                fault.rows += rows;
+                if line < fault.first.line {
+                    fault.first = error(reason());
+                }
+            }
+        }
+    }
+
+    pub(crate) fn sort(&mut self) {
+        self.0.sort_by_key(|fault| fault.first.line);
+    }
+
+    /// Each kind once.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+
+    /// How many rows cannot be used.
+    pub fn rows(&self) -> u64 {
+        self.0.iter().map(|fault| fault.rows).sum()
+    }
+
+    /// The options that would read such rows.
+    pub fn remedies(&self) -> Vec<Remedy> {
+        let remedy = |fault: &Fault| match fault.kind {
+            FaultKind::NoDate => Some(Remedy::Date),
+            FaultKind::Duplicate => Some(Remedy::OnDuplicate),
+            _ => None,
+        };
+        self.0.iter().filter_map(remedy).collect()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.0.iter().enumerate() {
+            write!(f, "{}{fault}", if i == 0 { "" } else { "\n  " })?;
+        }
+        Ok(())
+    }
+}
