@@ -1,5 +1,5 @@
-//! The detector of a stream, one variant for each policy: a count against the observed minutes gives a finding.
-//! Knows no stream name, no clock, no cooldown.
+//! The detector: compares a count with the observed minutes of its stream and returns a finding. One variant for each policy.
+//! It knows no stream name, clock or cooldown.
 
 pub mod adaptive;
 pub mod zscore;
@@ -55,7 +55,7 @@ impl Detector {
         }
     }
 
-    /// Observed minutes before the judged one that the policy needs in memory.
+    /// Number of earlier observed minutes that the policy needs in memory.
     pub const fn window(&self) -> usize {
         match self {
             Self::ZScore(detector) => detector.window,
@@ -72,7 +72,7 @@ impl Detector {
         }
     }
 
-    /// How far a judged count went in the direction that alerts, and how far CRITICAL is. None where its baseline is missing.
+    /// The score of an evaluated count in the direction that alerts, and the score that CRITICAL needs. `None` without a baseline.
     pub(crate) fn pressure(
         &self,
         status: MonitoredStatus,
@@ -91,7 +91,7 @@ impl Detector {
         }
     }
 
-    /// Judges the counts of a minute that is newer than all in the history, in the order of [`MonitoredStatus::ALL`].
+    /// Evaluates the counts of a minute that is newer than all in the history, in the order of [`MonitoredStatus::ALL`].
     /// O(1) amortised.
     pub(crate) fn judge_next(
         &self,
@@ -120,7 +120,7 @@ impl Detector {
         }
     }
 
-    /// Judges one count of a minute that is late or corrected. O(window).
+    /// Evaluates one count of a late or corrected minute. O(window).
     pub(crate) fn judge_late(
         &self,
         history: &History,
@@ -140,7 +140,7 @@ impl Detector {
         }
     }
 
-    /// Judges a submitted count for a minute, however little was observed. O(window).
+    /// Evaluates a submitted count for a minute, even with few observed minutes. O(window).
     pub fn judge_submission(
         &self,
         history: &History,

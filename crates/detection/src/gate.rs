@@ -1,5 +1,5 @@
 //! Which findings of a stream become alerts, and which alerts are suppressed: peak, then silence, then cooldown.
-//! Judges nothing, and knows no receiver.
+//! It does not evaluate counts and does not know the receiver.
 
 use std::collections::HashMap;
 
@@ -15,18 +15,18 @@ use crate::{
     stream::Stream,
 };
 
-/// Alerts of one key repeat each other: one cooldown for each.
+/// Alerts of one key repeat each other, so each key has one cooldown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AlertKey {
     /// The stream.
     pub stream: Stream,
-    /// The policy that judged.
+    /// The policy of the finding.
     pub policy: PolicyName,
     /// The status that left its range.
     pub status: MonitoredStatus,
-    /// In which direction.
+    /// The direction.
     pub direction: Direction,
-    /// How far.
+    /// The severity.
     pub severity: Severity,
 }
 
@@ -44,7 +44,7 @@ impl AlertKey {
             severity,
         } = self;
         let mut name = format!("{stream}\n{minute}\n{status}\n{direction}\n{severity}");
-        // Ids of `zscore` are older than the second policy and must not change.
+        // Ids of `zscore` were defined before the second policy and must not change.
         if *policy != PolicyName::ZScore {
             name = format!("{name}\n{policy}");
         }
@@ -52,7 +52,7 @@ impl AlertKey {
     }
 }
 
-/// Why an alert is not notified.
+/// The reason why an alert is not notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Suppression {
@@ -100,7 +100,7 @@ impl Suppression {
         }
     }
 
-    /// The suppression of this reason and id; none if they do not belong together.
+    /// The suppression of this reason and id; `None` if they do not match.
     pub fn from_parts(reason: &str, by: Option<Uuid>) -> Option<Self> {
         [
             by.map(|by| Self::Cooldown { by }),
@@ -115,7 +115,7 @@ impl Suppression {
         .find(|known| known.reason() == reason && known.by() == by)
     }
 
-    /// True if the alert brings nothing new: it repeats another, or somebody silenced it. Only then it is not logged, and
+    /// True for a cooldown or a silence: the alert is a repetition or was silenced on purpose. Only then it is not logged, and
     /// counts into [`Cooldown::suppressed`].
     pub const fn is_muted(self) -> bool {
         self.by().is_some()
@@ -133,7 +133,7 @@ pub struct Anomaly {
     pub count: u32,
     /// The finding.
     pub finding: Finding,
-    /// True if the minute was not the newest of its stream when it was judged.
+    /// True if the minute was not the newest of its stream when it was evaluated.
     pub late: bool,
 }
 
@@ -147,7 +147,7 @@ impl Anomaly {
 /// An alert of the fold, to be recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Raised {
-    /// What it is about.
+    /// The anomaly.
     pub anomaly: Anomaly,
     /// When the episode opened that the alert is about, if not in this minute; none of policy `zscore`.
     pub episode_since: Option<Minute>,
@@ -187,7 +187,7 @@ impl Gate {
         }
     }
 
-    /// Decides about an anomaly, and remembers. A silenced alert starts no cooldown.
+    /// Decides about an anomaly and records the decision. A silenced alert starts no cooldown.
     pub(crate) fn raise(
         &mut self,
         anomaly: Anomaly,
@@ -223,7 +223,7 @@ impl Gate {
     }
 }
 
-/// True if a finding alerts: it is anomalous, and worse than its count ever was, so that no alert id is written twice.
+/// True if a finding alerts: it is anomalous and more severe than the count ever was, so that no alert id is written twice.
 pub(crate) fn alerts(finding: &Finding, peak: Option<Severity>) -> bool {
     finding.severity.is_anomalous() && Some(finding.severity) > peak
 }

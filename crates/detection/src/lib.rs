@@ -16,6 +16,7 @@ pub mod minute;
 pub mod monitor;
 mod number;
 pub mod recompute;
+mod settings;
 pub mod silence;
 pub mod status;
 pub mod stream;
@@ -33,10 +34,9 @@ pub use history::{History, ObservedMinute};
 pub use judgement::{Judgement, State, Unjudged};
 pub use message::{MinuteCounts, StatusCount};
 pub use minute::Minute;
-pub use monitor::{
-    DetectorState, Monitor, MonitorSettings, Observed, Row, RowChange, StoredStream, Timeliness,
-};
+pub use monitor::{DetectorState, Monitor, Observed, Row, RowChange, StoredStream, Timeliness};
 pub use recompute::recompute;
+pub use settings::MonitorSettings;
 pub use silence::Silence;
 pub use status::{MonitoredStatus, Status};
 pub use stream::Stream;

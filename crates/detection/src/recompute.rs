@@ -4,7 +4,8 @@ use crate::{
     history::ObservedMinute,
     message::{MinuteCounts, StatusCount},
     minute::Minute,
-    monitor::{Monitor, MonitorSettings, Observed, StoredStream},
+    monitor::{Monitor, Observed, StoredStream},
+    settings::MonitorSettings,
     status::MonitoredStatus,
     stream::Stream,
 };

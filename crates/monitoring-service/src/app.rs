@@ -1,4 +1,4 @@
-//! The service put together: store, ingest, scheduler, delivery and API, under one supervisor. Decides nothing.
+//! Connects the parts of the service: store, ingest, scheduler, delivery and API, under one supervisor.
 
 use anyhow::Context as _;
 use common::metrics::MetricsRegistry;
@@ -23,9 +23,10 @@ use crate::{
     store::{Retention, Store, Writer},
 };
 
-/// The service with its database open, before anything runs.
+/// The service with an open database, before its tasks start.
 pub struct App {
-    config: Config,
+    /// Boxed, because futures that hold an `App` would be large.
+    config: Box<Config>,
     registry: MetricsRegistry,
     context: Context,
     writer: Writer,
@@ -45,7 +46,7 @@ pub async fn run(
 }
 
 impl App {
-    /// Opens the database. Kafka and the receiver of alerts need not be there.
+    /// Opens the database. Kafka and the receiver need not be available.
     pub fn open(config: Config, clock: Clock, registry: MetricsRegistry) -> anyhow::Result<Self> {
         let (store, writer) = Store::open(&config.database_path)?;
         let (metrics, monitor) = (ServiceMetrics::new(&registry), config.monitor_settings());
@@ -54,7 +55,7 @@ impl App {
         let notify = config.notify_policy();
         let context = Context::new(store, clock, metrics, monitor, notify, stale_after_ms);
         Ok(Self {
-            config,
+            config: Box::new(config),
             registry,
             context,
             writer,
@@ -86,7 +87,7 @@ impl App {
             writer,
             ..
         } = self;
-        // The writer ends when the last user of the store is gone, and not before: an accepted job is always written.
+        // The writer ends only when every clone of the store is dropped, so every accepted job is written.
         supervisor.thread("store", move || {
             writer.run();
             Ok(())

@@ -1,8 +1,8 @@
 //! The settings of the service: each is one field, one variable and one flag. Nothing else reads the
 //! environment.
 //!
-//! A wrong value is refused at the start, so the rest of the service never checks one. No setting is
-//! acted on here.
+//! A wrong value is refused at the start, so the rest of the service never checks one. The settings are
+//! applied elsewhere.
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;

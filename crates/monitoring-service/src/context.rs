@@ -1,4 +1,4 @@
-//! What the parts of the service share. Cheap to clone; every clone is the same context.
+//! The state that the parts of the service share. Clones are cheap and share it.
 
 use detection::{MonitorSettings, PolicyName};
 
@@ -11,16 +11,16 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// What the parts of the service share.
+/// The state that the parts of the service share.
 #[derive(Clone)]
 pub struct Context {
-    /// What is stored.
+    /// The database.
     pub store: Store,
     /// The time.
     pub clock: Clock,
     /// The metrics.
     pub metrics: ServiceMetrics,
-    /// Where tasks report that they are alive.
+    /// The reports of the tasks.
     pub liveness: TaskLiveness,
     /// The active silences.
     pub silences: Silences,

@@ -1,8 +1,7 @@
-//! The use case of `POST /alerts/evaluate`: judges one submitted count against the history of its stream, and records it if it
-//! is anomalous.
+//! Evaluates one submitted count against the history of its stream and records it if it is anomalous
+//! (`POST /alerts/evaluate`, without HTTP).
 //!
-//! A submission is a question: its count enters no baseline and no total, and its cooldown never suppresses an alert of the
-//! stream. Knows no HTTP.
+//! A submission enters no baseline and no total, and its cooldown never suppresses an alert of the stream.
 
 use std::sync::Arc;
 
@@ -23,52 +22,50 @@ use crate::{
 /// A timestamp this far ahead of the clock is refused, minutes.
 const MAX_AHEAD_MINUTES: i64 = 5;
 
-/// Judges submissions. A clone shares everything.
+/// Evaluates submissions. A clone shares everything.
 #[derive(Clone)]
 pub struct Evaluator {
-    /// What the service shares.
+    /// The context of the service.
     pub context: Context,
-    /// How long the same submission is suppressed, milliseconds.
+    /// Cooldown of the same submission, milliseconds.
     pub cooldown_ms: i64,
 }
 
-/// A count to judge.
+/// A count to evaluate.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Which status.
+    /// The status.
     pub status: MonitoredStatus,
-    /// How many.
+    /// The count.
     pub count: u32,
-    /// The minute to judge it for; none: now for a live stream, else its newest minute.
+    /// The minute to evaluate for; `None`: now for a live stream, else its newest minute.
     pub minute: Option<Minute>,
-    /// The stream whose history it is judged against.
+    /// The stream to compare with.
     pub stream: Stream,
 }
 
 /// The answer to a [`Question`].
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// The minute it was judged for.
+    /// The minute it was evaluated for.
     pub minute: Minute,
     /// The finding.
     pub finding: Finding,
     /// The finding in one sentence.
     pub message: String,
-    /// The limit that was passed; for a NORMAL count, the limit of a WARNING.
+    /// The limit that was exceeded; for a NORMAL count, the WARNING limit.
     pub threshold: f64,
-    /// The recorded alert; none where the count is not anomalous.
+    /// The recorded alert; `None` if the count is not anomalous.
     pub alert: Option<Alert>,
     /// The trace of the request, 32 hex digits.
     pub trace_id: Option<String>,
 }
 
-/// Why there is no answer.
+/// The reason why a submission has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
     /// The minute is in the future.
-    #[error(
-        "{minute} is more than {MAX_AHEAD_MINUTES} minutes ahead of the clock, which says {now}"
-    )]
+    #[error("{minute} is more than {MAX_AHEAD_MINUTES} minutes ahead of the clock ({now})")]
     Future {
         /// The minute asked for.
         minute: Minute,
@@ -81,7 +78,7 @@ pub enum EvaluateError {
 }
 
 impl Evaluator {
-    /// Judges and, if anomalous, records. A NORMAL count of a stream in memory touches no database.
+    /// Evaluates a submission and records it if it is anomalous. A NORMAL count of a stream in memory needs no database.
     pub async fn evaluate(&self, question: &Question) -> Result<Evaluation, EvaluateError> {
         let now = Minute::containing(self.context.clock.now());
         if let Some(minute) = question.minute
@@ -91,7 +88,7 @@ impl Evaluator {
         }
         let span = current_span();
         let (minute, history, adaptive) = {
-            // The database is only queried where memory does not reach.
+            // The database is only queried if the history in memory is too short.
             let span = info_span!(
                 "history fetch",
                 db.system.name = Empty,
@@ -148,13 +145,12 @@ impl Evaluator {
         };
         if let Detector::Adaptive(settings) = self.context.monitor.detector {
             let in_memory = snapshot.and_then(|snapshot| snapshot.adaptive);
-            let adaptive = match in_memory {
-                Some(adaptive) => adaptive,
-                None => {
-                    mark_query();
-                    let monitor = self.context.monitor;
-                    Arc::new(store.adaptive_state(stream, monitor, settings).await?)
-                }
+            let adaptive = if let Some(adaptive) = in_memory {
+                adaptive
+            } else {
+                mark_query();
+                let monitor = self.context.monitor;
+                Arc::new(store.adaptive_state(stream, monitor, settings).await?)
             };
             return Ok((minute, Arc::new(self.context.monitor.history([])), adaptive));
         }
@@ -181,7 +177,7 @@ impl Evaluator {
         }
     }
 
-    /// The alert of an anomalous submission, its cooldown not yet decided.
+    /// The alert of an anomalous submission, before its cooldown is applied.
     fn alert(&self, question: &Question, minute: Minute, finding: Finding) -> Option<Alert> {
         let now_ms = self.context.clock.now_ms();
         let key = AlertKey {
@@ -209,10 +205,10 @@ impl Evaluator {
         ))
     }
 
-    /// Records first and announces afterwards. Goes on if the client hangs up, since a recorded alert must be announced.
+    /// Records the alert, then announces it. Continues if the client disconnects, since a recorded alert must be announced.
     #[expect(
         clippy::disallowed_methods,
-        reason = "a short job with an end of its own, not a task to supervise"
+        reason = "a short job that ends by itself needs no supervision"
     )]
     async fn record(&self, alert: Alert) -> Result<Alert, StoreError> {
         let evaluator = self.clone();
@@ -258,7 +254,7 @@ fn mark_query() {
         .record("db.operation.name", "SELECT");
 }
 
-/// The span that this code runs in; not valid where nothing is traced.
+/// The current span; not valid without tracing.
 fn current_span() -> SpanContext {
     Span::current().context().span().span_context().clone()
 }

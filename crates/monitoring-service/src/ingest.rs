@@ -2,7 +2,7 @@
 //!
 //! One transaction for each consumed batch; memory is a cache of what is committed. The recovery from every error is the
 //! same: forget, read the stored offsets, check the broker's log, assign again. No consumer group: one replica owns its
-//! database and all partitions, and is back at once after a kill.
+//! database and all partitions, and resumes at once after a kill.
 
 mod assignment;
 mod batch;
@@ -45,19 +45,19 @@ use crate::{
 /// Messages of one transaction.
 const MAX_MESSAGES: usize = 1000;
 
-/// How long messages of one transaction are gathered while more are waiting.
+/// Time limit for collecting the messages of one transaction in a backlog.
 const BATCH_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// How long to wait for the first message of a transaction.
+/// Time limit for the first message of a transaction.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Interval of metadata requests: the topic may have new partitions, or be another one of the same name.
+/// Interval of metadata requests: the topic may have new partitions or be recreated.
 pub const METADATA_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Interval of offset commits to Kafka.
 const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between attempts, at first and at most.
+/// First and longest pause between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// The settings of ingest.
@@ -71,13 +71,13 @@ pub struct Settings {
     pub group_id: String,
     /// More librdkafka properties.
     pub properties: KafkaProperties,
-    /// Streams that are accepted.
+    /// Maximum number of streams.
     pub max_streams: usize,
     /// Interval of metadata requests; [`METADATA_REFRESH_INTERVAL`].
     pub refresh: Duration,
 }
 
-/// Consumes until the stop. Blocks: for a thread of its own.
+/// Consumes until the stop. Blocks, so it needs its own thread.
 pub fn run(
     settings: Settings,
     context: Context,
@@ -120,19 +120,19 @@ pub fn run(
 struct Ingest {
     settings: Settings,
     context: Context,
-    /// To wait on, from the thread.
+    /// For waits on the thread.
     runtime: Handle,
     reader: Reader,
     positions: BTreeMap<i32, Position>,
     /// The batch that is being written.
     in_flight: Option<InFlightBatch>,
-    /// A connection was lost and nothing was read since.
+    /// True if a connection was lost and nothing was read since.
     in_doubt: bool,
     /// Streams whose minutes were logged as too late.
     warned_too_late: HashSet<Stream>,
 }
 
-/// A batch that is being written, and what is published once it is.
+/// A batch in flight, and the snapshots and metrics to publish after its commit.
 struct InFlightBatch {
     job: InFlightCommit,
     commit: Arc<IngestCommit>,
@@ -148,16 +148,16 @@ struct InFlightBatch {
 /// A record that was read, and its partition.
 type Anchor = (i32, StoredOffset);
 
-/// How far a partition was read.
+/// The read position of a partition.
 #[derive(Clone, Copy, Debug)]
 struct Position {
-    /// What is stored, or being written.
+    /// The offset that is stored or in flight.
     stored: Option<StoredOffset>,
-    /// What was read, and is stored with the next commit.
+    /// The offset that was read and is stored with the next commit.
     read: Option<StoredOffset>,
-    /// The next record is the last one consumed, to be compared.
+    /// True if the next record is the last consumed one, to compare with.
     verify: bool,
-    /// Read to the end.
+    /// True if the partition was read to its end.
     at_end: bool,
 }
 
@@ -168,7 +168,7 @@ impl Position {
 }
 
 impl Ingest {
-    /// From the assignment to the first thing that goes wrong, or the stop.
+    /// Runs from the assignment to the first error or the stop.
     fn session(
         &mut self,
         consumer: &KafkaConsumer,
@@ -223,8 +223,8 @@ impl Ingest {
         }
     }
 
-    /// Reads the messages of one transaction and hands them to the writer: one at once when live, many while there is a
-    /// backlog. While more are waiting, the next are read and observed as these are written.
+    /// Reads the messages of one transaction and hands them to the writer: a live message alone, many in a backlog. In a
+    /// backlog the next batch is read and observed while this one is written.
     fn gather(&mut self, consumer: &KafkaConsumer, topic: &Topic) -> Result<(), Interrupted> {
         let (mut batch, mut spans) = (
             Batch::new(self.context.clock.now_ms()),
@@ -236,7 +236,7 @@ impl Ingest {
             let idle = batch.messages == 0 && self.in_flight.is_none();
             match consumer.poll(if idle { POLL_TIMEOUT } else { Duration::ZERO }) {
                 None => more = false,
-                // While a broker is away each try queues an error, which is read once it is back.
+                // While a broker is down each attempt queues an error, which is read after it returns.
                 Some(Err(error)) if kafka::is_of_connection(&error) => self.in_doubt = true,
                 Some(Ok(message)) => {
                     if batch.messages == 0 {
@@ -266,8 +266,8 @@ impl Ingest {
         }
     }
 
-    /// Nothing is left to read and a connection was lost, now or long ago. librdkafka reconnects by itself, so it is an error
-    /// only if the brokers do not answer.
+    /// Checks the brokers after a lost connection, when nothing is left to read. librdkafka reconnects by itself, so it is an
+    /// error only if the brokers do not answer.
     fn resolve_doubt(&mut self, consumer: &KafkaConsumer) -> Result<(), Interrupted> {
         if std::mem::take(&mut self.in_doubt) {
             kafka::topic(consumer.client(), &self.settings.topic)
@@ -276,7 +276,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// Takes one message into the batch, unless it was consumed before.
+    /// Adds one message to the batch, unless it was consumed before.
     fn take(
         &mut self,
         consumer: &KafkaConsumer,
@@ -323,7 +323,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// Hands the batch to the writer. From here on the positions count as stored: if the commit fails, the session restarts.
+    /// Hands the batch to the writer. The positions count as stored from now on: if the commit fails, the session restarts.
     fn begin_commit(
         &mut self,
         topic: &Topic,
@@ -363,7 +363,7 @@ impl Ingest {
         });
     }
 
-    /// Waits for the in-flight batch; then, and only then, publishes it.
+    /// Waits for the in-flight batch and publishes it after its commit.
     fn settle(&mut self) -> Result<(), Interrupted> {
         let Some(batch) = self.in_flight.take() else {
             return Ok(());

@@ -1,5 +1,5 @@
-//! The periodic checks: stale streams, ingest down or up, stuck deliveries, retention, gauges. What they find becomes an alert
-//! by the rules in [`crate::alerts`].
+//! The periodic checks: stale streams, ingest down or up, stuck deliveries, retention, gauges. The rules in
+//! [`crate::alerts`] decide which findings become alerts.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
 /// The longest wait between two reports of the task.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Pruning steps of one pass: enough to keep up with any stream, few enough never to hold one up.
+/// Pruning steps of one pass: enough to keep up with ingest, few enough not to delay it.
 const MAX_PRUNE_STEPS: usize = 100;
 
 /// A delivery in flight for longer than this is logged.
@@ -29,7 +29,7 @@ pub struct Scheduler {
     pub context: Context,
     /// Interval of the checks.
     pub interval: Duration,
-    /// How long things are kept.
+    /// The retention.
     pub retention: Retention,
     /// Without a receiver, deliveries are given up after this long.
     pub give_up_after: Duration,
@@ -48,7 +48,7 @@ pub async fn run(scheduler: Scheduler, stop: CancellationToken) -> anyhow::Resul
                     .store_errors
                     .with_label_values(&["scheduler"])
                     .inc();
-                tracing::error!(%error, "a scheduler pass failed; the next one tries again");
+                tracing::error!(%error, "scheduler pass failed; the next one retries");
             }
         }
         if scheduler.wait(&stop).await {
@@ -81,7 +81,7 @@ impl Scheduler {
     /// One pass.
     pub(crate) async fn pass(&self) -> Result<(), StoreError> {
         let now_ms = self.context.clock.now_ms();
-        // Requests that change silences publish them too, but may be cut off between the two.
+        // Requests that change silences publish them too, but may be cancelled before that.
         self.context.refresh_silences().await?;
         self.check_ingest(now_ms).await?;
         self.give_up(now_ms).await?;
@@ -90,12 +90,12 @@ impl Scheduler {
         self.prune(now_ms).await
     }
 
-    /// Streams are only called stale while everything is read: otherwise the silence may be that of the monitor.
+    /// Streams are only marked as stale while ingest is up and caught up; otherwise the monitor may be the cause.
     async fn check_ingest(&self, now_ms: i64) -> Result<(), StoreError> {
         let status = self.context.ingest.get();
         self.show_ingest(&status);
         let long_ago = now_ms - status.consuming_since_ms > self.context.stale_after_ms;
-        // A new installation may wait for its topic, which is no outage.
+        // A new installation may wait for its topic; that is not ingest down.
         let reads = status.consuming
             || (status.connected && self.context.store.stream_names().await?.is_empty());
         if !reads {
@@ -109,7 +109,7 @@ impl Scheduler {
         if let Some(alert) = self.context.store.record_ingest_alert(up).await? {
             self.context.announcer.announce(&alert);
         }
-        // After an outage of the monitor the producers have as long as any stream may be without minutes.
+        // After an outage of ingest, producers get a full STALE_AFTER before their streams count as stale.
         if status.caught_up && long_ago {
             self.record_stale(now_ms).await?;
         }
@@ -169,7 +169,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Without a receiver nobody delivers what an earlier configuration left in the outbox.
+    /// Gives up deliveries of an earlier configuration, which cannot be sent without a receiver.
     async fn give_up(&self, now_ms: i64) -> Result<(), StoreError> {
         let store = &self.context.store;
         if self.context.notify.has_receiver || store.outbox().await?.pending == 0 {

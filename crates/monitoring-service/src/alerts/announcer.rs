@@ -9,7 +9,7 @@ use tracing::Level;
 
 use super::Alert;
 
-/// Events that a slow listener may lag behind before it misses some.
+/// Events that a slow listener may lag behind before it loses the oldest.
 const MAX_LAG: usize = 256;
 
 /// Announces recorded alerts. A clone announces to the same listeners.
@@ -35,7 +35,7 @@ impl Announcer {
             log(alert);
         }
         if self.events.receiver_count() > 0 {
-            // The last listener may leave in between, which is no fault.
+            // An error means that there is no listener.
             let _ = self.events.send(Arc::new(alert.clone()));
         }
     }

@@ -1,8 +1,8 @@
-//! The alerts about Kafka that cannot be read, each once. Pure.
+//! The alerts for ingest down and ingest up, each recorded once. Pure.
 
 use super::{Alert, NotifyPolicy, Subject};
 
-/// The alert that ingest is down since `since_ms`; none if `newest`, the newest alert about ingest, already says so.
+/// The alert that ingest is down since `since_ms`; `None` if `newest`, the newest alert about ingest, is one already.
 pub fn down(
     newest: Option<&Alert>,
     since_ms: i64,
@@ -16,7 +16,7 @@ pub fn down(
         .then(|| Alert::of_monitor(Subject::IngestDown, message, since_ms, policy, now_ms))
 }
 
-/// The alert that ingest is up again; none if `newest` does not say that it was down.
+/// The alert that ingest is up again; `None` unless `newest` is an alert that it is down.
 pub fn up(newest: Option<&Alert>, policy: &NotifyPolicy, now_ms: i64) -> Option<Alert> {
     let since_ms = down_since(newest)?;
     let message = "minutes are read from Kafka again".to_owned();

@@ -1,4 +1,4 @@
-//! An alert as JSON: one shape for answers, webhooks and events. Adds no text.
+//! The JSON of an alert, the same in answers, webhooks and events.
 
 use detection::{
     Baseline, Direction, Evidence, Minute, PolicyName, Severity,
@@ -23,7 +23,7 @@ impl Serialize for At {
     }
 }
 
-/// Mean and deviation that a count was compared with.
+/// The mean and deviation of the compared window.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BaselineView {
     #[schema(value_type = schema::BaselineKind)]
@@ -127,7 +127,7 @@ impl EvidenceView {
     }
 }
 
-/// An alert. Members that do not apply are `null`, never left out.
+/// An alert. Members that do not apply are `null`, never absent.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AlertView {
     #[schema(value_type = schema::Id)]
@@ -142,7 +142,7 @@ pub struct AlertView {
     stream: Option<String>,
     #[schema(value_type = Option<schema::MonitoredStatus>)]
     status: Option<&'static str>,
-    /// The policy that judged: `zscore` or `adaptive`.
+    /// The policy of the finding: `zscore` or `adaptive`.
     #[schema(value_type = Option<String>)]
     policy: Option<PolicyName>,
     #[schema(value_type = schema::AlertSeverity)]
@@ -154,13 +154,13 @@ pub struct AlertView {
     minute: Option<Minute>,
     #[serde(flatten)]
     evidence: EvidenceView,
-    /// The limit that was passed.
+    /// The limit that was exceeded.
     threshold: Option<f64>,
     late: bool,
     message: String,
     /// The streams that an alert of the monitor itself names.
     streams: Vec<String>,
-    /// Why it is not notified; null if it is.
+    /// The reason why it is not notified; null if it is.
     #[schema(value_type = Option<schema::SuppressionReason>)]
     suppressed: Option<&'static str>,
     /// The id of the alert or the silence that suppresses.

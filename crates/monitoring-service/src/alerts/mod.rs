@@ -1,4 +1,4 @@
-//! The alert: what it is about, its text, whether it is notified. Stores nothing and sends nothing.
+//! The alert: its subject, its text, whether it is notified. It is stored and sent elsewhere.
 
 pub mod announcer;
 pub mod ingest;
@@ -22,19 +22,19 @@ use uuid::Uuid;
 pub struct Alert {
     /// The same at every retry and every replay (random for a submission and a test).
     pub id: Uuid,
-    /// What it is about.
+    /// Its subject.
     pub subject: Subject,
     /// One sentence for people.
     pub message: String,
     /// When it was recorded, milliseconds since 1970.
     pub recorded_at_ms: i64,
-    /// Why it is not notified; none if it is.
+    /// The reason why it is not notified; `None` if it is.
     pub suppression: Option<Suppression>,
     /// Alerts of the same key suppressed since the last one that was not.
     pub suppressed_before: u32,
     /// The trace of the message or request that caused it, 32 hex digits.
     pub trace_id: Option<String>,
-    /// The span that recorded it, 16 hex digits; none where the trace is not sampled, so that there is nothing to link to.
+    /// The span that recorded it, 16 hex digits; `None` if the trace is not sampled.
     pub span_id: Option<String>,
 }
 
@@ -61,7 +61,7 @@ impl Alert {
         }
     }
 
-    /// An alert about a submission; the silences were already asked, its cooldown is decided where it is recorded.
+    /// The alert of a submission. Silences are applied already; the cooldown is applied when it is recorded.
     pub fn of_submission(
         anomaly: Anomaly,
         silence: Option<Suppression>,
@@ -114,13 +114,13 @@ impl Alert {
         }
     }
 
-    /// How bad it is: alerts of the monitor are always CRITICAL.
+    /// Its severity. Alerts of the monitor itself are always CRITICAL.
     pub fn severity(&self) -> Severity {
         self.anomaly()
             .map_or(Severity::Critical, |anomaly| anomaly.key.severity)
     }
 
-    /// The anomaly that it is about, if it is about one.
+    /// Its anomaly, if it has one.
     pub const fn anomaly(&self) -> Option<&Anomaly> {
         match &self.subject {
             Subject::Anomaly(anomaly) | Subject::Submission(anomaly) => Some(anomaly),
@@ -128,7 +128,7 @@ impl Alert {
         }
     }
 
-    /// True if the receiver gets it: it has a delivery.
+    /// True if it has a delivery to the receiver.
     pub const fn is_notified(&self) -> bool {
         self.suppression.is_none()
     }

@@ -1,4 +1,4 @@
-//! Which alerts are notified. Knows no receiver but whether there is one.
+//! Which alerts are notified.
 
 use detection::{Minute, Severity, Suppression};
 
@@ -7,12 +7,12 @@ use detection::{Minute, Severity, Suppression};
 pub struct NotifyPolicy {
     /// True if a receiver is configured.
     pub has_receiver: bool,
-    /// Older minutes are not notified; none: every age is.
+    /// Maximum age of a notified minute; `None`: no limit.
     pub max_age_ms: Option<i64>,
 }
 
 impl NotifyPolicy {
-    /// Why an alert of this severity and minute is not notified; none if it is.
+    /// The reason why an alert of this severity and minute is not notified; `None` if it is.
     pub fn suppression(
         &self,
         severity: Severity,

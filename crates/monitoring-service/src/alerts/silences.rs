@@ -1,23 +1,23 @@
-//! The silences that people set, and the active ones in memory for those who raise alerts. Stores none.
+//! Silences, and the active ones in memory for the code that raises alerts. The store keeps them.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use detection::Silence;
 
-/// A silence as it was set.
+/// A stored silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SilenceRecord {
-    /// What it suppresses.
+    /// The alerts it covers.
     pub silence: Silence,
     /// When it was set, milliseconds since 1970.
     pub created_at_ms: i64,
     /// When it ends, milliseconds since 1970.
     pub until_ms: i64,
-    /// Why, in the words of the person who set it.
+    /// The reason that was given.
     pub reason: String,
 }
 
-/// The stored silences that have not ended. A clone shares them.
+/// The silences in memory. A clone shares them.
 #[derive(Clone, Debug, Default)]
 pub struct Silences {
     stored: Arc<RwLock<Arc<[SilenceRecord]>>>,
@@ -35,7 +35,7 @@ impl Silences {
             .collect()
     }
 
-    /// Replaces them by what `read` gives. One call at a time, so that an older answer never replaces a newer one.
+    /// Replaces them by the result of `read`. Calls run one at a time, so that an older result never replaces a newer one.
     pub async fn refresh<E>(
         &self,
         read: impl Future<Output = Result<Vec<SilenceRecord>, E>>,

@@ -17,14 +17,14 @@ pub struct Freshness {
     pub stale_since_ms: Option<i64>,
 }
 
-/// What changes, and the alerts about it.
+/// The streams to change and the alerts to record.
 #[derive(Clone, Debug, Default)]
 pub struct StaleChange {
     /// Streams to record as stale.
     pub stale: Vec<String>,
     /// Streams to record as no longer stale.
     pub resumed: Vec<String>,
-    /// One alert for all of each, where there is any.
+    /// One alert for all streams that became stale, and one for all that resumed.
     pub alerts: Vec<Alert>,
 }
 

@@ -1,4 +1,4 @@
-//! What an alert is about. Knows no text for people and no database.
+//! The subject of an alert, without texts for people.
 
 use detection::Anomaly;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 /// Streams that one alert names.
 pub const MAX_NAMED: usize = 20;
 
-/// What an alert is about. The text of each variant is its type in payloads, answers and the database.
+/// The subject of an alert. The text of each variant is its type in payloads, answers and the database.
 #[derive(Clone, Debug, PartialEq, IntoStaticStr)]
 pub enum Subject {
     /// A count of a stream left its range.
@@ -35,12 +35,12 @@ pub enum Subject {
     /// Kafka is read again.
     #[strum(serialize = "ingest.up")]
     IngestUp,
-    /// Somebody tests that notifications arrive.
+    /// A test of notifications.
     #[strum(serialize = "alert.test")]
     Test,
 }
 
-/// Where an alert comes from.
+/// The origin of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, EnumString, IntoStaticStr)]
 #[serde(into = "&'static str")]
 #[strum(serialize_all = "snake_case")]
@@ -76,7 +76,7 @@ impl Subject {
         self.into()
     }
 
-    /// Where it comes from.
+    /// Its origin.
     pub const fn origin(&self) -> Origin {
         match self {
             Self::Anomaly(_) => Origin::Stream,
@@ -93,7 +93,7 @@ impl Subject {
         }
     }
 
-    /// What belongs together for a receiver. The end of something has the key of its beginning.
+    /// The key by which a receiver groups alerts. The end of a condition has the same key as its start.
     pub fn key(&self) -> String {
         match self {
             Self::Anomaly(anomaly) | Self::Submission(anomaly) => {

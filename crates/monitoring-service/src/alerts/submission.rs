@@ -16,12 +16,12 @@ pub struct PriorSubmission {
     pub suppressed_since: u32,
 }
 
-/// Suppresses an alert whose key alerted less than `cooldown_ms` before. A silence comes before the cooldown, as in the fold.
+/// Suppresses an alert if its key alerted less than `cooldown_ms` before. A silence has priority, as in the fold.
 pub fn apply_cooldown(alert: &mut Alert, prior: Option<PriorSubmission>, cooldown_ms: i64) {
     let Some(prior) = prior.filter(|_| !alert.is_muted()) else {
         return;
     };
-    // One from the future was recorded before the clock was set back, and suppresses nothing.
+    // A submission in the future was recorded before the clock was set back; it suppresses nothing.
     if (0..cooldown_ms).contains(&(alert.recorded_at_ms - prior.recorded_at_ms)) {
         alert.suppression = Some(Suppression::Cooldown { by: prior.id });
     } else {

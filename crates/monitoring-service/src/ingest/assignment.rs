@@ -1,4 +1,4 @@
-//! Which offsets to read from: decided at each assignment, checked again while reading. An offset gap is recorded first.
+//! The offsets to read from: decided at each assignment and checked again while reading. Offset gaps are recorded first.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// Stores an offset gap, and where reading goes on after it.
+    /// Stores an offset gap and the offset at which reading continues.
     pub(super) fn record_gap(
         &self,
         topic: &Topic,
@@ -72,7 +72,7 @@ impl Ingest {
             from_offset,
             to_offset,
             reason = reason.name(),
-            "offset gap: records lost before they were read"
+            "offset gap: records deleted before they were read"
         );
         let offsets = vec![self.advance(topic, partition, stored, consumed)];
         let gap = OffsetGap {

@@ -7,7 +7,7 @@ use crate::{
     store::{DeadLetter, IngestCommit},
 };
 
-/// What one message became.
+/// The result of one message.
 pub(super) enum Reading {
     /// An observed minute.
     Observed(Observed),
@@ -35,7 +35,7 @@ impl Batch {
         }
     }
 
-    /// Adds a message; gives the number of its alerts.
+    /// Adds a message and returns the number of its alerts.
     pub(super) fn push(&mut self, reading: Reading, policy: &NotifyPolicy) -> usize {
         let before = self.commit.alerts.len();
         match reading {

@@ -1,4 +1,4 @@
-//! The consumer: its configuration, the topic's metadata, its assignment. Reads no message.
+//! The consumer: its configuration, the topic's metadata, the assignment. Messages are read in `ingest`.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use rdkafka::{
 
 use super::{Settings, plan::Log};
 
-/// How long one request to the brokers may take.
+/// Time limit of one request to the brokers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Receives librdkafka's own log lines and statistics.
@@ -35,7 +35,7 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Messages between what was consumed and the end of the log, over all partitions with statistics.
+    /// Messages not yet consumed, over all partitions with statistics.
     pub(super) fn lag(&self, next_offsets: impl IntoIterator<Item = (i32, i64)>) -> u64 {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let behind = |(partition, next): (i32, i64)| {
@@ -56,7 +56,7 @@ impl ClientContext for Watcher {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // Wrong credentials and certificates look like a lost connection everywhere else.
+        // Refused credentials and certificates otherwise look like a lost connection.
         let refused = matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)
@@ -94,15 +94,15 @@ pub(super) struct Topic {
     pub(super) partitions: Vec<i32>,
 }
 
-/// Creates the consumer. That needs no connection; an error is one of the configuration.
+/// Creates the consumer. It needs no connection, so an error is a configuration error.
 pub(super) fn consumer(settings: &Settings) -> anyhow::Result<KafkaConsumer> {
     config(settings)
         .create_with_context(Watcher::default())
         .context("the Kafka consumer cannot be created; check KAFKA_BOOTSTRAP_SERVERS and KAFKA_PROPERTIES")
 }
 
-/// The timestamp of the record at an offset, milliseconds since 1970; none if it was deleted. Asks with a consumer
-/// of its own, so that the main one keeps its fetched messages.
+/// The timestamp of the record at an offset, milliseconds since 1970; none if it was deleted. Uses another
+/// consumer, so that the main one keeps its fetched messages.
 pub(super) fn timestamp_at(
     settings: &Settings,
     partition: i32,
@@ -129,7 +129,7 @@ fn config(settings: &Settings) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "true")
-        // The defaults stall a fast consumer for a second and come back from an outage after nine.
+        // With the defaults a fast consumer stalls for a second and resumes nine seconds after an outage.
         .set("fetch.queue.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "1000")
         // A request to a broker waits behind the fetch before it: half a second by default.
@@ -141,7 +141,7 @@ fn config(settings: &Settings) -> ClientConfig {
     config
 }
 
-/// True for an error of a connection, not of what is read over it.
+/// True for an error of the connection itself.
 pub(super) fn is_of_connection(error: &KafkaError) -> bool {
     matches!(
         error,
@@ -187,7 +187,7 @@ pub(super) fn log(
     Ok(Log { low, high })
 }
 
-/// Assigns the partitions at absolute offsets. Never a seek: after an offset error a seek fails and nothing follows.
+/// Assigns the partitions at absolute offsets. Do not seek: after an offset error a seek fails and nothing more is read.
 pub(super) fn assign(
     consumer: &KafkaConsumer,
     topic: &str,

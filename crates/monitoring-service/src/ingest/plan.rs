@@ -14,9 +14,9 @@ pub(super) struct Log {
 pub(super) struct Start {
     /// The offset to assign.
     pub(super) offset: i64,
-    /// What counts as consumed.
+    /// The record that counts as consumed.
     pub(super) consumed: Option<StoredOffset>,
-    /// True if the first record is the last one consumed: to be compared with it, not consumed again.
+    /// True if the first record is the last consumed one: it is compared and not consumed again.
     pub(super) verify: bool,
     /// The offset gap.
     pub(super) gap: Option<Gap>,
@@ -30,7 +30,7 @@ pub(super) struct Gap {
     pub(super) reason: OffsetGapReason,
 }
 
-/// Never seeks and never lets the broker choose: a deleted offset is a gap to be recorded.
+/// The broker never chooses the offset, so that deleted offsets are recorded as a gap.
 pub(super) fn start(stored: Option<StoredOffset>, log: Log) -> Start {
     let Some(stored) = stored else {
         return Start {

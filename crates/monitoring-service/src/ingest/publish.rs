@@ -1,4 +1,4 @@
-//! What ingest publishes after a commit: histories, metrics, log lines, its status. Only ever what is stored.
+//! Publishes committed data: histories, metrics, log lines, the status of ingest.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -111,7 +111,7 @@ impl Ingest {
         }
     }
 
-    /// Publishes an error: in the status always, in the log when it is new.
+    /// Publishes an error in the status and, if it is new, in the log.
     pub(super) fn note(&self, interrupted: &Interrupted) {
         let text = interrupted.to_string();
         if self.context.ingest.get().error.as_ref() != Some(&text) {

@@ -23,10 +23,10 @@ use crate::{
     store::{DeadLetter, Store, StoreError},
 };
 
-/// A minute further ahead of the clock than this is refused: one bad clock must not move a watermark.
+/// A minute further ahead of the clock than this is refused, so that a wrong clock cannot move a watermark.
 const MAX_AHEAD_MS: i64 = 5 * 60_000;
 
-/// Why a message cannot be used.
+/// The reason why a message cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("the message has no payload (a tombstone)")]
@@ -57,7 +57,7 @@ impl Refusal {
     }
 }
 
-/// Reads messages: the fold, and what it needs to restore a stream.
+/// Reads messages with the fold, and restores streams from the store.
 pub(super) struct Reader {
     pub(super) monitor: Monitor,
     store: Store,
@@ -65,7 +65,7 @@ pub(super) struct Reader {
     span_name: String,
     topic: String,
     max_streams: usize,
-    /// Streams that are stored or will be.
+    /// Streams that are stored or in flight.
     streams: usize,
 }
 
@@ -82,15 +82,15 @@ impl Reader {
         }
     }
 
-    /// Forgets what is in memory and counts the streams of the store: memory may be ahead of it after a failed commit.
+    /// Clears the memory and counts the stored streams. After a failed commit the memory may be ahead of the store.
     pub(super) fn restart(&mut self) -> Result<(), StoreError> {
         self.monitor.forget();
         self.streams = self.store.count_streams()?;
         Ok(())
     }
 
-    /// Reads one message. Its span is a child of the producer's. `timed`: it may be the only one of its transaction, so its
-    /// judging is measured. The error is the store's: the message was not read.
+    /// Reads one message. Its span is a child of the producer's. `timed`: measure its evaluation,
+    /// since it may be the only message of its transaction. On an error of the store the message is not read.
     pub(super) fn read(
         &mut self,
         message: &BorrowedMessage<'_>,
@@ -157,7 +157,7 @@ impl Reader {
         Ok(self.monitor.observe(counts, silences))
     }
 
-    /// Takes a stream into memory.
+    /// Loads a stream into memory.
     fn restore(&mut self, stream: &detection::Stream) -> Result<(), Refusal> {
         let limit = self.max_streams;
         let settings = self.monitor.settings();

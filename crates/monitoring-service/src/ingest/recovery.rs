@@ -1,11 +1,11 @@
-//! Why a session with the broker ends, and the recovery from it: assign again, or stop the service.
+//! The reasons why a session with the broker ends, and the recovery: assign again or stop the service.
 
 use anyhow::anyhow;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::store::StoreError;
 
-/// Why a session with the broker ended.
+/// The reason why a session with the broker ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Interrupted {
     #[error("the Kafka brokers cannot be reached: {0}")]

@@ -1,4 +1,4 @@
-//! The history of each stream as of its last commit, for those who evaluate submissions. Decides nothing.
+//! The history of each stream as of its last commit, for the evaluation of submissions.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub arrived_at_ms: i64,
 }
 
-/// The streams that had a commit since the start. Published after the commit, never before, so a reader sees only what is stored.
+/// The streams that had a commit since the start. Published after the commit, so a reader sees only stored data.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshots(Arc<RwLock<HashMap<Stream, Snapshot>>>);
 

@@ -1,5 +1,5 @@
-//! The spans of a transaction: `store batch`, `judge`, and one `alert` each. They start when a batch is handed to the writer:
-//! only then is it known whether it is a live message or part of a backlog, which must not pay for spans that nobody reads.
+//! The spans of a transaction: `store batch`, `judge`, and one `alert` each. They start when a batch is handed to the writer,
+//! because only then it is known whether it is a live message. A backlog has fewer spans, since they would slow it down.
 
 use std::{ops::Range, time::SystemTime};
 
@@ -19,7 +19,7 @@ const MAX_LINKS: usize = 32;
 /// The span of one message, which has ended.
 pub(super) struct MessageSpan {
     pub(super) context: SpanContext,
-    /// From when to when it was judged, where that was measured.
+    /// Start and end of its evaluation, if measured.
     pub(super) judged: Option<Range<SystemTime>>,
 }
 
@@ -46,7 +46,7 @@ impl MessageSpans {
     }
 }
 
-/// The spans that end when a batch is stored, or fails.
+/// The spans that end with the commit of a batch or its failure.
 pub(super) struct Spans {
     store: BoxedSpan,
     alerts: Vec<BoxedSpan>,
@@ -110,7 +110,7 @@ fn store(tracer: &BoxedTracer, batch: &Batch, messages: &MessageSpans) -> BoxedS
     }
 }
 
-/// The judging of the one message of a batch, a child of its span.
+/// The span of the evaluation of a single message, a child of its span.
 fn judge(tracer: &BoxedTracer, batch: &Batch, messages: &MessageSpans) -> Option<SpanContext> {
     let (Some(message), [observed]) = (&messages.first, &*batch.commit.observed) else {
         return None;

@@ -1,5 +1,5 @@
-//! The HTTP client of receivers: one request, one classified answer. It neither retries nor logs, and it never shows the
-//! address to anybody.
+//! The HTTP client of receivers: one request, one classified answer. It neither retries nor logs, and never shows the
+//! address.
 
 use std::{
     error::Error,
@@ -16,26 +16,26 @@ use reqwest::{
 use ring::hmac;
 use uuid::Uuid;
 
-/// The time that an answer may take, connecting included.
+/// Time limit of an answer, including the connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest wait that a receiver can ask for.
+/// The longest accepted `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// Why a receiver did not take a request. No text here holds its address.
+/// The reason why a receiver did not accept a request. No text contains its address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookError {
-    /// It wants no more requests (410).
+    /// It accepts no more requests (410).
     #[error("the receiver is gone for good (410)")]
     Gone,
-    /// It answered with anything else but success. Redirects are refusals: following one could hand the alert to
-    /// somebody else.
+    /// It answered with another status than success. Redirects are not followed: they could send the alert to another
+    /// server.
     #[error("the receiver answered {status}")]
     Refused {
         /// Of the answer.
         status: u16,
-        /// How long it asks us to wait.
+        /// The wait that it asks for.
         retry_after: Option<RetryAfter>,
     },
     /// There was no answer.
@@ -53,7 +53,7 @@ impl WebhookError {
         }
     }
 
-    /// The status of the answer, or `unreachable`: for figures and traces.
+    /// The status of the answer, or `unreachable`, for metrics and traces.
     pub fn class(&self) -> String {
         self.status()
             .map_or_else(|| "unreachable".to_owned(), |status| status.to_string())
@@ -110,11 +110,11 @@ impl WebhookClient {
             .timeout(timeout)
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(redirect::Policy::none())
-            // HTTP_PROXY and its kin are not ours: every setting that counts is in `--help`.
+            // Ignore HTTP_PROXY and similar variables: all settings are in `--help`.
             .no_proxy()
             .user_agent(concat!("transaction-monitor/", env!("CARGO_PKG_VERSION")))
             .build()
-            .context("the HTTP client cannot be made")?;
+            .context("cannot create the HTTP client")?;
         Ok(Self {
             http,
             url,
@@ -131,7 +131,7 @@ impl WebhookClient {
         self
     }
 
-    /// The receiver's host: all of its address that may be shown.
+    /// The receiver's host, the only part of its address that may be shown.
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
@@ -141,8 +141,8 @@ impl WebhookClient {
         self.url.port_or_known_default()
     }
 
-    /// Posts one alert, once. `id` goes along as `webhook-id` (Standard Webhooks), so that a receiver can drop what
-    /// it has already; `sent_at_s` is the time of this attempt, seconds since 1970. Gives the status of success.
+    /// Posts one alert, once. `id` is sent as `webhook-id` (Standard Webhooks), so that a receiver can drop
+    /// duplicates; `sent_at_s` is the time of this attempt, seconds since 1970. Returns the status of success.
     pub async fn post(&self, id: Uuid, sent_at_s: i64, body: Vec<u8>) -> Result<u16, WebhookError> {
         let mut request = self
             .http
@@ -156,7 +156,7 @@ impl WebhookClient {
         classify(request.body(body)).await
     }
 
-    /// Calls the receiver with GET, once. Gives the status of success.
+    /// Calls the receiver with GET, once. Returns the status of success.
     pub async fn get(&self) -> Result<u16, WebhookError> {
         classify(self.http.get(self.url.clone())).await
     }
@@ -181,7 +181,7 @@ async fn classify(request: RequestBuilder) -> Result<u16, WebhookError> {
     }
 }
 
-/// The one place where the client's errors come out: with all their causes, without the address.
+/// The text of a client error with all its causes and without the address.
 fn unreachable(error: reqwest::Error) -> WebhookError {
     let error = error.without_url();
     let mut text = error.to_string();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_reference_library_accepts_our_signature_with_either_key() {
+    async fn the_reference_library_accepts_both_signatures() {
         let (server, client) = receiver(ResponseTemplate::new(200)).await;
         let keys = [vec![7; 32], vec![9; 24]];
         let now_s = crate::clock::Clock::system().now_ms() / 1000;
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_says_who_sends_which_alert_in_which_type() {
+    async fn a_request_names_sender_alert_and_type() {
         let (server, client) = receiver(ResponseTemplate::new(200)).await;
         client
             .post(Uuid::from_u128(7), 1_752_332_400, b"{\"a\":1}".to_vec())
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_an_hour_at_most_and_none_for_a_date_in_the_past() {
+    fn a_wait_is_at_most_an_hour_and_never_negative() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let after = |seconds| RetryAfter::At(now + Duration::from_secs(seconds)).delay(now);
         assert_eq!(
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_receiver_that_hangs_is_given_up_after_the_timeout() {
+    async fn a_hung_receiver_times_out() {
         // Accepts connections (the backlog does) and never answers.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/", silent.local_addr().expect("bound"))

@@ -1,5 +1,5 @@
-//! The JSON that a webhook receiver gets: version 1 is the alert as the API shows it, with the version and a link. Fields may be
-//! added; none is renamed, removed or given another meaning without another version.
+//! The JSON of a webhook: version 1 is the alert as in the API, with the version and a link. Fields may be added; renaming, removing or
+//! redefining a field needs another version.
 
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::alerts::Subject;
 
-    /// An alert as an incident makes it.
+    /// A typical alert.
     pub(crate) fn example() -> Alert {
         let baseline = Baseline::Spread {
             mean: 6.0,
@@ -108,7 +108,7 @@ pub(crate) mod tests {
         String::from_utf8(body(alert, public_url)).expect("JSON is UTF-8")
     }
 
-    /// Receivers parse this: a byte that changes here is a new version.
+    /// Receivers parse this, so any changed byte needs a new version.
     #[test]
     fn version_1_of_an_anomaly_is_these_bytes() {
         let expected = concat!(
@@ -141,7 +141,7 @@ pub(crate) mod tests {
         ));
     }
 
-    /// Receivers parse this: a byte that changes here is a new version.
+    /// Receivers parse this, so any changed byte needs a new version.
     #[test]
     fn version_1_of_stale_streams_is_these_bytes() {
         let streams = vec!["a".to_owned(), "b".to_owned()];

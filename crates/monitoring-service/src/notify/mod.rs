@@ -1,8 +1,8 @@
 //! Notifications: the task that delivers alerts from the outbox to the receiver, and the ping of the dead man's switch.
-//! What is notified was decided and stored before.
+//! The alerts to notify are decided and stored before.
 //!
-//! At least once: an alert counts as delivered when that is on disk, so after a crash in between it is sent again, with
-//! the same id.
+//! Delivery is at least once: an alert counts as delivered when that is on disk. After a crash before that it is sent again
+//! with the same id.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -27,26 +27,26 @@ pub mod ping;
 mod retry;
 mod slack;
 
-/// Attempts at a time.
+/// Maximum concurrent attempts.
 const MAX_PARALLEL_ATTEMPTS: u32 = 4;
 
 /// The longest wait between two reports of the task.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Interval of reading the outbox while attempts are in flight: a receiver that hangs must not hide what falls due.
+/// Interval of reading the outbox while attempts are in flight: a hung receiver must not delay other deliveries.
 const OUTBOX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Interval of retries while the database is unavailable.
 const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long attempts in flight may continue after a stop.
+/// Time limit for attempts in flight after a stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The delivery task.
 pub struct Delivery {
     /// What the service shares.
     pub context: Context,
-    /// The receiver; without one nothing is delivered, and the outbox stays as it is.
+    /// The receiver; without one, nothing is delivered and the outbox is not changed.
     pub client: Option<WebhookClient>,
     /// A delivery that failed for this long is given up.
     pub give_up_after: Duration,
@@ -56,10 +56,10 @@ pub struct Delivery {
     pub public_url: Option<String>,
 }
 
-/// Delivers from the outbox until the stop, which gives attempts in flight five more seconds.
+/// Delivers from the outbox until the stop; attempts in flight may then take five more seconds.
 ///
 /// # Errors
-/// Only if the database is damaged or closed; one that cannot be used now is tried again.
+/// Only if the database is damaged or closed; a temporary failure is retried.
 pub async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyhow::Result<()> {
     let Some(client) = &delivery.client else {
         return delivery.idle(&stop).await;
@@ -115,7 +115,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// What is due and not in flight, as much as may be attempted now.
+    /// The due deliveries that are not in flight, up to the limit of attempts.
     async fn due(&self, in_flight: &HashSet<i64>) -> Result<Vec<DueDelivery>, StoreError> {
         if in_flight.len() >= MAX_PARALLEL_ATTEMPTS as usize {
             return Ok(Vec::new());
@@ -142,7 +142,7 @@ impl Delivery {
             .min(LIVENESS_INTERVAL))
     }
 
-    /// One attempt: POST, classify the answer, log it, store it. Gives the delivery's number.
+    /// One attempt: POST, classify the answer, log and store it. Returns the delivery's number.
     async fn attempt(&self, client: &WebhookClient, due: DueDelivery) -> Result<i64, StoreError> {
         let answer = self.post(client, &due).await;
         let now_ms = self.context.clock.now_ms();
@@ -190,8 +190,8 @@ impl Delivery {
         }
     }
 
-    /// Stores the outcome of an attempt, however long the database is unavailable: otherwise the alert would be sent again
-    /// at once, for as long as that lasts.
+    /// Stores the outcome of an attempt, waiting while the database is unavailable. Otherwise the alert would be sent again and
+    /// again meanwhile.
     async fn record(&self, id: i64, attempt: Attempt) -> Result<(), StoreError> {
         let mut store_fails = false;
         loop {
@@ -204,7 +204,7 @@ impl Delivery {
         }
     }
 
-    /// The wait for an unavailable database, which is logged once. Any other error is given back.
+    /// The wait for an unavailable database, which is logged once. Any other error is returned.
     fn pause_for_store(
         &self,
         error: StoreError,
@@ -229,7 +229,7 @@ impl Delivery {
     }
 }
 
-/// Queries wait for each other: a long queue must not look like a task that hangs.
+/// Limits a query, since waiting in a long queue of queries must not look like a hung task.
 async fn in_time<T>(query: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let answer = tokio::time::timeout(LIVENESS_INTERVAL, query).await;
     answer.unwrap_or_else(|_| {
@@ -265,7 +265,7 @@ fn log_failure(due: &DueDelivery, error: &WebhookError, outcome: &DeliveryOutcom
     }
 }
 
-/// The span of one attempt: a trace of its own, since attempts go on long after the message's trace ended, with a link to the
+/// The span of one attempt: a trace of its own, since attempts may continue long after the message's trace ended. It links to the
 /// span that recorded the alert.
 fn delivery_span(client: &WebhookClient, due: &DueDelivery) -> Span {
     let span = tracing::info_span!(

@@ -1,5 +1,5 @@
 //! The dead man's switch: a ping of `HEARTBEAT_URL` each minute, while every task reports. If the process or host dies, or a
-//! task hangs, the pings stop and the service outside raises the alarm.
+//! task hangs, the pings stop and the external service alerts.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{WebhookClient, WebhookError};
 use crate::{clock::Clock, liveness::TaskLiveness, metrics::ServiceMetrics};
 
-/// Between two pings, and before the first: a service that dies again and again within a minute must not look alive.
+/// Interval of the pings, and the wait before the first, so that a service in a crash loop does not look alive.
 const PING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The ping of one address.
@@ -30,7 +30,7 @@ pub struct Ping {
 enum Outcome {
     Answered,
     Failed(WebhookError),
-    /// A task hangs: it is not sent.
+    /// A task hangs, so no ping is sent.
     Withheld {
         task: &'static str,
         unreported_seconds: i64,
@@ -46,7 +46,7 @@ pub async fn run(ping: Ping, stop: CancellationToken) -> anyhow::Result<()> {
     {
         tokio::select! {
             outcome = ping.send() => ping.note(&outcome, &mut failing),
-            // A ping that hangs must not hold up the stop; it is not counted.
+            // A hung ping must not delay the stop; it is not counted.
             () = stop.cancelled() => {}
         }
     }
@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_pings_each_minute_until_the_stop() {
-        // Its tasks hang, so that nothing real is waited for while time is not.
+        // Its tasks hang, so no real request is sent while time is paused.
         let (ping, registry) = pinging("http://127.0.0.1:9");
         ping.clock.set_ms(START_MS + 3_600_000);
         let stop = CancellationToken::new();

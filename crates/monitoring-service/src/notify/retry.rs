@@ -1,4 +1,4 @@
-//! The outcome of an attempt by the receiver's answer: delivered, retried or given up. Pure: time and chance are arguments.
+//! The outcome of an attempt from the receiver's answer: delivered, retried or given up. Pure: time and random numbers are arguments.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use crate::{
 /// The first limit of the wait, doubled with each attempt.
 const INITIAL_BACKOFF: Duration = Duration::from_secs(2);
 
-/// The last one.
+/// The highest limit of the wait.
 const MAX_BACKOFF: Duration = Duration::from_mins(10);
 
 /// The outcome of an attempt that ended at `now_ms` with this answer. `random` is in [0, 1).
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_of_the_wait_doubles_from_two_seconds_to_ten_minutes() {
+    fn the_wait_limit_doubles_up_to_ten_minutes() {
         let limits: Vec<_> = (0..11)
             .map(|earlier| backoff(earlier, 1.0).as_secs())
             .collect();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_the_receiver_asks_for_is_kept_where_it_is_the_longer_one() {
+    fn the_longer_of_both_waits_applies() {
         let asked = refused(Some(RetryAfter::Delay(Duration::from_secs(5))));
         assert_eq!(
             outcome(&due(0, NOW_MS), &asked, 0.9),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_is_retried_until_it_is_time_to_give_up() {
+    fn failures_are_retried_until_the_deadline() {
         let unreachable = Err(WebhookError::Unreachable("connection refused".to_owned()));
         for answer in [refused(None), unreachable] {
             let young = due(9, NOW_MS - 86_399_999);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn success_is_delivered_however_late_and_gone_is_dead_however_early() {
+    fn success_and_gone_ignore_the_deadline() {
         assert_eq!(
             outcome(&due(9, 0), &Ok(204), 0.5),
             DeliveryOutcome::Delivered

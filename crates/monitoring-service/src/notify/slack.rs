@@ -1,8 +1,6 @@
-//! The message that a Slack incoming webhook gets: an alert for people to read. A program that parses alerts takes
-//! `WEBHOOK_FORMAT=json`.
+//! The message for a Slack incoming webhook. Programs that parse alerts use `WEBHOOK_FORMAT=json`.
 //!
-//! Slack refuses a message that breaks one of its limits, and a notification must not be lost for its layout: every text is
-//! cut to fit. Limits and escaping: <https://docs.slack.dev/reference/block-kit>.
+//! Slack refuses messages beyond its limits, so every text is cut to fit. Limits and escaping: <https://docs.slack.dev/reference/block-kit>.
 
 use detection::{Anomaly, Baseline, Direction, Evidence};
 use serde::Serialize;
@@ -21,7 +19,7 @@ const MAX_FIELD: usize = 2000;
 /// The body of the POST for this alert. A link is added where the address of this service is known.
 pub(super) fn body(alert: &Alert, public_url: Option<&str>) -> Vec<u8> {
     let header = format!("{}: {}", alert.severity(), headline(&alert.subject));
-    // The sentence begins with the severity, which the header says.
+    // The header has the severity already, so it is removed from the sentence.
     let severity = format!("{}: ", alert.severity());
     let sentence = alert
         .message
@@ -55,7 +53,7 @@ pub(super) fn body(alert: &Alert, public_url: Option<&str>) -> Vec<u8> {
     serde_json::to_vec(&message).expect("text can always be written")
 }
 
-/// What the alert is about, in a few words.
+/// The subject of the alert in a few words.
 fn headline(subject: &Subject) -> String {
     match subject {
         Subject::Anomaly(Anomaly { key, .. }) | Subject::Submission(Anomaly { key, .. }) => {
@@ -73,7 +71,7 @@ fn headline(subject: &Subject) -> String {
     }
 }
 
-/// Name and value of each field: at most the ten that Slack takes.
+/// Name and value of each field; Slack accepts at most ten.
 fn fields(alert: &Alert) -> Vec<(&'static str, String)> {
     let Some(anomaly) = alert.anomaly() else {
         return Vec::new();
@@ -88,7 +86,7 @@ fn fields(alert: &Alert) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The range of counts that would not have alerted as this one did.
+/// The range of counts without this alert.
 fn usual(anomaly: &Anomaly) -> String {
     let baseline = match anomaly.finding.evidence {
         Evidence::ZScore { baseline } => baseline,
@@ -107,7 +105,7 @@ fn usual(anomaly: &Anomaly) -> String {
     };
     match baseline {
         Baseline::Missing { minutes } => format!("none in {minutes} observed minutes"),
-        // Judged as if the deviation were 1.
+        // A flat baseline is evaluated with a deviation of 1.
         Baseline::Flat { mean, minutes } => range(mean, 1.0, minutes),
         Baseline::Spread {
             mean,
@@ -136,7 +134,7 @@ fn context(alert: &Alert, public_url: Option<&str>) -> Vec<Text> {
             alert.id
         )
     });
-    // One that was cut would lead nowhere.
+    // Omit a link that is too long; a cut one would not work.
     if let Some(link) = link.filter(|link| link.len() < MAX_FIELD) {
         elements.push(Text::mrkdwn(format!("<{link}|open it>")));
     }
@@ -160,7 +158,7 @@ fn escaped(text: &str, max: usize) -> String {
             other => other.encode_utf8(&mut buffer),
         };
         length += piece.chars().count();
-        // Room is kept for the sign that more was there.
+        // Keep room for the ellipsis.
         if length >= max {
             escaped.push('…');
             break;

@@ -23,7 +23,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
 
-/// A store on a file of its own, a fixed clock, and a delivery to one address.
+/// A temporary store, a fixed clock, and a delivery to one address.
 struct Bench {
     delivery: Delivery,
     registry: MetricsRegistry,
@@ -136,7 +136,7 @@ fn alert(number: u128) -> Alert {
     alert
 }
 
-/// A receiver that gives these answers in turn.
+/// A receiver that sends these answers in turn.
 async fn receiver(answers: impl IntoIterator<Item = ResponseTemplate>) -> MockServer {
     let server = MockServer::start().await;
     let answers = Mutex::new(answers.into_iter().collect::<VecDeque<_>>());
@@ -159,7 +159,7 @@ fn answer(status: u16) -> ResponseTemplate {
 }
 
 #[tokio::test]
-async fn a_failing_receiver_is_tried_with_the_same_id_and_body_until_it_takes_the_alert() {
+async fn retries_repeat_the_same_id_and_body() {
     let redirect = answer(301).insert_header("location", "/elsewhere");
     let server = receiver([answer(500), answer(429), redirect, answer(404), answer(200)]).await;
     let bench = Bench::new(&server.uri());
@@ -242,7 +242,7 @@ async fn slack_gets_its_own_layout_with_the_same_headers() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_asks_for_two_minutes_gets_them() {
+async fn retry_after_delays_the_next_attempt() {
     let server = receiver([answer(429).insert_header("retry-after", "120"), answer(200)]).await;
     let bench = Bench::new(&server.uri());
     bench.record(1).await;
@@ -260,7 +260,7 @@ async fn a_receiver_that_asks_for_two_minutes_gets_them() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_gone_for_good_is_not_tried_again() {
+async fn a_receiver_that_is_gone_is_not_retried() {
     let server = receiver([answer(410)]).await;
     let bench = Bench::new(&server.uri());
     bench.record(1).await;
@@ -295,7 +295,7 @@ async fn a_delivery_that_failed_for_a_day_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_hangs_is_tried_again_and_its_address_is_kept_secret() {
+async fn a_hung_receiver_is_retried_and_never_shown() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", silent.local_addr().expect("bound"));
     let bench = Bench::with_timeout(&address, Duration::from_millis(20));
@@ -336,7 +336,7 @@ async fn a_receiver_that_hangs_is_tried_again_and_its_address_is_kept_secret() {
 }
 
 #[tokio::test]
-async fn each_try_is_a_client_span_linked_to_the_span_of_the_alert() {
+async fn each_attempt_is_a_span_linked_to_its_alert() {
     let server = receiver([answer(503), answer(200)]).await;
     let bench = Bench::new(&server.uri());
     let (recorded, _guard) = testing::record_thread();
@@ -399,7 +399,7 @@ async fn each_try_is_a_client_span_linked_to_the_span_of_the_alert() {
 }
 
 #[tokio::test]
-async fn an_alert_whose_span_is_not_known_is_delivered_without_a_link() {
+async fn an_alert_without_a_span_has_no_link() {
     let server = receiver([answer(200)]).await;
     let bench = Bench::new(&server.uri());
     let (recorded, _guard) = testing::record_thread();
@@ -434,7 +434,7 @@ async fn four_are_tried_at_a_time_and_none_twice() {
     assert_eq!(ids(&[2, 3, 4, 5]).await, [0; 0]);
 }
 
-/// Runs the task while `script` does what it does, and stops it then.
+/// Runs the task while `script` runs, then stops it.
 async fn while_delivering(
     delivery: Delivery,
     script: impl Future<Output = ()>,
@@ -448,7 +448,7 @@ async fn while_delivering(
 }
 
 #[tokio::test]
-async fn the_task_delivers_what_it_finds_and_what_comes_later_and_beats() {
+async fn the_task_delivers_old_and_new_and_reports() {
     let server = receiver([answer(200), answer(500), answer(200)]).await;
     let Bench {
         delivery,
@@ -490,7 +490,7 @@ async fn the_task_delivers_what_it_finds_and_what_comes_later_and_beats() {
 }
 
 #[tokio::test]
-async fn without_a_receiver_the_task_beats_and_leaves_the_outbox_alone() {
+async fn without_a_receiver_the_task_only_reports() {
     let Bench {
         mut delivery,
         store,
@@ -513,7 +513,7 @@ async fn without_a_receiver_the_task_beats_and_leaves_the_outbox_alone() {
 }
 
 #[tokio::test]
-async fn a_stop_lets_a_try_under_way_end_and_stores_how() {
+async fn a_stop_finishes_the_attempt_in_flight() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
     let Bench {
@@ -551,7 +551,7 @@ async fn read_head(connection: &mut TcpStream) {
 }
 
 #[test]
-fn a_database_that_cannot_be_used_now_is_waited_for_and_logged_once() {
+fn an_unavailable_database_is_logged_once() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -144,7 +144,7 @@ pub(super) async fn series(
     let series = series.into_iter().map(|(status, points)| StatusSeries {
         status,
         points: points
-            .into_iter()
+            .iter()
             .map(|point| Point::new(point, warning))
             .collect(),
     });
@@ -168,7 +168,7 @@ async fn end_of(state: &AppState, stream: &str) -> Result<Minute, Problem> {
 
 impl Point {
     /// `warning`: the WARNING threshold of the policy `zscore`, for its band.
-    fn new(point: SeriesPoint, warning: f64) -> Self {
+    fn new(point: &SeriesPoint, warning: f64) -> Self {
         let judgement = point.judgement.as_ref();
         let evidence = judgement.and_then(Judgement::evidence);
         let view = EvidenceView::new(evidence, judgement.and_then(Judgement::score));

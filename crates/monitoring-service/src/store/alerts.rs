@@ -17,7 +17,7 @@ use super::{
 };
 use crate::alerts::{Alert, Origin, Subject, submission::PriorSubmission};
 
-/// Which alerts to list; a field that is none does not limit.
+/// The alerts to list; a field that is `None` does not filter.
 #[derive(Clone, Debug, Default)]
 pub struct AlertFilter {
     /// Only this stream.
@@ -32,9 +32,9 @@ pub struct AlertFilter {
     pub origin: Option<Origin>,
     /// Only notified (true) or suppressed (false) alerts.
     pub notified: Option<bool>,
-    /// About this minute or a later one. The minute of an alert of the monitor is that of its recording.
+    /// Only of this minute or later. An alert of the monitor counts by the minute of its recording.
     pub from: Option<Minute>,
-    /// About a minute before this one.
+    /// Only of a minute before this one.
     pub to: Option<Minute>,
     /// Recorded before the alert of this number.
     pub before: Option<i64>,
@@ -50,8 +50,8 @@ impl Store {
             .await
     }
 
-    /// Records the alert of a submission after `decide` was given the last submission of its key that was not muted: in one
-    /// transaction, so that of two at once only one is notified. Gives the alert as recorded.
+    /// Records the alert of a submission after `decide` has seen the last submission of its key that was not muted. One
+    /// transaction, so that only one of two concurrent submissions is notified. Returns the recorded alert.
     pub async fn record_submission<F>(&self, alert: Alert, decide: F) -> Result<Alert, StoreError>
     where
         F: Fn(&mut Alert, Option<PriorSubmission>) + Send + 'static,
@@ -70,12 +70,12 @@ impl Store {
             .await
     }
 
-    /// Records the alert that `decide` makes, if any, of the newest alert about ingest down or up. Gives it.
+    /// Passes the newest alert about ingest down or up to `decide`, and records and returns the new alert, if any.
     pub async fn record_ingest_alert<F>(&self, decide: F) -> Result<Option<Alert>, StoreError>
     where
         F: Fn(Option<&Alert>) -> Option<Alert> + Send + 'static,
     {
-        // Most of the time there is nothing to record, and nothing to wait for the writer for.
+        // Usually there is nothing to record, and no need to wait for the writer.
         let newest = self.read(newest_ingest_alert).await?;
         if decide(newest.as_ref()).is_none() {
             return Ok(None);
@@ -445,7 +445,7 @@ fn uuid(row: &Row<'_>, column: &str) -> rusqlite::Result<Uuid> {
     row.get::<_, String>(column)?.parse().map_err(unreadable)
 }
 
-/// The error of a text that the database should not hold.
+/// The error of an unexpected text in the database.
 pub(super) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
 }

@@ -1,4 +1,4 @@
-//! Cooldowns: the memory of each alert key, beside the minutes of its stream.
+//! Cooldowns of the alert keys, stored with the minutes of their stream.
 
 use detection::{AlertKey, Cooldown, Minute, MonitoredStatus};
 use rusqlite::{Connection, params};

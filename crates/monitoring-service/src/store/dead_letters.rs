@@ -15,11 +15,11 @@ pub struct DeadLetter {
     pub offset: i64,
     /// A short stable name of the reason.
     pub reason: &'static str,
-    /// What exactly is wrong.
+    /// The error in words.
     pub detail: String,
     /// Its payload, cut at 64 KiB; none for a null payload.
     pub payload: Option<Vec<u8>>,
-    /// How long the payload was.
+    /// Length of the payload in bytes.
     pub payload_bytes: usize,
     /// Its headers as a JSON object of text.
     pub headers: String,
@@ -40,11 +40,11 @@ pub struct DeadLetterRecord {
     pub offset: i64,
     /// A short stable name of the reason.
     pub reason: String,
-    /// What exactly is wrong.
+    /// The error in words.
     pub detail: String,
     /// Its payload, cut at 64 KiB.
     pub payload: Option<Vec<u8>>,
-    /// How long the payload was.
+    /// Length of the payload in bytes.
     pub payload_bytes: u64,
     /// Its headers as a JSON object of text.
     pub headers: String,

@@ -143,7 +143,7 @@ fn adaptive(row: &Row<'_>) -> rusqlite::Result<Option<(AdaptiveEvidence, Option<
 }
 
 /// What a policy said of a count, by the columns of a row.
-struct Count {
+struct Judged {
     policy: PolicyName,
     status: MonitoredStatus,
     count: u32,
@@ -151,7 +151,7 @@ struct Count {
     severity: Option<Severity>,
 }
 
-impl Count {
+impl Judged {
     /// None where the policy did not judge.
     fn judgement(&self, row: &Row<'_>) -> rusqlite::Result<Option<Judgement>> {
         let evidence = match self.policy {
@@ -191,13 +191,13 @@ pub(super) fn read_finding(
     severity: Severity,
     count: u32,
 ) -> rusqlite::Result<Finding> {
-    let count = Count {
+    let judged = Judged {
         policy,
         status,
         count,
         severity: Some(severity),
     };
-    match count.judgement(row)? {
+    match judged.judgement(row)? {
         Some(Judgement::Finding(finding)) => Ok(finding),
         _ => Err(rusqlite::Error::InvalidQuery),
     }
@@ -216,13 +216,13 @@ pub(super) fn read_judgement(
         return Ok(Judgement::Unjudged(Unjudged::PolicyOff));
     };
     let (count, judged_count): (u32, Option<u32>) = (row.get("count")?, row.get("judged_count")?);
-    let count = Count {
+    let judged = Judged {
         policy,
         status,
         count: judged_count.unwrap_or(count),
         severity: state_from(state).severity(),
     };
-    let judgement = count.judgement(row)?;
+    let judgement = judged.judgement(row)?;
     Ok(judgement.unwrap_or(Judgement::Unjudged(Unjudged::TooLate)))
 }
 

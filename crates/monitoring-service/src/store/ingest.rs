@@ -18,7 +18,7 @@ use super::{
 };
 use crate::alerts::Alert;
 
-/// What follows from one consumed batch of messages.
+/// The changes of one consumed batch of messages.
 #[derive(Debug, Default)]
 pub struct IngestCommit {
     /// The observed minutes, in the order of Kafka.
@@ -35,7 +35,7 @@ pub struct IngestCommit {
     pub gaps: Vec<OffsetGap>,
     /// The progress of each partition.
     pub offsets: Vec<OffsetAdvance>,
-    /// The clock when the batch was read, milliseconds since 1970.
+    /// When the batch was read, milliseconds since 1970.
     pub now_ms: i64,
 }
 
@@ -45,7 +45,7 @@ pub struct InFlightCommit(PendingWrite<()>);
 impl InFlightCommit {
     /// Waits until the commit is on disk. Blocks.
     ///
-    /// [`StoreError::OffsetMoved`] if the stored offsets are not the expected ones: then nothing is written.
+    /// [`StoreError::OffsetMoved`] if the stored offsets are not the expected ones; nothing is written then.
     pub fn wait(self) -> Result<(), StoreError> {
         self.0.wait()
     }

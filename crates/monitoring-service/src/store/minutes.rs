@@ -1,4 +1,4 @@
-//! Observed minutes: storing their counts and judgements, and reading back what the fold remembers of them.
+//! Observed minutes: stores their counts and judgements, and reads them back for the fold.
 
 use std::sync::LazyLock;
 
@@ -98,7 +98,7 @@ impl StoredRow {
     }
 }
 
-/// Stores the rows of one minute; gives the stream's id.
+/// Stores the rows of one minute and returns the stream's id.
 pub(super) fn write(
     transaction: &mut Transaction<'_>,
     upserts: &mut Upserts<'_>,
@@ -167,8 +167,8 @@ const MAX_ROWS: usize = 8;
 /// Values of a row beside stream and minute.
 const ROW_VALUES: usize = 6 + COLUMN_COUNT;
 
-/// The statements that insert 1 to [`MAX_ROWS`] rows, with one rule for stored rows. Made once, since a backlog needs one a
-/// hundred thousand times a second.
+/// The statements that insert 1 to [`MAX_ROWS`] rows, with one rule for stored rows. Built once, since a backlog needs one a
+/// hundred thousand times per second.
 struct Insert(LazyLock<[String; MAX_ROWS]>);
 
 impl Insert {
@@ -213,7 +213,7 @@ static UPSERT_COUNT: Insert = Insert(LazyLock::new(|| {
 
 static INSERT_IF_NEW: Insert = Insert(LazyLock::new(|| statements("DO NOTHING")));
 
-/// [`UPSERT_ROW`], kept for a transaction: finding so long a text in the cache for each of a thousand minutes costs a tenth of it.
+/// [`UPSERT_ROW`], prepared once per transaction: looking up such a long text for each minute costs a tenth of a large commit.
 pub(super) struct Upserts<'a> {
     sql: &'a Connection,
     kept: [Option<CachedStatement<'a>>; MAX_ROWS],

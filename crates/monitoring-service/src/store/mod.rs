@@ -1,5 +1,5 @@
-//! The database: the only door to SQLite. Keeps and finds, and decides nothing. One writer thread, a few read-only connections
-//! that never wait for it.
+//! The database, the only user of SQLite. It stores and finds and makes no decisions. One writer thread, and a few read-only
+//! connections that never wait for it.
 
 mod alerts;
 mod cooldowns;
@@ -50,10 +50,10 @@ pub use writer::Writer;
 
 use readers::{CancelOnDrop, QueryClass, Readers, Waiting};
 
-/// Why the store refused.
+/// The reason why the store failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// For now: the disk is full, or input and output fail. To be tried again later.
+    /// Temporary: the disk is full, or input or output fails. The caller retries later.
     #[error("the database cannot be used now: {0}")]
     Unavailable(String),
     /// The stored offset is not the expected one: the caller must read it again.
@@ -64,7 +64,7 @@ pub enum StoreError {
         /// Which partition.
         partition: i32,
     },
-    /// For good: the file is damaged or not ours, or a statement of ours is wrong.
+    /// Permanent: the file is damaged or not ours, or a statement is wrong.
     #[error("{0}")]
     Broken(String),
     /// The writer has stopped.
@@ -82,7 +82,7 @@ impl From<rusqlite::Error> for StoreError {
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::CannotOpen
                 | ErrorCode::OutOfMemory
-                // It took so long that the write-ahead log grew too large, or the caller is gone.
+                // Interrupted: the write-ahead log grew too large, or the caller is gone.
                 | ErrorCode::OperationInterrupted
                 | ErrorCode::ReadOnly,
             ) => Self::Unavailable(error.to_string()),
@@ -150,7 +150,7 @@ impl Store {
         self.read_within(QueryClass::Page, query).await
     }
 
-    /// The same for a range scan: at most two run, so that page queries and probes always get a connection.
+    /// The same for a range scan. At most two run, so that page queries and probes always get a connection.
     async fn scan<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The ids of stream and status names. Makes none.
+//! Looks up the ids of stream and status names. It creates none.
 
 use rusqlite::{Connection, OptionalExtension};
 

@@ -1,4 +1,4 @@
-//! Offset gaps: Kafka offsets that were lost before they were read.
+//! Offset gaps: Kafka offsets that were deleted before they were read.
 
 use rusqlite::{Connection, params};
 use serde::Serialize;
@@ -8,24 +8,24 @@ use utoipa::ToSchema;
 use super::{Store, StoreError};
 use crate::alerts::json::At;
 
-/// Kafka offsets that were lost before they were read.
+/// Kafka offsets that were deleted before they were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetGap {
     /// Which topic.
     pub topic: String,
     /// Which partition.
     pub partition: i32,
-    /// The first lost offset.
+    /// The first offset of the gap.
     pub from_offset: i64,
-    /// Where reading went on: the first offset after the gap, or the start of a recreated topic.
+    /// The offset at which reading continued: the first after the gap, or the start of a recreated topic.
     pub to_offset: i64,
-    /// Why.
+    /// The reason.
     pub reason: OffsetGapReason,
     /// When it was detected, milliseconds since 1970.
     pub detected_at_ms: i64,
 }
 
-/// Why offsets were lost.
+/// The reason of an offset gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum OffsetGapReason {
@@ -53,9 +53,9 @@ pub struct OffsetGapRecord {
     pub topic: String,
     /// Which partition.
     pub partition: i32,
-    /// The first lost offset.
+    /// The first offset of the gap.
     pub from_offset: i64,
-    /// Where reading went on: the first offset after the gap, or the start of a recreated topic.
+    /// The offset at which reading continued: the first after the gap, or the start of a recreated topic.
     pub to_offset: i64,
     /// `retention` or `recreated`.
     pub reason: String,

@@ -18,15 +18,15 @@ pub struct StoredOffset {
 /// The progress of one partition in a commit.
 #[derive(Clone, Debug)]
 pub struct OffsetAdvance {
-    /// Which cluster: a topic of the same name elsewhere has offsets of its own.
+    /// The cluster: a topic of the same name in another cluster has other offsets.
     pub cluster_id: String,
     /// Which topic.
     pub topic: String,
     /// Which partition.
     pub partition: i32,
-    /// What must be stored before the commit; none: nothing.
+    /// The offset that must be stored before the commit; `None`: no offset.
     pub from: Option<StoredOffset>,
-    /// What the commit stores.
+    /// The offset that the commit stores.
     pub to: StoredOffset,
 }
 

@@ -1,4 +1,4 @@
-//! The outbox: one delivery for each notified alert, and the outcome of each attempt. Decides nothing about retries.
+//! The outbox: one delivery for each notified alert, and the outcome of each attempt. The retry rules are in `notify`.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
@@ -16,9 +16,9 @@ use crate::{
 #[serde(into = "&'static str")]
 #[strum(serialize_all = "snake_case")]
 pub enum DeliveryState {
-    /// In flight: to be sent, or sent again.
+    /// To be sent or sent again.
     Pending,
-    /// The receiver took it.
+    /// The receiver accepted it.
     Delivered,
     /// Given up.
     Dead,
@@ -53,7 +53,7 @@ pub struct DeliveryRecord {
     pub last_attempt_at: Option<At>,
     /// The HTTP status of the last answer.
     pub last_status: Option<u16>,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<String>,
 }
 
@@ -66,7 +66,7 @@ pub struct DueDelivery {
     pub attempts: u32,
     /// When it was created or replayed, milliseconds since 1970: the give-up deadline counts from here.
     pub created_at_ms: i64,
-    /// What to send.
+    /// The alert to send.
     pub alert: Alert,
 }
 
@@ -74,7 +74,7 @@ pub struct DueDelivery {
 #[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum DeliveryOutcome {
-    /// The receiver took it.
+    /// The receiver accepted it.
     Delivered,
     /// To be attempted again.
     Retry {
@@ -105,18 +105,18 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
-/// The figures of the outbox.
+/// The state of the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxState {
-    /// In flight.
+    /// Pending deliveries.
     pub pending: u64,
     /// Given up.
     pub dead: u64,
-    /// When the oldest in flight was created, milliseconds since 1970.
+    /// When the oldest pending one was created, milliseconds since 1970.
     pub oldest_pending_created_at_ms: Option<i64>,
 }
 
-/// Which deliveries to list; a field that is none does not limit.
+/// The deliveries to list; a field that is `None` does not filter.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
     /// Only alerts of this stream.
@@ -141,9 +141,9 @@ pub struct ListedDelivery {
 /// The outcome of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// It is in flight again.
+    /// It is pending again.
     Begun,
-    /// It is still in flight: there is nothing to replay.
+    /// It is still pending, so there is nothing to replay.
     Pending,
     /// There is no such delivery.
     Unknown,
@@ -170,7 +170,7 @@ impl Store {
         .await
     }
 
-    /// Puts a delivered or dead delivery in flight again: the same alert, with the same id.
+    /// Makes a delivered or dead delivery pending again, with the same alert and id.
     pub async fn replay_delivery(&self, id: i64, now_ms: i64) -> Result<Replay, StoreError> {
         self.writer.call(move |transaction| {
             let state: Option<String> = transaction
@@ -222,7 +222,7 @@ impl Store {
         .await
     }
 
-    /// When the next delivery is due, milliseconds since 1970; none if nothing is in flight.
+    /// When the next delivery is due, milliseconds since 1970; `None` if none is pending.
     pub async fn next_delivery_at(&self) -> Result<Option<i64>, StoreError> {
         const NEXT: &str = "SELECT min(next_attempt_at_ms) FROM deliveries WHERE state = 'pending'";
         self.read(|sql| Ok(sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?))
@@ -279,7 +279,7 @@ impl Store {
             .await
     }
 
-    /// How many deliveries are in flight and how many were given up.
+    /// The number of pending and dead deliveries.
     pub async fn outbox(&self) -> Result<OutboxState, StoreError> {
         self.read(|sql| {
             let (pending, oldest_pending_created_at_ms) = sql

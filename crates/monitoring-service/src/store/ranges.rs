@@ -1,5 +1,5 @@
-//! Scans over ranges of minutes of any length: totals, findings, series. Each reads its rows once, in the order in which they
-//! are stored, and adds up here: a GROUP BY would first sort them all, which takes several times as long.
+//! Scans over ranges of minutes of any length: totals, findings, series. Each reads its rows once in stored
+//! order and sums them here: a GROUP BY would sort them all first, which takes several times as long.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub struct Summary {
     /// The last one.
     #[schema(value_type = Option<schema::Minute>)]
     pub last_minute: Option<Minute>,
-    /// How many minutes of the range were observed.
+    /// The number of observed minutes in the range.
     pub minutes_observed: u64,
 }
 
@@ -44,7 +44,7 @@ pub struct StatusTotal {
 /// Findings and alerts of a range of minutes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RangeFindings {
-    /// How many rows of each monitored status had each state.
+    /// The number of rows of each monitored status in each state.
     pub counts: Vec<(MonitoredStatus, State, u64)>,
     /// Alerts about minutes of the range that were not muted: neither in a cooldown nor silenced.
     pub unmuted: usize,
@@ -54,10 +54,10 @@ pub struct RangeFindings {
     pub alerts: Vec<Alert>,
 }
 
-/// Which series: a stream's minutes in [from, to).
+/// The series to read: a stream's minutes in [from, to).
 #[derive(Clone, Debug)]
 pub struct SeriesFilter {
-    /// Whose.
+    /// The stream.
     pub stream: String,
     /// With what this policy says.
     pub policy: PolicyName,
@@ -69,7 +69,7 @@ pub struct SeriesFilter {
     pub to: Minute,
     /// Minutes of a point.
     pub step_minutes: i64,
-    /// Points that an answer may have.
+    /// Maximum number of points.
     pub max_points: usize,
 }
 
@@ -84,7 +84,7 @@ pub struct SeriesPoint {
     pub minutes_observed: u32,
     /// The worst state in it.
     pub state: State,
-    /// The judgement of its minute; none where a point may have several minutes.
+    /// The judgement of its minute; `None` if points may have several minutes.
     pub judgement: Option<Judgement>,
 }
 

@@ -1,5 +1,5 @@
-//! The read-only connections: how many queries run at a time, and how a query is cancelled whose caller is gone. No query waits
-//! for the writer, nor the writer for a query, except to restart the write-ahead log (see `writer`).
+//! The read-only connections: limits concurrent queries and cancels queries of callers that are gone. Queries and the writer do not
+//! wait for each other, except to restart the write-ahead log (see `writer`).
 
 use std::{
     path::PathBuf,
@@ -11,13 +11,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{StoreError, schema};
 
-/// Queries at a time; more wait.
+/// Maximum concurrent queries; further ones wait.
 const MAX_READERS: usize = 4;
 
-/// Of them, range scans: the rest always serves pages, probes and deliveries, which are quick.
+/// Maximum concurrent range scans; the other connections serve short queries.
 const MAX_RANGE_SCANS: usize = 2;
 
-/// The class of a query: how much it may read.
+/// The class of a query, by the number of rows it may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueryClass {
     /// A bounded number of rows, through an index.
@@ -35,7 +35,7 @@ pub(super) struct Readers {
     running: Mutex<Vec<Arc<InterruptHandle>>>,
 }
 
-/// A running query; dropped when it ends, also by a panic.
+/// A running query; dropped at its end, also after a panic.
 struct Running<'a> {
     readers: &'a Readers,
     interrupt: Arc<InterruptHandle>,
@@ -98,7 +98,7 @@ impl Readers {
                 Err(StoreError::Closed)
             }
         };
-        // An interrupt can hit the end of a transaction too: the next query must not get one that is still open.
+        // An interrupt can also hit the end of a transaction, so an open one is rolled back before the next query.
         if connection.is_autocommit() {
             lock(&self.idle).push(connection);
         }
@@ -130,12 +130,12 @@ async fn acquire(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Store
         .map_err(|_| StoreError::Closed)
 }
 
-/// Every value behind a lock is consistent at any time, so a panic under the lock does no harm.
+/// Ignores poisoning: the values behind the locks are consistent at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the caller of a query still waits. A clone is about the same query.
+/// Whether the caller of a query still waits. Clones share the state.
 #[derive(Clone, Default)]
 pub(super) struct Waiting(Arc<Mutex<Query>>);
 

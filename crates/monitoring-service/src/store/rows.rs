@@ -21,9 +21,9 @@ pub struct RowRecord {
     pub count: u32,
     /// True for the 0 of a status that no message named.
     pub implied: bool,
-    /// The finding, or why there is none.
+    /// The finding, or the reason why there is none.
     pub judgement: Judgement,
-    /// The count that was judged, where a correction was too late to be judged.
+    /// The evaluated count, if a correction was too late to be evaluated.
     pub judged_count: Option<u32>,
     status_id: i64,
 }
@@ -41,7 +41,7 @@ impl RowRecord {
     }
 }
 
-/// Room for the ids of statuses in a place.
+/// Factor that leaves room for the status id in a place.
 const STATUS_BITS: i64 = 1 << 20;
 
 /// Makes the places of minutes before 1970 positive too.
@@ -55,10 +55,10 @@ const fn of_place(place: i64) -> (i64, i64) {
     (place / STATUS_BITS - MINUTE_OFFSET, place % STATUS_BITS)
 }
 
-/// Which rows: those of a stream in [from, to).
+/// The rows to read: those of a stream in [from, to).
 #[derive(Clone, Debug, Default)]
 pub struct RowFilter {
-    /// Whose.
+    /// The stream.
     pub stream: String,
     /// With what this policy says.
     pub policy: PolicyName,
@@ -91,8 +91,8 @@ impl Store {
         self.read(move |sql| rows(sql, &filter)).await
     }
 
-    /// Rows, newest first, and the place to go on from where not all minutes were read: a page of a status that is not monitored
-    /// reads 30 days of minutes.
+    /// Rows, newest first, and the place to continue from if not all minutes were read: a page of a status that is not monitored
+    /// reads only 30 days.
     pub async fn rows_of_page(
         &self,
         filter: RowFilter,
@@ -172,8 +172,8 @@ fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreErr
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Rows as [`rows`], of a status that is not monitored from a stretch of minutes only; and where that leaves minutes that were
-/// not read, the place from which to go on.
+/// Rows as [`rows`]. For a status that is not monitored, reads 30 days and returns the place to continue from, if there are older
+/// minutes.
 fn rows_of_a_stretch(
     sql: &Connection,
     filter: &RowFilter,

@@ -1,4 +1,4 @@
-//! The database file: its lock, its checks and its tables. Reads and writes no row.
+//! The database file: its lock, its checks and its tables.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -212,7 +212,7 @@ CREATE TABLE offsets (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The database's path, and the lock that makes this process its only user for as long as it lives.
+/// The database's path, and the lock that makes this process its only user.
 pub(super) struct LockedPath {
     pub(super) path: PathBuf,
     _lock: File,
@@ -232,7 +232,7 @@ pub(super) fn lock(path: &Path) -> Result<LockedPath, StoreError> {
         .open(&lock_path)
         .map_err(|error| {
             refuse(format!(
-                "{error}; does the folder exist and may we write there?"
+                "{error}; check that the folder exists and is writable"
             ))
         })?;
     match lock.try_lock() {
@@ -290,13 +290,13 @@ pub(super) fn check(path: &Path) -> Result<(), StoreError> {
     }
     if version > VERSION {
         return Err(StoreError::Broken(format!(
-            "{} has schema {version}, made by a newer version of this program, which knows {VERSION}; run that version, or set another DATABASE_PATH",
+            "{} has schema {version}, of a newer version of this program; this one supports {VERSION}; run the newer version, or set another DATABASE_PATH",
             path.display(),
         )));
     }
     if version < OLDEST_VERSION {
         return Err(StoreError::Broken(format!(
-            "{} has schema {version}, made by a development version; this one needs {VERSION}; delete the file, or set another DATABASE_PATH",
+            "{} has schema {version}, of a development version; this version needs {VERSION}; delete the file, or set another DATABASE_PATH",
             path.display(),
         )));
     }
@@ -326,7 +326,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Opens a connection that can only read, and waits for nobody.
+/// Opens a read-only connection that never waits for a lock.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

@@ -1,5 +1,5 @@
-//! Streams: their freshness, the state of their newest minute, and whether they are recorded as stale. Decides nothing:
-//! [`crate::alerts::stale`] does.
+//! Streams: their freshness, the state of their newest minute, and whether they are recorded as stale. The rules are
+//! in [`crate::alerts::stale`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ pub struct StreamRecord {
     pub arrived_at_ms: i64,
     /// Since when it is recorded as stale; none while new minutes arrive.
     pub stale_since_ms: Option<i64>,
-    /// Since when only minutes arrive that are too old to be judged; none while newer ones do.
+    /// Since when only minutes too old to be evaluated arrive; `None` if newer ones arrive.
     pub old_since_ms: Option<i64>,
     /// The worst state of its newest minute.
     pub worst: State,
@@ -59,7 +59,7 @@ pub struct NewestRow {
 }
 
 impl StreamRecord {
-    /// Its state: stale where no new minutes arrive, else that of its newest minute.
+    /// Its state: stale without new minutes, else that of its newest minute.
     pub const fn state(&self) -> State {
         match self.stale_since_ms {
             Some(_) => State::Stale,
@@ -69,7 +69,7 @@ impl StreamRecord {
 }
 
 impl Store {
-    /// Every stream as this policy judges it, in the order in which they first came.
+    /// Every stream as this policy judges it, in the order of their first minutes' arrival.
     pub async fn streams(&self, policy: PolicyName) -> Result<Vec<StreamRecord>, StoreError> {
         self.read(move |sql| {
             let sql = sql.unchecked_transaction()?;
@@ -103,7 +103,7 @@ impl Store {
         .await
     }
 
-    /// The names of the streams, in the order in which they first came.
+    /// The names of the streams, in the order of their first minutes' arrival.
     pub async fn stream_names(&self) -> Result<Vec<String>, StoreError> {
         self.read(|sql| {
             let mut statement = sql.prepare_cached("SELECT name FROM streams ORDER BY id")?;
@@ -162,8 +162,8 @@ impl Store {
         })
     }
 
-    /// Marks streams as stale or no longer stale, as `decide` says of all streams, and records its alerts in the same
-    /// transaction. Gives the alerts.
+    /// Passes all streams to `decide`, marks streams as stale or no longer stale, and records the alerts in the same
+    /// transaction. Returns the alerts.
     pub async fn change_stale_streams<F>(
         &self,
         now_ms: i64,

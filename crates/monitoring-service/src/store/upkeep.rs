@@ -1,19 +1,19 @@
-//! Pruning what is past its retention, in steps short enough never to hold up ingest.
+//! Deletes data beyond its retention, in steps short enough not to delay ingest.
 
 use rusqlite::{Connection, params};
 
 use super::{Store, StoreError};
 
-/// Minutes of one stream that one step prunes: short enough never to hold up ingest.
+/// Minutes of one stream that one step prunes; short enough not to delay ingest.
 const STEP_MINUTES: i64 = 240;
 
 /// Rows of the other tables that one step prunes.
 const STEP_ROWS: u32 = 1000;
 
-/// Dead letters that are kept.
+/// Dead letters to keep.
 const MAX_DEAD_LETTERS: u32 = 10_000;
 
-/// How long things are kept.
+/// The retention.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     /// Milliseconds: minutes by event time from each stream's newest, alerts and deliveries by recording time.

@@ -1,9 +1,9 @@
 //! The one writer: a thread that owns the only read-write connection and runs jobs, each in a transaction.
 //!
-//! Jobs that wait together are committed together; if that fails, each is tried alone, so that one job's fault is not another's.
+//! Queued jobs share a commit. If it fails, each is retried alone, so that a faulty job fails no other.
 //!
-//! SQLite restarts the write-ahead log by itself, but only at a moment without a query. Where queries leave no such moment the
-//! log would grow, so from a size on the writer waits for one, and in the end interrupts the queries.
+//! SQLite restarts the write-ahead log only while no query runs. Under constant queries the log would grow, so above a size the writer
+//! waits for a free moment and, above a larger one, interrupts the queries.
 
 use std::{
     collections::HashMap,
@@ -18,25 +18,25 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::{StoreError, readers::Readers};
 use crate::clock::Stopwatch;
 
-/// Jobs that may wait; more make their senders wait.
+/// Length of the queue; when it is full, senders wait.
 const QUEUE: usize = 1024;
 
-/// Most jobs of one commit.
+/// Maximum jobs in one commit.
 const MAX_GROUPED: usize = 64;
 
-/// How long a statement waits for another program that holds the database: the default of rusqlite.
+/// Time limit for a lock of another program: the default of rusqlite.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// When the writer restarts the write-ahead log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WalLimits {
-    /// From this many bytes on it waits for the queries that run. Others may begin: they need the log no more.
+    /// Above this many bytes it waits for the running queries. New queries may begin; they no longer need the log.
     pub(super) restart_bytes: u64,
-    /// From this many bytes on it interrupts those that run.
+    /// Above this many bytes it interrupts the running queries.
     pub(super) interrupt_bytes: u64,
     /// The longest that it waits.
     pub(super) wait: Duration,
-    /// The time between two tries: another program may read, and never end.
+    /// Interval of the attempts, since another program may read without end.
     pub(super) retry: Duration,
 }
 
@@ -52,22 +52,22 @@ impl Default for WalLimits {
     }
 }
 
-/// What a job works with: the open transaction and the ids of names.
+/// The open transaction of a job, and the ids of names.
 pub(super) struct Transaction<'a> {
     pub(super) sql: &'a Connection,
     pub(super) ids: &'a mut Ids,
-    /// True once a delivery is due: after the commit the outbox is woken.
+    /// True if a delivery is due; then the outbox is notified after the commit.
     pub(super) wakes_outbox: bool,
 }
 
-/// Ids of streams and statuses, read once. Dropped when a transaction fails, since it may have made some of them.
+/// Ids of streams and statuses, read once. Cleared when a transaction fails, since it may have created some of them.
 #[derive(Default)]
 pub(super) struct Ids {
     pub(super) streams: HashMap<String, i64>,
     pub(super) statuses: HashMap<String, i64>,
 }
 
-/// A job and the one who waits for it; the closure may run twice.
+/// A job and its reply channel; the closure may run twice.
 trait Job: Send {
     fn run(&mut self, transaction: &mut Transaction<'_>) -> Result<(), StoreError>;
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
@@ -91,12 +91,12 @@ where
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {
         let Self { value, reply, .. } = *self;
-        // The caller may be gone: the work is done all the same.
+        // The caller may be gone; the job is done anyway.
         drop(reply.send(result.and_then(|()| value.ok_or(StoreError::Closed))));
     }
 }
 
-/// The way to the writer thread.
+/// The queue to the writer thread.
 #[derive(Clone)]
 pub(super) struct WriterHandle(mpsc::Sender<Box<dyn Job>>);
 
@@ -117,14 +117,14 @@ impl WriterHandle {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Hands a job to the writer and goes on, for a thread that is not of the async runtime.
+    /// Hands a job to the writer without waiting, for a thread outside the async runtime.
     pub(super) fn begin<T, F>(&self, work: F) -> PendingWrite<T>
     where
         F: FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        // Where the writer is gone the job is dropped with its reply, which the wait then reports.
+        // If the writer is gone, the reply channel is dropped and the wait reports it.
         drop(self.0.blocking_send(Box::new(Call {
             work,
             value: None,
@@ -144,7 +144,7 @@ impl<T> PendingWrite<T> {
     }
 }
 
-/// The writer itself, to be run on a thread of its own.
+/// The writer; it needs its own thread.
 pub struct Writer {
     connection: Connection,
     ids: Ids,
@@ -190,7 +190,7 @@ impl Writer {
         self
     }
 
-    /// Works until every [`super::Store`] is gone.
+    /// Runs jobs until every [`super::Store`] is dropped.
     pub fn run(mut self) {
         let mut jobs = Vec::with_capacity(MAX_GROUPED);
         while self.jobs.blocking_recv_many(&mut jobs, MAX_GROUPED) > 0 {
@@ -199,7 +199,7 @@ impl Writer {
         }
     }
 
-    /// Restarts the write-ahead log where it is too long. A failure is no fault: it is tried again.
+    /// Restarts the write-ahead log if it is too long. A failure is retried later.
     fn bound_wal(&mut self) {
         let bytes = self.wal.metadata().map_or(0, |file| file.len());
         let just_tried = self
@@ -213,7 +213,7 @@ impl Writer {
             self.readers.interrupt();
         }
         if let Err(error) = self.empty_wal() {
-            tracing::warn!(%error, bytes, "the write-ahead log cannot be emptied now");
+            tracing::warn!(%error, bytes, "write-ahead log not restarted; retried later");
         }
         self.tried = Some(Stopwatch::start());
     }

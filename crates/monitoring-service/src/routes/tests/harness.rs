@@ -164,8 +164,8 @@ impl Api {
         self.state.snapshots.publish([(
             stream,
             Snapshot {
-                adaptive,
                 history,
+                adaptive,
                 newest,
                 arrived_at_ms,
             },
