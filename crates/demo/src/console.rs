@@ -7,7 +7,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use detection::{Minute, Severity};
+use detection::{Minute, PolicyName, Severity};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use monitoring_service::{
     alerts::{Alert, Origin},
@@ -19,7 +19,7 @@ use transaction_csv::labels::Incident;
 use crate::{
     Outcome,
     cli::Cli,
-    scorecard::Scorecard,
+    scorecard::{Scorecard, SideBySide},
     stored::{Scope, Totals},
 };
 
@@ -211,21 +211,43 @@ impl Console {
         });
     }
 
-    /// Shows the scorecard and each incident that was missed or found late.
-    pub(crate) fn scorecard(&self, scorecard: &Scorecard, incidents: &[Incident], cli: &Cli) {
+    /// Shows the scorecards side by side, and each incident that a policy missed or found late.
+    pub(crate) fn scorecard(
+        &self,
+        scorecards: &[(PolicyName, Scorecard)],
+        incidents: &[Incident],
+        cli: &Cli,
+    ) {
         let labels = cli.incidents().display();
-        self.line(&format!(
-            "\n{BOLD}Scorecard{BOLD:#}: the stored alerts against {labels}\n{scorecard}"
-        ));
+        let roles = ["alerts", "in shadow"];
+        let columns = scorecards.iter().zip(roles).map(|((policy, _), role)| {
+            format!("{BOLD}{:<29}{BOLD:#}", format!("{policy} ({role})"))
+        });
+        let heading = format!(
+            "\n{BOLD}Scorecard{BOLD:#}: the stored alerts against {labels}\n{:29}{}",
+            "",
+            columns.collect::<String>()
+        );
+        self.line(&format!("{heading}\n{}", SideBySide(scorecards)));
+        for (policy, scorecard) in scorecards {
+            self.missed(*policy, scorecard, incidents);
+        }
+    }
+
+    fn missed(&self, policy: PolicyName, scorecard: &Scorecard, incidents: &[Incident]) {
         let incidents = incidents.iter().filter(|incident| incident.alert);
         for ((incident, delay), late) in incidents.zip(&scorecard.delays).zip(&scorecard.late) {
             let (start, name) = (minute(incident.start), incident.name());
             match (delay, late) {
                 (Some(_), _) => {}
                 (None, Some(late)) => self.line(&format!(
-                    "  LATE     {start}  {name}, {late} min after its start"
+                    "  LATE     {policy:<8} {start}  {name}, {late} min after its start"
                 )),
-                (None, None) => self.line(&format!("  {RED}MISSED  {RED:#} {start}  {name}")),
+                (None, None) => {
+                    self.line(&format!(
+                        "  {RED}MISSED  {RED:#} {policy:<8} {start}  {name}"
+                    ));
+                }
             }
         }
     }

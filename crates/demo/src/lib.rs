@@ -18,6 +18,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, ensure};
 use common::{clock::Clock, kafka::KafkaProperties, metrics::MetricsRegistry};
+use detection::PolicyName;
 use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{
     app::App,
@@ -47,8 +48,8 @@ pub struct Outcome {
     pub totals: Totals,
     /// True if they equal the totals of the file.
     pub as_in_file: bool,
-    /// The stored alerts compared with the labelled incidents.
-    pub scorecard: Scorecard,
+    /// The stored alerts of each policy compared with the labelled incidents: of the one that alerts, then of the one in shadow.
+    pub scorecards: [(PolicyName, Scorecard); 2],
 }
 
 /// Runs the command and writes an error to stderr.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use detection::{Minute, Severity};
+use detection::{Minute, PolicyName, Severity};
 use transaction_csv::labels::Incident;
 
 /// An incident counts as found in time if an alert goes out for one of this many first minutes.
@@ -14,13 +14,15 @@ const ECHO_MINUTES: i64 = 60;
 /// The fields of an alert that the score needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scored {
+    /// The policy that raised it.
+    pub policy: PolicyName,
     /// Stream of the alert.
     pub stream: String,
     /// Minute of the alert.
     pub minute: Minute,
     /// Its severity.
     pub severity: Severity,
-    /// True if it was not suppressed.
+    /// True if neither a silence nor the cooldown suppressed it: it was sent, or would be if its policy alerted.
     pub dispatched: bool,
 }
 
@@ -118,77 +120,78 @@ fn first(
     incidents.iter().map(first).collect()
 }
 
-/// `14 of 14, 0 min after their start (median), 1 min at worst`
+/// The scorecards of several policies on the same data, side by side.
+#[derive(Debug)]
+pub struct SideBySide<'a>(pub &'a [(PolicyName, Scorecard)]);
+
+/// `14 of 14`
 fn found(delays: &[Option<i64>]) -> String {
+    format!("{} of {}", delays.iter().flatten().count(), delays.len())
+}
+
+/// `0, 7 min`: median and worst; a dash if nothing was found.
+fn median_and_worst(delays: &[Option<i64>]) -> String {
     let mut found: Vec<_> = delays.iter().flatten().collect();
     found.sort_unstable();
-    let count = format!("{} of {}", found.len(), delays.len());
     match (found.get(found.len() / 2), found.last()) {
-        (Some(median), Some(worst)) => {
-            format!("{count}, {median} min after their start (median), {worst} min at worst")
-        }
-        _ => count,
+        (Some(median), Some(worst)) => format!("{median}, {worst} min"),
+        _ => "-".to_owned(),
     }
 }
 
-impl fmt::Display for Scorecard {
+impl Scorecard {
+    /// Incidents that were only found after the first minutes.
+    fn found_late(&self) -> usize {
+        let late = self.late.iter().zip(&self.delays);
+        late.filter(|(late, delay)| late.is_some() && delay.is_none())
+            .count()
+    }
+
     #[expect(
         clippy::cast_precision_loss,
         reason = "a count of alerts is exact in a double"
     )]
+    fn false_alerts(&self, severity: usize) -> String {
+        let count = self.outside[severity];
+        format!("{count}, {:.1} a day", count as f64 / self.days)
+    }
+
+    fn sent(&self, severity: usize) -> String {
+        let (sent, suppressed) = self.alerts[severity];
+        format!("{sent} (and {suppressed} in cooldown)")
+    }
+
+    fn in_harmless(&self) -> String {
+        let [critical, warning] = self.harmless.unwrap_or_default();
+        format!("{critical} CRITICAL, {warning} WARNING")
+    }
+}
+
+impl fmt::Display for SideBySide<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [
-            (critical, critical_suppressed),
-            (warning, warning_suppressed),
-        ] = self.alerts;
-        let [critical_false, warning_false] = self.outside;
-        let per_day = |count: usize| count as f64 / self.days;
-        writeln!(f, "  incidents found         {}", found(&self.delays))?;
-        writeln!(
-            f,
-            "    by CRITICAL alone     {}",
-            found(&self.critical_delays)
-        )?;
-        let late = self.late.iter().zip(&self.delays);
-        let late = late
-            .filter(|(late, delay)| late.is_some() && delay.is_none())
-            .count();
-        if late > 0 {
-            writeln!(f, "    later in the incident {late} more")?;
+        let mut row = |label: &str, cell: &dyn Fn(&Scorecard) -> String| {
+            let cells = self.0.iter().map(|(_, card)| format!("{:<29}", cell(card)));
+            let line = format!("  {label:<27}{}", cells.collect::<String>());
+            writeln!(f, "{}", line.trim_end())
+        };
+        row("incidents found", &|card| found(&card.delays))?;
+        row("  median, worst delay", &|card| {
+            median_and_worst(&card.delays)
+        })?;
+        row("  by CRITICAL alone", &|card| found(&card.critical_delays))?;
+        row("  later in the incident", &|card| {
+            format!("{} more", card.found_late())
+        })?;
+        row("CRITICAL alerts", &|card| card.sent(0))?;
+        row("  outside incidents", &|card| card.false_alerts(0))?;
+        row("WARNING alerts", &|card| card.sent(1))?;
+        row("  outside incidents", &|card| card.false_alerts(1))?;
+        if self.0.iter().any(|(_, card)| card.harmless.is_some()) {
+            row("  of these, harmless events", &Scorecard::in_harmless)?;
         }
-        writeln!(
-            f,
-            "  CRITICAL alerts         {critical} sent, {critical_suppressed} suppressed by the cooldown"
-        )?;
-        writeln!(
-            f,
-            "    outside incidents     {critical_false}, {:.1} a day",
-            per_day(critical_false)
-        )?;
-        writeln!(
-            f,
-            "  WARNING alerts          {warning} sent, {warning_suppressed} suppressed by the cooldown"
-        )?;
-        writeln!(
-            f,
-            "    outside incidents     {warning_false}, {:.1} a day",
-            per_day(warning_false)
-        )?;
-        if let Some([critical, warning]) = self.harmless {
-            writeln!(
-                f,
-                "  In harmless events      {critical} CRITICAL and {warning} WARNING of those outside incidents"
-            )?;
-        }
-        writeln!(
-            f,
-            "  Found: an alert for one of the first {FOUND_WITHIN_MINUTES} minutes; 0 min is the first. Outside: in no incident, nor within {ECHO_MINUTES} minutes after one."
-        )?;
         write!(
             f,
-            "  In short: {critical} CRITICAL alerts were notified in {:.1} days, {critical_false} of them false; {warning} WARNINGs were logged, {warning_false} \
-             of them false.",
-            self.days
+            "  Found: an alert for one of the first {FOUND_WITHIN_MINUTES} minutes; delay 0 is the first. Outside: in no incident, nor within {ECHO_MINUTES} minutes after one."
         )
     }
 }
@@ -213,11 +216,32 @@ mod tests {
 
     fn alert(at: i64, severity: Severity, dispatched: bool) -> Scored {
         Scored {
+            policy: PolicyName::ZScore,
             stream: "default".into(),
             minute: minute(at),
             severity,
             dispatched,
         }
+    }
+
+    fn text(card: Scorecard) -> String {
+        SideBySide(&[(PolicyName::ZScore, card)]).to_string()
+    }
+
+    #[test]
+    fn two_policies_stand_side_by_side() {
+        let alerts = [alert(1, Severity::Critical, true)];
+        let cards = [
+            (PolicyName::ZScore, score(&alerts, &[incident(1, 9)], 1440)),
+            (PolicyName::Adaptive, score(&[], &[incident(1, 9)], 1440)),
+        ];
+        let text = SideBySide(&cards).to_string();
+        let found = text.lines().next().expect("a line");
+        let words: Vec<_> = found.split_whitespace().collect();
+        assert_eq!(
+            words,
+            ["incidents", "found", "1", "of", "1", "0", "of", "1"]
+        );
     }
 
     #[test]
@@ -254,21 +278,16 @@ mod tests {
         ];
         let card = score(&alerts, &[incident(1, 9)], 4320);
         assert_eq!((card.alerts, card.outside), ([(0, 0), (1, 1)], [0, 0]));
-        let text = card.to_string();
-        assert!(
-            text.contains("1 of 1, 0 min after their start (median), 0 min at worst"),
-            "{text}"
-        );
-        assert!(text.contains("1 sent, 1 suppressed"), "{text}");
+        let text = text(card);
+        assert!(text.contains("incidents found            1 of 1"), "{text}");
+        assert!(text.contains("0, 0 min"), "{text}");
+        assert!(text.contains("1 (and 1 in cooldown)"), "{text}");
     }
 
     #[test]
     fn nothing_found_is_zero_of_one() {
-        assert!(
-            score(&[], &[incident(1, 9)], 10)
-                .to_string()
-                .contains("0 of 1\n")
-        );
+        let text = text(score(&[], &[incident(1, 9)], 10));
+        assert!(text.contains("incidents found            0 of 1"), "{text}");
     }
 
     #[test]
@@ -279,7 +298,8 @@ mod tests {
             (card.delays.as_slice(), card.late.as_slice()),
             (&[None, None][..], &[Some(8), None][..])
         );
-        assert!(card.to_string().contains("later in the incident 1 more\n"));
+        let text = text(card);
+        assert!(text.contains("later in the incident    1 more"), "{text}");
     }
 
     #[test]

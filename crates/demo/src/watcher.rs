@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detection::{MinuteCounts, Severity};
+use detection::{MinuteCounts, PolicyName, Severity};
 use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{
     alerts::{Alert, Subject},
@@ -19,7 +19,7 @@ use crate::{
     cli::Cli,
     console::Console,
     scorecard::{delay, score},
-    stored::{Scope, Totals, alerts_after},
+    stored::{Scope, Totals, alerts_after, in_shadow},
 };
 
 /// Interval of the queries for new alerts.
@@ -111,7 +111,7 @@ impl Watcher {
         let outcome = self.outcome().await?;
         self.console.totals(&outcome, &self.expected);
         self.console
-            .scorecard(&outcome.scorecard, &self.incidents, cli);
+            .scorecard(&outcome.scorecards, &self.incidents, cli);
         if cli.once && cli.webhook_url.is_some() {
             self.until_delivered(stop).await?;
         }
@@ -172,7 +172,7 @@ impl Watcher {
     async fn show_new_alerts(&mut self) -> anyhow::Result<()> {
         for (seq, alert) in alerts_after(&self.store, self.newest_seen).await? {
             self.newest_seen = seq;
-            if !alert.is_muted() {
+            if !alert.is_muted() && !in_shadow(&alert) {
                 self.show_alert(&alert);
             }
         }
@@ -198,15 +198,17 @@ impl Watcher {
     /// The outcome, from the stored alerts and not from the shown ones.
     async fn outcome(&self) -> anyhow::Result<Outcome> {
         let totals = self.scope.totals(&self.store).await?;
-        let scorecard = score(
-            &self.scope.alerts(&self.store).await?,
-            &self.incidents,
-            self.scope.length(),
-        );
+        let alerts = self.scope.alerts(&self.store).await?;
+        let scorecards = [PolicyName::ZScore, PolicyName::Adaptive].map(|policy| {
+            let alerts = alerts.iter().filter(|alert| alert.policy == policy);
+            let alerts: Vec<_> = alerts.cloned().collect();
+            let card = score(&alerts, &self.incidents, self.scope.length());
+            (policy, card)
+        });
         Ok(Outcome {
             as_in_file: totals == self.expected,
             totals,
-            scorecard,
+            scorecards,
         })
     }
 

@@ -76,11 +76,11 @@ async fn a_second_run_changes_nothing() -> anyhow::Result<()> {
     );
     assert!(first.as_in_file);
     assert_eq!(
-        first.scorecard.alerts[0],
+        first.scorecards[0].1.alerts[0],
         (1, 3),
         "one notified, three suppressed by the cooldown"
     );
-    assert_eq!(first.scorecard.delays, [Some(0)]);
+    assert_eq!(first.scorecards[0].1.delays, [Some(0)]);
     assert_eq!(run(folder.path(), &[]).await?, Some(first));
     Ok(())
 }
@@ -119,7 +119,7 @@ async fn the_exit_waits_for_every_delivery() -> anyhow::Result<()> {
     );
     assert_eq!(
         receiver.received_requests().await.map(|posts| posts.len()),
-        Some(outcome.scorecard.alerts[0].0)
+        Some(outcome.scorecards[0].1.alerts[0].0)
     );
     Ok(())
 }

@@ -73,7 +73,7 @@ fn a_delivery_links_to_the_trace_of_its_message() {
             .await
             .expect("a good end");
         assert_eq!(
-            outcome.expect("to the end").scorecard.alerts[0].0,
+            outcome.expect("to the end").scorecards[0].1.alerts[0].0,
             1,
             "one notification"
         );

@@ -80,7 +80,7 @@ impl MonitorSettings {
         self.detectors().map(Detector::window).max().unwrap_or(1)
     }
 
-    /// Number of newest observed minutes that [`Monitor::restore`] needs.
+    /// Number of newest observed minutes that [`crate::Monitor::restore`] needs.
     pub fn history_capacity(&self) -> usize {
         History::capacity(self.window(), self.allowed_lateness_minutes as usize)
     }
