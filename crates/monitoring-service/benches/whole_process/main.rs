@@ -47,6 +47,10 @@ struct Args {
     #[arg(long, default_value_t = 3)]
     runs: usize,
 
+    /// The policy in shadow, as SHADOW_POLICY of the service
+    #[arg(long, default_value = "")]
+    shadow_policy: String,
+
     /// Parts to run
     #[arg(default_values = ["backlog", "streams", "evaluate", "live", "start"])]
     parts: Vec<String>,
@@ -82,8 +86,9 @@ struct Service {
 }
 
 impl Service {
-    fn start(brokers: &str, topic: &str) -> anyhow::Result<Self> {
-        Self::start_on(Rc::new(tempfile::tempdir()?), brokers, topic, &[])
+    fn start(args: &Args, topic: &str) -> anyhow::Result<Self> {
+        let shadow = [("SHADOW_POLICY", args.shadow_policy.as_str())];
+        Self::start_on(Rc::new(tempfile::tempdir()?), &args.brokers, topic, &shadow)
     }
 
     /// On the database in this folder, with more variables.
@@ -344,7 +349,7 @@ fn backlog(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Re
     drop(payloads);
     let (mut rates, mut peaks) = (Vec::new(), Vec::new());
     for _ in 0..args.runs {
-        let mut service = Service::start(&args.brokers, &topic.name)?;
+        let mut service = Service::start(args, &topic.name)?;
         service.until_ready()?;
         rates.push(rate(
             args.messages * ROWS_A_MESSAGE,
@@ -378,7 +383,7 @@ fn evaluate(args: &Args) -> anyhow::Result<()> {
             .map_err(|(error, _)| error)?;
     }
     producer.flush(Duration::from_secs(30))?;
-    let mut service = Service::start(&args.brokers, &topic.name)?;
+    let mut service = Service::start(args, &topic.name)?;
     service.until_ready()?;
     service.until_stored(120)?;
     let floor = load(
@@ -452,7 +457,7 @@ fn load(name: &str, runs: usize, request: &[u8], floor: Option<f64>) -> anyhow::
 fn live(args: &Args) -> anyhow::Result<()> {
     let topic = Topic::create(&args.brokers, 1)?;
     let producer = producer(&args.brokers, "0")?;
-    let service = Service::start(&args.brokers, &topic.name)?;
+    let service = Service::start(args, &topic.name)?;
     service.until_ready()?;
     let database = service.database()?;
     let version = || database.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
@@ -489,7 +494,7 @@ fn live(args: &Args) -> anyhow::Result<()> {
 fn start(args: &Args) -> anyhow::Result<()> {
     let mut times = Vec::new();
     for _ in 0..10 {
-        let service = Service::start(&args.brokers, "bench-none")?;
+        let service = Service::start(args, "bench-none")?;
         times.push(service.until_ready()?.as_secs_f64() * 1000.0);
     }
     say(&format!(

@@ -12,8 +12,6 @@ pub struct PriorSubmission {
     pub id: Uuid,
     /// When it was recorded, milliseconds since 1970.
     pub recorded_at_ms: i64,
-    /// Submissions of the key since.
-    pub suppressed_since: u32,
 }
 
 /// Suppresses an alert if its key alerted less than `cooldown_ms` before. A silence has priority, as in the fold.
@@ -24,7 +22,5 @@ pub fn apply_cooldown(alert: &mut Alert, prior: Option<PriorSubmission>, cooldow
     // A submission in the future was recorded before the clock was set back; it suppresses nothing.
     if (0..cooldown_ms).contains(&(alert.recorded_at_ms - prior.recorded_at_ms)) {
         alert.suppression = Some(Suppression::Cooldown { by: prior.id });
-    } else {
-        alert.suppressed_before = prior.suppressed_since;
     }
 }

@@ -51,19 +51,25 @@ impl Store {
     }
 
     /// Records the alert of a submission after `decide` has seen the last submission of its key that was not muted. One
-    /// transaction, so that only one of two concurrent submissions is notified. Returns the recorded alert.
+    /// transaction, so that only one of two concurrent submissions is notified. An alert that is not muted gets the number of
+    /// submissions suppressed since. Returns the recorded alert.
     pub async fn record_submission<F>(&self, alert: Alert, decide: F) -> Result<Alert, StoreError>
     where
         F: Fn(&mut Alert, Option<PriorSubmission>) + Send + 'static,
     {
         self.writer
             .call(move |transaction| {
-                let mut alert = alert.clone();
-                let prior = match alert.anomaly() {
-                    Some(anomaly) => prior_submission(transaction.sql, &anomaly.key)?,
+                let (sql, mut alert) = (transaction.sql, alert.clone());
+                let key = alert.anomaly().map(|anomaly| anomaly.key.clone());
+                let prior = match &key {
+                    Some(key) => prior_submission(sql, key)?,
                     None => None,
                 };
-                decide(&mut alert, prior);
+                decide(&mut alert, prior.map(|(_, prior)| prior));
+                // Counting them for each muted submission would take longer with every one.
+                if let (Some(key), Some((seq, _)), false) = (&key, prior, alert.is_muted()) {
+                    alert.suppressed_before = submissions_after(sql, key, seq)?;
+                }
                 insert(transaction, &alert)?;
                 Ok(alert)
             })
@@ -182,38 +188,43 @@ pub(super) const PRIOR_SUBMISSION: &str =
     "SELECT seq, id, recorded_at_ms FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND policy = ?2 AND status_id = ?3
      AND direction = ?4 AND severity = ?5 AND suppressed_by IS NULL ORDER BY seq DESC LIMIT 1";
 
-/// The last submission of a key that was not muted, and how many came after it.
+/// The last submission of a key that was not muted, with its sequence number.
 fn prior_submission(
     sql: &Connection,
     key: &AlertKey,
-) -> Result<Option<PriorSubmission>, StoreError> {
-    let key = params![
+) -> Result<Option<(i64, PriorSubmission)>, StoreError> {
+    let mut statement = sql.prepare_cached(PRIOR_SUBMISSION)?;
+    let prior = statement.query_row(
+        params![
+            key.stream.as_str(),
+            policy_code(key.policy),
+            key.status.index(),
+            direction_code(key.direction),
+            severity_code(key.severity)
+        ],
+        |row| {
+            let (id, recorded_at_ms) = (uuid(row, "id")?, row.get(2)?);
+            Ok((row.get(0)?, PriorSubmission { id, recorded_at_ms }))
+        },
+    );
+    Ok(prior.optional()?)
+}
+
+/// The number of submissions of a key after this sequence number.
+fn submissions_after(sql: &Connection, key: &AlertKey, seq: i64) -> Result<u32, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT count(*) FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND policy = ?2 AND status_id = ?3
+         AND direction = ?4 AND severity = ?5 AND seq > ?6",
+    )?;
+    let values = params![
         key.stream.as_str(),
         policy_code(key.policy),
         key.status.index(),
         direction_code(key.direction),
-        severity_code(key.severity)
+        severity_code(key.severity),
+        seq
     ];
-    let last = sql
-        .prepare_cached(PRIOR_SUBMISSION)?
-        .query_row(key, |row| {
-            Ok((row.get::<_, i64>(0)?, uuid(row, "id")?, row.get(2)?))
-        })
-        .optional()?;
-    let Some((seq, id, recorded_at_ms)) = last else {
-        return Ok(None);
-    };
-    let mut later = sql.prepare_cached(
-        "SELECT count(*) FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND policy = ?2 AND status_id = ?3
-         AND direction = ?4 AND severity = ?5 AND seq > ?6",
-    )?;
-    let values = key.iter().copied().chain([&seq as &dyn ToSql]);
-    let suppressed_since = later.query_row(rusqlite::params_from_iter(values), |row| row.get(0))?;
-    Ok(Some(PriorSubmission {
-        id,
-        recorded_at_ms,
-        suppressed_since,
-    }))
+    Ok(statement.query_row(values, |row| row.get(0))?)
 }
 
 /// The statement of a list. Each condition has an index in the order of recording; the first given one leads and the others
