@@ -24,7 +24,7 @@ const MAX_AHEAD_MINUTES: i64 = 5;
 
 /// Evaluates submissions. A clone shares everything.
 #[derive(Clone)]
-pub struct Evaluator {
+pub(crate) struct Evaluator {
     /// The context of the service.
     pub context: Context,
     /// Cooldown of the same submission, milliseconds.
@@ -33,7 +33,7 @@ pub struct Evaluator {
 
 /// A count to evaluate.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub(crate) struct Question {
     /// The status.
     pub status: MonitoredStatus,
     /// The count.
@@ -46,7 +46,7 @@ pub struct Question {
 
 /// The answer to a [`Question`].
 #[derive(Clone, Debug)]
-pub struct Evaluation {
+pub(crate) struct Evaluation {
     /// The minute it was evaluated for.
     pub minute: Minute,
     /// The finding.
@@ -63,7 +63,7 @@ pub struct Evaluation {
 
 /// The reason why a submission has no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum EvaluateError {
+pub(crate) enum EvaluateError {
     /// The minute is in the future.
     #[error("{minute} is more than {MAX_AHEAD_MINUTES} minutes ahead of the clock ({now})")]
     Future {
@@ -79,7 +79,7 @@ pub enum EvaluateError {
 
 impl Evaluator {
     /// Evaluates a submission and records it if it is anomalous. A NORMAL count of a stream in memory needs no database.
-    pub async fn evaluate(&self, question: &Question) -> Result<Evaluation, EvaluateError> {
+    pub(crate) async fn evaluate(&self, question: &Question) -> Result<Evaluation, EvaluateError> {
         let now = Minute::containing(self.context.clock.now());
         if let Some(minute) = question.minute
             && minute.since(now) > MAX_AHEAD_MINUTES

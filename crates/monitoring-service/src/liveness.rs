@@ -30,7 +30,7 @@ impl Task {
 }
 
 /// A task without a report for this long hangs, milliseconds.
-pub const HUNG_TIMEOUT_MS: i64 = 60_000;
+pub(crate) const HUNG_TIMEOUT_MS: i64 = 60_000;
 
 /// The time of each task's last report.
 #[derive(Clone, Debug)]

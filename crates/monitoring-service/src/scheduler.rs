@@ -24,7 +24,7 @@ const MAX_PRUNE_STEPS: usize = 100;
 const STUCK_AFTER_MS: i64 = 10 * 60_000;
 
 /// The scheduler.
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     /// What the service shares.
     pub context: Context,
     /// Interval of the checks.
@@ -36,7 +36,7 @@ pub struct Scheduler {
 }
 
 /// Runs the checks until the stop.
-pub async fn run(scheduler: Scheduler, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(scheduler: Scheduler, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
         match scheduler.pass().await {
             Ok(()) => {}

@@ -25,7 +25,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// The reason why a receiver did not accept a request. No text contains its address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WebhookError {
+pub(crate) enum WebhookError {
     /// It accepts no more requests (410).
     #[error("the receiver is gone for good (410)")]
     Gone,
@@ -45,7 +45,7 @@ pub enum WebhookError {
 
 impl WebhookError {
     /// The HTTP status of the answer, if there was one.
-    pub const fn status(&self) -> Option<u16> {
+    pub(crate) const fn status(&self) -> Option<u16> {
         match self {
             Self::Gone => Some(410),
             Self::Refused { status, .. } => Some(*status),
@@ -54,7 +54,7 @@ impl WebhookError {
     }
 
     /// The status of the answer, or `unreachable`, for metrics and traces.
-    pub fn class(&self) -> String {
+    pub(crate) fn class(&self) -> String {
         self.status()
             .map_or_else(|| "unreachable".to_owned(), |status| status.to_string())
     }
@@ -62,7 +62,7 @@ impl WebhookError {
 
 /// A `Retry-After` header (RFC 9110, 10.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryAfter {
+pub(crate) enum RetryAfter {
     /// A number of seconds.
     Delay(Duration),
     /// A date.
@@ -80,7 +80,7 @@ impl RetryAfter {
     }
 
     /// How long to wait from `now`: an hour at most, nothing if the date is past.
-    pub fn delay(self, now: SystemTime) -> Duration {
+    pub(crate) fn delay(self, now: SystemTime) -> Duration {
         let delay = match self {
             Self::Delay(delay) => delay,
             Self::At(date) => date.duration_since(now).unwrap_or_default(),
@@ -91,7 +91,7 @@ impl RetryAfter {
 
 /// Calls one receiver. Cheap to clone.
 #[derive(Clone)]
-pub struct WebhookClient {
+pub(crate) struct WebhookClient {
     http: reqwest::Client,
     url: Url,
     keys: Vec<hmac::Key>,
@@ -99,12 +99,12 @@ pub struct WebhookClient {
 
 impl WebhookClient {
     /// A client of the receiver at this http or https address.
-    pub fn new(url: Url) -> anyhow::Result<Self> {
+    pub(crate) fn new(url: Url) -> anyhow::Result<Self> {
         Self::with_timeout(url, TIMEOUT)
     }
 
     /// The same, with another limit on the time that an answer may take.
-    pub fn with_timeout(url: Url, timeout: Duration) -> anyhow::Result<Self> {
+    pub(crate) fn with_timeout(url: Url, timeout: Duration) -> anyhow::Result<Self> {
         common::install_tls_provider();
         let http = reqwest::Client::builder()
             .timeout(timeout)
@@ -123,7 +123,7 @@ impl WebhookClient {
     }
 
     /// The same, signing with these keys (each signs, so that a receiver may check with any of them).
-    pub fn signing_with(mut self, keys: &[Vec<u8>]) -> Self {
+    pub(crate) fn signing_with(mut self, keys: &[Vec<u8>]) -> Self {
         self.keys = keys
             .iter()
             .map(|key| hmac::Key::new(hmac::HMAC_SHA256, key))
@@ -132,18 +132,23 @@ impl WebhookClient {
     }
 
     /// The receiver's host, the only part of its address that may be shown.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 
     /// The receiver's port.
-    pub fn port(&self) -> Option<u16> {
+    pub(crate) fn port(&self) -> Option<u16> {
         self.url.port_or_known_default()
     }
 
     /// Posts one alert, once. `id` is sent as `webhook-id` (Standard Webhooks), so that a receiver can drop
     /// duplicates; `sent_at_s` is the time of this attempt, seconds since 1970. Returns the status of success.
-    pub async fn post(&self, id: Uuid, sent_at_s: i64, body: Vec<u8>) -> Result<u16, WebhookError> {
+    pub(crate) async fn post(
+        &self,
+        id: Uuid,
+        sent_at_s: i64,
+        body: Vec<u8>,
+    ) -> Result<u16, WebhookError> {
         let mut request = self
             .http
             .post(self.url.clone())
@@ -157,7 +162,7 @@ impl WebhookClient {
     }
 
     /// Calls the receiver with GET, once. Returns the status of success.
-    pub async fn get(&self) -> Result<u16, WebhookError> {
+    pub(crate) async fn get(&self) -> Result<u16, WebhookError> {
         classify(self.http.get(self.url.clone())).await
     }
 

@@ -21,9 +21,9 @@ use crate::{
     store::{Attempt, DeliveryOutcome, DueDelivery, StoreError},
 };
 
-pub mod client;
+pub(crate) mod client;
 mod json;
-pub mod ping;
+pub(crate) mod ping;
 mod retry;
 mod slack;
 
@@ -43,7 +43,7 @@ const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The delivery task.
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// What the service shares.
     pub context: Context,
     /// The receiver; without one, nothing is delivered and the outbox is not changed.
@@ -60,7 +60,7 @@ pub struct Delivery {
 ///
 /// # Errors
 /// Only if the database is damaged or closed; a temporary failure is retried.
-pub async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyhow::Result<()> {
     let Some(client) = &delivery.client else {
         return delivery.idle(&stop).await;
     };

@@ -13,7 +13,7 @@ use crate::{clock::Clock, liveness::TaskLiveness, metrics::ServiceMetrics};
 const PING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The ping of one address.
-pub struct Ping {
+pub(crate) struct Ping {
     /// The address.
     pub client: WebhookClient,
     /// The time.
@@ -38,7 +38,7 @@ enum Outcome {
 }
 
 /// Pings each minute, until the stop.
-pub async fn run(ping: Ping, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(ping: Ping, stop: CancellationToken) -> anyhow::Result<()> {
     let mut failing = false;
     while tokio::time::timeout(PING_INTERVAL, stop.cancelled())
         .await

@@ -43,7 +43,7 @@ use openapi::Served;
 
 /// The state of the routes. A clone shares everything.
 #[derive(Clone)]
-pub struct AppState {
+pub(crate) struct AppState {
     /// The context of the service.
     pub context: Context,
     /// Answers `POST /alerts/evaluate`.
@@ -68,7 +68,7 @@ impl Deref for AppState {
 }
 
 /// Builds the router. Call it once per registry, since it registers the HTTP metrics.
-pub fn router(state: AppState) -> Router {
+pub(crate) fn router(state: AppState) -> Router {
     let http_metrics = HttpMetrics::new(&state.registry).without_spans_of(&guard::PROBES);
     let guard = Guard::default().requiring(state.api_token.as_ref());
     let (routes, document) = routes().split_for_parts();
