@@ -1,6 +1,6 @@
 //! The result of evaluating one count: severity, direction, score and evidence. The policies are in [`crate::detector`].
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr};
 
 use crate::{
@@ -20,11 +20,12 @@ use crate::{
     Ord,
     Hash,
     Serialize,
+    Deserialize,
     Display,
     EnumString,
     IntoStaticStr,
 )]
-#[serde(into = "&'static str")]
+#[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum PolicyName {
     /// Distance from a rolling mean, in standard deviations: [`crate::ZScoreDetector`].
@@ -55,11 +56,12 @@ impl PolicyName {
     Ord,
     Hash,
     Serialize,
+    Deserialize,
     Display,
     EnumString,
     IntoStaticStr,
 )]
-#[serde(into = "&'static str")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Severity {
     /// Within the thresholds.
@@ -93,11 +95,12 @@ impl Severity {
     Ord,
     Hash,
     Serialize,
+    Deserialize,
     Display,
     EnumString,
     IntoStaticStr,
 )]
-#[serde(into = "&'static str")]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Direction {
     /// Above it.

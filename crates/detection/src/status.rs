@@ -16,11 +16,12 @@ use strum::{Display, EnumString, IntoStaticStr};
     Ord,
     Hash,
     Serialize,
+    Deserialize,
     Display,
     EnumString,
     IntoStaticStr,
 )]
-#[serde(into = "&'static str")]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum MonitoredStatus {
     /// Approved transactions: the only monitored status that also alerts on a fall.

@@ -5,7 +5,7 @@ use detection::{
     detector::adaptive::{AdaptiveEvidence, Test},
 };
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -20,6 +20,14 @@ impl Serialize for At {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let instant = Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX);
         serializer.collect_str(&format_args!("{instant:.3}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for At {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let instant: Timestamp = text.parse().map_err(D::Error::custom)?;
+        Ok(Self(instant.as_millisecond()))
     }
 }
 

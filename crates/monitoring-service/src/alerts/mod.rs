@@ -1,6 +1,7 @@
 //! The alert: its subject, its text, whether it is notified. It is stored and sent elsewhere.
 
 pub mod announcer;
+pub mod incident;
 pub mod ingest;
 pub mod json;
 pub mod policy;

@@ -1,0 +1,143 @@
+//! What is told about an incident: the data that every format and the API render. The rules of incidents are in
+//! [`detection`]; here are no texts for people and no decision.
+
+use detection::{Direction, MonitoredStatus, PolicyName, Severity};
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::json::At;
+use crate::routes::schema;
+
+/// The kind of an incident.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum IncidentKind {
+    /// Counts of a stream left their range.
+    Anomaly,
+    /// A live stream has no new minutes.
+    StaleStream,
+    /// Kafka cannot be read, so nothing is monitored.
+    IngestDown,
+    /// Several incidents of streams that opened together, with the same statuses and directions.
+    Group,
+}
+
+/// A change of an incident that people are told.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum IncidentEventKind {
+    /// It opened, or opened again soon after its end.
+    Opened,
+    /// It became worse, or nobody acknowledged it in time.
+    Escalated,
+    /// A person took it over. Only receivers with a form for it are sent this.
+    Acknowledged,
+    /// It is over.
+    Resolved,
+}
+
+/// Why an incident is over.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum EndReason {
+    /// The counts are usual again; minutes arrive again; Kafka is read again.
+    Recovered,
+    /// It lasted so long that its counts are usual from now on.
+    NewLevel,
+    /// A person resolved it.
+    ByHand,
+    /// Its stream was retired.
+    Retired,
+}
+
+/// The newest finding of a status that belongs to an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StatusEvidence {
+    /// The status.
+    #[schema(value_type = schema::MonitoredStatus)]
+    pub status: MonitoredStatus,
+    /// The direction in which it left its range.
+    #[schema(value_type = schema::DirectionName)]
+    pub direction: Direction,
+    /// The worst severity of the status in this incident.
+    #[schema(value_type = schema::AlertSeverity)]
+    pub severity: Severity,
+    /// The minute of the finding.
+    #[schema(value_type = schema::Instant)]
+    pub minute: At,
+    /// Its count.
+    pub count: u32,
+    /// The count that was expected.
+    pub expected: Option<f64>,
+    /// Its share of the payments of the minute, 0 to 1.
+    pub share: Option<f64>,
+    /// The finding in one sentence.
+    pub sentence: String,
+}
+
+/// An incident as it was when an event happened. It is stored with the event, so that each attempt sends the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct IncidentMessage {
+    /// The incident: a hash of stream, policy and opening minute, the same in every replay.
+    #[schema(value_type = schema::Id)]
+    pub id: Uuid,
+    /// The event.
+    #[schema(value_type = String)]
+    pub event: IncidentEventKind,
+    /// The number of the event in the incident, from 1.
+    pub sequence: u32,
+    /// The kind.
+    #[schema(value_type = String)]
+    pub kind: IncidentKind,
+    /// The worst severity so far.
+    #[schema(value_type = schema::AlertSeverity)]
+    pub severity: Severity,
+    /// The stream; none for `ingest_down` and `group`.
+    pub stream: Option<String>,
+    /// The policy; none where no policy decided.
+    #[schema(value_type = Option<String>)]
+    pub policy: Option<PolicyName>,
+    /// What it is about, in a few words: `acquirer-7: denied up`.
+    pub title: String,
+    /// The event in one or two sentences.
+    pub message: String,
+    /// When it began: the start of its first minute.
+    #[schema(value_type = schema::Instant)]
+    pub opened_at: At,
+    /// When it ended; none while it is open.
+    #[schema(value_type = Option<schema::Instant>)]
+    pub ended_at: Option<At>,
+    /// Why it ended.
+    #[schema(value_type = Option<String>)]
+    pub end_reason: Option<EndReason>,
+    /// When the event was recorded.
+    #[schema(value_type = schema::Instant)]
+    pub recorded_at: At,
+    /// The statuses, those that joined first first. Empty for `stale_stream` and `ingest_down`.
+    pub statuses: Vec<StatusEvidence>,
+    /// Approvals fewer than expected since it opened; none where it is unknown or not about approvals.
+    pub missing_approvals: Option<u64>,
+    /// Payments of problem statuses above the expected since it opened; none where it is unknown.
+    pub excess_problems: Option<u64>,
+    /// The streams of a group, by name, at most 20; for one stream, other streams with the same trouble at this time.
+    pub streams: Vec<String>,
+    /// How many streams the group has.
+    pub stream_count: u32,
+    /// Who acknowledged it.
+    pub acknowledged_by: Option<String>,
+    /// The trace of the message that opened it, 32 hex digits.
+    pub trace_id: Option<String>,
+    /// The span that recorded the opening, 16 hex digits; none if the trace is not sampled.
+    pub span_id: Option<String>,
+}
