@@ -15,6 +15,7 @@ pub mod message;
 pub mod minute;
 pub mod monitor;
 mod number;
+pub mod open_minutes;
 pub mod recompute;
 mod settings;
 pub mod silence;
