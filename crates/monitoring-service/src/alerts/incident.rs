@@ -1,4 +1,4 @@
-//! What is told about an incident: the data that every format and the API render. The rules of incidents are in
+//! The message about an incident: the data that every format and the API render. The rules of incidents are in
 //! [`detection`]; here are no texts for people and no decision.
 
 use detection::{Direction, MonitoredStatus, PolicyName, Severity};
@@ -27,7 +27,7 @@ pub enum IncidentKind {
     Group,
 }
 
-/// A change of an incident that people are told.
+/// A change of an incident that is notified.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,
 )]
