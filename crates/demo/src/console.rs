@@ -7,14 +7,13 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use detection::{Minute, PolicyName, Severity};
+use detection::{Minute, PolicyName, Severity, backtest::LabelledIncident};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use monitoring_service::{
     alerts::{Alert, Origin},
     store::OutboxState,
 };
 use stream_processor::Speed;
-use transaction_csv::labels::Incident;
 
 use crate::{
     Outcome,
@@ -122,7 +121,7 @@ impl Console {
     }
 
     /// Shows a labelled incident that an alert has caught.
-    pub(crate) fn caught(&self, incident: &Incident, by: Minute, severity: Severity) {
+    pub(crate) fn caught(&self, incident: &LabelledIncident, by: Minute, severity: Severity) {
         let delay = match by.since(incident.start) {
             0 => "in its first minute".to_owned(),
             minutes => format!("{minutes} min after its start"),
@@ -215,7 +214,7 @@ impl Console {
     pub(crate) fn scorecard(
         &self,
         scorecards: &[(PolicyName, Scorecard)],
-        incidents: &[Incident],
+        incidents: &[LabelledIncident],
         cli: &Cli,
     ) {
         let labels = cli.incidents().display();
@@ -234,7 +233,7 @@ impl Console {
         }
     }
 
-    fn missed(&self, policy: PolicyName, scorecard: &Scorecard, incidents: &[Incident]) {
+    fn missed(&self, policy: PolicyName, scorecard: &Scorecard, incidents: &[LabelledIncident]) {
         let incidents = incidents.iter().filter(|incident| incident.alert);
         for ((incident, delay), late) in incidents.zip(&scorecard.delays).zip(&scorecard.late) {
             let (start, name) = (minute(incident.start), incident.name());

@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use detection::{Minute, PolicyName, Severity};
-use transaction_csv::labels::Incident;
+use detection::{
+    Minute, PolicyName, Severity, Stream,
+    backtest::{AFTERMATH_MINUTES, LabelledIncident},
+};
 
 /// An incident counts as found in time if an alert goes out for one of this many first minutes.
 const FOUND_WITHIN_MINUTES: i64 = 8;
-
-/// An alert within this many minutes after an incident may be its echo and does not count as false.
-const ECHO_MINUTES: i64 = 60;
 
 /// The fields of an alert that the score needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub struct Scored {
     /// The policy that raised it.
     pub policy: PolicyName,
     /// Stream of the alert.
-    pub stream: String,
+    pub stream: Stream,
     /// Minute of the alert.
     pub minute: Minute,
     /// Its severity.
@@ -37,7 +36,7 @@ pub struct Scorecard {
     pub late: Vec<Option<i64>>,
     /// Dispatched and suppressed alerts, CRITICAL then WARNING.
     pub alerts: [(usize, usize); 2],
-    /// Dispatched alerts outside of incidents and their echo, CRITICAL then WARNING.
+    /// Dispatched alerts outside of incidents and the hour after them, CRITICAL then WARNING.
     pub outside: [usize; 2],
     /// How many of these are in a harmless event; `None` if no such event is labelled.
     pub harmless: Option<[usize; 2]>,
@@ -50,11 +49,11 @@ pub struct Scorecard {
     clippy::cast_precision_loss,
     reason = "a count of minutes is exact in a double"
 )]
-pub fn score(alerts: &[Scored], labels: &[Incident], minutes: i64) -> Scorecard {
+pub fn score(alerts: &[Scored], labels: &[LabelledIncident], minutes: i64) -> Scorecard {
     let (incidents, harmless): (Vec<_>, Vec<_>) = labels.iter().partition(|label| label.alert);
     let (sent, suppressed): (Vec<_>, Vec<_>) = alerts.iter().partition(|alert| alert.dispatched);
     let critical = keep(&sent, |alert| alert.severity == Severity::Critical);
-    let outside = keep(&sent, |alert| !is_in(alert, &incidents, ECHO_MINUTES));
+    let outside = keep(&sent, |alert| !is_in(alert, &incidents, AFTERMATH_MINUTES));
     let in_harmless = keep(&outside, |alert| is_in(alert, &harmless, 0));
     let ([critical_sent, warning_sent], [critical_suppressed, warning_suppressed]) =
         (count(&sent), count(&suppressed));
@@ -86,32 +85,32 @@ fn count(alerts: &[&Scored]) -> [usize; 2] {
         .map(|severity| keep(alerts, |alert| alert.severity == severity).len())
 }
 
-fn is_in(alert: &Scored, labels: &[&Incident], echo: i64) -> bool {
+fn is_in(alert: &Scored, labels: &[&LabelledIncident], after: i64) -> bool {
     let (stream, minute) = (&alert.stream, alert.minute);
     labels
         .iter()
-        .any(|label| label.covers(stream, minute, echo))
+        .any(|label| label.covers(stream, minute, after))
 }
 
 /// How many minutes after its start an alert for this minute of the stream finds the incident; none if not in time.
-pub(crate) fn delay(incident: &Incident, stream: &str, minute: Minute) -> Option<i64> {
+pub(crate) fn delay(incident: &LabelledIncident, stream: &Stream, minute: Minute) -> Option<i64> {
     let delay = minute.since(incident.start);
     (incident.is_of(stream) && (0..FOUND_WITHIN_MINUTES).contains(&delay)).then_some(delay)
 }
 
 /// The same for an alert that finds it only later, while it lasts.
-fn late(incident: &Incident, stream: &str, minute: Minute) -> Option<i64> {
+fn late(incident: &LabelledIncident, stream: &Stream, minute: Minute) -> Option<i64> {
     let late = incident.covers(stream, minute, 0) && delay(incident, stream, minute).is_none();
     late.then(|| minute.since(incident.start))
 }
 
 /// The shortest delay of any alert for each incident.
 fn first(
-    incidents: &[&Incident],
+    incidents: &[&LabelledIncident],
     alerts: &[&Scored],
-    delay: fn(&Incident, &str, Minute) -> Option<i64>,
+    delay: fn(&LabelledIncident, &Stream, Minute) -> Option<i64>,
 ) -> Vec<Option<i64>> {
-    let first = |incident: &&Incident| {
+    let first = |incident: &&LabelledIncident| {
         let delays = alerts
             .iter()
             .filter_map(|alert| delay(incident, &alert.stream, alert.minute));
@@ -191,7 +190,7 @@ impl fmt::Display for SideBySide<'_> {
         }
         write!(
             f,
-            "  Found: an alert for one of the first {FOUND_WITHIN_MINUTES} minutes; delay 0 is the first. Outside: in no incident, nor within {ECHO_MINUTES} minutes after one."
+            "  Found: an alert for one of the first {FOUND_WITHIN_MINUTES} minutes; delay 0 is the first. Outside: in no incident, nor within {AFTERMATH_MINUTES} minutes after one."
         )
     }
 }
@@ -204,8 +203,8 @@ mod tests {
         Minute::from_epoch_minutes(minutes)
     }
 
-    fn incident(start: i64, end: i64) -> Incident {
-        Incident {
+    fn incident(start: i64, end: i64) -> LabelledIncident {
+        LabelledIncident {
             start: minute(start),
             end: minute(end),
             kind: "decline_surge".into(),
@@ -217,7 +216,7 @@ mod tests {
     fn alert(at: i64, severity: Severity, dispatched: bool) -> Scored {
         Scored {
             policy: PolicyName::ZScore,
-            stream: "default".into(),
+            stream: Stream::default(),
             minute: minute(at),
             severity,
             dispatched,
@@ -304,7 +303,7 @@ mod tests {
 
     #[test]
     fn alerts_of_another_stream_find_nothing() {
-        let of = |stream: &str| Incident {
+        let of = |stream: &str| LabelledIncident {
             stream: Some(stream.parse().unwrap()),
             ..incident(100, 130)
         };
@@ -316,7 +315,7 @@ mod tests {
 
     #[test]
     fn an_alert_in_a_harmless_event_is_false() {
-        let sale = Incident {
+        let sale = LabelledIncident {
             alert: false,
             ..incident(100, 200)
         };

@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use detection::{Minute, MinuteCounts, MonitoredStatus, PolicyName, Stream};
+use detection::{
+    Minute, MinuteCounts, MonitoredStatus, PolicyName, Stream, backtest::LabelledIncident,
+};
 use monitoring_service::{
     alerts::{Alert, Subject},
     store::{AlertFilter, Store, StoreError},
 };
-use transaction_csv::labels::Incident;
 
 use crate::scorecard::Scored;
 
@@ -85,14 +86,11 @@ impl Scope {
     }
 
     /// The incidents that start within the scope. Others cannot be found.
-    pub(crate) fn incidents(&self, labelled: Vec<Incident>) -> Vec<Incident> {
+    pub(crate) fn incidents(&self, labelled: Vec<LabelledIncident>) -> Vec<LabelledIncident> {
         labelled
             .into_iter()
             .filter(|incident| (self.first..=self.last).contains(&incident.start))
-            .filter(|incident| {
-                let stream = incident.stream.as_ref();
-                stream.is_none_or(|stream| self.streams.contains(stream))
-            })
+            .filter(|incident| self.streams.iter().any(|stream| incident.is_of(stream)))
             .collect()
     }
 
@@ -129,7 +127,7 @@ impl Scope {
             && self.streams.contains(&anomaly.key.stream);
         in_scope.then(|| Scored {
             policy: anomaly.key.policy,
-            stream: anomaly.key.stream.to_string(),
+            stream: anomaly.key.stream.clone(),
             minute: anomaly.minute,
             severity: anomaly.key.severity,
             dispatched: !alert.is_muted(),
@@ -206,14 +204,14 @@ mod tests {
     #[test]
     fn incidents_outside_the_scope_are_excluded() {
         let scope = Scope::of(&[minute_counts(10, &[]), minute_counts(19, &[])]);
-        let incident = |start: i64| Incident {
+        let incident = |start: i64| LabelledIncident {
             start: Minute::from_epoch_minutes(start),
             end: Minute::from_epoch_minutes(start + 5),
             kind: "backend_reversal".into(),
             stream: None,
             alert: true,
         };
-        let of = |stream: &str| Incident {
+        let of = |stream: &str| LabelledIncident {
             stream: Some(stream.parse().unwrap()),
             ..incident(12)
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detection::{MinuteCounts, PolicyName, Severity};
+use detection::{MinuteCounts, PolicyName, Severity, backtest::LabelledIncident};
 use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{
     alerts::{Alert, Subject},
@@ -12,7 +12,6 @@ use prometheus::IntCounter;
 use stream_processor::{Handle, Summary};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
-use transaction_csv::labels::Incident;
 
 use crate::{
     Outcome, TOPIC,
@@ -41,12 +40,12 @@ pub(crate) struct Watcher {
     store: Store,
     console: Console,
     scope: Scope,
-    incidents: Vec<Incident>,
+    incidents: Vec<LabelledIncident>,
     expected: Totals,
     /// The totals before the replay.
     already_stored: Totals,
     newest_seen: i64,
-    uncaught: Vec<Incident>,
+    uncaught: Vec<LabelledIncident>,
     /// WARNINGs that were not suppressed. They are counted, not shown.
     warnings: usize,
 }
@@ -57,7 +56,7 @@ impl Watcher {
         store: Store,
         console: Console,
         scope: Scope,
-        incidents: Vec<Incident>,
+        incidents: Vec<LabelledIncident>,
         minutes: &[MinuteCounts],
     ) -> anyhow::Result<Self> {
         let newest_seen = alerts_after(&store, 0)
@@ -65,7 +64,7 @@ impl Watcher {
             .last()
             .map_or(0, |(seq, _)| *seq);
         let earlier = scope.alerts(&store).await?;
-        let found = |incident: &Incident| {
+        let found = |incident: &LabelledIncident| {
             earlier
                 .iter()
                 .any(|a| a.dispatched && delay(incident, &a.stream, a.minute).is_some())
@@ -185,8 +184,8 @@ impl Watcher {
         let Subject::Anomaly(anomaly) = &alert.subject else {
             return;
         };
-        let found = |incident: &Incident| {
-            delay(incident, anomaly.key.stream.as_str(), anomaly.minute).is_some()
+        let found = |incident: &LabelledIncident| {
+            delay(incident, &anomaly.key.stream, anomaly.minute).is_some()
         };
         if let Some(at) = self.uncaught.iter().position(found) {
             let incident = self.uncaught.remove(at);

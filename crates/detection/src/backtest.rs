@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 pub use episode::BacktestEpisode;
 pub use interval::Interval;
-pub use label::{AFTERMATH_MINUTES, LabelError, LabelledIncident};
+pub use label::{AFTERMATH_MINUTES, LabelledIncident};
 pub use report::{
     Closest, EpisodeScore, FoundWithin, KindScore, MissReason, Missed, Quantiles, Report, Score,
     Sent,
@@ -43,7 +43,7 @@ pub struct Backtest {
 
 impl Backtest {
     /// A backtest of these settings. Without labels it only reports what would have been sent; with an empty list every CRITICAL
-    /// episode is a false alarm.
+    /// episode is a false alarm. Harmless events are no incidents.
     pub fn new(settings: MonitorSettings, labels: Option<Vec<LabelledIncident>>) -> Self {
         let labels = labels.map(Labels::new);
         let labelled = labels.as_ref().map_or(0, |labels| labels.all().len());

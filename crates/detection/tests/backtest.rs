@@ -25,7 +25,13 @@ fn counts(at: i64, counts: Counts) -> MinuteCounts {
 }
 
 fn label(start: i64, end: i64, kind: &str) -> LabelledIncident {
-    LabelledIncident::try_new(None, minute(start), minute(end), kind.into()).expect("in order")
+    LabelledIncident {
+        stream: None,
+        start: minute(start),
+        end: minute(end),
+        kind: kind.into(),
+        alert: true,
+    }
 }
 
 /// Usual minutes that vary a little, without randomness.

@@ -28,7 +28,7 @@ use detection::{
 pub(crate) use options::AFTER_HELP;
 pub use options::{Format, Options};
 pub use requirement::Requirement;
-pub use source::{History, LabelFile, Labels};
+pub use source::{History, LabelFile};
 
 use self::{
     chart::{Charts, Recorder},

@@ -2,46 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use detection::{Minute, Stream};
-use serde::{Deserialize, Deserializer, de::Error as _};
-
-/// A labelled period of a stream: [start, end).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Incident {
-    /// Its first minute.
-    pub start: Minute,
-    /// The minute after its last.
-    pub end: Minute,
-    /// What happened.
-    pub kind: String,
-    /// The stream it happened to; none for all streams.
-    pub stream: Option<Stream>,
-    /// True if an alert for it is right; false for a harmless event, such as a sale or a feed gap.
-    #[serde(default = "yes", deserialize_with = "yes_or_no")]
-    pub alert: bool,
-}
-
-impl Incident {
-    /// What happened and to which stream, in words.
-    pub fn name(&self) -> String {
-        let kind = self.kind.replace('_', " ");
-        match &self.stream {
-            Some(stream) => format!("{kind} of {stream}"),
-            None => kind,
-        }
-    }
-
-    /// True if the label is about this stream.
-    pub fn is_of(&self, stream: &str) -> bool {
-        let own = self.stream.as_ref();
-        own.is_none_or(|own| own.as_str() == stream)
-    }
-
-    /// True if the minute of the stream is within the period or less than `echo` minutes after its end.
-    pub fn covers(&self, stream: &str, minute: Minute, echo: i64) -> bool {
-        self.is_of(stream) && self.start <= minute && minute < self.end.plus(echo)
-    }
-}
+use detection::{Minute, backtest::LabelledIncident};
 
 /// A file of incidents that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,21 +33,21 @@ pub enum IncidentError {
 }
 
 /// Reads `start,end,kind` and, where the file has them, `stream` and `alert` (`yes` or `no`). Other columns are notes.
-pub fn load_incidents(path: &Path) -> Result<Vec<Incident>, IncidentFileError> {
+pub fn load_incidents(path: &Path) -> Result<Vec<LabelledIncident>, IncidentFileError> {
     load(path).map_err(|source| IncidentFileError {
         path: path.to_owned(),
         source,
     })
 }
 
-fn load(path: &Path) -> Result<Vec<Incident>, IncidentError> {
+fn load(path: &Path) -> Result<Vec<LabelledIncident>, IncidentError> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_path(path)?;
     let header = reader.headers()?.clone();
     let rows = reader.records().map(|record| {
         let record = record?;
-        let incident: Incident = record.deserialize(Some(&header))?;
+        let incident: LabelledIncident = record.deserialize(Some(&header))?;
         if incident.start < incident.end {
             return Ok(incident);
         }
@@ -99,25 +60,11 @@ fn load(path: &Path) -> Result<Vec<Incident>, IncidentError> {
     rows.collect()
 }
 
-const fn yes() -> bool {
-    true
-}
-
-fn yes_or_no<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    match String::deserialize(deserializer)?.as_str() {
-        "yes" | "" => Ok(true),
-        "no" => Ok(false),
-        other => Err(D::Error::custom(format!(
-            "alert {other:?} is neither yes nor no"
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn load(csv: &str) -> Result<Vec<Incident>, String> {
+    fn load(csv: &str) -> Result<Vec<LabelledIncident>, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), csv).unwrap();
         load_incidents(file.path()).map_err(|error| format!("{error}: {}", error.source))

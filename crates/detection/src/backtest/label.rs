@@ -1,14 +1,14 @@
 //! Labelled incidents: periods in which something was known to be wrong, and the minutes in and shortly after them.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{Minute, Stream};
 
 /// An alert within this many minutes after an incident is no false alarm: it may come from the recovery.
 pub const AFTERMATH_MINUTES: i64 = 60;
 
-/// A period in which something was wrong: `start` to `end`, the latter excluded.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// A labelled period, `start` to `end`, the latter excluded: something was wrong, or only looked like it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct LabelledIncident {
     /// The stream; `None` for all streams.
     pub stream: Option<Stream>,
@@ -18,43 +18,47 @@ pub struct LabelledIncident {
     pub end: Minute,
     /// The kind of incident; the report has a score for each kind.
     pub kind: String,
+    /// True if an alert for it is right; false for a harmless event, such as a sale or a feed gap.
+    #[serde(default = "yes", deserialize_with = "yes_or_no", skip_serializing)]
+    pub alert: bool,
 }
 
-/// A label without a minute in it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("incident {kind:?} ends at {end}, not after its start {start}")]
-pub struct LabelError {
-    start: Minute,
-    end: Minute,
-    kind: String,
+const fn yes() -> bool {
+    true
+}
+
+fn yes_or_no<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "yes" | "" => Ok(true),
+        "no" => Ok(false),
+        other => Err(D::Error::custom(format!(
+            "alert {other:?} is neither yes nor no"
+        ))),
+    }
 }
 
 impl LabelledIncident {
-    /// A label of at least one minute.
-    pub fn try_new(
-        stream: Option<Stream>,
-        start: Minute,
-        end: Minute,
-        kind: String,
-    ) -> Result<Self, LabelError> {
-        if start < end {
-            Ok(Self {
-                stream,
-                start,
-                end,
-                kind,
-            })
-        } else {
-            Err(LabelError { start, end, kind })
+    /// What happened and to which stream, in words.
+    pub fn name(&self) -> String {
+        let kind = self.kind.replace('_', " ");
+        match &self.stream {
+            Some(stream) => format!("{kind} of {stream}"),
+            None => kind,
         }
     }
 
-    fn is_about(&self, stream: &Stream) -> bool {
+    /// True if the label is about this stream.
+    pub fn is_of(&self, stream: &Stream) -> bool {
         self.stream.as_ref().is_none_or(|own| own == stream)
+    }
+
+    /// True if the minute of the stream is within the period or less than `after` minutes after its end.
+    pub fn covers(&self, stream: &Stream, minute: Minute, after: i64) -> bool {
+        self.is_of(stream) && self.start <= minute && minute < self.end.plus(after)
     }
 }
 
-/// All labels, by start.
+/// All labels of incidents, by start.
 pub(super) struct Labels {
     incidents: Vec<LabelledIncident>,
     /// Length of the longest in minutes, which limits the search backwards.
@@ -63,6 +67,7 @@ pub(super) struct Labels {
 
 impl Labels {
     pub(super) fn new(mut incidents: Vec<LabelledIncident>) -> Self {
+        incidents.retain(|label| label.alert);
         incidents.sort_by_key(|incident| incident.start);
         let lengths = incidents
             .iter()
@@ -97,9 +102,7 @@ impl Labels {
         let candidates = self.incidents[from..].iter().enumerate();
         candidates
             .take_while(move |(_, incident)| incident.start <= minute)
-            .filter(move |(_, incident)| {
-                incident.is_about(stream) && minute < incident.end.plus(after)
-            })
+            .filter(move |(_, incident)| incident.covers(stream, minute, after))
             .map(move |(at, _)| from + at)
     }
 }
@@ -110,14 +113,22 @@ mod tests {
 
     fn label(start: i64, end: i64) -> LabelledIncident {
         let [start, end] = [start, end].map(Minute::from_epoch_minutes);
-        LabelledIncident::try_new(None, start, end, "spike".into()).expect("in order")
+        LabelledIncident {
+            stream: None,
+            start,
+            end,
+            kind: "spike".into(),
+            alert: true,
+        }
     }
 
     #[test]
-    fn a_label_has_at_least_one_minute() {
-        let minute = Minute::from_epoch_minutes(7);
-        let error = LabelledIncident::try_new(None, minute, minute, "spike".into()).unwrap_err();
-        assert!(error.to_string().contains("not after its start"), "{error}");
+    fn harmless_events_are_no_incidents() {
+        let mut sale = label(100, 110);
+        sale.alert = false;
+        let labels = Labels::new(vec![sale]);
+        assert!(labels.all().is_empty());
+        assert!(!labels.excuses(&Stream::default(), Minute::from_epoch_minutes(105)));
     }
 
     #[test]

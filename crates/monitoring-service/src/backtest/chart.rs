@@ -111,7 +111,7 @@ impl Recorder {
     pub(super) fn new(detector: Detector, history: &History, labels: Option<&LabelFile>) -> Self {
         let axis = Axis::over(history.first(), history.last());
         let streams = history.streams.iter();
-        let incidents = labels.iter().flat_map(|file| &file.labels.incidents);
+        let incidents = labels.iter().flat_map(|file| file.incidents());
         Self {
             detector,
             charts: Charts {

@@ -81,8 +81,8 @@ pub(super) fn json(comparison: &Comparison) -> anyhow::Result<String> {
         },
         labels: comparison.labels.as_ref().map(|file| LabelFacts {
             source: &file.path,
-            incidents: file.labels.incidents.len(),
-            harmless: file.labels.harmless.len(),
+            incidents: file.incidents().count(),
+            harmless: file.harmless().count(),
             elsewhere: file.elsewhere,
         }),
         policies: comparison.policies.iter().map(policy_facts).collect(),

@@ -52,8 +52,8 @@ pub(super) fn fold(
     progress
         .0
         .set_message(format!("{} at {threshold}", detector.policy()));
-    let incidents = labels.map(|file| file.labels.incidents.clone());
-    let mut backtest = Backtest::new(settings, incidents);
+    let labels = labels.map(|file| file.labels.clone());
+    let mut backtest = Backtest::new(settings, labels);
     for minutes in history.minutes.chunks(REDRAW_INTERVAL) {
         for counts in minutes {
             see(&backtest.observe(counts.clone()));

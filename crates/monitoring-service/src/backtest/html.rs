@@ -120,7 +120,7 @@ fn write_scores(out: &mut String, comparison: &Comparison) -> fmt::Result {
     if let Some(score) = &reports[0].score {
         out.push_str("<tr><th>found by kind (median delay)</th></tr>\n");
         for kind in &score.kinds {
-            let label = format!("  {}", rows::name(&kind.kind, None));
+            let label = format!("  {}", rows::kind(&kind.kind));
             let cells = reports.iter().map(|report| kind_cell(report, &kind.kind));
             write_row(out, &label, cells)?;
         }

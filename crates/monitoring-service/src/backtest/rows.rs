@@ -2,7 +2,7 @@
 //! missed. Lays out nothing.
 
 use detection::{
-    Minute, PolicyName, Stream,
+    Minute, PolicyName,
     backtest::{
         AFTERMATH_MINUTES, BacktestEpisode, Closest, Interval, LabelledIncident, MissReason,
         Quantiles, Report,
@@ -164,8 +164,8 @@ pub(super) fn labels(file: Option<&LabelFile>) -> String {
     format!(
         "{}: {} and {}{elsewhere}",
         file.path.display(),
-        plural(file.labels.incidents.len(), "incident"),
-        plural(file.labels.harmless.len(), "harmless event")
+        plural(file.incidents().count(), "incident"),
+        plural(file.harmless().count(), "harmless event")
     )
 }
 
@@ -175,18 +175,14 @@ fn plural(count: impl TryInto<u64>, what: &str) -> String {
     format!("{} {what}{s}", HumanCount(count))
 }
 
-/// What happened and to which stream.
-pub(super) fn name(kind: &str, stream: Option<&Stream>) -> String {
-    let kind = kind.replace('_', " ");
-    match stream {
-        Some(stream) => format!("{kind} of {stream}"),
-        None => kind,
-    }
+/// A kind of incident in words.
+pub(super) fn kind(name: &str) -> String {
+    name.replace('_', " ")
 }
 
 /// `slow ramp of stores, 2025-09-05 07:56 to 09:56 UTC`
 pub(super) fn incident(incident: &LabelledIncident) -> String {
-    let what = name(&incident.kind, incident.stream.as_ref());
+    let what = incident.name();
     let (start, end) = (short(incident.start), short(incident.end));
     let same_day = start.split_once(' ').zip(end.split_once(' '));
     let end = match same_day {
@@ -234,25 +230,19 @@ fn below_bar(closest: &Closest, policy: PolicyName) -> String {
 
 /// Whether a CRITICAL episode was right: during or after which incident, or in which harmless event. None without labels.
 pub(super) fn explain(episode: &BacktestEpisode, file: Option<&LabelFile>) -> Option<String> {
-    let (minute, labels) = (episode.critical_at?, &file?.labels);
-    let right = labels.incidents.iter().find(|incident| {
-        let of_stream = incident
-            .stream
-            .as_ref()
-            .is_none_or(|own| *own == episode.stream);
-        let end = incident.end.plus(AFTERMATH_MINUTES);
-        of_stream && incident.start <= minute && minute < end
-    });
-    if let Some(incident) = right {
+    let (minute, file) = (episode.critical_at?, file?);
+    let stream = &episode.stream;
+    let mut incidents = file.incidents();
+    if let Some(incident) = incidents.find(|label| label.covers(stream, minute, AFTERMATH_MINUTES))
+    {
         let after = if minute < incident.end { "" } else { "after " };
-        return Some(format!("{after}{}", name(&incident.kind, None)));
+        return Some(format!("{after}{}", kind(&incident.kind)));
     }
-    let harmless = labels
-        .harmless
-        .iter()
-        .find(|event| event.covers(episode.stream.as_str(), minute, 0));
+    let harmless = file
+        .harmless()
+        .find(|label| label.covers(stream, minute, 0));
     Some(match harmless {
-        Some(event) => format!("false alarm, in {}", name(&event.kind, None)),
+        Some(event) => format!("false alarm, in {}", kind(&event.kind)),
         None => "false alarm".to_owned(),
     })
 }

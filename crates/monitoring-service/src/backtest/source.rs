@@ -5,11 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use detection::{Minute, MinuteCounts, Stream, backtest::LabelledIncident};
-use transaction_csv::{
-    LoadOptions,
-    labels::{Incident, load_incidents},
-    load_file,
-};
+use transaction_csv::{LoadOptions, labels::load_incidents, load_file};
 
 use super::Options;
 use crate::store::{MinuteFilter, stored_minutes};
@@ -107,22 +103,13 @@ fn from_database(path: &Path, options: &Options) -> anyhow::Result<Read> {
     Ok((path.to_owned(), minutes, 0))
 }
 
-/// The labels of a history.
-#[derive(Clone, Debug, Default)]
-pub struct Labels {
-    /// Incidents that a policy should find.
-    pub incidents: Vec<LabelledIncident>,
-    /// Harmless events: an alert for one is false.
-    pub harmless: Vec<Incident>,
-}
-
 /// A file of labels.
 #[derive(Clone, Debug)]
 pub struct LabelFile {
     /// The file.
     pub path: PathBuf,
     /// Its labels for the streams and the time of the history.
-    pub labels: Labels,
+    pub labels: Vec<LabelledIncident>,
     /// How many are about other streams or another time.
     pub elsewhere: usize,
 }
@@ -135,28 +122,27 @@ impl LabelFile {
         };
         let all = load_incidents(path).context("--incidents")?;
         let count = all.len();
-        let is_here = |label: &Incident| {
-            let of_history = label
-                .stream
-                .as_ref()
-                .is_none_or(|stream| history.streams.contains(stream));
-            of_history && label.start <= history.last() && history.first() < label.end
+        let is_here = |label: &LabelledIncident| {
+            let mut streams = history.streams.iter();
+            streams.any(|stream| label.is_of(stream))
+                && label.start <= history.last()
+                && history.first() < label.end
         };
-        let (incidents, harmless): (Vec<_>, Vec<_>) = all
-            .into_iter()
-            .filter(is_here)
-            .partition(|label| label.alert);
-        let elsewhere = count - incidents.len() - harmless.len();
-        let incidents = incidents.into_iter().map(|label| {
-            LabelledIncident::try_new(label.stream, label.start, label.end, label.kind)
-        });
+        let labels: Vec<_> = all.into_iter().filter(is_here).collect();
         Ok(Some(Self {
             path: path.clone(),
-            labels: Labels {
-                incidents: incidents.collect::<Result<_, _>>()?,
-                harmless,
-            },
-            elsewhere,
+            elsewhere: count - labels.len(),
+            labels,
         }))
+    }
+
+    /// Incidents that a policy should find.
+    pub(super) fn incidents(&self) -> impl Iterator<Item = &LabelledIncident> {
+        self.labels.iter().filter(|label| label.alert)
+    }
+
+    /// Harmless events: an alert for one is false.
+    pub(super) fn harmless(&self) -> impl Iterator<Item = &LabelledIncident> {
+        self.labels.iter().filter(|label| !label.alert)
     }
 }

@@ -63,7 +63,7 @@ fn write_kinds(out: &mut String, reports: &[&Report]) -> fmt::Result {
     writeln!(out, "\nfound by kind (median delay)")?;
     for kind in &first.kinds {
         let cells = reports.iter().map(|report| kind_cell(report, &kind.kind));
-        write_row(out, &format!("  {}", rows::name(&kind.kind, None)), cells)?;
+        write_row(out, &format!("  {}", rows::kind(&kind.kind)), cells)?;
     }
     Ok(())
 }

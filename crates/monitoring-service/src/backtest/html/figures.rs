@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use detection::{
     MonitoredStatus, Stream,
-    backtest::{MissReason, Missed, Report},
+    backtest::{LabelledIncident, MissReason, Missed, Report},
 };
 
 use super::Escaped;
@@ -78,28 +78,20 @@ fn spans(labels: Option<&LabelFile>, report: &Report, stream: &Stream) -> Vec<Sp
     };
     let missed = report.score.iter().flat_map(|score| &score.missed);
     let missed: Vec<_> = missed.map(|missed| &missed.incident).collect();
-    let is_of = |own: Option<&Stream>| own.is_none_or(|own| own == stream);
-    let incidents = file.labels.incidents.iter();
-    let incidents = incidents
-        .filter(|incident| is_of(incident.stream.as_ref()))
-        .map(|incident| Span {
-            start: incident.start,
-            end: incident.end,
-            shade: if missed.contains(&incident) {
-                Shade::Missed
-            } else {
-                Shade::Found
-            },
-        });
-    let harmless = file.labels.harmless.iter();
-    let harmless = harmless
-        .filter(|event| is_of(event.stream.as_ref()))
-        .map(|event| Span {
-            start: event.start,
-            end: event.end,
-            shade: Shade::Harmless,
-        });
-    harmless.chain(incidents).collect()
+    let span = |label: &LabelledIncident| Span {
+        start: label.start,
+        end: label.end,
+        shade: match label.alert {
+            false => Shade::Harmless,
+            true if missed.contains(&label) => Shade::Missed,
+            true => Shade::Found,
+        },
+    };
+    let labels = file.harmless().chain(file.incidents());
+    labels
+        .filter(|label| label.is_of(stream))
+        .map(span)
+        .collect()
 }
 
 /// The status of the incident that came closest, with an hour on either side.
