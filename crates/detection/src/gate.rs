@@ -197,22 +197,23 @@ impl Gate {
         let (key, minute) = (&anomaly.key, anomaly.minute);
         let cooldown = self.cooldowns.entry(key.clone()).or_default();
         let mut suppressed_before = 0;
-        let suppression = if let Some(silence) = matching(silences, key) {
-            cooldown.suppress();
-            Some(Suppression::Silence { by: silence.id })
-        } else {
-            match cooldown.admit(minute, cooldown_minutes) {
-                Admission::Admitted {
-                    suppressed_before: before,
-                } => {
-                    suppressed_before = before;
-                    None
+        let suppression =
+            if let Some(silence) = matching(silences, key.stream.as_str(), Some(key.status)) {
+                cooldown.suppress();
+                Some(Suppression::Silence { by: silence.id })
+            } else {
+                match cooldown.admit(minute, cooldown_minutes) {
+                    Admission::Admitted {
+                        suppressed_before: before,
+                    } => {
+                        suppressed_before = before;
+                        None
+                    }
+                    Admission::Suppressed { by } => Some(Suppression::Cooldown {
+                        by: key.alert_id(by),
+                    }),
                 }
-                Admission::Suppressed { by } => Some(Suppression::Cooldown {
-                    by: key.alert_id(by),
-                }),
-            }
-        };
+            };
         Raised {
             episode_since: None,
             suppression,

@@ -232,7 +232,7 @@ fn a_silenced_alert_starts_no_cooldown() {
     let mut monitor = after_usual(0..60);
     let silence = Silence {
         id: uuid::Uuid::nil(),
-        stream: None,
+        streams: None,
         status: Some(MonitoredStatus::Failed),
     };
     let failing = |minute| {

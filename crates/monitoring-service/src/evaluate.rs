@@ -188,7 +188,7 @@ impl Evaluator {
             severity: finding.severity,
         };
         let silences = self.context.silences.active(now_ms);
-        let silence = silence::matching(&silences, &key)
+        let silence = silence::matching(&silences, key.stream.as_str(), Some(key.status))
             .map(|silence| Suppression::Silence { by: silence.id });
         let anomaly = Anomaly {
             key,

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    alerts::{ingest, stale},
+    alerts::{
+        ingest,
+        stale::{self, StaleRules},
+    },
     clock::milliseconds,
     context::Context,
     ingest::status::IngestStatus,
@@ -129,8 +132,12 @@ impl Scheduler {
     }
 
     async fn record_stale(&self, now_ms: i64) -> Result<(), StoreError> {
-        let (notify, stale_after_ms) = (self.context.notify, self.context.stale_after_ms);
-        let change = move |streams: &[_]| stale::change(streams, stale_after_ms, &notify, now_ms);
+        let rules = StaleRules {
+            stale_after_ms: self.context.stale_after_ms,
+            silences: self.context.silences.active(now_ms),
+            policy: self.context.notify,
+        };
+        let change = move |streams: &[_]| stale::change(streams, &rules, now_ms);
         for alert in self
             .context
             .store

@@ -106,6 +106,16 @@ impl Alert {
         }
     }
 
+    /// The same alert, suppressed by a silence. Its id differs from that of an alert about what no silence covers.
+    #[must_use]
+    pub fn silenced(self, by: Uuid) -> Self {
+        Self {
+            id: Uuid::new_v5(&self.id, by.as_bytes()),
+            suppression: Some(Suppression::Silence { by }),
+            ..self
+        }
+    }
+
     /// A test alert.
     pub fn test(policy: &NotifyPolicy, now_ms: i64) -> Self {
         let message = "this is a test: alerts arrive here".to_owned();

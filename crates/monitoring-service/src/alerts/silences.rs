@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use detection::Silence;
+use detection::{Silence, silence::Period};
 
 /// A stored silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub struct SilenceRecord {
     pub silence: Silence,
     /// When it was set, milliseconds since 1970.
     pub created_at_ms: i64,
-    /// When it ends, milliseconds since 1970.
-    pub until_ms: i64,
+    /// When it is active.
+    pub period: Period,
     /// The reason that was given.
     pub reason: String,
 }
@@ -30,7 +30,7 @@ impl Silences {
         let stored = Arc::clone(&self.stored.read().unwrap_or_else(PoisonError::into_inner));
         stored
             .iter()
-            .filter(|record| record.until_ms > now_ms)
+            .filter(|record| record.period.contains(now_ms))
             .map(|record| record.silence.clone())
             .collect()
     }

@@ -1,6 +1,9 @@
 //! Which streams are stale and which have resumed, and the alerts about them. Pure.
 
-use detection::Minute;
+use std::collections::BTreeMap;
+
+use detection::{Minute, Silence, silence::matching};
+use uuid::Uuid;
 
 use super::{Alert, NotifyPolicy, Subject, subject::MAX_NAMED};
 
@@ -15,6 +18,19 @@ pub struct Freshness {
     pub arrived_at_ms: i64,
     /// Since when it is recorded as stale.
     pub stale_since_ms: Option<i64>,
+    /// True if an alert that no silence suppressed said that it is stale.
+    pub alerted: bool,
+}
+
+/// The rules of one check.
+#[derive(Clone, Debug)]
+pub struct StaleRules {
+    /// A live stream without a new minute for this long is stale, milliseconds.
+    pub stale_after_ms: i64,
+    /// The active silences.
+    pub silences: Vec<Silence>,
+    /// Which alerts are notified.
+    pub policy: NotifyPolicy,
 }
 
 /// The streams to change and the alerts to record.
@@ -22,9 +38,11 @@ pub struct Freshness {
 pub struct StaleChange {
     /// Streams to record as stale.
     pub stale: Vec<String>,
+    /// Stale streams to record as alerted about: no silence suppressed their alert.
+    pub alerted: Vec<String>,
     /// Streams to record as no longer stale.
     pub resumed: Vec<String>,
-    /// One alert for all streams that became stale, and one for all that resumed.
+    /// One alert for all streams that became stale, and one for all that resumed; those that a silence covers have their own.
     pub alerts: Vec<Alert>,
 }
 
@@ -34,52 +52,89 @@ pub fn is_live(newest: Minute, arrived_at_ms: i64, stale_after_ms: i64) -> bool 
     arrived_at_ms.saturating_sub(newest.start().as_millisecond()) <= stale_after_ms
 }
 
-/// The change at `now_ms`: a live stream without a new minute for `stale_after_ms` is stale.
-pub fn change(
-    streams: &[Freshness],
-    stale_after_ms: i64,
-    policy: &NotifyPolicy,
-    now_ms: i64,
-) -> StaleChange {
-    let named = |is_meant: &dyn Fn(&Freshness) -> bool| -> Vec<String> {
-        let meant = streams.iter().filter(|stream| is_meant(stream));
-        meant.map(|stream| stream.stream.clone()).collect()
-    };
-    let stale = named(&|stream| {
-        stream.stale_since_ms.is_none()
-            && is_live(stream.newest, stream.arrived_at_ms, stale_after_ms)
-            && stream.arrived_at_ms < now_ms.saturating_sub(stale_after_ms)
-    });
-    let resumed = named(&|stream| {
-        stream
-            .stale_since_ms
-            .is_some_and(|since_ms| stream.arrived_at_ms > since_ms)
-    });
-    let mut alerts = Vec::new();
-    if !stale.is_empty() {
-        let streams = first(&stale);
+/// The change at `now_ms`: a live stream without a new minute for `stale_after_ms` is stale. One that a silence covers raises its alert when the
+/// silence has ended, if it is still stale then.
+pub fn change(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> StaleChange {
+    let mut change = StaleChange::default();
+    let (mut stale, mut resumed) = (BySilence::new(), BySilence::new());
+    for stream in streams {
+        let silence = matching(&rules.silences, &stream.stream, None).map(|silence| silence.id);
+        let name = stream.stream.clone();
+        if stream.is_back() {
+            change.resumed.push(name.clone());
+            if stream.alerted {
+                resumed.entry(silence).or_default().push(name);
+            }
+            continue;
+        }
+        let is_new = stream.stale_since_ms.is_none();
+        if is_new && !stream.is_overdue(rules.stale_after_ms, now_ms) {
+            continue;
+        }
+        if is_new {
+            change.stale.push(name.clone());
+        }
+        if silence.is_none() && !stream.alerted {
+            change.alerted.push(name.clone());
+        }
+        if is_new || (silence.is_none() && !stream.alerted) {
+            stale.entry(silence).or_default().push(name);
+        }
+    }
+    for (silence, names) in stale {
+        let streams = first(&names);
         let message = format!(
             "no new minute from {} live stream(s): {}",
-            stale.len(),
+            names.len(),
             streams.join(", ")
         );
         let subject = Subject::StaleStreams { streams };
-        alerts.push(Alert::of_monitor(subject, message, now_ms, policy, now_ms));
+        change
+            .alerts
+            .push(alert(subject, message, silence, rules, now_ms));
     }
-    if !resumed.is_empty() {
-        let streams = first(&resumed);
+    for (silence, names) in resumed {
+        let streams = first(&names);
         let message = format!(
             "new minutes again from {} stream(s): {}",
-            resumed.len(),
+            names.len(),
             streams.join(", ")
         );
         let subject = Subject::StreamsResumed { streams };
-        alerts.push(Alert::of_monitor(subject, message, now_ms, policy, now_ms));
+        change
+            .alerts
+            .push(alert(subject, message, silence, rules, now_ms));
     }
-    StaleChange {
-        stale,
-        resumed,
-        alerts,
+    change
+}
+
+/// Streams by the silence that covers them.
+type BySilence = BTreeMap<Option<Uuid>, Vec<String>>;
+
+impl Freshness {
+    /// True if a minute arrived after it was recorded as stale.
+    fn is_back(&self) -> bool {
+        self.stale_since_ms
+            .is_some_and(|since_ms| self.arrived_at_ms > since_ms)
+    }
+
+    fn is_overdue(&self, stale_after_ms: i64, now_ms: i64) -> bool {
+        is_live(self.newest, self.arrived_at_ms, stale_after_ms)
+            && self.arrived_at_ms < now_ms.saturating_sub(stale_after_ms)
+    }
+}
+
+fn alert(
+    subject: Subject,
+    message: String,
+    silence: Option<Uuid>,
+    rules: &StaleRules,
+    now_ms: i64,
+) -> Alert {
+    let alert = Alert::of_monitor(subject, message, now_ms, &rules.policy, now_ms);
+    match silence {
+        Some(by) => alert.silenced(by),
+        None => alert,
     }
 }
 
@@ -92,6 +147,8 @@ fn first(streams: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use detection::Suppression;
+
     use super::*;
 
     const MINUTE_MS: i64 = 60_000;
@@ -102,6 +159,15 @@ mod tests {
             newest: Minute::from_epoch_minutes(100),
             arrived_at_ms,
             stale_since_ms,
+            alerted: stale_since_ms.is_some(),
+        }
+    }
+
+    fn rules() -> StaleRules {
+        StaleRules {
+            stale_after_ms: 3 * MINUTE_MS,
+            silences: Vec::new(),
+            policy: NotifyPolicy::default(),
         }
     }
 
@@ -118,7 +184,7 @@ mod tests {
             stream("replayed", 106 * MINUTE_MS, None),
             stream("noted", 101 * MINUTE_MS, Some(105 * MINUTE_MS)),
         ];
-        let change = change(&streams, 3 * MINUTE_MS, &NotifyPolicy::default(), now_ms);
+        let change = change(&streams, &rules(), now_ms);
         assert_eq!(
             (change.stale.as_slice(), change.resumed.len()),
             (["live".to_owned()].as_slice(), 0)
@@ -133,12 +199,63 @@ mod tests {
             stream("still", 105 * MINUTE_MS, Some(105 * MINUTE_MS)),
         ];
         let now_ms = 106 * MINUTE_MS;
-        let change = change(&streams, 3 * MINUTE_MS, &NotifyPolicy::default(), now_ms);
+        let change = change(&streams, &rules(), now_ms);
         assert_eq!(change.resumed, ["back"]);
         assert_eq!(kinds(&change), ["stream.resumed"]);
         assert_eq!(
             change.alerts[0].message,
             "new minutes again from 1 stream(s): back"
         );
+    }
+
+    #[test]
+    fn a_silenced_stream_alerts_when_the_silence_ends() {
+        let silence = Silence {
+            id: Uuid::from_u128(7),
+            streams: Some("day*".parse().expect("a pattern")),
+            status: None,
+        };
+        let silenced = StaleRules {
+            silences: vec![silence.clone()],
+            ..rules()
+        };
+        let mut streams = [
+            stream("day1", 101 * MINUTE_MS, None),
+            stream("night", 101 * MINUTE_MS, None),
+        ];
+        let found = change(&streams, &silenced, 110 * MINUTE_MS);
+        assert_eq!(found.stale, ["day1", "night"]);
+        assert_eq!(found.alerted, ["night"]);
+        let by: Vec<_> = found.alerts.iter().map(|alert| alert.suppression).collect();
+        let suppressed = Some(Suppression::Silence { by: silence.id });
+        assert!(by.contains(&suppressed), "{by:?}");
+        assert_ne!(found.alerts[0].id, found.alerts[1].id);
+
+        for stream in &mut streams {
+            stream.stale_since_ms = Some(110 * MINUTE_MS);
+            stream.alerted = found.alerted.contains(&stream.stream);
+        }
+        let again = change(&streams, &silenced, 111 * MINUTE_MS);
+        assert!(
+            again.alerts.is_empty() && again.stale.is_empty(),
+            "{again:?}"
+        );
+
+        let after = change(&streams, &rules(), 112 * MINUTE_MS);
+        assert_eq!(
+            (after.alerted.as_slice(), after.stale.len()),
+            (["day1".to_owned()].as_slice(), 0)
+        );
+        assert_eq!(after.alerts[0].subject.streams(), ["day1"]);
+
+        streams[0].arrived_at_ms = 111 * MINUTE_MS;
+        let back = change(&streams[..1], &silenced, 112 * MINUTE_MS);
+        assert_eq!(
+            (back.resumed.as_slice(), back.alerts.len()),
+            (["day1".to_owned()].as_slice(), 0)
+        );
+        streams[0].alerted = true;
+        let back = change(&streams[..1], &silenced, 112 * MINUTE_MS);
+        assert_eq!(back.alerts[0].suppression, suppressed);
     }
 }

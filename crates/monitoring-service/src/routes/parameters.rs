@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use detection::{Minute, MonitoredStatus, PolicyName, Status, Stream};
+use detection::{Minute, MonitoredStatus, PolicyName, Status, Stream, StreamPattern};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, schema::Type};
 use uuid::Uuid;
 
@@ -37,6 +37,9 @@ values! {
     Stream: reference::<schema::StreamName>(),
         |text: &str| text.parse().map_err(|_| "is not the name of a stream".to_owned()),
         "use 1 to 128 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-', starting with a letter or digit";
+    StreamPattern: reference::<schema::StreamPattern>(),
+        |text: &str| text.parse().map_err(|_| "is not the name of a stream or a pattern".to_owned()),
+        "use the name of a stream, or a pattern in which * stands for any characters, such as day*";
     Minute: reference::<schema::Timestamp>(),
         |text: &str| text.parse().map_err(|error| format!("is not a timestamp: {error}")),
         "use a date and time such as 2025-07-12T13:45:00Z; without a zone it is UTC, and in a query + is written %2B";

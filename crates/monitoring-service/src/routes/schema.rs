@@ -54,6 +54,10 @@ schemas! {
         // No example: the same one at both ends would be an empty range.
         = ObjectBuilder::new().schema_type(Type::String).pattern(Some(TIMESTAMP));
     StreamName: "The name of a stream: one independent flow of minutes." = pattern(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", "default");
+    StreamPattern: "The name of a stream, or a pattern: `*` stands for any characters." = pattern(r"^[A-Za-z0-9*][A-Za-z0-9._:*-]{0,127}$", "day*");
+    WeeklyTimes: "Days (`mon` to `sun`, or `daily`), start and end, and the offset from UTC if it is not 0. A window that ends at or \
+        before its start ends on the next day."
+        = pattern(r"^(daily|(mon|tue|wed|thu|fri|sat|sun)(,(mon|tue|wed|thu|fri|sat|sun)){0,6}) ([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)( [+-]([01]\d|2[0-3]):[0-5]\d)?$", "sat,sun 01:00-03:00");
     StatusName: "The name of a status, monitored or not." = pattern(r"^[a-z][a-z0-9_]{0,63}$", "denied");
     MonitoredStatus: "A monitored status." = one_of(detection::MonitoredStatus::ALL.map(detection::MonitoredStatus::name));
     SeverityName: "The severity of a count." = one_of([Severity::Normal, Severity::Warning, Severity::Critical].map(Severity::name));

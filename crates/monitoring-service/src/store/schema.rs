@@ -28,6 +28,8 @@ CREATE TABLE streams (
     newest_minute  INTEGER NOT NULL,
     arrived_at_ms  INTEGER NOT NULL,
     stale_since_ms INTEGER,
+    -- 1 if an alert that no silence suppressed said that it is stale.
+    stale_alerted     INTEGER NOT NULL DEFAULT 0,
     -- Since when only minutes arrived that were too old to be judged.
     old_since_ms   INTEGER
 ) STRICT;
@@ -183,10 +185,14 @@ CREATE TABLE dead_letters (
 -- Kept after their end, so that a suppressed alert can be explained.
 CREATE TABLE silences (
     id            TEXT PRIMARY KEY,
-    stream        TEXT,
+    -- A name or a pattern; NULL for all streams.
+    streams       TEXT,
     status_id     INTEGER,
     created_at_ms INTEGER NOT NULL,
+    from_ms       INTEGER NOT NULL,
     until_ms      INTEGER NOT NULL,
+    -- Times of the week, as text; NULL for all of the time.
+    weekly        TEXT,
     reason        TEXT NOT NULL
 ) STRICT;
 CREATE INDEX silences_by_end ON silences (until_ms);

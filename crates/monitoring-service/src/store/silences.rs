@@ -1,6 +1,8 @@
 //! Silences: stored, ended early, and kept so that a suppressed alert can be explained.
 
-use detection::{MonitoredStatus, Silence, stream::StreamError};
+use std::{fmt::Display, str::FromStr};
+
+use detection::{MonitoredStatus, Silence, StreamPattern, silence::Period};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
@@ -15,18 +17,20 @@ impl Store {
                 let SilenceRecord {
                     silence,
                     created_at_ms,
-                    until_ms,
+                    period,
                     reason,
                 } = &record;
                 transaction
                     .sql
-                    .prepare_cached("INSERT INTO silences VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                    .prepare_cached("INSERT INTO silences VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
                     .execute(params![
                         silence.id.to_string(),
-                        silence.stream.as_ref().map(detection::Stream::as_str),
+                        silence.streams.as_ref().map(StreamPattern::as_str),
                         silence.status.map(MonitoredStatus::index),
                         created_at_ms,
-                        until_ms,
+                        period.from_ms,
+                        period.until_ms,
+                        period.weekly.map(|weekly| weekly.to_string()),
                         reason
                     ])?;
                 Ok(())
@@ -34,7 +38,7 @@ impl Store {
             .await
     }
 
-    /// Ends a silence now; false if no active one has this id.
+    /// Ends a silence now, also one that has not begun; false if none that has not ended has this id.
     pub async fn end_silence(&self, id: Uuid, now_ms: i64) -> Result<bool, StoreError> {
         self.writer
             .call(move |transaction| {
@@ -49,15 +53,16 @@ impl Store {
             .await
     }
 
-    /// The silences active at `now_ms`, newest first.
+    /// The silences that have not ended at `now_ms`, newest first.
     pub async fn silences(&self, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
-        self.read(move |sql| active(sql, now_ms)).await
+        self.read(move |sql| unended(sql, now_ms)).await
     }
 }
 
-fn active(sql: &Connection, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
+fn unended(sql: &Connection, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
     let mut statement = sql.prepare_cached(
-        "SELECT id, stream, status_id, created_at_ms, until_ms, reason FROM silences WHERE until_ms > ?1 ORDER BY created_at_ms DESC, id",
+        "SELECT id, streams, status_id, created_at_ms, from_ms, until_ms, weekly, reason FROM silences
+         WHERE until_ms > ?1 ORDER BY created_at_ms DESC, id",
     )?;
     Ok(statement
         .query_map([now_ms], read)?
@@ -65,23 +70,31 @@ fn active(sql: &Connection, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreErro
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<SilenceRecord> {
-    let (id, stream): (String, Option<String>) = (row.get("id")?, row.get("stream")?);
     let status: Option<usize> = row.get("status_id")?;
-    let unreadable =
-        |error: &dyn std::error::Error| rusqlite::Error::InvalidParameterName(error.to_string());
+    let id: Option<Uuid> = parsed(row, "id")?;
     Ok(SilenceRecord {
         silence: Silence {
-            id: id
-                .parse()
-                .map_err(|error: uuid::Error| unreadable(&error))?,
-            stream: stream
-                .map(|stream| stream.parse())
-                .transpose()
-                .map_err(|error: StreamError| unreadable(&error))?,
+            id: id.unwrap_or_default(),
+            streams: parsed(row, "streams")?,
             status: status.map(|status| MonitoredStatus::ALL[status]),
         },
         created_at_ms: row.get("created_at_ms")?,
-        until_ms: row.get("until_ms")?,
+        period: Period {
+            from_ms: row.get("from_ms")?,
+            until_ms: row.get("until_ms")?,
+            weekly: parsed(row, "weekly")?,
+        },
         reason: row.get("reason")?,
     })
+}
+
+/// A value that is stored as its text.
+fn parsed<T>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>>
+where
+    T: FromStr<Err: Display>,
+{
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| text.parse())
+        .transpose()
+        .map_err(|error: T::Err| rusqlite::Error::InvalidParameterName(error.to_string()))
 }

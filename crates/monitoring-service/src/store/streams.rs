@@ -175,14 +175,20 @@ impl Store {
         self.writer
             .call(move |transaction| {
                 let change = decide(&freshness(transaction.sql)?);
-                let mut mark = transaction
-                    .sql
-                    .prepare_cached("UPDATE streams SET stale_since_ms = ?2 WHERE name = ?1")?;
+                let mut mark = transaction.sql.prepare_cached(
+                    "UPDATE streams SET stale_since_ms = ?2, stale_alerted = 0 WHERE name = ?1",
+                )?;
                 for stream in &change.stale {
                     mark.execute(params![stream, now_ms])?;
                 }
                 for stream in &change.resumed {
                     mark.execute(params![stream, None::<i64>])?;
+                }
+                let mut alerted = transaction
+                    .sql
+                    .prepare_cached("UPDATE streams SET stale_alerted = 1 WHERE name = ?1")?;
+                for stream in &change.alerted {
+                    alerted.execute([stream])?;
                 }
                 for alert in &change.alerts {
                     alerts::insert(transaction, alert)?;
@@ -221,7 +227,7 @@ fn stored_stream(
 
 fn freshness(sql: &Connection) -> Result<Vec<Freshness>, StoreError> {
     let mut statement = sql.prepare_cached(
-        "SELECT name, newest_minute, arrived_at_ms, stale_since_ms FROM streams ORDER BY name",
+        "SELECT name, newest_minute, arrived_at_ms, stale_since_ms, stale_alerted FROM streams ORDER BY name",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(Freshness {
@@ -229,6 +235,7 @@ fn freshness(sql: &Connection) -> Result<Vec<Freshness>, StoreError> {
             newest: Minute::from_epoch_minutes(row.get(1)?),
             arrived_at_ms: row.get(2)?,
             stale_since_ms: row.get(3)?,
+            alerted: row.get(4)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

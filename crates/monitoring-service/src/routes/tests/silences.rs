@@ -121,6 +121,18 @@ async fn a_refused_silence_names_the_field() {
             "stream",
             json!({"until": until, "reason": "x", "stream": "a b"}),
         ),
+        (
+            "from",
+            json!({"until": until, "reason": "x", "from": "2026-07-14T15:00:00Z"}),
+        ),
+        (
+            "until",
+            json!({"until": until, "reason": "x", "from": "2025-07-12T16:00:00Z"}),
+        ),
+        (
+            "weekly",
+            json!({"until": until, "reason": "x", "weekly": "saturday 01:00-03:00"}),
+        ),
     ] {
         let answer = silence(&api, body.clone()).await;
         assert_eq!(
@@ -129,4 +141,54 @@ async fn a_refused_silence_names_the_field() {
             "{body}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_silence_may_begin_later() {
+    let api = Api::new();
+    let asked = json!({"from": "2025-07-12T15:30:00Z", "until": "2025-07-12T16:00:00Z", "reason": "deploy"});
+    let answer = silence(&api, asked).await;
+    assert_eq!(
+        (answer.status, &answer.json["active"]),
+        (StatusCode::CREATED, &json!(false))
+    );
+    let failing = r#"{"status":"failed","count":100}"#;
+    assert_eq!(
+        api.evaluate(failing).await.json["suppressed_by"],
+        json!(null)
+    );
+    api.state.clock.set_ms(NOW_MS + 30 * 60_000);
+    let suppressed = api.evaluate(failing).await.json;
+    assert_eq!(suppressed["suppressed_by"], answer.json["id"]);
+    assert_eq!(api.ok("/silences").await["silences"][0]["active"], true);
+}
+
+/// 2025-07-12 is a Saturday.
+#[tokio::test]
+async fn a_weekly_silence_of_some_streams_recurs() {
+    let api = Api::new();
+    let asked = json!({
+        "stream": "day*", "weekly": "sat,sun 16:00-17:00", "until": "2026-01-01T00:00:00Z", "reason": "settlement",
+    });
+    let answer = silence(&api, asked).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    let id = &answer.json["id"];
+    let suppressed_by = async |stream: &str| {
+        let body = json!({"status": "failed", "count": 100, "stream": stream}).to_string();
+        api.evaluate(body).await.json["suppressed_by"].clone()
+    };
+    assert_ne!(suppressed_by("day1").await, *id);
+    for week in [0, 7] {
+        api.state
+            .clock
+            .set_ms(NOW_MS + (week * 24 * 60 + 90) * 60_000);
+        assert_eq!(suppressed_by("day1").await, *id);
+        assert_ne!(suppressed_by("night").await, *id);
+    }
+    let listed = api.ok("/silences?stream=day1").await;
+    assert_eq!(listed["silences"][0]["weekly"], "sat,sun 16:00-17:00");
+    assert_eq!(
+        api.ok("/silences?stream=night").await,
+        json!({"silences": []})
+    );
 }

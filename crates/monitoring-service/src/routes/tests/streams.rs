@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::harness::{Api, NOW_MS, now};
-use crate::alerts::{NotifyPolicy, stale};
+use crate::alerts::{
+    NotifyPolicy,
+    stale::{self, StaleRules},
+};
 
 #[tokio::test]
 async fn an_empty_database_has_answers() {
@@ -114,10 +117,15 @@ async fn the_worst_of_many_streams_come_first() {
 async fn a_stale_stream_keeps_its_findings() {
     let mut api = Api::new();
     api.consume_usual("acme", now(), 60);
+    let rules = StaleRules {
+        stale_after_ms: 180_000,
+        silences: Vec::new(),
+        policy: NotifyPolicy::default(),
+    };
     api.state
         .store
-        .change_stale_streams(NOW_MS + 600_000, |streams| {
-            stale::change(streams, 180_000, &NotifyPolicy::default(), NOW_MS + 600_000)
+        .change_stale_streams(NOW_MS + 600_000, move |streams| {
+            stale::change(streams, &rules, NOW_MS + 600_000)
         })
         .await
         .unwrap();
