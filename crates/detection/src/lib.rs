@@ -10,6 +10,7 @@ pub mod detector;
 pub mod finding;
 pub mod gate;
 pub mod history;
+pub mod incident;
 pub mod judgement;
 pub mod message;
 pub mod minute;
@@ -33,6 +34,7 @@ pub use detector::{
 pub use finding::{Direction, Evidence, Finding, PolicyName, Severity};
 pub use gate::{AlertKey, Anomaly, Raised, Suppression};
 pub use history::{History, ObservedMinute};
+pub use incident::{Incident, IncidentChange, IncidentStep, Resolution};
 pub use judgement::{Judgement, State, Unjudged};
 pub use message::{MinuteCounts, StatusCount};
 pub use minute::Minute;

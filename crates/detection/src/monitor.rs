@@ -1,4 +1,4 @@
-//! The fold: one minute's counts go in, rows with their findings and the alerts they raise come out.
+//! The fold: one minute's counts go in, rows with their findings, the alerts they raise and what became of incidents come out.
 //!
 //! Live ingest, replay and tests run this same fold, so they cannot disagree. It knows no clock, file or network; a stream's
 //! memory is a cache of what is stored and can be dropped and restored at any time ([`Monitor::forget`], [`Monitor::restore`]).
@@ -14,6 +14,7 @@ use crate::{
     finding::{PolicyName, Severity},
     gate::{AlertKey, Gate, Raised},
     history::{History, ObservedMinute},
+    incident::{Incident, IncidentStep, Incidents},
     judgement::Judgement,
     message::MinuteCounts,
     minute::Minute,
@@ -79,6 +80,8 @@ pub struct Observed {
     pub alerts: Vec<Raised>,
     /// The changes of the episode of the policy `adaptive`, whether it alerts or runs in shadow.
     pub episode_events: Vec<EpisodeEvent>,
+    /// What became of the incident of the alerting policy; none while no incident is open.
+    pub incident: Option<Box<IncidentStep>>,
 }
 
 /// The stored form of one stream.
@@ -90,6 +93,8 @@ pub struct StoredStream {
     pub cooldowns: Vec<(AlertKey, Cooldown)>,
     /// A state of the policy `adaptive`. The minutes that are newer than it are folded on top; the default learns from them alone.
     pub adaptive: AdaptiveState,
+    /// The last incident of the alerting policy, open or resolved.
+    pub incident: Option<Incident>,
 }
 
 impl StoredStream {
@@ -123,7 +128,7 @@ pub struct DetectorState {
     pub bytes: Vec<u8>,
 }
 
-/// The fold over many independent streams: windows, watermarks and cooldowns.
+/// The fold over many independent streams: windows, watermarks, cooldowns and incidents.
 pub struct Monitor {
     settings: MonitorSettings,
     streams: HashMap<Stream, StreamMonitor>,
@@ -162,6 +167,7 @@ impl Monitor {
             adaptive: stored.adaptive,
             unstored,
             gate: Gate::restored(stored.cooldowns),
+            incidents: Incidents::restored(stored.incident),
         };
         self.streams.insert(stream, monitor);
     }

@@ -18,6 +18,8 @@ pub struct MonitorSettings {
     pub allowed_lateness_minutes: u32,
     /// An alert is suppressed if its key fired for a minute less than this before.
     pub cooldown_minutes: u32,
+    /// Policy `zscore`: an incident is over after this many observed minutes in a row without a finding.
+    pub resolve_after_minutes: u32,
 }
 
 impl Default for MonitorSettings {
@@ -27,6 +29,7 @@ impl Default for MonitorSettings {
             shadow: None,
             allowed_lateness_minutes: 10,
             cooldown_minutes: 5,
+            resolve_after_minutes: 5,
         }
     }
 }

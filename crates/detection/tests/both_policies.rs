@@ -56,6 +56,8 @@ struct Stored {
     minutes: BTreeMap<Minute, ObservedMinute>,
     cooldowns: HashMap<AlertKey, Cooldown>,
     state: AdaptiveState,
+    /// As JSON.
+    incident: Option<String>,
 }
 
 impl Stored {
@@ -80,6 +82,9 @@ impl Stored {
             self.cooldowns
                 .insert(raised.anomaly.key.clone(), raised.cooldown);
         }
+        if let Some(step) = &observed.incident {
+            self.incident = Some(serde_json::to_string(&step.incident).expect("JSON"));
+        }
         for state in monitor.take_due_states() {
             self.state = AdaptiveState::try_from_bytes(&state.bytes).expect("just written");
             assert_eq!(self.state.newest(), Some(state.minute));
@@ -95,6 +100,10 @@ impl Stored {
             minutes: minutes.map(|(_, observed)| *observed).collect(),
             cooldowns: self.cooldowns.clone().into_iter().collect(),
             adaptive: self.state.clone(),
+            incident: self
+                .incident
+                .as_ref()
+                .map(|json| serde_json::from_str(json).expect("just written")),
         }
     }
 }
@@ -121,6 +130,7 @@ fn essence(observed: &Observed) -> impl PartialEq + std::fmt::Debug {
         observed.rows.clone(),
         observed.alerts.clone(),
         observed.episode_events.clone(),
+        observed.incident.clone(),
     )
 }
 

@@ -80,6 +80,10 @@ pub struct Config {
     #[arg(long, env, value_parser = whole_minutes("0s", "24h"), default_value = "5m")]
     pub alert_cooldown: Duration,
 
+    /// Policy zscore: an incident is over after this many observed minutes in a row without a finding (1 to 1440)
+    #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=1440), default_value = "5")]
+    pub resolve_after: u32,
+
     /// A live stream without a new minute for this long is stale (1m to 30d)
     #[arg(long, env, value_parser = duration("1m", "30d"), default_value = "3m")]
     pub stale_after: Duration,
@@ -352,6 +356,7 @@ impl Config {
             shadow: shadow.map(|policy| self.detector(policy)),
             allowed_lateness_minutes: minutes(self.allowed_lateness),
             cooldown_minutes: minutes(self.alert_cooldown),
+            resolve_after_minutes: self.resolve_after,
         }
     }
 

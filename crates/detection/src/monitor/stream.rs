@@ -1,4 +1,4 @@
-//! One stream of the fold: which minutes are fresh, late or corrected, what each policy says of them, and the alerts they raise.
+//! One stream of the fold: which minutes are fresh, late or corrected, what each policy says of them, the alerts they raise, and the incident.
 //! Knows no other stream.
 
 use super::{Observed, Row, RowChange, Timeliness};
@@ -10,6 +10,7 @@ use crate::{
     finding::{Finding, PolicyName},
     gate::{AlertKey, Anomaly, Gate, Suppression, alerts},
     history::{History, ObservedMinute},
+    incident::{Incidents, MinuteFindings},
     judgement::Judgement,
     message::MinuteCounts,
     minute::Minute,
@@ -40,13 +41,14 @@ fn named_counts(counts: &MinuteCounts) -> Named {
 /// Fresh minutes between two stored states of a stream: at most this many are folded again after a restart.
 const STATE_INTERVAL_MINUTES: usize = 60;
 
-/// The memory of one stream: its minutes, and the gate of its alerts.
+/// The memory of one stream: its minutes, the gate of its alerts, and its incident.
 pub(super) struct StreamMonitor {
     pub(super) history: History,
     pub(super) adaptive: AdaptiveState,
     /// Fresh minutes since the state was stored.
     pub(super) unstored: usize,
     pub(super) gate: Gate,
+    pub(super) incidents: Incidents,
 }
 
 impl StreamMonitor {
@@ -62,6 +64,7 @@ impl StreamMonitor {
             rows: Vec::with_capacity(MonitoredStatus::COUNT),
             alerts: Vec::new(),
             episode_events: Vec::new(),
+            incident: None,
         };
         match timeliness {
             Timeliness::Fresh => self.advance(rules, &named, &mut observed),
@@ -111,6 +114,9 @@ impl StreamMonitor {
             observed.rows.push(minute.row(status, &change));
         }
         observed.episode_events = alerting.episode_events;
+        if !(self.incidents.is_idle() && observed.alerts.is_empty()) {
+            self.step_incident(rules, &minute, &alerting.judgements.map(Some), observed);
+        }
         observed
             .episode_events
             .extend(shadow.into_iter().flat_map(|shadow| shadow.episode_events));
@@ -124,6 +130,7 @@ impl StreamMonitor {
         let before = stored.unwrap_or_else(|| ObservedMinute::new(observed.counts.minute()));
         let mut minute = before;
         minute.record(named);
+        let mut judgements = [None; MonitoredStatus::COUNT];
         for status in MonitoredStatus::ALL {
             let i = status.index();
             let same_count = minute.counts[i] == before.counts[i];
@@ -132,15 +139,63 @@ impl StreamMonitor {
                 continue;
             }
             let change = if observed.timeliness == Timeliness::Late && !(is_stored && same_count) {
-                self.judge_late(rules, status, &mut minute, observed)
+                let change = self.judge_late(rules, status, &mut minute, observed);
+                if let RowChange::Judged { judgement, .. } = change {
+                    judgements[status.index()] = Some(judgement);
+                }
+                change
             } else {
                 RowChange::CountOnly
             };
             observed.rows.push(minute.row(status, &change));
         }
+        // An episode knows no late minute, so the incident of a policy with episodes knows none.
+        if rules.settings.detector.policy() == PolicyName::ZScore {
+            self.step_incident(rules, &minute, &judgements, observed);
+        }
         if stored != Some(minute) {
             self.history.correct(minute);
         }
+    }
+
+    /// Passes the minute on to the incident of the alerting policy. Most minutes belong to none.
+    fn step_incident(
+        &mut self,
+        rules: &Rules<'_>,
+        minute: &ObservedMinute,
+        judgements: &[Option<Judgement>; MonitoredStatus::COUNT],
+        observed: &mut Observed,
+    ) {
+        let policy = rules.settings.detector.policy();
+        let alert = observed
+            .alerts
+            .iter()
+            .find(|raised| raised.anomaly.key.policy == policy);
+        let alert = alert.map(|raised| raised.anomaly.id());
+        if (alert.is_none() && self.incidents.is_idle()) || judgements.iter().all(Option::is_none) {
+            return;
+        }
+        let newest = self.history.newest().map(|newest| newest.minute);
+        let in_episode = match policy {
+            PolicyName::ZScore => None,
+            PolicyName::Adaptive => Some(self.adaptive.has_open_episode()),
+        };
+        let findings = MinuteFindings {
+            stream: observed.counts.stream(),
+            policy,
+            minute: minute.minute,
+            newest: newest.map_or(minute.minute, |newest| newest.max(minute.minute)),
+            is_new: observed.is_new,
+            counts: minute.counts,
+            judgements,
+            alert,
+            episode_events: &observed.episode_events,
+            in_episode,
+        };
+        let step = self
+            .incidents
+            .step(&findings, rules.settings.resolve_after_minutes);
+        observed.incident = step.map(Box::new);
     }
 
     /// Judges one count of a late or corrected minute. Only `zscore` alerts about it: an episode knows no late minute.

@@ -119,6 +119,7 @@ fn settings_reach_the_monitor() {
         "--approved-direction=down",
         "--allowed-lateness=1h",
         "--alert-cooldown=0m",
+        "--resolve-after=7",
         "--page-max-age=30m",
         "--alert-webhook-url=https://example.org/hook",
         "--adaptive-critical=6",
@@ -137,6 +138,7 @@ fn settings_reach_the_monitor() {
         shadow: Some(adaptive),
         allowed_lateness_minutes: 60,
         cooldown_minutes: 0,
+        resolve_after_minutes: 7,
     };
     assert_eq!(config.monitor_settings(), expected);
     assert!(config.notify_policy().has_receiver);

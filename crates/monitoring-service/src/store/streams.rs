@@ -222,6 +222,7 @@ fn stored_stream(
         minutes,
         cooldowns: cooldowns::of_stream(sql, id, stream)?,
         adaptive,
+        ..StoredStream::default()
     }))
 }
 
