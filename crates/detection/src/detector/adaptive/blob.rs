@@ -1,11 +1,13 @@
 //! The stored form of the policy's memory: a version and fixed fields, little endian. Another version is refused; the caller then
 //! folds the stored minutes again.
 
+use std::ops::RangeInclusive;
+
 use super::{
     AdaptiveState,
     day::{DayShape, SLOTS},
     episode::{Episodes, OpenEpisode, StatusSet},
-    rate::{Evidence, Rate, WINDOW},
+    rate::{Rate, WINDOW},
 };
 use crate::{Minute, MonitoredStatus, Severity};
 
@@ -14,6 +16,18 @@ pub const BLOB_VERSION: u8 = 1;
 
 /// The size of every blob of this version, in bytes.
 pub const BLOB_BYTES: usize = 1714;
+
+/// Stored where no episode is open.
+const NOT_OPEN: OpenEpisode = OpenEpisode {
+    since: Minute::from_epoch_minutes(0),
+    calm_minutes: 0,
+    severity: Severity::Warning,
+    statuses: StatusSet(0),
+    announced: StatusSet(0),
+};
+
+/// Stands for no slot of the day.
+const NO_SLOT: u8 = u8::MAX;
 
 /// The bytes are not a state of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,114 +50,65 @@ pub enum AdaptiveStateError {
 impl AdaptiveState {
     /// The stored form, [`BLOB_BYTES`] long.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Writer(Vec::with_capacity(BLOB_BYTES));
-        out.0.push(BLOB_VERSION);
-        out.minute(self.newest);
-        out.0.extend(self.observed.to_le_bytes());
-        out.0.push(byte(self.run));
-        out.day(&self.day);
-        for rate in &self.rates {
-            out.rate(rate);
-        }
-        out.episodes(&self.episodes);
-        out.0
+        let mut blob = vec![0; BLOB_BYTES];
+        blob[0] = BLOB_VERSION;
+        let mut fields = Fields {
+            rest: &mut blob[1..],
+            writes: true,
+            impossible: None,
+        };
+        fields.state(&mut self.clone());
+        blob
     }
 
     /// Reads the stored form. Refuses another version and any value that the fold cannot produce.
     pub fn try_from_bytes(blob: &[u8]) -> Result<Self, AdaptiveStateError> {
+        let damaged = |field| AdaptiveStateError::Damaged {
+            bytes: blob.len(),
+            field,
+        };
         match blob.first() {
             Some(&BLOB_VERSION) => {}
             Some(&version) => return Err(AdaptiveStateError::Version(version)),
-            None => return Err(damaged(blob, "version")),
+            None => return Err(damaged("version")),
         }
         if blob.len() != BLOB_BYTES {
-            return Err(damaged(blob, "its length"));
+            return Err(damaged("its length"));
         }
-        let mut reader = Reader {
-            rest: &blob[1..],
+        let mut fields = Fields {
+            rest: &mut blob[1..].to_vec(),
+            writes: false,
             impossible: None,
         };
-        let state = reader.state();
-        match reader.impossible {
-            Some(field) => Err(damaged(blob, field)),
+        let mut state = Self::default();
+        fields.state(&mut state);
+        match fields.impossible {
+            Some(field) => Err(damaged(field)),
             None => Ok(state),
         }
     }
 }
 
-fn damaged(blob: &[u8], field: &'static str) -> AdaptiveStateError {
-    AdaptiveStateError::Damaged {
-        bytes: blob.len(),
-        field,
-    }
-}
-
-/// A number below 256 as a byte.
-fn byte(number: usize) -> u8 {
-    u8::try_from(number).unwrap_or(u8::MAX)
-}
-
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn numbers(&mut self, numbers: &[f64]) {
-        for number in numbers {
-            self.0.extend(number.to_le_bytes());
-        }
-    }
-
-    fn minute(&mut self, minute: Option<Minute>) {
-        self.0.push(u8::from(minute.is_some()));
-        let epoch = minute.map_or(0, Minute::epoch_minutes);
-        self.0.extend(epoch.to_le_bytes());
-    }
-
-    fn day(&mut self, day: &DayShape) {
-        self.numbers(&day.levels);
-        for days in day.days {
-            self.0.extend(days.to_le_bytes());
-        }
-        self.numbers(&[day.sum, day.exposure]);
-        self.0.extend(day.minutes.to_le_bytes());
-        self.0.push(day.slot.map_or(u8::MAX, byte));
-        self.0.push(u8::from(day.seen));
-    }
-
-    fn rate(&mut self, rate: &Rate) {
-        for evidence in [rate.usual, rate.last_hour] {
-            self.numbers(&[evidence.events, evidence.exposure]);
-        }
-        self.numbers(&[rate.log_dispersion, rate.log_level_noise, rate.episodes]);
-        self.numbers(&rate.counts);
-        self.numbers(&rate.expected);
-    }
-
-    fn episodes(&mut self, episodes: &Episodes) {
-        let open = episodes.open.as_ref();
-        self.0.extend(episodes.number.to_le_bytes());
-        self.minute(open.map(|open| open.since));
-        self.0.push(open.map_or(0, |open| open.calm_minutes));
-        self.0
-            .push(open.map_or(0, |open| u8::from(open.severity == Severity::Critical)));
-        self.0.push(open.map_or(0, |open| open.statuses.0));
-        self.0.push(open.map_or(0, |open| open.announced.0));
-    }
-}
-
-/// Reads field by field and keeps the name of the first impossible one. The length is checked before.
-struct Reader<'a> {
-    rest: &'a [u8],
+/// Passes over the fields in their stored order, and writes each, or reads it and keeps the name of the first impossible one. The
+/// length is checked before.
+struct Fields<'a> {
+    rest: &'a mut [u8],
+    writes: bool,
     impossible: Option<&'static str>,
 }
 
-impl Reader<'_> {
-    fn array<const N: usize>(&mut self) -> [u8; N] {
-        let Some((head, rest)) = self.rest.split_first_chunk::<N>() else {
+impl Fields<'_> {
+    fn bytes<const N: usize>(&mut self, bytes: [u8; N]) -> [u8; N] {
+        let Some((stored, rest)) = std::mem::take(&mut self.rest).split_first_chunk_mut::<N>()
+        else {
             self.impossible.get_or_insert("its end");
-            return [0; N];
+            return bytes;
         };
         self.rest = rest;
-        *head
+        if self.writes {
+            *stored = bytes;
+        }
+        *stored
     }
 
     fn check(&mut self, possible: bool, field: &'static str) {
@@ -152,100 +117,108 @@ impl Reader<'_> {
         }
     }
 
-    fn number(&mut self, low: f64, high: f64, field: &'static str) -> f64 {
-        let number = f64::from_le_bytes(self.array());
-        self.check((low..=high).contains(&number), field);
-        number
+    fn number(&mut self, number: &mut f64, limits: RangeInclusive<f64>, field: &'static str) {
+        *number = f64::from_le_bytes(self.bytes(number.to_le_bytes()));
+        self.check(limits.contains(number), field);
     }
 
     /// A finite number of 0 or more.
-    fn amount(&mut self, field: &'static str) -> f64 {
-        self.number(0.0, f64::MAX, field)
+    fn amount(&mut self, amount: &mut f64, field: &'static str) {
+        self.number(amount, 0.0..=f64::MAX, field);
     }
 
-    fn small(&mut self, limit: u8, field: &'static str) -> u8 {
-        let [number] = self.array();
-        self.check(number <= limit, field);
-        number
-    }
-
-    fn minute(&mut self) -> Option<Minute> {
-        let known = self.small(1, "a minute") == 1;
-        let minute = Minute::from_epoch_minutes(i64::from_le_bytes(self.array()));
-        known.then_some(minute)
-    }
-
-    fn state(&mut self) -> AdaptiveState {
-        AdaptiveState {
-            newest: self.minute(),
-            observed: u64::from_le_bytes(self.array()),
-            run: self.small(byte(WINDOW), "run").into(),
-            day: self.day(),
-            rates: std::array::from_fn(|_| self.rate()),
-            episodes: self.episodes(),
+    fn amounts(&mut self, amounts: &mut [f64], field: &'static str) {
+        for amount in amounts {
+            self.amount(amount, field);
         }
     }
 
-    fn day(&mut self) -> DayShape {
-        let levels = std::array::from_fn(|_| self.amount("levels of the day"));
-        let days = std::array::from_fn(|_| u32::from_le_bytes(self.array()));
-        let (sum, exposure) = (self.amount("sum of a slot"), self.amount("exposure"));
-        let minutes = u32::from_le_bytes(self.array());
-        let [slot] = self.array();
-        let slot = (slot != u8::MAX).then_some(usize::from(slot));
-        self.check(slot.is_none_or(|slot| slot < SLOTS), "slot");
-        self.check(exposure > 0.0, "exposure");
-        let seen = self.small(1, "seen") == 1;
-        DayShape {
-            levels,
-            days,
-            sum,
-            minutes,
-            slot,
-            exposure,
-            seen,
-        }
+    fn whole(&mut self, number: &mut u32) {
+        *number = u32::from_le_bytes(self.bytes(number.to_le_bytes()));
     }
 
-    fn evidence(&mut self) -> Evidence {
-        Evidence {
-            events: self.amount("events"),
-            exposure: self.amount("exposure"),
-        }
+    fn small(&mut self, number: &mut u8, limit: u8, field: &'static str) {
+        [*number] = self.bytes([*number]);
+        self.check(*number <= limit, field);
     }
 
-    fn rate(&mut self) -> Rate {
-        Rate {
-            usual: self.evidence(),
-            last_hour: self.evidence(),
-            log_dispersion: self.number(-11.5, 0.7, "dispersion"),
-            log_level_noise: self.number(-9.2, -1.0, "level noise"),
-            episodes: self.amount("episodes of a status"),
-            counts: std::array::from_fn(|_| self.amount("counts of the window")),
-            expected: std::array::from_fn(|_| self.amount("expected counts of the window")),
-        }
+    fn flag(&mut self, flag: &mut bool, field: &'static str) {
+        let mut stored = u8::from(*flag);
+        self.small(&mut stored, 1, field);
+        *flag = stored == 1;
     }
 
-    fn episodes(&mut self) -> Episodes {
-        let number = u32::from_le_bytes(self.array());
-        let since = self.minute();
-        let calm_minutes = self.small(4, "calm minutes");
-        let severity = match self.small(1, "severity") {
-            1 => Severity::Critical,
-            _ => Severity::Warning,
+    fn minute(&mut self, minute: &mut Option<Minute>) {
+        let mut known = minute.is_some();
+        self.flag(&mut known, "a minute");
+        let epoch = minute.map_or(0, Minute::epoch_minutes);
+        let epoch = i64::from_le_bytes(self.bytes(epoch.to_le_bytes()));
+        *minute = known.then_some(Minute::from_epoch_minutes(epoch));
+    }
+
+    fn state(&mut self, state: &mut AdaptiveState) {
+        self.minute(&mut state.newest);
+        state.observed = u64::from_le_bytes(self.bytes(state.observed.to_le_bytes()));
+        let mut run = byte(state.run);
+        self.small(&mut run, byte(WINDOW), "run");
+        state.run = run.into();
+        self.day(&mut state.day);
+        for rate in &mut state.rates {
+            self.rate(rate);
+        }
+        self.episodes(&mut state.episodes);
+    }
+
+    fn day(&mut self, day: &mut DayShape) {
+        self.amounts(&mut day.levels, "levels of the day");
+        for days in &mut day.days {
+            self.whole(days);
+        }
+        self.amount(&mut day.sum, "sum of a slot");
+        self.amount(&mut day.exposure, "exposure");
+        self.check(day.exposure > 0.0, "exposure");
+        self.whole(&mut day.minutes);
+        let [slot] = self.bytes([day.slot.map_or(NO_SLOT, byte)]);
+        day.slot = (slot != NO_SLOT).then_some(usize::from(slot));
+        self.check(day.slot.is_none_or(|slot| slot < SLOTS), "slot");
+        self.flag(&mut day.seen, "seen");
+    }
+
+    fn rate(&mut self, rate: &mut Rate) {
+        for evidence in [&mut rate.usual, &mut rate.last_hour] {
+            self.amount(&mut evidence.events, "events");
+            self.amount(&mut evidence.exposure, "exposure");
+        }
+        self.number(&mut rate.log_dispersion, -11.5..=0.7, "dispersion");
+        self.number(&mut rate.log_level_noise, -9.2..=-1.0, "level noise");
+        self.amount(&mut rate.episodes, "episodes of a status");
+        self.amounts(&mut rate.counts, "counts of the window");
+        self.amounts(&mut rate.expected, "expected counts of the window");
+    }
+
+    fn episodes(&mut self, episodes: &mut Episodes) {
+        self.whole(&mut episodes.number);
+        let mut since = episodes.open.as_ref().map(|open| open.since);
+        self.minute(&mut since);
+        let mut open = episodes.open.take().unwrap_or(NOT_OPEN);
+        self.small(&mut open.calm_minutes, 4, "calm minutes");
+        let mut critical = open.severity == Severity::Critical;
+        self.flag(&mut critical, "severity");
+        open.severity = if critical {
+            Severity::Critical
+        } else {
+            Severity::Warning
         };
         let all = (1 << MonitoredStatus::COUNT) - 1;
-        let statuses = StatusSet(self.small(all, "statuses"));
-        let announced = StatusSet(self.small(all, "announced statuses"));
-        let open = since.map(|since| OpenEpisode {
-            since,
-            calm_minutes,
-            severity,
-            statuses,
-            announced,
-        });
-        Episodes { open, number }
+        self.small(&mut open.statuses.0, all, "statuses");
+        self.small(&mut open.announced.0, all, "announced statuses");
+        episodes.open = since.map(|since| OpenEpisode { since, ..open });
     }
+}
+
+/// A number below 256 as a byte.
+fn byte(number: usize) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]
