@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{minute::Minute, status::Status, stream::Stream};
+use crate::{
+    history::ObservedMinute,
+    minute::Minute,
+    status::{MonitoredStatus, Status},
+    stream::Stream,
+};
 
 /// The largest payload that is read, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -108,6 +113,37 @@ impl MinuteCounts {
             stream,
             transactions,
         })
+    }
+
+    /// The message of an observed minute: the counts of the statuses that were named.
+    pub fn of_observed(stream: Stream, observed: &ObservedMinute) -> Self {
+        let named = MonitoredStatus::ALL
+            .into_iter()
+            .filter(|status| observed.named[status.index()]);
+        let count = |status: MonitoredStatus| StatusCount {
+            status: status.into(),
+            count: observed.counts[status.index()],
+        };
+        Self {
+            timestamp: observed.minute,
+            stream,
+            transactions: named.map(count).collect(),
+        }
+    }
+
+    /// The same counts at another minute.
+    #[must_use]
+    pub fn at(self, minute: Minute) -> Self {
+        Self {
+            timestamp: minute,
+            ..self
+        }
+    }
+
+    /// The same counts of another stream.
+    #[must_use]
+    pub fn of(self, stream: Stream) -> Self {
+        Self { stream, ..self }
     }
 
     /// Reads a message payload.

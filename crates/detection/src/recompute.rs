@@ -2,11 +2,10 @@
 
 use crate::{
     history::ObservedMinute,
-    message::{MinuteCounts, StatusCount},
+    message::MinuteCounts,
     minute::Minute,
     monitor::{Monitor, Observed, StoredStream},
     settings::MonitorSettings,
-    status::MonitoredStatus,
     stream::Stream,
 };
 
@@ -30,20 +29,7 @@ pub fn recompute(
     };
     monitor.restore(stream.clone(), stored);
     let stream = stream.clone();
-    range
-        .into_iter()
-        .map(move |observed| monitor.observe(counts(&stream, &observed), &[]))
-}
-
-/// An observed minute as a message.
-fn counts(stream: &Stream, observed: &ObservedMinute) -> MinuteCounts {
-    let count = |status: MonitoredStatus| StatusCount {
-        status: status.into(),
-        count: observed.counts[status.index()],
-    };
-    let named = MonitoredStatus::ALL
-        .into_iter()
-        .filter(|status| observed.named[status.index()]);
-    MinuteCounts::try_new(stream.clone(), observed.minute, named.map(count).collect())
-        .expect("five different statuses")
+    range.into_iter().map(move |observed| {
+        monitor.observe(MinuteCounts::of_observed(stream.clone(), &observed), &[])
+    })
 }

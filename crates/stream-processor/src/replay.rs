@@ -105,12 +105,12 @@ impl<'a> Feed<'a> {
             (in_file, start.since(in_file))
         };
         let begin = counts.iter_from(in_file).next();
-        let begin = begin.expect("the last minute of the file is not before this one");
+        let begin = begin.map_or(in_file, |counts| counts.minute());
         Self {
             counts,
             next: counts.iter_from(in_file),
             span,
-            start: begin.minute().plus(shift),
+            start: begin.plus(shift),
             shift,
             remaining: (timeline != Timeline::RebasedForEver).then_some(counts.messages()),
         }
@@ -139,17 +139,11 @@ impl Iterator for Feed<'_> {
             self.shift += self.span;
             self.next.next()
         });
-        counts.map(|counts| shifted(counts, self.shift))
+        counts.map(|counts| {
+            let minute = counts.minute().plus(self.shift);
+            counts.at(minute)
+        })
     }
-}
-
-fn shifted(counts: MinuteCounts, minutes: i64) -> MinuteCounts {
-    if minutes == 0 {
-        return counts;
-    }
-    let (stream, transactions) = (counts.stream().clone(), counts.transactions().to_vec());
-    let shifted = MinuteCounts::try_new(stream, counts.minute().plus(minutes), transactions);
-    shifted.expect("the same statuses were accepted before")
 }
 
 #[cfg(test)]

@@ -80,11 +80,7 @@ fn of_stream(mut counts: Vec<MinuteCounts>, stream: &Stream) -> Vec<MinuteCounts
         counts.retain(|counts| counts.stream() == stream);
         return counts;
     }
-    let named = counts.into_iter().map(|counts| {
-        let transactions = counts.transactions().to_vec();
-        MinuteCounts::try_new(stream.clone(), counts.minute(), transactions)
-            .expect("the statuses are those of another one")
-    });
+    let named = counts.into_iter().map(|counts| counts.of(stream.clone()));
     named.collect()
 }
 

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use detection::{Minute, MinuteCounts, MonitoredStatus, StatusCount, Stream};
+use detection::{Minute, MinuteCounts, Stream};
 use rusqlite::{Connection, params};
 
-use super::{StoreError, schema};
+use super::{StoreError, minutes::observed_minutes, schema};
 
 /// Minutes that are read at most: they are all in memory, about 300 bytes each.
 const MAX_MINUTES: usize = 5_000_000;
@@ -34,12 +34,23 @@ pub fn stored_minutes(path: &Path, filter: &MinuteFilter) -> Result<Vec<MinuteCo
     schema::check(path)?;
     let sql = schema::open_reader(path)?;
     let sql = sql.unchecked_transaction()?;
+    let from = filter.from.unwrap_or(Minute::from_epoch_minutes(i64::MIN));
     let mut minutes = Vec::new();
     for (id, name) in streams(&sql, filter)? {
         let stream = name
             .parse::<Stream>()
             .map_err(|error| StoreError::Broken(error.to_string()))?;
-        read_stream(&sql, id, &stream, filter, &mut minutes)?;
+        let (last, since) = (filter.to.map(|to| to.plus(-1)), from.plus(-1));
+        let observed = observed_minutes(&sql, id, last, 0, Some(since))?;
+        if minutes.len() + observed.len() > MAX_MINUTES {
+            return Err(StoreError::Broken(format!(
+                "the range has more than {MAX_MINUTES} minutes; choose one stream or a shorter range"
+            )));
+        }
+        let counts = observed
+            .iter()
+            .map(|observed| MinuteCounts::of_observed(stream.clone(), observed));
+        minutes.extend(counts);
     }
     minutes.sort_by(|a, b| (a.minute(), a.stream()).cmp(&(b.minute(), b.stream())));
     Ok(minutes)
@@ -51,55 +62,4 @@ fn streams(sql: &Connection, filter: &MinuteFilter) -> Result<Vec<(i64, String)>
         sql.prepare("SELECT id, name FROM streams WHERE ?1 IS NULL OR name = ?1 ORDER BY name")?;
     let rows = statement.query_map(params![name], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-const COUNTS: &str = "SELECT minute, status_id, count, implied FROM minute_counts
-     WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND status_id < 5 ORDER BY minute, status_id";
-
-fn read_stream(
-    sql: &Connection,
-    id: i64,
-    stream: &Stream,
-    filter: &MinuteFilter,
-    minutes: &mut Vec<MinuteCounts>,
-) -> Result<(), StoreError> {
-    let from = filter.from.map_or(i64::MIN, Minute::epoch_minutes);
-    let to = filter.to.map_or(i64::MAX, Minute::epoch_minutes);
-    let mut statement = sql.prepare_cached(COUNTS)?;
-    let mut rows = statement.query(params![id, from, to])?;
-    let mut open: Option<(i64, Vec<StatusCount>)> = None;
-    while let Some(row) = rows.next()? {
-        let minute: i64 = row.get(0)?;
-        if open.as_ref().is_none_or(|(of, _)| *of != minute) {
-            close(stream, open.take(), minutes)?;
-        }
-        let (_, counts) = open.get_or_insert_with(|| (minute, Vec::new()));
-        let status = MonitoredStatus::ALL[row.get::<_, usize>(1)?];
-        if !row.get::<_, bool>(3)? {
-            counts.push(StatusCount {
-                status: status.into(),
-                count: row.get(2)?,
-            });
-        }
-    }
-    close(stream, open, minutes)
-}
-
-fn close(
-    stream: &Stream,
-    open: Option<(i64, Vec<StatusCount>)>,
-    minutes: &mut Vec<MinuteCounts>,
-) -> Result<(), StoreError> {
-    let Some((minute, counts)) = open else {
-        return Ok(());
-    };
-    if minutes.len() >= MAX_MINUTES {
-        return Err(StoreError::Broken(format!(
-            "the range has more than {MAX_MINUTES} minutes; choose one stream or a shorter range"
-        )));
-    }
-    let minute = Minute::from_epoch_minutes(minute);
-    let counts = MinuteCounts::try_new(stream.clone(), minute, counts);
-    minutes.push(counts.expect("at most five different statuses"));
-    Ok(())
 }
