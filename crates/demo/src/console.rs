@@ -8,7 +8,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use detection::{Minute, PolicyName, Severity, backtest::LabelledIncident};
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle, style::TemplateError};
 use monitoring_service::{
     alerts::{Alert, Origin},
     store::OutboxState,
@@ -47,18 +47,16 @@ pub(crate) struct Console {
 
 impl Console {
     /// A console; on a terminal, with a progress bar for this many minutes.
-    pub(crate) fn new(address: SocketAddr, minutes: u64) -> Self {
-        let bar = io::stdout().is_terminal().then(|| {
-            let style = ProgressStyle::with_template(
-                "  {prefix} [{bar:30}] {human_pos}/{human_len} minutes  {msg}",
-            );
-            ProgressBar::new(minutes).with_style(style.expect("the template is valid"))
-        });
-        Self {
+    pub(crate) fn new(address: SocketAddr, minutes: u64) -> Result<Self, TemplateError> {
+        let style = ProgressStyle::with_template(
+            "  {prefix} [{bar:30}] {human_pos}/{human_len} minutes  {msg}",
+        )?;
+        let on_terminal = io::stdout().is_terminal();
+        Ok(Self {
             address,
             minutes,
-            bar,
-        }
+            bar: on_terminal.then(|| ProgressBar::new(minutes).with_style(style)),
+        })
     }
 
     /// Writes a line above the bar. Ignores a closed stdout, so that the demo goes on serving.

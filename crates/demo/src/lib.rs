@@ -108,7 +108,7 @@ pub async fn run(
         registry.clone(),
     )
     .context("cannot open the database (--database)")?;
-    let console = Console::new(listener.local_addr()?, minutes.len() as u64);
+    let console = Console::new(listener.local_addr()?, minutes.len() as u64)?;
     let watcher = Watcher::new(app.store().clone(), console, scope, incidents, &minutes).await?;
     let follow = async {
         // Stops the service however this block ends.

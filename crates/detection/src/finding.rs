@@ -153,6 +153,18 @@ impl Evidence {
         }
     }
 
+    /// The counts that stay within `threshold`, in the unit of policy `zscore`; policy `adaptive` has its own limit, CRITICAL. `None`
+    /// where nothing is known.
+    pub fn usual_range(&self, threshold: f64) -> Option<(f64, f64)> {
+        match self {
+            Self::ZScore { baseline } => baseline.usual_range(threshold),
+            Self::Adaptive(evidence) => {
+                let range = evidence.usual_range();
+                Some((f64::from(*range.start()), f64::from(*range.end())))
+            }
+        }
+    }
+
     /// The evidence of policy `adaptive`; none of another policy.
     pub const fn adaptive(&self) -> Option<&AdaptiveEvidence> {
         match self {

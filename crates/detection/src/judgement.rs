@@ -100,31 +100,23 @@ impl Judgement {
 
     /// The judgement in one sentence, for people.
     pub fn sentence(&self, status: &str, count: u32) -> String {
-        match self {
-            Self::Finding(finding) => finding.sentence(status, count),
-            Self::Unjudged(Unjudged::TooLate) => {
-                format!("{status} = {count} was not judged: minute older than ALLOWED_LATENESS")
-            }
-            Self::Unjudged(Unjudged::NotMonitored) => {
-                format!("{status} = {count} was not judged: this status is not monitored")
-            }
-            Self::Unjudged(Unjudged::PolicyOff) => {
-                format!(
-                    "{status} = {count} was not judged by this policy: it was off when the minute came"
-                )
-            }
-            Self::Unjudged(Unjudged::Learning {
-                evidence: Evidence::ZScore { baseline },
-                ..
-            }) => format!(
-                "{status} = {count} was not judged: still learning, {} earlier minutes observed",
-                baseline.minutes()
-            ),
-            Self::Unjudged(Unjudged::Learning {
-                evidence: Evidence::Adaptive(_),
-                ..
-            }) => format!("{status} = {count} was not judged: still learning"),
-        }
+        let unjudged = match self {
+            Self::Finding(finding) => return finding.sentence(status, count),
+            Self::Unjudged(unjudged) => unjudged,
+        };
+        let why = match unjudged {
+            Unjudged::TooLate => ": minute older than ALLOWED_LATENESS".to_owned(),
+            Unjudged::NotMonitored => ": this status is not monitored".to_owned(),
+            Unjudged::PolicyOff => " by this policy: it was off when the minute came".to_owned(),
+            Unjudged::Learning { evidence, .. } => match evidence.baseline() {
+                None => ": still learning".to_owned(),
+                Some(baseline) => {
+                    let minutes = baseline.minutes();
+                    format!(": still learning, {minutes} earlier minutes observed")
+                }
+            },
+        };
+        format!("{status} = {count} was not judged{why}")
     }
 }
 

@@ -94,7 +94,7 @@ pub fn run(
 ) -> anyhow::Result<bool> {
     let comparison = compare(options, settings)?;
     let text = match options.format {
-        Format::Table => table::render(&comparison),
+        Format::Table => table::render(&comparison)?,
         Format::Json => export::json(&comparison)?,
         Format::Csv => export::csv(&comparison)?,
     };
@@ -104,7 +104,7 @@ pub fn run(
         written => written.context("cannot write the result")?,
     }
     if let Some(path) = &options.html {
-        std::fs::write(path, html::render(&comparison))
+        std::fs::write(path, html::render(&comparison)?)
             .with_context(|| format!("cannot write the report to {} (--html)", path.display()))?;
     }
     let failed = comparison.checked.iter().filter(|checked| !checked.met);
@@ -119,12 +119,12 @@ pub fn run(
 
 fn compare(options: &Options, settings: &MonitorSettings) -> anyhow::Result<Comparison> {
     options.check()?;
-    let progress = Progress::reading();
+    let progress = Progress::reading()?;
     let history = History::load(options)?;
     let labels = LabelFile::load(options, &history)?;
     let plans = plans(options, settings)?;
     let runs: usize = plans.iter().map(|plan| 1 + plan.sweep.len()).sum();
-    progress.start(history.minutes.len() * runs);
+    progress.start(history.minutes.len() * runs)?;
     let mut policies = Vec::with_capacity(plans.len());
     for plan in &plans {
         policies.push(plan.result(options, &history, labels.as_ref(), &progress));

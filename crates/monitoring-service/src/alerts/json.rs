@@ -128,13 +128,6 @@ impl EvidenceView {
     }
 }
 
-impl EvidenceView {
-    /// The usual counts of a minute by the policy `adaptive`.
-    pub fn usual(&self) -> Option<Band> {
-        self.adaptive.as_ref().map(|adaptive| adaptive.usual)
-    }
-}
-
 /// An alert. Members that do not apply are `null`, never absent.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AlertView {

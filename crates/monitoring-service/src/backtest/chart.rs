@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use detection::{
-    Baseline, Detector, Evidence, Judgement, Minute, MonitoredStatus, Observed, RowChange,
-    Severity, Stream, backtest::LabelledIncident,
+    Detector, Judgement, Minute, MonitoredStatus, Observed, RowChange, Severity, Stream,
+    backtest::LabelledIncident,
 };
 
 use super::{History, LabelFile};
@@ -103,7 +103,8 @@ impl Closeup {
 
 /// Gathers the points of one fold.
 pub(super) struct Recorder {
-    detector: Detector,
+    /// The CRITICAL threshold.
+    critical: f64,
     charts: Charts,
 }
 
@@ -113,7 +114,7 @@ impl Recorder {
         let streams = history.streams.iter();
         let incidents = labels.iter().flat_map(|file| file.incidents());
         Self {
-            detector,
+            critical: detector.threshold(Severity::Critical),
             charts: Charts {
                 axis,
                 streams: streams
@@ -132,13 +133,13 @@ impl Recorder {
         if let (Some(step), Some(points)) =
             (charts.axis.step(minute), charts.streams.get_mut(stream))
         {
-            add(&self.detector, points, step, observed);
+            add(self.critical, points, step, observed);
         }
         for closeup in &mut charts.closeups {
             if let Some(step) = closeup.axis.step(minute)
                 && closeup.stream == *stream
             {
-                add(&self.detector, &mut closeup.points, step, observed);
+                add(self.critical, &mut closeup.points, step, observed);
             }
         }
     }
@@ -149,7 +150,7 @@ impl Recorder {
 }
 
 /// Adds the rows and the alerts of a minute to their step.
-fn add(detector: &Detector, points: &mut StreamPoints, step: usize, observed: &Observed) {
+fn add(critical: f64, points: &mut StreamPoints, step: usize, observed: &Observed) {
     for row in &observed.rows {
         let point = points[row.status.index()][step].get_or_insert(Point {
             low: row.count,
@@ -165,33 +166,13 @@ fn add(detector: &Detector, points: &mut StreamPoints, step: usize, observed: &O
         } = row.change
             && point.usual.is_none()
         {
-            point.usual = usual(detector, &finding.evidence);
+            point.usual = finding.evidence.usual_range(critical);
         }
     }
     for raised in &observed.alerts {
         let key = &raised.anomaly.key;
         if let Some(point) = &mut points[key.status.index()][step] {
             point.alert = point.alert.max(Some(key.severity));
-        }
-    }
-}
-
-/// The counts that would not be CRITICAL; none without a baseline.
-fn usual(detector: &Detector, evidence: &Evidence) -> Option<(f64, f64)> {
-    match evidence {
-        Evidence::Adaptive(evidence) => {
-            let range = evidence.usual_range();
-            Some((f64::from(*range.start()), f64::from(*range.end())))
-        }
-        Evidence::ZScore { baseline } => {
-            let (mean, deviation) = match *baseline {
-                Baseline::Missing { .. } => return None,
-                // Judged as if the deviation were 1.
-                Baseline::Flat { mean, .. } => (mean, 1.0),
-                Baseline::Spread { mean, std_dev, .. } => (mean, std_dev),
-            };
-            let reach = deviation * detector.threshold(Severity::Critical);
-            Some(((mean - reach).max(0.0), mean + reach))
         }
     }
 }

@@ -4,7 +4,7 @@ use detection::{
     MonitorSettings, Observed,
     backtest::{Backtest, Report},
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle, style::TemplateError};
 
 use super::{History, LabelFile};
 
@@ -16,27 +16,24 @@ pub(super) struct Progress(ProgressBar);
 
 impl Progress {
     /// While the history is read.
-    pub(super) fn reading() -> Self {
-        let bar = ProgressBar::no_length().with_style(style("{spinner} {msg}"));
+    pub(super) fn reading() -> Result<Self, TemplateError> {
+        let style = ProgressStyle::with_template("{spinner} {msg}")?;
+        let bar = ProgressBar::no_length().with_style(style);
         bar.set_message("reading the history");
         bar.tick();
-        Self(bar)
+        Ok(Self(bar))
     }
 
-    pub(super) fn start(&self, minutes: usize) {
-        self.0.set_style(style(
-            "{msg:32} {wide_bar} {human_pos} of {human_len} minutes",
-        ));
+    pub(super) fn start(&self, minutes: usize) -> Result<(), TemplateError> {
+        let template = "{msg:32} {wide_bar} {human_pos} of {human_len} minutes";
+        self.0.set_style(ProgressStyle::with_template(template)?);
         self.0.set_length(minutes as u64);
+        Ok(())
     }
 
     pub(super) fn finish(&self) {
         self.0.finish_and_clear();
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the template is valid")
 }
 
 /// Folds all minutes; `see` gets the result of each.

@@ -40,10 +40,10 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// The whole page.
-pub(super) fn render(comparison: &Comparison) -> String {
+pub(super) fn render(comparison: &Comparison) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    write(&mut out, comparison).expect("writing to a string cannot fail");
-    out
+    write(&mut out, comparison)?;
+    Ok(out)
 }
 
 fn write(out: &mut String, comparison: &Comparison) -> fmt::Result {
@@ -159,15 +159,12 @@ fn write_requirements(out: &mut String, comparison: &Comparison) -> fmt::Result 
 
 fn write_missed(out: &mut String, comparison: &Comparison, policy: &PolicyResult) -> fmt::Result {
     let report = &policy.report;
-    let Some(score) = report
-        .score
-        .as_ref()
-        .filter(|score| !score.missed.is_empty())
-    else {
+    let missed = rows::missed(report);
+    if missed.is_empty() {
         return Ok(());
-    };
+    }
     write!(out, "<h2>Missed by {}</h2><ul>", report.policy)?;
-    for (at, missed) in score.missed.iter().enumerate() {
+    for (at, missed) in missed.iter().enumerate() {
         write!(
             out,
             "<li>{}<br><small>{}</small>",

@@ -134,8 +134,8 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 fn policy() -> impl clap::builder::TypedValueParser<Value = PolicyName> {
-    PossibleValuesParser::new([PolicyName::ZScore, PolicyName::Adaptive].map(PolicyName::name))
-        .map(|name| name.parse().expect("clap refuses every other name"))
+    PossibleValuesParser::new(PolicyName::ALL.map(PolicyName::name))
+        .try_map(|name| name.parse::<PolicyName>())
 }
 
 fn on_error() -> impl clap::builder::TypedValueParser<Value = OnError> {

@@ -20,39 +20,16 @@ pub struct Requirement {
     limit: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    AtLeast,
-    AtMost,
-    Above,
-    Below,
-}
+/// Its sign, and whether a value is within a limit.
+type Operator = (&'static str, fn(&f64, &f64) -> bool);
 
 /// Each operator before its own beginning.
-const OPERATORS: [(&str, Operator); 4] = [
-    (">=", Operator::AtLeast),
-    ("<=", Operator::AtMost),
-    (">", Operator::Above),
-    ("<", Operator::Below),
+const OPERATORS: [Operator; 4] = [
+    (">=", f64::ge),
+    ("<=", f64::le),
+    (">", f64::gt),
+    ("<", f64::lt),
 ];
-
-impl Operator {
-    fn holds(self, value: f64, limit: f64) -> bool {
-        match self {
-            Self::AtLeast => value >= limit,
-            Self::AtMost => value <= limit,
-            Self::Above => value > limit,
-            Self::Below => value < limit,
-        }
-    }
-}
-
-impl fmt::Display for Operator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = OPERATORS.iter().find(|(_, operator)| operator == self);
-        f.write_str(named.map_or("", |(text, _)| text))
-    }
-}
 
 impl FromStr for Requirement {
     type Err = String;
@@ -60,7 +37,7 @@ impl FromStr for Requirement {
     fn from_str(text: &str) -> Result<Self, String> {
         let split = OPERATORS
             .into_iter()
-            .find_map(|(sign, operator)| Some((text.split_once(sign)?, operator)));
+            .find_map(|operator| Some((text.split_once(operator.0)?, operator)));
         let ((name, limit), operator) = split.ok_or(
             "give a metric, an operator (>=, <=, > or <) and a number, such as recall>=0.95",
         )?;
@@ -101,7 +78,7 @@ impl fmt::Display for Requirement {
         if let Some(policy) = self.policy {
             write!(f, "{policy}.")?;
         }
-        write!(f, "{}{}{}", self.metric.name, self.operator, self.limit)
+        write!(f, "{}{}{}", self.metric.name, self.operator.0, self.limit)
     }
 }
 
@@ -149,7 +126,7 @@ pub(super) fn check(required: &[Requirement], policies: &[PolicyResult]) -> Vec<
                 requirement: requirement.to_string(),
                 value,
                 met: value
-                    .is_some_and(|value| requirement.operator.holds(value, requirement.limit)),
+                    .is_some_and(|value| (requirement.operator.1)(&value, &requirement.limit)),
             });
         }
     }
@@ -194,7 +171,7 @@ mod tests {
     fn operators_differ_at_the_limit() {
         let holds = |text: &str| {
             let parsed: Requirement = text.parse().unwrap();
-            parsed.operator.holds(0.5, parsed.limit)
+            (parsed.operator.1)(&0.5, &parsed.limit)
         };
         assert!(holds("recall>=0.5") && holds("recall<=0.5"));
         assert!(!holds("recall>0.5") && !holds("recall<0.5"));

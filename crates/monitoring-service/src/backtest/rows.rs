@@ -5,7 +5,7 @@ use detection::{
     Minute, PolicyName,
     backtest::{
         AFTERMATH_MINUTES, BacktestEpisode, Closest, Interval, LabelledIncident, MissReason,
-        Quantiles, Report,
+        Missed, Quantiles, Report,
     },
 };
 use indicatif::HumanCount;
@@ -197,6 +197,12 @@ pub(super) fn short(minute: Minute) -> String {
     let text = minute.to_string();
     text.get(..16)
         .map_or_else(|| text.clone(), |short| short.replace('T', " "))
+}
+
+/// The missed incidents; none without labels.
+pub(super) fn missed(report: &Report) -> &[Missed] {
+    let score = report.score.as_ref();
+    score.map_or(&[], |score| &score.missed)
 }
 
 /// Why an incident was missed.

@@ -19,10 +19,10 @@ const SWEEP_WIDTH: usize = 19;
 const MAX_MISSED: usize = 20;
 
 /// The whole result.
-pub(super) fn render(comparison: &Comparison) -> String {
+pub(super) fn render(comparison: &Comparison) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    write(&mut out, comparison).expect("writing to a string cannot fail");
-    out
+    write(&mut out, comparison)?;
+    Ok(out)
 }
 
 fn write(out: &mut String, comparison: &Comparison) -> fmt::Result {
@@ -86,19 +86,16 @@ pub(super) fn kind_cell(report: &Report, kind: &str) -> String {
 }
 
 fn write_missed(out: &mut String, report: &Report) -> fmt::Result {
-    let Some(score) = report
-        .score
-        .as_ref()
-        .filter(|score| !score.missed.is_empty())
-    else {
+    let missed = rows::missed(report);
+    if missed.is_empty() {
         return Ok(());
-    };
+    }
     writeln!(out, "\nmissed by {}", report.policy)?;
-    for missed in score.missed.iter().take(MAX_MISSED) {
+    for missed in missed.iter().take(MAX_MISSED) {
         writeln!(out, "  {}", rows::incident(&missed.incident))?;
         writeln!(out, "    {}", rows::why(&missed.reason, report.policy))?;
     }
-    let more = score.missed.len().saturating_sub(MAX_MISSED);
+    let more = missed.len().saturating_sub(MAX_MISSED);
     if more > 0 {
         writeln!(out, "  and {more} more: see --html or --format json")?;
     }

@@ -172,12 +172,9 @@ impl Point {
         let judgement = point.judgement.as_ref();
         let evidence = judgement.and_then(Judgement::evidence);
         let view = EvidenceView::new(evidence, judgement.and_then(Judgement::score));
-        let baseline = evidence.and_then(Evidence::baseline);
-        let of_baseline = baseline.and_then(|baseline| baseline.usual_range(warning));
+        let usual = evidence.and_then(|evidence| evidence.usual_range(warning));
         Self {
-            band: view
-                .usual()
-                .or(of_baseline.map(|(low, high)| Band { low, high })),
+            band: usual.map(|(low, high)| Band { low, high }),
             expected: evidence.and_then(Evidence::expected),
             minute: point.minute,
             count: point.count,

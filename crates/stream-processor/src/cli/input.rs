@@ -122,12 +122,9 @@ fn date(text: &str) -> Result<Date, String> {
 /// The values of an enum, which `--help` and errors list.
 fn named<T>() -> impl TypedValueParser<Value = T>
 where
-    T: VariantNames + FromStr + Clone + Send + Sync + 'static,
+    T: VariantNames + FromStr<Err = strum::ParseError> + Clone + Send + Sync + 'static,
 {
-    PossibleValuesParser::new(T::VARIANTS.iter().copied()).map(|name| {
-        name.parse()
-            .unwrap_or_else(|_| unreachable!("a listed name"))
-    })
+    PossibleValuesParser::new(T::VARIANTS.iter().copied()).try_map(|name| name.parse())
 }
 
 fn on_error() -> impl TypedValueParser<Value = OnError> {

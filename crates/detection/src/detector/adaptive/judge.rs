@@ -42,7 +42,9 @@ impl AdaptiveState {
     ) -> Finding {
         let time = self.day.at(minute);
         let mut counts = [0.0; MonitoredStatus::COUNT];
-        counts[0] = self.rates[0].expect(0.0, time.volume(), time.cold).mean;
+        counts[0] = self.rates[0]
+            .expectation(0.0, time.volume(), time.cold)
+            .mean;
         counts[status.index()] = f64::from(count);
         self.evaluate(settings, time, &counts, 1, true)[status.index()].finding
     }
@@ -66,7 +68,7 @@ impl AdaptiveState {
         ready: bool,
     ) -> [Evaluated; MonitoredStatus::COUNT] {
         let volume = time.volume();
-        let approved = self.rates[0].expect(counts[0], volume, time.cold);
+        let approved = self.rates[0].expectation(counts[0], volume, time.cold);
         // A collapse of approvals must not hide a high share, so at least the expected approvals count.
         let share = Exposure::Share {
             approvals: counts[0].max(approved.mean),
@@ -74,7 +76,10 @@ impl AdaptiveState {
         let judged = MonitoredStatus::ALL.map(|status| {
             let i = status.index();
             let (exposure, expectation) = if status.is_problem() {
-                (share, self.rates[i].expect(counts[i], share, time.cold))
+                (
+                    share,
+                    self.rates[i].expectation(counts[i], share, time.cold),
+                )
             } else {
                 (volume, approved)
             };

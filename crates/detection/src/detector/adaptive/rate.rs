@@ -167,7 +167,7 @@ impl WindowSums {
 
 impl Rate {
     /// The expectation for this exposure. `count` is used only before anything was learned.
-    pub(super) fn expect(&self, count: f64, exposure: Exposure, cold: f64) -> Expectation {
+    pub(super) fn expectation(&self, count: f64, exposure: Exposure, cold: f64) -> Expectation {
         let prior = exposure.prior(self.usual, count);
         let events = self.usual.events + prior.events;
         let rate = events / (self.usual.exposure + prior.exposure);
