@@ -84,7 +84,7 @@ pub struct Config {
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=1440), default_value = "5")]
     pub resolve_after: u32,
 
-    /// A live stream without a new minute for this long is stale (1m to 30d)
+    /// A live stream without a new minute for this long is stale, or for twice its usual pause if that is longer (1m to 30d)
     #[arg(long, env, value_parser = duration("1m", "30d"), default_value = "3m")]
     pub stale_after: Duration,
 

@@ -170,6 +170,11 @@ impl ServiceMetrics {
         self.by_stream.watermarks(streams);
     }
 
+    /// Removes the metrics of the newest minute of a stream that was retired.
+    pub fn forget_stream(&self, stream: &str) {
+        self.by_stream.forget(stream);
+    }
+
     /// Reserves label values for these streams, in this order, before those of any other stream.
     pub fn reserve_stream_labels<'a>(&self, streams: impl IntoIterator<Item = &'a String>) {
         self.by_stream.reserve_labels(streams);

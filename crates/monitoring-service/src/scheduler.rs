@@ -160,7 +160,11 @@ impl Scheduler {
     }
 
     async fn show_streams(&self) -> Result<(), StoreError> {
-        let streams = self.context.store.streams(self.context.alerting()).await?;
+        let streams = self
+            .context
+            .store
+            .streams(self.context.alerting(), false)
+            .await?;
         let metrics = &self.context.metrics;
         metrics.watermarks(
             streams

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use detection::{Minute, Silence, silence::matching};
+use detection::{Minute, Pauses, Silence, silence::matching};
 use uuid::Uuid;
 
 use super::{Alert, NotifyPolicy, Subject, subject::MAX_NAMED};
@@ -16,6 +16,8 @@ pub struct Freshness {
     pub newest: Minute,
     /// When that minute arrived, milliseconds since 1970.
     pub arrived_at_ms: i64,
+    /// Its pauses.
+    pub pauses: Pauses,
     /// Since when it is recorded as stale.
     pub stale_since_ms: Option<i64>,
     /// True if an alert that no silence suppressed said that it is stale.
@@ -25,7 +27,7 @@ pub struct Freshness {
 /// The rules of one check.
 #[derive(Clone, Debug)]
 pub struct StaleRules {
-    /// A live stream without a new minute for this long is stale, milliseconds.
+    /// A live stream without a new minute for this long is stale, unless it usually pauses for longer, milliseconds.
     pub stale_after_ms: i64,
     /// The active silences.
     pub silences: Vec<Silence>,
@@ -52,7 +54,12 @@ pub fn is_live(newest: Minute, arrived_at_ms: i64, stale_after_ms: i64) -> bool 
     arrived_at_ms.saturating_sub(newest.start().as_millisecond()) <= stale_after_ms
 }
 
-/// The change at `now_ms`: a live stream without a new minute for `stale_after_ms` is stale. One that a silence covers raises its alert when the
+/// How long a stream may have no new minute before it is stale, milliseconds: at least `stale_after_ms`, and twice its usual pause.
+pub fn limit_ms(pauses: &Pauses, newest: Minute, stale_after_ms: i64) -> i64 {
+    stale_after_ms.max(pauses.stale_after(newest, 0) * 60_000)
+}
+
+/// The change at `now_ms`: a live stream without a new minute for its limit is stale. One that a silence covers raises its alert when the
 /// silence has ended, if it is still stale then.
 pub fn change(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> StaleChange {
     let mut change = StaleChange::default();
@@ -120,7 +127,8 @@ impl Freshness {
 
     fn is_overdue(&self, stale_after_ms: i64, now_ms: i64) -> bool {
         is_live(self.newest, self.arrived_at_ms, stale_after_ms)
-            && self.arrived_at_ms < now_ms.saturating_sub(stale_after_ms)
+            && self.arrived_at_ms
+                < now_ms.saturating_sub(limit_ms(&self.pauses, self.newest, stale_after_ms))
     }
 }
 
@@ -158,6 +166,7 @@ mod tests {
             stream: name.to_owned(),
             newest: Minute::from_epoch_minutes(100),
             arrived_at_ms,
+            pauses: Pauses::default(),
             stale_since_ms,
             alerted: stale_since_ms.is_some(),
         }
@@ -257,5 +266,20 @@ mod tests {
         streams[0].alerted = true;
         let back = change(&streams[..1], &silenced, 112 * MINUTE_MS);
         assert_eq!(back.alerts[0].suppression, suppressed);
+    }
+
+    #[test]
+    fn a_stream_that_usually_pauses_is_stale_later() {
+        let mut pausing = stream("shop", 101 * MINUTE_MS, None);
+        for _ in 0..3 {
+            pausing.pauses.observe(pausing.newest, 10);
+        }
+        let stale_at = |minutes| {
+            let streams = std::slice::from_ref(&pausing);
+            change(streams, &rules(), minutes * MINUTE_MS + 1)
+                .stale
+                .len()
+        };
+        assert_eq!((stale_at(120), stale_at(121)), (0, 1));
     }
 }

@@ -69,6 +69,24 @@ impl StreamMetrics {
         }
     }
 
+    pub(super) fn forget(&self, stream: &str) {
+        let series = &self.series;
+        // A series that does not exist is no error.
+        let _ = series.watermark.remove_label_values(&[stream]);
+        for status in MonitoredStatus::ALL {
+            let labels = [stream, status.name()];
+            let _ = series.per_minute.remove_label_values(&labels);
+            let _ = series.severity.remove_label_values(&labels);
+            for gauge in [
+                &series.score,
+                &series.baseline_mean,
+                &series.baseline_stddev,
+            ] {
+                let _ = gauge.remove_label_values(&labels);
+            }
+        }
+    }
+
     pub(super) fn watermarks<'a>(&self, streams: impl IntoIterator<Item = (&'a str, Minute)>) {
         let mut labels = self.labels();
         for (stream, minute) in streams {

@@ -90,6 +90,7 @@ fn routes() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(analyze::analyze))
         .routes(routes!(explain::explain))
         .routes(routes!(streams::list))
+        .routes(routes!(streams::retire))
         .routes(routes!(transactions::rows))
         .routes(routes!(transactions::recent))
         .routes(routes!(totals::summary))

@@ -68,15 +68,18 @@ fields! {
 impl OneStream {
     /// The named stream, else the only one, else `default`, which may be missing if there are no streams.
     pub(super) async fn find(self, store: &Store) -> Result<Stream, Problem> {
-        let known = store.stream_names().await?;
+        if let Some(stream) = self.stream {
+            let is_known = store.has_stream(stream.as_str()).await?;
+            return is_known
+                .then_some(stream.clone())
+                .ok_or_else(|| unknown_stream(&stream));
+        }
         let default = || Ok(Stream::default());
-        match (self.stream, known.as_slice()) {
-            (Some(stream), known) if known.iter().any(|name| name == stream.as_str()) => Ok(stream),
-            (Some(stream), _) => Err(unknown_stream(&stream)),
-            (None, []) => default(),
-            (None, [only]) => only.parse().map_err(|_| ambiguous_stream(1)),
-            (None, several) if several.iter().any(|name| name == Stream::DEFAULT) => default(),
-            (None, several) => Err(ambiguous_stream(several.len())),
+        match store.stream_names().await?.as_slice() {
+            [] => default(),
+            [only] => only.parse().map_err(|_| ambiguous_stream(1)),
+            several if several.iter().any(|name| name == Stream::DEFAULT) => default(),
+            several => Err(ambiguous_stream(several.len())),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
-use axum::{Json, extract, response::IntoResponse};
+use axum::{Json, extract, http::StatusCode, response::IntoResponse};
 use detection::{Minute, MonitoredStatus, State, Stream};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{
     AppState,
     error::Problem,
-    extract::{Nothing, QueryParams},
+    extract::{PathId, QueryParams},
     fields::fields,
     findings::Finding,
     openapi,
@@ -18,7 +18,10 @@ use super::{
     schema::{self, Instant},
 };
 use crate::{
-    alerts::{json::AlertView, stale::is_live},
+    alerts::{
+        json::AlertView,
+        stale::{is_live, limit_ms},
+    },
     store::{NewestRow, StreamRecord},
 };
 
@@ -44,10 +47,24 @@ struct StreamSummary {
     /// From the start of the newest minute to now.
     age_seconds: i64,
     live: bool,
+    /// Without a new minute for this long it is stale: STALE_AFTER, or twice its usual pause.
+    stale_after_seconds: i64,
     stale_since: Option<Instant>,
+    /// Whole hours that its minutes come behind the clock: its producer sends local times without their zone. Null if they do not.
+    hours_off: Option<i64>,
+    /// Since when it is switched off; null while it is monitored.
+    retired_at: Option<Instant>,
     /// Since when only minutes older than ALLOWED_LATENESS arrive, such as those of an old file; null if newer ones arrive.
     only_old_minutes_since: Option<Instant>,
     last_alert: Option<AlertView>,
+}
+
+fields! {
+    /// Which streams.
+    pub(super) struct StreamsQuery {
+        /// `true`: those that were retired; without it those that are monitored.
+        retired: Option<bool>,
+    }
 }
 
 /// Every stream: its state, its newest minute, its last alert.
@@ -56,18 +73,43 @@ struct StreamSummary {
     path = "/streams",
     operation_id = "list_streams",
     tag = "transactions",
+    params(StreamsQuery),
     responses((status = 200, description = "Every stream, in the order of their first minutes' arrival", body = Streams), openapi::Query)
 )]
 pub(super) async fn list(
     extract::State(state): extract::State<Arc<AppState>>,
-    QueryParams(Nothing): QueryParams<Nothing>,
+    QueryParams(query): QueryParams<StreamsQuery>,
 ) -> Result<impl IntoResponse, Problem> {
-    let streams = state.store.streams(state.alerting()).await?;
+    let retired = query.retired.unwrap_or(false);
+    let streams = state.store.streams(state.alerting(), retired).await?;
     let streams = streams
         .iter()
         .map(|stream| summary(&state, stream))
         .collect();
     Ok(Json(Streams { streams }))
+}
+
+/// Switches a stream off: it is in no list, never stale, and its open incidents end. Its history stays until its retention ends; its
+/// next minute switches it on again.
+#[utoipa::path(
+    delete,
+    path = "/streams/{id}",
+    operation_id = "retire_stream",
+    tag = "control",
+    params(("id" = schema::StreamName, Path, description = "From GET /streams")),
+    responses((status = 204, description = "The stream is retired"), openapi::OfOne)
+)]
+pub(super) async fn retire(
+    extract::State(state): extract::State<Arc<AppState>>,
+    PathId(stream): PathId<Stream>,
+) -> Result<impl IntoResponse, Problem> {
+    let now_ms = state.clock.now_ms();
+    if !state.store.retire_stream(stream.as_str(), now_ms).await? {
+        return Err(parameters::unknown_stream(&stream));
+    }
+    state.metrics.forget_stream(stream.as_str());
+    tracing::info!(stream = stream.as_str(), "stream retired");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn summary(state: &AppState, stream: &StreamRecord) -> StreamSummary {
@@ -83,7 +125,11 @@ fn summary(state: &AppState, stream: &StreamRecord) -> StreamSummary {
             stream.arrived_at_ms,
             state.stale_after_ms,
         ),
+        stale_after_seconds: limit_ms(&stream.pauses, stream.newest_minute, state.stale_after_ms)
+            / 1000,
         stale_since: stream.stale_since_ms.map(Instant),
+        hours_off: stream.hours_off,
+        retired_at: stream.retired_at_ms.map(Instant),
         only_old_minutes_since: stream.old_since_ms.map(Instant),
         last_alert: stream.last_alert.as_ref().map(AlertView::from),
     }
@@ -128,6 +174,8 @@ struct StatusNow {
     count: u32,
     /// True for the 0 of a status that was not sent for the minute.
     implied: bool,
+    /// True if no message of the stream ever named the status: its count says nothing.
+    never_sent: bool,
     #[serde(flatten)]
     finding: Finding,
     message: String,
@@ -149,7 +197,7 @@ pub(super) async fn status(
 ) -> Result<impl IntoResponse, Problem> {
     let policy = query.policy.of(&state);
     let mut streams = match &query.stream {
-        None => state.store.streams(policy).await?,
+        None => state.store.streams(policy, false).await?,
         Some(name) => {
             let stream = state.store.stream(name.as_str(), policy).await?;
             vec![stream.ok_or_else(|| parameters::unknown_stream(name))?]
@@ -185,8 +233,16 @@ impl From<&NewestRow> for StatusNow {
             status: row.status,
             count: row.count,
             implied: row.implied,
+            never_sent: !row.sent,
             finding: (&row.judgement).into(),
-            message: row.judgement.sentence(row.status.name(), row.count),
+            message: if row.sent {
+                row.judgement.sentence(row.status.name(), row.count)
+            } else {
+                format!(
+                    "{}: not sent; this stream never named it.",
+                    row.status.name()
+                )
+            },
             last_alert: row.last_alert.as_ref().map(AlertView::from),
         }
     }

@@ -13,7 +13,7 @@ use super::{
     offset_gaps::OffsetGap,
     offsets,
     offsets::OffsetAdvance,
-    streams::Watermarks,
+    watermarks::Watermarks,
     writer::{PendingWrite, Transaction},
 };
 use crate::alerts::Alert;

@@ -22,6 +22,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod watermarks;
 mod writer;
 
 use std::{
@@ -44,7 +45,7 @@ pub use outbox::{
 pub use ranges::{RangeFindings, Series, SeriesFilter, SeriesPoint, StatusTotal, Summary};
 pub use read_only::{MinuteFilter, stored_minutes};
 pub use rows::{Explained, RowFilter, RowRecord};
-pub use streams::{NewestRow, StreamRecord};
+pub use streams::{NewestRow, StreamInput, StreamRecord};
 pub use upkeep::Retention;
 pub use writer::Writer;
 

@@ -29,9 +29,22 @@ CREATE TABLE streams (
     arrived_at_ms  INTEGER NOT NULL,
     stale_since_ms INTEGER,
     -- 1 if an alert that no silence suppressed said that it is stale.
-    stale_alerted     INTEGER NOT NULL DEFAULT 0,
+    stale_alerted  INTEGER NOT NULL DEFAULT 0,
+    -- Its longest pauses, as text.
+    pauses         TEXT NOT NULL DEFAULT '',
+    -- Since when it is switched off; NULL again with its next minute.
+    retired_at_ms  INTEGER,
     -- Since when only minutes arrived that were too old to be judged.
-    old_since_ms   INTEGER
+    old_since_ms   INTEGER,
+    -- Whole hours that its newest minutes came behind the clock, and how many of them in a row.
+    hours_off       INTEGER NOT NULL DEFAULT 0,
+    hours_off_times INTEGER NOT NULL DEFAULT 0,
+    -- The monitored statuses that a message named (bit 0 is the first), and names that are not monitored.
+    named_statuses INTEGER NOT NULL DEFAULT 0,
+    other_statuses TEXT NOT NULL DEFAULT '',
+    -- Minutes that were too old to be judged, and when the last one arrived.
+    unjudged_minutes INTEGER NOT NULL DEFAULT 0,
+    unjudged_at_ms   INTEGER
 ) STRICT;
 
 CREATE TABLE statuses (

@@ -1,11 +1,8 @@
 //! Streams: their freshness, the state of their newest minute, and whether they are recorded as stale. The rules are
 //! in [`crate::alerts::stale`].
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use detection::{
-    Judgement, Minute, MonitorSettings, MonitoredStatus, Observed, PolicyName, State, StoredStream,
-    Timeliness,
+    Judgement, Minute, MonitorSettings, MonitoredStatus, Pauses, PolicyName, State, StoredStream,
     detector::adaptive::{AdaptiveSettings, AdaptiveState, MAX_LEARNED_MINUTES},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -15,6 +12,7 @@ use super::{
     findings::{self, judgement_columns, state_column, state_from},
     minutes::observed_minutes,
     names::stream_id,
+    watermarks::{read_hours_off, read_pauses},
     writer::Transaction,
 };
 use crate::alerts::{
@@ -35,6 +33,12 @@ pub struct StreamRecord {
     pub stale_since_ms: Option<i64>,
     /// Since when only minutes too old to be evaluated arrive; `None` if newer ones arrive.
     pub old_since_ms: Option<i64>,
+    /// Its pauses, which say when it is stale.
+    pub pauses: Pauses,
+    /// Whole hours that its minutes come behind the clock, if they do.
+    pub hours_off: Option<i64>,
+    /// Since when it is switched off; none while it is monitored.
+    pub retired_at_ms: Option<i64>,
     /// The worst state of its newest minute.
     pub worst: State,
     /// Its last alert.
@@ -52,10 +56,29 @@ pub struct NewestRow {
     pub count: u32,
     /// True for the 0 of a status that no message named.
     pub implied: bool,
+    /// True if a message of the stream ever named the status.
+    pub sent: bool,
     /// The finding, or why there is none.
     pub judgement: Judgement,
     /// The last alert of the status.
     pub last_alert: Option<Alert>,
+}
+
+/// What the producer of a stream sends, for the notes of health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamInput {
+    /// The stream.
+    pub stream: String,
+    /// Whole hours that its minutes come behind the clock, if they do.
+    pub hours_off: Option<i64>,
+    /// The monitored statuses that no message ever named.
+    pub never_sent: Vec<MonitoredStatus>,
+    /// Names of statuses that are not monitored, the first of them.
+    pub other_statuses: Vec<String>,
+    /// Minutes that were too old to be judged.
+    pub unjudged_minutes: i64,
+    /// When the last one of them arrived.
+    pub unjudged_at_ms: Option<i64>,
 }
 
 impl StreamRecord {
@@ -69,13 +92,21 @@ impl StreamRecord {
 }
 
 impl Store {
-    /// Every stream as this policy judges it, in the order of their first minutes' arrival.
-    pub async fn streams(&self, policy: PolicyName) -> Result<Vec<StreamRecord>, StoreError> {
+    /// Every stream that is monitored (`retired`: every one that is not) as this policy judges it, in the order of their first
+    /// minutes' arrival.
+    pub async fn streams(
+        &self,
+        policy: PolicyName,
+        retired: bool,
+    ) -> Result<Vec<StreamRecord>, StoreError> {
         self.read(move |sql| {
             let sql = sql.unchecked_transaction()?;
-            let mut statement = sql.prepare_cached(&format!("{} ORDER BY id", select(policy)))?;
+            let select = select(policy);
+            let mut statement = sql.prepare_cached(&format!(
+                "{select} WHERE (retired_at_ms IS NOT NULL) = ?1 ORDER BY id"
+            ))?;
             let rows = statement
-                .query_map([], read_stream)?
+                .query_map([retired], read_stream)?
                 .collect::<Result<Vec<_>, _>>()?;
             rows.into_iter()
                 .map(|stream| with_last_alert(&sql, stream, policy))
@@ -103,10 +134,50 @@ impl Store {
         .await
     }
 
-    /// The names of the streams, in the order of their first minutes' arrival.
+    /// What the producers of the monitored streams send.
+    pub async fn stream_inputs(&self) -> Result<Vec<StreamInput>, StoreError> {
+        self.read(|sql| {
+            let mut statement = sql.prepare_cached(
+                "SELECT name, hours_off, hours_off_times, named_statuses, other_statuses, unjudged_minutes, unjudged_at_ms
+                 FROM streams WHERE retired_at_ms IS NULL ORDER BY id",
+            )?;
+            Ok(statement
+                .query_map([], read_input)?
+                .collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Switches a stream off until its next minute; false if there is none of this name.
+    pub async fn retire_stream(&self, name: &str, now_ms: i64) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        self.writer
+            .call(move |transaction| {
+                let retired = transaction
+                    .sql
+                    .prepare_cached(
+                        "UPDATE streams SET retired_at_ms = coalesce(retired_at_ms, ?2), stale_since_ms = NULL, stale_alerted = 0
+                         WHERE name = ?1",
+                    )?
+                    .execute(params![name, now_ms])?;
+                Ok(retired == 1)
+            })
+            .await
+    }
+
+    /// True if the stream has minutes, also if it is retired.
+    pub async fn has_stream(&self, name: &str) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        self.read(move |sql| Ok(stream_id(sql, &name)?.is_some()))
+            .await
+    }
+
+    /// The names of the monitored streams, in the order of their first minutes' arrival.
     pub async fn stream_names(&self) -> Result<Vec<String>, StoreError> {
         self.read(|sql| {
-            let mut statement = sql.prepare_cached("SELECT name FROM streams ORDER BY id")?;
+            let mut statement = sql.prepare_cached(
+                "SELECT name FROM streams WHERE retired_at_ms IS NULL ORDER BY id",
+            )?;
             Ok(statement
                 .query_map([], |row| row.get(0))?
                 .collect::<Result<_, _>>()?)
@@ -155,11 +226,10 @@ impl Store {
         .await
     }
 
-    /// How many streams have a minute. Blocks.
+    /// How many streams are monitored. Blocks.
     pub fn count_streams(&self) -> Result<usize, StoreError> {
-        self.read_blocking(|sql| {
-            Ok(sql.query_row("SELECT count(*) FROM streams", [], |row| row.get(0))?)
-        })
+        const COUNT: &str = "SELECT count(*) FROM streams WHERE retired_at_ms IS NULL";
+        self.read_blocking(|sql| Ok(sql.query_row(COUNT, [], |row| row.get(0))?))
     }
 
     /// Passes all streams to `decide`, marks streams as stale or no longer stale, and records the alerts in the same
@@ -228,7 +298,8 @@ fn stored_stream(
 
 fn freshness(sql: &Connection) -> Result<Vec<Freshness>, StoreError> {
     let mut statement = sql.prepare_cached(
-        "SELECT name, newest_minute, arrived_at_ms, stale_since_ms, stale_alerted FROM streams ORDER BY name",
+        "SELECT name, newest_minute, arrived_at_ms, stale_since_ms, stale_alerted, pauses FROM streams
+         WHERE retired_at_ms IS NULL ORDER BY name",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(Freshness {
@@ -237,52 +308,16 @@ fn freshness(sql: &Connection) -> Result<Vec<Freshness>, StoreError> {
             arrived_at_ms: row.get(2)?,
             stale_since_ms: row.get(3)?,
             alerted: row.get(4)?,
+            pauses: read_pauses(row)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The watermarks that the minutes of one commit move.
-#[derive(Default)]
-pub(super) struct Watermarks {
-    newest: BTreeMap<i64, Minute>,
-    only_old: BTreeSet<i64>,
-}
-
-impl Watermarks {
-    pub(super) fn note(&mut self, stream_id: i64, observed: &Observed) {
-        match observed.timeliness {
-            Timeliness::Fresh => drop(self.newest.insert(stream_id, observed.counts.minute())),
-            Timeliness::TooLate => drop(self.only_old.insert(stream_id)),
-            Timeliness::Late => {}
-        }
-    }
-
-    pub(super) fn write(&self, sql: &Connection, now_ms: i64) -> rusqlite::Result<()> {
-        // A minute stored after its stream was marked as stale arrived later, even if the clock was set back.
-        let mut watermark = sql.prepare_cached(
-            "UPDATE streams SET newest_minute = ?2, arrived_at_ms = max(?3, coalesce(stale_since_ms + 1, ?3)), old_since_ms = NULL
-             WHERE id = ?1 AND newest_minute < ?2",
-        )?;
-        let mut only_old = sql.prepare_cached(
-            "UPDATE streams SET old_since_ms = ?2 WHERE id = ?1 AND old_since_ms IS NULL",
-        )?;
-        for stream_id in &self.only_old {
-            if !self.newest.contains_key(stream_id) {
-                only_old.execute(params![stream_id, now_ms])?;
-            }
-        }
-        for (stream_id, minute) in &self.newest {
-            watermark.execute(params![stream_id, minute.epoch_minutes(), now_ms])?;
-        }
-        Ok(())
-    }
-}
-
 fn select(policy: PolicyName) -> String {
     format!(
         "SELECT name, newest_minute, arrived_at_ms, iif(arrived_at_ms <= stale_since_ms, stale_since_ms, NULL) AS stale_since_ms,
-         old_since_ms, (SELECT max({}) FROM minute_counts WHERE stream_id = streams.id AND minute = newest_minute) AS worst FROM streams",
+         old_since_ms, pauses, hours_off, hours_off_times, retired_at_ms, (SELECT max({}) FROM minute_counts WHERE stream_id = streams.id AND minute = newest_minute) AS worst FROM streams",
         state_column(policy)
     )
 }
@@ -294,8 +329,31 @@ fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
         arrived_at_ms: row.get("arrived_at_ms")?,
         stale_since_ms: row.get("stale_since_ms")?,
         old_since_ms: row.get("old_since_ms")?,
+        pauses: read_pauses(row)?,
+        hours_off: read_hours_off(row)?.known(),
+        retired_at_ms: row.get("retired_at_ms")?,
         worst: state_from(row.get::<_, Option<u8>>("worst")?.unwrap_or(0)),
         last_alert: None,
+    })
+}
+
+fn read_input(row: &Row<'_>) -> rusqlite::Result<StreamInput> {
+    let named: u8 = row.get("named_statuses")?;
+    let others: String = row.get("other_statuses")?;
+    let never_sent = MonitoredStatus::ALL
+        .into_iter()
+        .filter(|status| named >> status.index() & 1 == 0);
+    Ok(StreamInput {
+        stream: row.get("name")?,
+        hours_off: read_hours_off(row)?.known(),
+        never_sent: never_sent.collect(),
+        other_statuses: others
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(ToOwned::to_owned)
+            .collect(),
+        unjudged_minutes: row.get("unjudged_minutes")?,
+        unjudged_at_ms: row.get("unjudged_at_ms")?,
     })
 }
 
@@ -314,7 +372,7 @@ fn newest_rows(
     policy: PolicyName,
 ) -> Result<Vec<NewestRow>, StoreError> {
     let mut statement = sql.prepare_cached(&format!(
-        "SELECT status_id, minute, implied, {} FROM minute_counts JOIN streams ON stream_id = streams.id AND minute = newest_minute
+        "SELECT status_id, minute, implied, named_statuses >> status_id & 1 AS sent, {} FROM minute_counts JOIN streams ON stream_id = streams.id AND minute = newest_minute
          WHERE name = ?1 AND status_id < 5 ORDER BY status_id",
         judgement_columns(policy)
     ))?;
@@ -335,6 +393,7 @@ fn read_newest(row: &Row<'_>, policy: PolicyName) -> rusqlite::Result<NewestRow>
         minute: Minute::from_epoch_minutes(row.get("minute")?),
         count: row.get("count")?,
         implied: row.get("implied")?,
+        sent: row.get("sent")?,
         judgement: findings::read_judgement(row, policy, Some(status))?,
         last_alert: None,
     })

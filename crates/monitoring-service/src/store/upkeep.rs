@@ -26,7 +26,7 @@ impl Store {
         self.writer
             .call(move |transaction| {
                 let oldest_ms = now_ms - retention.length_ms;
-                let minutes = prune_minutes(transaction.sql, retention.length_ms / 60_000)?;
+                let minutes = prune_minutes(transaction.sql, retention.length_ms / 60_000, now_ms / 60_000)?;
                 let alerts = transaction.sql.execute(
                     "DELETE FROM alerts WHERE seq IN (SELECT seq FROM alerts WHERE recorded_at_ms < ?1
                          AND NOT EXISTS (SELECT 1 FROM deliveries WHERE alert_seq = seq AND state = 'pending') LIMIT ?2)",
@@ -43,14 +43,18 @@ impl Store {
     }
 }
 
-/// Deletes the oldest minutes of each stream that are older than `minutes` before its newest, at most a step of each.
-fn prune_minutes(sql: &Connection, minutes: i64) -> Result<usize, StoreError> {
+/// Deletes the oldest minutes of each stream that are older than `minutes` before its newest, at most a step of each. A retired stream
+/// has no newer minutes, so its minutes age by the clock.
+fn prune_minutes(sql: &Connection, minutes: i64, now: i64) -> Result<usize, StoreError> {
     let mut overdue = sql.prepare_cached(
-        "SELECT id, newest_minute - ?1, (SELECT min(minute) FROM minute_counts WHERE stream_id = streams.id) AS oldest
-         FROM streams WHERE oldest < newest_minute - ?1 LIMIT 8",
+        "SELECT id, iif(retired_at_ms IS NULL, newest_minute, max(newest_minute, ?2)) - ?1 AS keep_from,
+         (SELECT min(minute) FROM minute_counts WHERE stream_id = streams.id) AS oldest
+         FROM streams WHERE oldest < keep_from LIMIT 8",
     )?;
     let overdue: Vec<(i64, i64, i64)> = overdue
-        .query_map([minutes], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .query_map([minutes, now], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
         .collect::<Result<_, _>>()?;
     let mut delete =
         sql.prepare_cached("DELETE FROM minute_counts WHERE stream_id = ?1 AND minute < ?2")?;

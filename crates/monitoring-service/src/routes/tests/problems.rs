@@ -203,7 +203,7 @@ async fn an_unknown_parameter_names_the_nearest() {
             "merchant",
             "use stream, state, limit or cursor",
         ),
-        ("/streams?stream=a", "stream", "leave it out"),
+        ("/streams?stream=a", "stream", "use retired"),
         ("/health?verbose=1", "verbose", "leave it out"),
     ] {
         let answer = api.get(path).await;

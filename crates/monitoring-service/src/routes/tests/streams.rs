@@ -1,5 +1,6 @@
 //! `GET /streams` and `GET /alerts/status`: the state of streams.
 
+use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::harness::{Api, NOW_MS, now};
@@ -52,7 +53,7 @@ async fn a_stream_shows_each_status_with_its_last_alert() {
     let stream = &status["streams"][0];
     let expected = json!({
         "stream": "acme", "state": "CRITICAL", "newest_minute": "2025-07-12T15:00:00Z", "arrived_at": "2025-07-12T15:01:00.000Z",
-        "age_seconds": 90, "live": true, "stale_since": null, "only_old_minutes_since": null,
+        "age_seconds": 90, "live": true, "stale_after_seconds": 180, "hours_off": null, "retired_at": null, "stale_since": null, "only_old_minutes_since": null,
     });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&stream[name], value, "{name}");
@@ -75,6 +76,14 @@ async fn a_stream_shows_each_status_with_its_last_alert() {
     assert_eq!(
         (&failed["state"], &failed["implied"]),
         (&json!("NORMAL"), &json!(true))
+    );
+    assert_eq!(
+        (&failed["never_sent"], &denied["never_sent"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(
+        failed["message"],
+        "failed: not sent; this stream never named it."
     );
     assert_eq!(api.ok("/alerts/status?stream=acme").await, status);
 }
@@ -142,4 +151,60 @@ async fn a_stale_stream_keeps_its_findings() {
         (&stale["alerts"][0]["type"], &stale["alerts"][0]["streams"]),
         (&json!("stream.stale"), &json!(["acme"]))
     );
+}
+
+#[tokio::test]
+async fn a_retired_stream_is_gone_until_its_next_minute() {
+    let mut api = Api::new();
+    api.consume_usual("acme", now(), 60);
+    api.consume_usual("other", now(), 60);
+    let retire = async |api: &Api, stream: &str| {
+        let path = format!("/streams/{stream}");
+        api.method(Method::DELETE, &path).await.status
+    };
+    assert_eq!(retire(&api, "unknown").await, StatusCode::NOT_FOUND);
+    assert_eq!(retire(&api, "acme").await, StatusCode::NO_CONTENT);
+    assert_eq!(retire(&api, "acme").await, StatusCode::NO_CONTENT);
+    let names = async |api: &Api, path: &str| {
+        let answer = api.ok(path).await;
+        let names = answer["streams"].as_array().unwrap().iter();
+        names
+            .map(|stream| stream["stream"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&api, "/streams").await, ["other"]);
+    assert_eq!(names(&api, "/alerts/status").await, ["other"]);
+    assert_eq!(names(&api, "/streams?retired=true").await, ["acme"]);
+    let history = api.ok("/transactions/summary?stream=acme").await;
+    assert_eq!(history["minutes_observed"], 60);
+
+    let rules = StaleRules {
+        stale_after_ms: 180_000,
+        silences: Vec::new(),
+        policy: NotifyPolicy::default(),
+    };
+    let alerts = api
+        .state
+        .store
+        .change_stale_streams(NOW_MS + 600_000, move |streams| {
+            stale::change(streams, &rules, NOW_MS + 600_000)
+        })
+        .await
+        .unwrap();
+    assert_eq!(alerts[0].subject.streams(), ["other"]);
+
+    api.consume("acme", now(), &[("approved", 120)], NOW_MS + 60_000);
+    assert_eq!(names(&api, "/streams").await, ["acme", "other"]);
+}
+
+#[tokio::test]
+async fn local_times_without_a_zone_are_named() {
+    let mut api = Api::new();
+    for at in 0..7 {
+        let arrived_ms = NOW_MS + (at + 1) * 60_000;
+        api.consume("acme", now().plus(at - 180), &[("approved", 9)], arrived_ms);
+    }
+    let streams = api.ok("/streams").await;
+    assert_eq!(streams["streams"][0]["hours_off"], 3);
+    assert_eq!(streams["streams"][0]["live"], false);
 }

@@ -1,0 +1,175 @@
+//! The watermarks of streams: what the minutes of one commit change beside their rows. The rules are in [`detection`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use detection::{HoursOff, Minute, Observed, Pauses, Timeliness};
+use rusqlite::{Connection, Row, params};
+
+use super::alerts::unreadable;
+
+/// Names of statuses that are not monitored to keep of a stream.
+const MAX_OTHER_STATUSES: usize = 8;
+
+/// The watermarks that the minutes of one commit move, by the stream's id.
+#[derive(Default)]
+pub(super) struct Watermarks<'a>(BTreeMap<i64, Arrivals<'a>>);
+
+/// What arrived of one stream.
+#[derive(Default)]
+struct Arrivals<'a> {
+    /// The first and the last of the fresh minutes.
+    fresh: Option<(Minute, Minute)>,
+    /// Pauses between the fresh minutes: the minute that ended each, and its length.
+    pauses: Vec<(Minute, i64)>,
+    too_late: u32,
+    /// The monitored statuses that were named: bit 0 is the first.
+    named: u8,
+    other_statuses: BTreeSet<&'a str>,
+}
+
+impl<'a> Watermarks<'a> {
+    pub(super) fn note(&mut self, stream_id: i64, observed: &'a Observed) {
+        let arrivals = self.0.entry(stream_id).or_default();
+        let minute = observed.counts.minute();
+        match (observed.timeliness, &mut arrivals.fresh) {
+            (Timeliness::Fresh, None) => arrivals.fresh = Some((minute, minute)),
+            (Timeliness::Fresh, Some((_, newest))) => {
+                let distance = minute.since(*newest);
+                if distance > 1 {
+                    arrivals.pauses.push((minute, distance));
+                }
+                *newest = minute;
+            }
+            (Timeliness::TooLate, _) if !observed.rows.is_empty() => arrivals.too_late += 1,
+            (Timeliness::Late | Timeliness::TooLate, _) => {}
+        }
+        for transaction in observed.counts.transactions() {
+            match transaction.status.monitored() {
+                Some(status) => arrivals.named |= 1 << status.index(),
+                None if arrivals.other_statuses.len() < MAX_OTHER_STATUSES => {
+                    arrivals.other_statuses.insert(transaction.status.name());
+                }
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn write(&self, sql: &Connection, now_ms: i64) -> rusqlite::Result<()> {
+        let mut read = sql.prepare_cached(
+            "SELECT newest_minute, arrived_at_ms, stale_since_ms, pauses, retired_at_ms, old_since_ms, hours_off, hours_off_times,
+             named_statuses, other_statuses, unjudged_minutes, unjudged_at_ms FROM streams WHERE id = ?1",
+        )?;
+        let mut write = sql.prepare_cached(
+            "UPDATE streams SET newest_minute = ?2, arrived_at_ms = ?3, pauses = ?4, retired_at_ms = ?5, old_since_ms = ?6,
+             hours_off = ?7, hours_off_times = ?8, named_statuses = ?9, other_statuses = ?10, unjudged_minutes = ?11,
+             unjudged_at_ms = ?12 WHERE id = ?1",
+        )?;
+        for (stream_id, arrivals) in &self.0 {
+            let mut stored = read.query_row([stream_id], Stored::read)?;
+            stored.apply(arrivals, now_ms);
+            write.execute(params![
+                stream_id,
+                stored.newest.epoch_minutes(),
+                stored.arrived_at_ms,
+                stored.pauses.to_string(),
+                stored.retired_at_ms,
+                stored.old_since_ms,
+                stored.hours_off.hours,
+                stored.hours_off.times,
+                stored.named,
+                stored.other_statuses,
+                stored.unjudged_minutes,
+                stored.unjudged_at_ms
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+/// The stored watermark of one stream.
+struct Stored {
+    newest: Minute,
+    arrived_at_ms: i64,
+    stale_since_ms: Option<i64>,
+    pauses: Pauses,
+    retired_at_ms: Option<i64>,
+    old_since_ms: Option<i64>,
+    hours_off: HoursOff,
+    named: u8,
+    other_statuses: String,
+    unjudged_minutes: i64,
+    unjudged_at_ms: Option<i64>,
+}
+
+impl Stored {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            newest: Minute::from_epoch_minutes(row.get("newest_minute")?),
+            arrived_at_ms: row.get("arrived_at_ms")?,
+            stale_since_ms: row.get("stale_since_ms")?,
+            pauses: read_pauses(row)?,
+            retired_at_ms: row.get("retired_at_ms")?,
+            old_since_ms: row.get("old_since_ms")?,
+            hours_off: read_hours_off(row)?,
+            named: row.get("named_statuses")?,
+            other_statuses: row.get("other_statuses")?,
+            unjudged_minutes: row.get("unjudged_minutes")?,
+            unjudged_at_ms: row.get("unjudged_at_ms")?,
+        })
+    }
+
+    fn apply(&mut self, arrivals: &Arrivals<'_>, now_ms: i64) {
+        if let Some((first, newest)) = arrivals.fresh
+            && newest >= self.newest
+        {
+            self.advance(first, newest, &arrivals.pauses, now_ms);
+        } else if arrivals.too_late > 0 {
+            self.old_since_ms = self.old_since_ms.or(Some(now_ms));
+        }
+        if arrivals.too_late > 0 {
+            self.unjudged_minutes += i64::from(arrivals.too_late);
+            self.unjudged_at_ms = Some(now_ms);
+        }
+        self.named |= arrivals.named;
+        for name in &arrivals.other_statuses {
+            self.note_other(name);
+        }
+    }
+
+    fn note_other(&mut self, name: &str) {
+        let known: Vec<_> = self.other_statuses.split(',').collect();
+        if known.contains(&name) || known.len() >= MAX_OTHER_STATUSES {
+            return;
+        }
+        if !self.other_statuses.is_empty() {
+            self.other_statuses.push(',');
+        }
+        self.other_statuses.push_str(name);
+    }
+
+    fn advance(&mut self, first: Minute, newest: Minute, pauses: &[(Minute, i64)], now_ms: i64) {
+        self.pauses.observe(first, first.since(self.newest));
+        for (minute, distance) in pauses {
+            self.pauses.observe(*minute, *distance);
+        }
+        // A minute stored after its stream was marked as stale arrived later, even if the clock was set back.
+        let arrived_at_ms = now_ms.max(self.stale_since_ms.map_or(now_ms, |since| since + 1));
+        self.hours_off
+            .observe(newest, arrived_at_ms, self.arrived_at_ms);
+        self.arrived_at_ms = arrived_at_ms;
+        self.newest = newest;
+        self.old_since_ms = None;
+        self.retired_at_ms = None;
+    }
+}
+
+pub(super) fn read_pauses(row: &Row<'_>) -> rusqlite::Result<Pauses> {
+    row.get::<_, String>("pauses")?.parse().map_err(unreadable)
+}
+
+pub(super) fn read_hours_off(row: &Row<'_>) -> rusqlite::Result<HoursOff> {
+    Ok(HoursOff {
+        hours: row.get("hours_off")?,
+        times: row.get("hours_off_times")?,
+    })
+}
