@@ -379,9 +379,13 @@ impl Config {
 
     /// Which alerts are notified.
     pub fn notify_policy(&self) -> NotifyPolicy {
-        NotifyPolicy {
-            has_receiver: self.alert_webhook_url.is_some(),
-            max_age_ms: self.page_max_age.map(milliseconds),
+        let max_age_ms = self.page_max_age.map(milliseconds);
+        match self.alert_webhook_url {
+            Some(_) => NotifyPolicy::with_default_receiver(max_age_ms),
+            None => NotifyPolicy {
+                max_age_ms,
+                ..NotifyPolicy::default()
+            },
         }
     }
 

@@ -107,7 +107,7 @@ impl Scheduler {
             }
             return Ok(());
         }
-        let notify = self.context.notify;
+        let notify = self.context.notify.clone();
         let up = move |newest: Option<&_>| ingest::up(newest, &notify, now_ms);
         if let Some(alert) = self.context.store.record_ingest_alert(up).await? {
             self.context.announcer.announce(&alert);
@@ -120,7 +120,7 @@ impl Scheduler {
     }
 
     async fn record_down(&self, status: IngestStatus, now_ms: i64) -> Result<(), StoreError> {
-        let (notify, since_ms) = (self.context.notify, status.consuming_since_ms);
+        let (notify, since_ms) = (self.context.notify.clone(), status.consuming_since_ms);
         let why = status
             .error
             .unwrap_or_else(|| "the Kafka brokers cannot be reached".to_owned());
@@ -135,7 +135,7 @@ impl Scheduler {
         let rules = StaleRules {
             stale_after_ms: self.context.stale_after_ms,
             silences: self.context.silences.active(now_ms),
-            policy: self.context.notify,
+            policy: self.context.notify.clone(),
         };
         let change = move |streams: &[_]| stale::change(streams, &rules, now_ms);
         for alert in self
@@ -183,7 +183,7 @@ impl Scheduler {
     /// Gives up deliveries of an earlier configuration, which cannot be sent without a receiver.
     async fn give_up(&self, now_ms: i64) -> Result<(), StoreError> {
         let store = &self.context.store;
-        if self.context.notify.has_receiver || store.outbox().await?.pending == 0 {
+        if self.context.notify.has_receiver() || store.outbox().await?.pending == 0 {
             return Ok(());
         }
         let before_ms = now_ms - milliseconds(self.give_up_after);

@@ -1,5 +1,7 @@
 //! The JSON of an alert, the same in answers, webhooks and events.
 
+use std::fmt;
+
 use detection::{
     Baseline, Direction, Evidence, Minute, PolicyName, Severity,
     detector::adaptive::{AdaptiveEvidence, Test},
@@ -16,10 +18,16 @@ use crate::routes::schema;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At(pub i64);
 
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instant = Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX);
+        write!(f, "{instant:.3}")
+    }
+}
+
 impl Serialize for At {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let instant = Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX);
-        serializer.collect_str(&format_args!("{instant:.3}"))
+        serializer.collect_str(self)
     }
 }
 

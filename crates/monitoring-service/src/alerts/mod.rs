@@ -11,7 +11,7 @@ pub mod subject;
 pub mod submission;
 
 pub use announcer::Announcer;
-pub use policy::NotifyPolicy;
+pub use policy::{DEFAULT_RECEIVER, NotifyPolicy, Route};
 pub use silences::{SilenceRecord, Silences};
 pub use subject::{Origin, Subject};
 
@@ -31,6 +31,8 @@ pub struct Alert {
     pub recorded_at_ms: i64,
     /// The reason why it is not notified; `None` if it is.
     pub suppression: Option<Suppression>,
+    /// The receivers that get it unless it is suppressed. Empty once it is read back: its deliveries name them.
+    pub receivers: Vec<String>,
     /// Alerts of the same key suppressed since the last one that was not.
     pub suppressed_before: u32,
     /// The trace of the message or request that caused it, 32 hex digits.
@@ -49,12 +51,15 @@ impl Alert {
             suppressed_before,
             ..
         } = raised;
+        let (severity, stream) = (anomaly.key.severity, Some(anomaly.key.stream.as_str()));
+        let minute = Some(anomaly.minute);
         Self {
             id: anomaly.id(),
             message,
             recorded_at_ms: now_ms,
             suppression: suppression
-                .or_else(|| policy.suppression(anomaly.key.severity, Some(anomaly.minute), now_ms)),
+                .or_else(|| policy.suppression(severity, stream, minute, now_ms)),
+            receivers: policy.alert_receivers(severity, stream),
             suppressed_before,
             subject: Subject::Anomaly(anomaly),
             trace_id: None,
@@ -70,10 +75,11 @@ impl Alert {
         now_ms: i64,
     ) -> Self {
         // A submission is evaluated now, for any minute, so it is never too old.
-        let suppression =
-            silence.or_else(|| policy.suppression(anomaly.key.severity, None, now_ms));
+        let (severity, stream) = (anomaly.key.severity, Some(anomaly.key.stream.as_str()));
+        let suppression = silence.or_else(|| policy.suppression(severity, stream, None, now_ms));
         Self {
             id: Uuid::new_v4(),
+            receivers: policy.alert_receivers(severity, stream),
             message: anomaly
                 .finding
                 .sentence(anomaly.key.status.name(), anomaly.count),
@@ -96,7 +102,8 @@ impl Alert {
     ) -> Self {
         Self {
             id: subject::monitor_alert_id(&subject, since_ms),
-            suppression: policy.suppression(Severity::Critical, None, now_ms),
+            suppression: policy.suppression(Severity::Critical, None, None, now_ms),
+            receivers: policy.alert_receivers(Severity::Critical, None),
             suppressed_before: 0,
             message,
             recorded_at_ms: now_ms,
@@ -139,7 +146,7 @@ impl Alert {
         }
     }
 
-    /// True if it has a delivery to the receiver.
+    /// True if it has a delivery to a receiver.
     pub const fn is_notified(&self) -> bool {
         self.suppression.is_none()
     }

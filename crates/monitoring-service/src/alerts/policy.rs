@@ -1,29 +1,113 @@
-//! Which alerts are notified.
+//! What is notified, and which receivers get it.
+
+use std::sync::Arc;
 
 use detection::{Minute, Severity, Suppression};
 
-/// The settings that decide which alerts are notified.
-#[derive(Clone, Copy, Debug, Default)]
+use super::incident::IncidentEventKind;
+
+/// The name of the receiver that the variables describe (`ALERT_WEBHOOK_URL`).
+pub const DEFAULT_RECEIVER: &str = "default";
+
+/// What one receiver gets.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The receiver's name.
+    pub receiver: String,
+    /// The severities that it gets.
+    pub severities: Vec<Severity>,
+    /// The streams that it gets: a name, or the beginning of names and `*`. Empty: all.
+    pub streams: Vec<String>,
+    /// True if its format has a form for acknowledgements.
+    pub acknowledgements: bool,
+}
+
+impl Route {
+    /// A route of every CRITICAL message.
+    pub fn critical(receiver: &str) -> Self {
+        Self {
+            receiver: receiver.to_owned(),
+            severities: vec![Severity::Critical],
+            streams: Vec::new(),
+            acknowledgements: false,
+        }
+    }
+
+    /// True if it gets messages of this severity and stream. What concerns no single stream concerns every receiver.
+    fn takes(&self, severity: Severity, stream: Option<&str>) -> bool {
+        let meant = |name| {
+            let fits = |pattern: &String| matches(pattern, name);
+            self.streams.is_empty() || self.streams.iter().any(fits)
+        };
+        self.severities.contains(&severity) && stream.is_none_or(meant)
+    }
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    pattern
+        .strip_suffix('*')
+        .map_or(pattern == name, |start| name.starts_with(start))
+}
+
+/// The settings that decide what is notified, and whom.
+#[derive(Clone, Debug, Default)]
 pub struct NotifyPolicy {
-    /// True if a receiver is configured.
-    pub has_receiver: bool,
+    /// One for each receiver.
+    pub routes: Arc<[Route]>,
     /// Maximum age of a notified minute; `None`: no limit.
     pub max_age_ms: Option<i64>,
 }
 
 impl NotifyPolicy {
-    /// The reason why an alert of this severity and minute is not notified; `None` if it is.
+    /// A policy with the one receiver `default`, which gets every CRITICAL message.
+    pub fn with_default_receiver(max_age_ms: Option<i64>) -> Self {
+        Self {
+            routes: [Route::critical(DEFAULT_RECEIVER)].into(),
+            max_age_ms,
+        }
+    }
+
+    /// True if a receiver is configured.
+    pub fn has_receiver(&self) -> bool {
+        !self.routes.is_empty()
+    }
+
+    /// The receivers of an alert.
+    pub fn alert_receivers(&self, severity: Severity, stream: Option<&str>) -> Vec<String> {
+        self.named(|route| route.takes(severity, stream))
+    }
+
+    /// The receivers of an incident's event; `stream` is that of the incident, if it has one.
+    pub fn receivers_for(
+        &self,
+        severity: Severity,
+        stream: Option<&str>,
+        event: IncidentEventKind,
+    ) -> Vec<String> {
+        let has_form =
+            |route: &Route| event != IncidentEventKind::Acknowledged || route.acknowledgements;
+        self.named(|route| has_form(route) && route.takes(severity, stream))
+    }
+
+    fn named(&self, takes: impl Fn(&Route) -> bool) -> Vec<String> {
+        let routes = self.routes.iter().filter(|route| takes(route));
+        routes.map(|route| route.receiver.clone()).collect()
+    }
+
+    /// The reason why an alert of this severity, stream and minute is not notified; `None` if it is.
     pub fn suppression(
         &self,
         severity: Severity,
+        stream: Option<&str>,
         minute: Option<Minute>,
         now_ms: i64,
     ) -> Option<Suppression> {
         let age_ms = minute.map_or(0, |minute| now_ms - minute.start().as_millisecond());
-        if severity != Severity::Critical {
-            Some(Suppression::BelowCritical)
-        } else if !self.has_receiver {
-            Some(Suppression::NoReceiver)
+        if self.alert_receivers(severity, stream).is_empty() {
+            Some(match severity {
+                Severity::Critical => Suppression::NoReceiver,
+                _ => Suppression::BelowCritical,
+            })
         } else if self.max_age_ms.is_some_and(|max| age_ms > max) {
             Some(Suppression::TooOld)
         } else {
@@ -38,8 +122,72 @@ pub const fn in_words(suppression: Suppression) -> &'static str {
         Suppression::Cooldown { .. } => "an alert of the same key was raised within ALERT_COOLDOWN",
         Suppression::Silence { .. } => "a silence covers it",
         Suppression::TooOld => "its minute was older than PAGE_MAX_AGE when it was recorded",
-        Suppression::NoReceiver => "no receiver is configured (ALERT_WEBHOOK_URL)",
-        Suppression::BelowCritical => "only CRITICAL alerts are notified",
+        Suppression::NoReceiver => {
+            "no receiver for it is configured (ALERT_WEBHOOK_URL, RECEIVERS_FILE)"
+        }
+        Suppression::BelowCritical => "no receiver gets alerts below CRITICAL",
         Suppression::Shadow => "its policy runs in shadow (SHADOW_POLICY)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> NotifyPolicy {
+        let all = Route {
+            severities: vec![Severity::Warning, Severity::Critical],
+            acknowledgements: true,
+            ..Route::critical("all")
+        };
+        let europe = Route {
+            streams: vec!["eu-*".to_owned(), "shop".to_owned()],
+            ..Route::critical("europe")
+        };
+        NotifyPolicy {
+            routes: [all, europe].into(),
+            max_age_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_receiver_gets_its_severities_and_streams() {
+        let receivers = |severity, stream| policy().alert_receivers(severity, stream);
+        assert_eq!(
+            receivers(Severity::Critical, Some("eu-1")),
+            ["all", "europe"]
+        );
+        assert_eq!(
+            receivers(Severity::Critical, Some("shop")),
+            ["all", "europe"]
+        );
+        assert_eq!(receivers(Severity::Critical, Some("shop-2")), ["all"]);
+        assert_eq!(receivers(Severity::Warning, Some("eu-1")), ["all"]);
+        assert_eq!(receivers(Severity::Critical, None), ["all", "europe"]);
+    }
+
+    #[test]
+    fn an_acknowledgement_needs_a_form() {
+        let sent = |event| policy().receivers_for(Severity::Critical, Some("eu-1"), event);
+        assert_eq!(sent(IncidentEventKind::Resolved), ["all", "europe"]);
+        assert_eq!(sent(IncidentEventKind::Acknowledged), ["all"]);
+    }
+
+    #[test]
+    fn what_no_receiver_gets_is_suppressed() {
+        let europe = NotifyPolicy {
+            routes: policy().routes[1..].into(),
+            max_age_ms: None,
+        };
+        let why = |severity, stream| europe.suppression(severity, Some(stream), None, 0);
+        assert_eq!(why(Severity::Critical, "eu-1"), None);
+        assert_eq!(
+            why(Severity::Warning, "eu-1"),
+            Some(Suppression::BelowCritical)
+        );
+        assert_eq!(
+            why(Severity::Critical, "us-1"),
+            Some(Suppression::NoReceiver)
+        );
     }
 }

@@ -104,7 +104,7 @@ fn the_defaults_are_those_of_the_monitor() {
         ..MonitorSettings::default()
     };
     assert_eq!(config.monitor_settings(), expected);
-    assert!(!config.notify_policy().has_receiver && config.notify_policy().max_age_ms.is_none());
+    assert!(!config.notify_policy().has_receiver() && config.notify_policy().max_age_ms.is_none());
     assert_eq!(config.retention, Duration::from_hours(90 * 24));
 }
 
@@ -141,7 +141,7 @@ fn settings_reach_the_monitor() {
         resolve_after_minutes: 7,
     };
     assert_eq!(config.monitor_settings(), expected);
-    assert!(config.notify_policy().has_receiver);
+    assert!(config.notify_policy().has_receiver());
     assert_eq!(config.notify_policy().max_age_ms, Some(30 * 60 * 1000));
 }
 

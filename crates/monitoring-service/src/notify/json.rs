@@ -1,37 +1,76 @@
-//! The JSON of a webhook: version 1 is the alert as in the API, with the version and a link. Fields may be added; renaming, removing or
-//! redefining a field needs another version.
+//! The JSON of a webhook: version 2 is the alert as in the API, or an incident as it was at an event, with the version, a type and a
+//! link. Fields may be added; renaming, removing or redefining a field needs another version.
 
 use serde::Serialize;
 
-use crate::alerts::{Alert, json::AlertView};
+use crate::{
+    alerts::{
+        incident::{IncidentEventKind, IncidentMessage},
+        json::AlertView,
+    },
+    store::Content,
+};
 
 /// The version of the payload.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
-/// The body of the POST for this alert. Links are added where the public address of this service is known.
-pub(super) fn body(alert: &Alert, public_url: Option<&str>) -> Vec<u8> {
-    let payload = Payload {
-        version: VERSION,
-        alert: AlertView::from(alert),
-        links: public_url.map(|base| Links {
-            alert: format!("{base}/alerts/{}", alert.id),
+/// The body of the POST. Links are added where the public address of this service is known.
+pub(super) fn body(content: &Content, public_url: Option<&str>) -> Vec<u8> {
+    let link = content.link(public_url);
+    let payload = match content {
+        Content::Alert(alert) => serde_json::to_vec(&AlertPayload {
+            version: VERSION,
+            alert: AlertView::from(&**alert),
+            links: link.map(|alert| AlertLinks { alert }),
+        }),
+        Content::Incident(message) => serde_json::to_vec(&IncidentPayload {
+            version: VERSION,
+            kind: event_type(message.event),
+            message,
+            links: link.map(|incident| IncidentLinks { incident }),
         }),
     };
-    serde_json::to_vec(&payload).expect("text and numbers can always be written")
+    payload.expect("text and numbers can always be written")
+}
+
+/// The type of an incident's event, as alerts have one.
+pub(super) const fn event_type(event: IncidentEventKind) -> &'static str {
+    match event {
+        IncidentEventKind::Opened => "incident.opened",
+        IncidentEventKind::Escalated => "incident.escalated",
+        IncidentEventKind::Acknowledged => "incident.acknowledged",
+        IncidentEventKind::Resolved => "incident.resolved",
+    }
 }
 
 #[derive(Serialize)]
-struct Payload {
+struct AlertPayload {
     version: u32,
     #[serde(flatten)]
     alert: AlertView,
     #[serde(skip_serializing_if = "Option::is_none")]
-    links: Option<Links>,
+    links: Option<AlertLinks>,
 }
 
 #[derive(Serialize)]
-struct Links {
+struct AlertLinks {
     alert: String,
+}
+
+#[derive(Serialize)]
+struct IncidentPayload<'a> {
+    version: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    message: &'a IncidentMessage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links: Option<IncidentLinks>,
+}
+
+#[derive(Serialize)]
+struct IncidentLinks {
+    incident: String,
 }
 
 #[cfg(test)]
@@ -43,7 +82,7 @@ pub(crate) mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::alerts::Subject;
+    use crate::alerts::{Alert, Subject};
 
     /// A typical alert.
     pub(crate) fn example() -> Alert {
@@ -78,6 +117,7 @@ pub(crate) mod tests {
                 late: false,
             }),
             suppression: None,
+            receivers: Vec::new(),
             suppressed_before: 2,
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
             span_id: Some("00f067aa0ba902b7".to_owned()),
@@ -105,14 +145,15 @@ pub(crate) mod tests {
     }
 
     fn text(alert: &Alert, public_url: Option<&str>) -> String {
-        String::from_utf8(body(alert, public_url)).expect("JSON is UTF-8")
+        let content = Content::Alert(Box::new(alert.clone()));
+        String::from_utf8(body(&content, public_url)).expect("JSON is UTF-8")
     }
 
     /// Receivers parse this, so any changed byte needs a new version.
     #[test]
-    fn version_1_of_an_anomaly_is_these_bytes() {
+    fn version_2_of_an_anomaly_is_these_bytes() {
         let expected = concat!(
-            r#"{"version":1,"id":"6f1d7ed0-1111-5222-8333-444455556666","type":"transaction.anomaly","origin":"stream","#,
+            r#"{"version":2,"id":"6f1d7ed0-1111-5222-8333-444455556666","type":"transaction.anomaly","origin":"stream","#,
             r#""key":"acquirer-7/denied/up","stream":"acquirer-7","status":"denied","policy":"zscore","severity":"CRITICAL","#,
             r#""direction":"up","count":30,"minute":"2025-07-12T13:59:00Z","#,
             r#""z_score":9.6,"baseline":{"kind":"spread","mean":6.0,"std_dev":2.5,"minutes":60},"adaptive":null,"threshold":4.0,"late":false,"#,
@@ -143,11 +184,11 @@ pub(crate) mod tests {
 
     /// Receivers parse this, so any changed byte needs a new version.
     #[test]
-    fn version_1_of_stale_streams_is_these_bytes() {
+    fn version_2_of_stale_streams_is_these_bytes() {
         let streams = vec!["a".to_owned(), "b".to_owned()];
         let alert = of_monitor(Subject::StaleStreams { streams }, "2 streams are stale");
         let expected = concat!(
-            r#"{"version":1,"id":"6f1d7ed0-1111-5222-8333-444455556666","type":"stream.stale","origin":"monitor","#,
+            r#"{"version":2,"id":"6f1d7ed0-1111-5222-8333-444455556666","type":"stream.stale","origin":"monitor","#,
             r#""key":"monitor/streams","stream":null,"status":null,"policy":null,"severity":"CRITICAL","direction":null,"#,
             r#""count":null,"minute":null,"z_score":null,"baseline":null,"adaptive":null,"threshold":null,"late":false,"#,
             r#""message":"2 streams are stale","streams":["a","b"],"suppressed":null,"suppressed_by":null,"#,

@@ -7,21 +7,21 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
-use opentelemetry::trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::Status;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Level, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::client::{WebhookClient, WebhookError};
 use crate::{
-    alerts::Alert,
     config::WebhookFormat,
     context::Context,
     liveness::Task,
-    store::{Attempt, DeliveryOutcome, DueDelivery, StoreError},
+    store::{Attempt, Content, DeliveryOutcome, DueDelivery, StoreError},
 };
 
 pub(crate) mod client;
+mod content;
 mod json;
 pub(crate) mod ping;
 mod retry;
@@ -162,10 +162,10 @@ impl Delivery {
     async fn post(&self, client: &WebhookClient, due: &DueDelivery) -> Result<u16, WebhookError> {
         let span = delivery_span(client, due);
         let timer = self.context.metrics.delivery_duration.start_timer();
-        let body = self.body(&due.alert);
+        let body = self.body(&due.content);
         let answer = client
             .post(
-                due.alert.id,
+                due.content.id(),
                 self.context.clock.now_ms().div_euclid(1000),
                 body,
             )
@@ -183,10 +183,10 @@ impl Delivery {
         answer
     }
 
-    fn body(&self, alert: &Alert) -> Vec<u8> {
+    fn body(&self, content: &Content) -> Vec<u8> {
         match self.format {
-            WebhookFormat::Json => json::body(alert, self.public_url.as_deref()),
-            WebhookFormat::Slack => slack::body(alert, self.public_url.as_deref()),
+            WebhookFormat::Json => json::body(content, self.public_url.as_deref()),
+            WebhookFormat::Slack => slack::body(content, self.public_url.as_deref()),
         }
     }
 
@@ -245,13 +245,14 @@ fn log_failure(due: &DueDelivery, error: &WebhookError, outcome: &DeliveryOutcom
         ($level:expr, $retry_in_ms:expr, $message:literal) => {
             tracing::event!(
                 $level,
-                alert_id = %due.alert.id,
+                alert_id = due.content.alert_id().map(tracing::field::display),
+                incident_id = due.content.incident_id().map(tracing::field::display),
                 delivery_id = due.id,
                 attempt = due.attempts + 1,
                 http_status = error.status(),
                 error = %error,
                 retry_in_ms = $retry_in_ms,
-                trace_id = due.alert.trace_id.as_deref(),
+                trace_id = due.content.trace_id(),
                 $message
             )
         };
@@ -278,27 +279,17 @@ fn delivery_span(client: &WebhookClient, due: &DueDelivery) -> Span {
         server.address = client.host(),
         server.port = client.port(),
         "error.type" = Empty,
-        monitoring.alert.id = %due.alert.id,
+        monitoring.alert.id = due.content.alert_id().map(tracing::field::display),
+        monitoring.incident.id = due.content.incident_id().map(tracing::field::display),
     );
-    if let Some(cause) = cause(&due.alert) {
+    if let Some(cause) = due.content.cause() {
         span.add_link(cause);
     }
     span
 }
 
-/// The span that recorded the alert, where it was sampled.
-fn cause(alert: &Alert) -> Option<SpanContext> {
-    let trace_id = TraceId::from_hex(alert.trace_id.as_deref()?).ok()?;
-    let span_id = SpanId::from_hex(alert.span_id.as_deref()?).ok()?;
-    Some(SpanContext::new(
-        trace_id,
-        span_id,
-        TraceFlags::SAMPLED,
-        true,
-        TraceState::NONE,
-    ))
-}
-
+#[cfg(test)]
+pub(crate) mod incident_examples;
 #[cfg(test)]
 pub(crate) use json::tests as json_examples;
 #[cfg(test)]

@@ -70,6 +70,7 @@ mod tests {
     use crate::{
         alerts::Subject,
         notify::{client::RetryAfter, json::tests::of_monitor},
+        store::Content,
     };
 
     const NOW_MS: i64 = 1_752_328_800_000;
@@ -80,7 +81,7 @@ mod tests {
             id: 1,
             attempts,
             created_at_ms,
-            alert: of_monitor(Subject::IngestDown, ""),
+            content: Content::Alert(Box::new(of_monitor(Subject::IngestDown, ""))),
         }
     }
 

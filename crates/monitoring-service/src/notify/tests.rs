@@ -12,7 +12,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
 use super::*;
 use crate::{
-    alerts::NotifyPolicy,
+    alerts::{Alert, DEFAULT_RECEIVER, NotifyPolicy},
     clock::Clock,
     metrics::ServiceMetrics,
     store::{DeliveryRecord, DeliveryState, OutboxState, Store},
@@ -53,7 +53,7 @@ impl Bench {
                 clock.clone(),
                 ServiceMetrics::new(&registry),
                 MonitorSettings::default(),
-                NotifyPolicy::default(),
+                NotifyPolicy::with_default_receiver(None),
                 0,
             ),
             client: Some(client),
@@ -128,6 +128,7 @@ fn alert(number: u128) -> Alert {
         anomaly.minute = Minute::from_epoch_minutes(29_205_480);
     });
     alert.id = Uuid::from_u128(number);
+    alert.receivers = vec![DEFAULT_RECEIVER.to_owned()];
     alert.recorded_at_ms = START_MS;
     alert.message = "CRITICAL: denied = 30".to_owned();
     alert.suppressed_before = 0;

@@ -1,4 +1,4 @@
-//! `GET /deliveries` and `POST /deliveries/{id}/replay`: notifications that are pending, delivered or dead.
+//! `GET /deliveries` and `POST /deliveries/{id}/replay`: notifications that are pending, delivered, dead or superseded.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use super::{
     schema,
 };
 use crate::{
-    alerts::json::AlertView,
-    store::{DeliveryFilter, DeliveryRecord, DeliveryState, ListedDelivery, Replay},
+    alerts::{incident::IncidentMessage, json::AlertView},
+    store::{Content, DeliveryFilter, DeliveryRecord, DeliveryState, ListedDelivery, Replay},
 };
 
 fields! {
     /// Which deliveries.
     pub(super) struct DeliveriesQuery {
-        /// Only of alerts of this stream.
+        /// Only of alerts and incidents of this stream.
         stream: Option<Stream>,
         /// Only in this state.
         state: Option<DeliveryState>,
@@ -39,7 +39,7 @@ pub(super) struct DeliveryId(i64);
 values! {
     DeliveryState: reference::<schema::DeliveryState>(),
         |text: &str| text.parse().map_err(|_| "is not the state of a delivery".to_owned()),
-        "use pending, delivered or dead";
+        "use pending, delivered, dead or superseded";
     DeliveryId: i64::schema(),
         |text: &str| text.parse().map(DeliveryId).map_err(|_| "is not a whole number".to_owned()),
         "take the id from GET /deliveries";
@@ -52,19 +52,25 @@ struct Deliveries {
     next_cursor: Option<String>,
 }
 
-/// A delivery with its alert.
+/// A delivery with what it sends: an alert or an event of an incident.
 #[derive(Serialize, ToSchema)]
 struct Listed {
     #[serde(flatten)]
     delivery: DeliveryRecord,
-    alert: AlertView,
+    alert: Option<AlertView>,
+    incident: Option<IncidentMessage>,
 }
 
 impl From<ListedDelivery> for Listed {
     fn from(listed: ListedDelivery) -> Self {
+        let (alert, incident) = match listed.content {
+            Content::Alert(alert) => (Some(AlertView::from(&*alert)), None),
+            Content::Incident(incident) => (None, Some(*incident)),
+        };
         Self {
             delivery: listed.delivery,
-            alert: (&listed.alert).into(),
+            alert,
+            incident,
         }
     }
 }
@@ -109,7 +115,7 @@ struct Replayed {
     state: DeliveryState,
 }
 
-/// Delivers a notification again that was delivered or given up: the same alert with the same id.
+/// Delivers a notification again that was delivered, given up or superseded: the same message with the same id.
 #[utoipa::path(
     post,
     path = "/deliveries/{id}/replay",

@@ -74,8 +74,8 @@ schemas! {
         = one_of([Origin::Stream, Origin::Evaluate, Origin::Monitor].map(Origin::name));
     BaselineKind: "`missing`: the window has only zeros; `flat`: it has no deviation; `spread`: it has one."
         = one_of(["missing", "flat", "spread"]);
-    DeliveryState: "`pending`: not delivered yet; `delivered`: the receiver accepted it; `dead`: given up."
-        = one_of(["pending", "delivered", "dead"]);
+    DeliveryState: "`pending`: not delivered yet; `delivered`: the receiver accepted it; `dead`: given up; `superseded`: not sent, a later message \
+        replaces it." = one_of(["pending", "delivered", "superseded", "dead"]);
     Id: "The id of an alert or a silence." = text("0190a7b2-6c1e-7d3f-9a44-5b0e1c2d3f4a")
         .format(Some(SchemaFormat::Custom("uuid".to_owned())));
     CursorText: "The position of the next page: `next_cursor` of the page before." = pattern(r"^p[0-9a-fA-F]{1,15}$", "p1f4");

@@ -43,7 +43,7 @@ pub struct AlertFilter {
 }
 
 impl Store {
-    /// Records an alert, with a delivery if it is notified.
+    /// Records an alert, with its deliveries if it is notified.
     pub async fn record_alert(&self, alert: Alert) -> Result<(), StoreError> {
         self.writer
             .call(move |transaction| insert(transaction, &alert))
@@ -122,7 +122,7 @@ impl Store {
 }
 
 /// The columns that [`read`] reads, qualified where `deliveries` has the same name.
-pub(super) const COLUMNS: &str = "alerts.seq, alerts.id, type, origin, recorded_at_ms, severity, message, stream, status_id, minute, count, late, \
+pub(super) const COLUMNS: &str = "alerts.seq, alerts.id, type, origin, recorded_at_ms, severity, message, alerts.stream, status_id, minute, count, late, \
      streams, suppressed, suppressed_by, suppressed_before, trace_id, span_id, policy, direction, threshold, window_minutes, mean, std_dev, \
      window_score, expected, spread, bar, heat, window_count, window_expected, payments, expected_payments, day_count, day_payments";
 
@@ -136,7 +136,7 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!("INSERT INTO alerts ({columns}) VALUES ({values}) ON CONFLICT (id) DO NOTHING")
 });
 
-/// Writes an alert and, if it is notified, its delivery. An id that is stored is the same alert: nothing is written twice.
+/// Writes an alert and, if it is notified, its deliveries. An id that is stored is the same alert: nothing is written twice.
 pub(super) fn insert(transaction: &mut Transaction<'_>, alert: &Alert) -> Result<(), StoreError> {
     let anomaly = alert.anomaly();
     let streams = alert.subject.streams();
@@ -172,7 +172,7 @@ pub(super) fn insert(transaction: &mut Transaction<'_>, alert: &Alert) -> Result
     let written = statement.raw_execute()?;
     if written == 1 && alert.is_notified() {
         let seq = transaction.sql.last_insert_rowid();
-        outbox::insert(transaction, seq, alert.recorded_at_ms)?;
+        outbox::insert_alert(transaction, seq, alert)?;
     }
     Ok(())
 }
@@ -402,6 +402,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Alert> {
         message: row.get("message")?,
         recorded_at_ms: row.get("recorded_at_ms")?,
         suppression: suppressed.and_then(|reason| Suppression::from_parts(&reason, by)),
+        receivers: Vec::new(),
         suppressed_before: row.get("suppressed_before")?,
         trace_id: row.get("trace_id")?,
         span_id: row.get("span_id")?,

@@ -39,7 +39,7 @@ pub use ingest::{InFlightCommit, IngestCommit};
 pub use offset_gaps::{OffsetGap, OffsetGapReason, OffsetGapRecord};
 pub use offsets::{OffsetAdvance, StoredOffset};
 pub use outbox::{
-    Attempt, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryState, DueDelivery,
+    Attempt, Content, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryState, DueDelivery,
     ListedDelivery, OutboxState, Replay,
 };
 pub use ranges::{RangeFindings, Series, SeriesFilter, SeriesPoint, StatusTotal, Summary};

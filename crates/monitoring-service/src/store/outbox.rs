@@ -1,4 +1,5 @@
-//! The outbox: one delivery for each notified alert, and the outcome of each attempt. The retry rules are in `notify`.
+//! The outbox: one delivery for each alert or incident event and each receiver that gets it, and the outcome of each attempt. The
+//! retry rules are in `notify`.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
@@ -7,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{Store, StoreError, alerts, writer::Transaction};
 use crate::{
-    alerts::{Alert, json::At},
+    alerts::{Alert, incident::IncidentMessage, json::At},
     routes::schema,
 };
 
@@ -22,24 +23,28 @@ pub enum DeliveryState {
     Delivered,
     /// Given up.
     Dead,
+    /// Not sent, because a later message replaces it.
+    Superseded,
 }
 
 impl DeliveryState {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::Dead];
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Delivered, Self::Dead, Self::Superseded];
 
-    /// `pending`, `delivered` or `dead`.
+    /// `pending`, `delivered`, `dead` or `superseded`.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// The delivery of an alert.
+/// The delivery of an alert or an incident's event to a receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Delivery)]
 pub struct DeliveryRecord {
     /// Its number.
     pub id: i64,
+    /// The name of the receiver.
+    pub receiver: String,
     /// Its state.
     #[schema(value_type = schema::DeliveryState)]
     pub state: DeliveryState,
@@ -66,8 +71,17 @@ pub struct DueDelivery {
     pub attempts: u32,
     /// When it was created or replayed, milliseconds since 1970: the give-up deadline counts from here.
     pub created_at_ms: i64,
-    /// The alert to send.
-    pub alert: Alert,
+    /// What to send.
+    pub content: Content,
+}
+
+/// What a delivery sends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// An alert.
+    Alert(Box<Alert>),
+    /// An incident as it was at an event.
+    Incident(Box<IncidentMessage>),
 }
 
 /// The outcome of an attempt.
@@ -119,7 +133,7 @@ pub struct OutboxState {
 /// The deliveries to list; a field that is `None` does not filter.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
-    /// Only alerts of this stream.
+    /// Only of alerts and incidents of this stream.
     pub stream: Option<String>,
     /// Only this state.
     pub state: Option<DeliveryState>,
@@ -129,13 +143,13 @@ pub struct DeliveryFilter {
     pub limit: u32,
 }
 
-/// A delivery with its alert.
+/// A delivery with what it sends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListedDelivery {
     /// The delivery.
     pub delivery: DeliveryRecord,
-    /// Its alert.
-    pub alert: Alert,
+    /// What it sends.
+    pub content: Content,
 }
 
 /// The outcome of a replay.
@@ -150,7 +164,7 @@ pub enum Replay {
 }
 
 impl Store {
-    /// Deliveries with their alerts, newest first.
+    /// Deliveries with what they send, newest first.
     pub async fn deliveries(
         &self,
         filter: DeliveryFilter,
@@ -162,7 +176,7 @@ impl Store {
                 statement.query_map(params![before, filter.stream, filter.limit], |row| {
                     Ok(ListedDelivery {
                         delivery: read(row)?,
-                        alert: alerts::read(row)?,
+                        content: read_content(row)?,
                     })
                 })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -204,7 +218,8 @@ impl Store {
     ) -> Result<Vec<DueDelivery>, StoreError> {
         self.read(move |sql| {
             let text = format!(
-                "SELECT deliveries.id AS delivery_id, attempts, created_at_ms, {} FROM deliveries JOIN alerts ON alerts.seq = alert_seq
+                "SELECT deliveries.id AS delivery_id, attempts, created_at_ms, {EVENT}, {}
+                 FROM deliveries LEFT JOIN alerts ON alerts.seq = alert_seq
                  WHERE state = 'pending' AND next_attempt_at_ms <= ?1 ORDER BY next_attempt_at_ms, deliveries.id LIMIT ?2",
                 alerts::COLUMNS
             );
@@ -214,7 +229,7 @@ impl Store {
                     id: row.get("delivery_id")?,
                     attempts: row.get("attempts")?,
                     created_at_ms: row.get("created_at_ms")?,
-                    alert: alerts::read(row)?,
+                    content: read_content(row)?,
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -300,42 +315,63 @@ impl Store {
     }
 }
 
-/// The statement of a list. Deliveries are in the order of their alerts, so that those of a stream are found by its alerts.
+/// The statement of a list.
 pub(super) fn list_statement(filter: &DeliveryFilter) -> String {
-    let (from, order) = match filter.stream {
-        Some(_) => (
-            "alerts CROSS JOIN deliveries ON alert_seq = alerts.seq WHERE stream = ?2",
-            "alerts.seq",
-        ),
-        None => (
-            "deliveries CROSS JOIN alerts ON alerts.seq = alert_seq WHERE ?2 IS NULL",
-            "deliveries.id",
-        ),
+    let stream = match filter.stream {
+        Some(_) => "deliveries.stream = ?2",
+        None => "?2 IS NULL",
     };
     // A literal, as the partial index has it.
     let state = filter.state.map_or_else(String::new, |state| {
         format!(" AND state = '{}'", state.name())
     });
-    let (delivery, alert) = (COLUMNS, alerts::COLUMNS);
+    let alert = alerts::COLUMNS;
     format!(
-        "SELECT {delivery}, {alert} FROM {from} AND deliveries.id < ?1{state} ORDER BY {order} DESC LIMIT ?3"
+        "SELECT {COLUMNS}, {EVENT}, {alert} FROM deliveries LEFT JOIN alerts ON alerts.seq = alert_seq
+         WHERE {stream} AND deliveries.id < ?1{state} ORDER BY deliveries.id DESC LIMIT ?3"
     )
 }
 
-/// Creates the delivery of an alert.
-pub(super) fn insert(
+/// Creates the deliveries of an alert.
+pub(super) fn insert_alert(
     transaction: &mut Transaction<'_>,
     alert_seq: i64,
+    alert: &Alert,
+) -> rusqlite::Result<()> {
+    const INSERT: &str = "INSERT INTO deliveries (receiver, alert_seq, stream, state, attempts, created_at_ms, next_attempt_at_ms)
+         VALUES (?1, ?2, ?3, 'pending', 0, ?4, ?4)";
+    let stream = alert.anomaly().map(|anomaly| anomaly.key.stream.as_str());
+    let mut insert = transaction.sql.prepare_cached(INSERT)?;
+    for receiver in &alert.receivers {
+        insert.execute(params![receiver, alert_seq, stream, alert.recorded_at_ms])?;
+    }
+    transaction.wakes_outbox |= !alert.receivers.is_empty();
+    Ok(())
+}
+
+/// Creates the deliveries of an incident's event, to be sent at `due_at_ms` or later. The events of an incident are inserted in their
+/// order: receivers get them in that order.
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "incidents, which call it, are recorded by the next change"
+    )
+)]
+pub(super) fn insert_event(
+    transaction: &mut Transaction<'_>,
+    event_id: i64,
+    receivers: &[String],
+    due_at_ms: i64,
     now_ms: i64,
 ) -> rusqlite::Result<()> {
-    const INSERT: &str =
-        "INSERT INTO deliveries (alert_seq, state, attempts, created_at_ms, next_attempt_at_ms)
-         VALUES (?1, 'pending', 0, ?2, ?2)";
-    transaction.wakes_outbox = true;
-    transaction
-        .sql
-        .prepare_cached(INSERT)?
-        .execute(params![alert_seq, now_ms])?;
+    const INSERT: &str = "INSERT INTO deliveries (receiver, event_id, stream, state, attempts, created_at_ms, next_attempt_at_ms)
+         SELECT ?1, id, json_extract(message, '$.stream'), 'pending', 0, ?3, ?4 FROM incident_events WHERE id = ?2";
+    let mut insert = transaction.sql.prepare_cached(INSERT)?;
+    for receiver in receivers {
+        insert.execute(params![receiver, event_id, now_ms, due_at_ms])?;
+    }
+    transaction.wakes_outbox |= !receivers.is_empty();
     Ok(())
 }
 
@@ -351,13 +387,29 @@ pub(super) fn of_alert(
         .collect::<Result<_, _>>()?)
 }
 
-const COLUMNS: &str = "deliveries.id AS delivery_id, state, attempts, created_at_ms, next_attempt_at_ms, \
+/// The message of the event that a delivery sends, if it sends one.
+const EVENT: &str =
+    "(SELECT message FROM incident_events WHERE incident_events.id = event_id) AS event_message";
+
+/// What a row with [`EVENT`] and the columns of its alert sends.
+fn read_content(row: &Row<'_>) -> rusqlite::Result<Content> {
+    let Some(message) = row.get::<_, Option<String>>("event_message")? else {
+        return Ok(Content::Alert(Box::new(alerts::read(row)?)));
+    };
+    let message = serde_json::from_str(&message).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+    })?;
+    Ok(Content::Incident(Box::new(message)))
+}
+
+const COLUMNS: &str = "deliveries.id AS delivery_id, receiver, state, attempts, created_at_ms, next_attempt_at_ms, \
      last_attempt_at_ms, last_status, last_error";
 
 /// A delivery from a row with [`COLUMNS`].
 fn read(row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
     Ok(DeliveryRecord {
         id: row.get("delivery_id")?,
+        receiver: row.get("receiver")?,
         // A CHECK constraint excludes other texts.
         state: row
             .get::<_, String>("state")?

@@ -165,22 +165,41 @@ CREATE INDEX alerts_suppressed ON alerts (seq) WHERE suppressed IS NOT NULL;
 CREATE INDEX alerts_from_evaluate ON alerts (seq) WHERE origin = 'evaluate';
 CREATE INDEX alerts_from_monitor ON alerts (seq) WHERE origin = 'monitor';
 
--- The outbox: one row for each alert that must reach the receiver.
+-- The events of incidents, in their order. `message` is the JSON of an IncidentMessage.
+CREATE TABLE incident_events (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    incident_id    TEXT NOT NULL,
+    sequence       INTEGER NOT NULL,
+    kind           TEXT NOT NULL,
+    recorded_at_ms INTEGER NOT NULL,
+    message        TEXT NOT NULL,
+    UNIQUE (incident_id, sequence)
+) STRICT;
+
+-- The outbox: one row for each alert or incident event and each receiver that must get it.
 CREATE TABLE deliveries (
     id                 INTEGER PRIMARY KEY AUTOINCREMENT,
-    alert_seq          INTEGER NOT NULL REFERENCES alerts (seq) ON DELETE CASCADE,
-    state              TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
+    receiver           TEXT NOT NULL,
+    alert_seq          INTEGER REFERENCES alerts (seq) ON DELETE CASCADE,
+    event_id           INTEGER REFERENCES incident_events (id) ON DELETE CASCADE,
+    -- Of the alert or the incident, so that the deliveries of a stream are found by an index.
+    stream             TEXT,
+    state              TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead', 'superseded')),
     attempts           INTEGER NOT NULL,
     created_at_ms      INTEGER NOT NULL,
     next_attempt_at_ms INTEGER,
     last_attempt_at_ms INTEGER,
     last_status        INTEGER,
-    last_error         TEXT
+    last_error         TEXT,
+    CHECK ((alert_seq IS NULL) <> (event_id IS NULL))
 ) STRICT;
 CREATE INDEX deliveries_pending ON deliveries (next_attempt_at_ms) WHERE state = 'pending';
 CREATE INDEX deliveries_pending_by_id ON deliveries (id) WHERE state = 'pending';
 CREATE INDEX deliveries_dead ON deliveries (id) WHERE state = 'dead';
+CREATE INDEX deliveries_superseded ON deliveries (id) WHERE state = 'superseded';
 CREATE INDEX deliveries_by_alert ON deliveries (alert_seq);
+CREATE INDEX deliveries_by_event ON deliveries (event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX deliveries_by_stream ON deliveries (stream, id);
 
 CREATE TABLE dead_letters (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,

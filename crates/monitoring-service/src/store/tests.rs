@@ -2,10 +2,14 @@
 
 mod both_policies;
 mod failures;
+mod outbox_events;
 mod readers;
 mod upkeep;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use detection::{
     Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, Observed, PolicyName, Raised,
@@ -22,10 +26,7 @@ use crate::alerts::{Alert, NotifyPolicy, Origin};
 
 const MINUTE_MS: i64 = 60_000;
 
-const NOTIFY: NotifyPolicy = NotifyPolicy {
-    has_receiver: true,
-    max_age_ms: None,
-};
+static NOTIFY: LazyLock<NotifyPolicy> = LazyLock::new(|| NotifyPolicy::with_default_receiver(None));
 
 /// Creates a file that the store must refuse.
 type Make<'a> = &'a dyn Fn(&Path) -> rusqlite::Result<()>;
@@ -495,11 +496,16 @@ fn every_list_uses_the_index_of_its_first_filter() {
             "deliveries_pending_by_id",
         ),
         (None, Some(DeliveryState::Dead), "deliveries_dead"),
-        (Some("a".to_owned()), None, "alerts_of_stream"),
+        (
+            None,
+            Some(DeliveryState::Superseded),
+            "deliveries_superseded",
+        ),
+        (Some("a".to_owned()), None, "deliveries_by_stream"),
         (
             Some("a".to_owned()),
             Some(DeliveryState::Dead),
-            "alerts_of_stream",
+            "deliveries_by_stream",
         ),
     ] {
         let filter = DeliveryFilter {

@@ -69,10 +69,7 @@ impl Api {
         let (store, writer) = Store::open(&directory.path().join("monitoring.db")).unwrap();
         thread::spawn(move || writer.run());
         let registry = MetricsRegistry::new();
-        let notify = NotifyPolicy {
-            has_receiver: true,
-            max_age_ms: Some(60_000),
-        };
+        let notify = NotifyPolicy::with_default_receiver(Some(60_000));
         let context = Context::new(
             store,
             Clock::fixed(NOW_MS),
@@ -127,7 +124,7 @@ impl Api {
         )
         .unwrap();
         let mut observed = self.monitor.observe(counts, &[]);
-        let notify = self.state.notify;
+        let notify = self.state.notify.clone();
         let alerts: Vec<_> = std::mem::take(&mut observed.alerts)
             .into_iter()
             .map(|raised| Alert::of_stream(raised, &notify, arrived_at_ms))

@@ -1,0 +1,58 @@
+//! Deliveries of incident events.
+
+use super::{open, wait};
+use crate::{
+    alerts::incident::IncidentMessage,
+    notify::incident_examples::{opened, resolved},
+    store::{Content, DeliveryFilter, DeliveryState, Store, outbox},
+};
+
+/// Stores the event of an incident, with a delivery to each receiver.
+fn tell(store: &Store, message: IncidentMessage, receivers: &[&str], due_at_ms: i64) {
+    let receivers: Vec<_> = receivers.iter().map(ToString::to_string).collect();
+    let job = store.writer.call(move |transaction| {
+        let text = serde_json::to_string(&message).expect("JSON");
+        transaction.sql.execute(
+            "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, message) VALUES (?1, ?2, '', 0, ?3)",
+            (message.id.to_string(), message.sequence, text),
+        )?;
+        let event_id = transaction.sql.last_insert_rowid();
+        outbox::insert_event(transaction, event_id, &receivers, due_at_ms, 1)?;
+        Ok(())
+    });
+    wait(job);
+}
+
+#[test]
+fn an_event_is_due_at_each_receiver_with_its_message() {
+    let (store, _folder) = open();
+    tell(&store, opened(), &["default", "pager"], 5);
+    assert!(wait(store.due_deliveries(4, 10)).is_empty());
+    let due = wait(store.due_deliveries(5, 10));
+    let contents: Vec<_> = due.into_iter().map(|due| due.content).collect();
+    let content = Content::Incident(Box::new(opened()));
+    assert_eq!(contents, [content.clone(), content]);
+}
+
+#[test]
+fn events_are_listed_by_the_stream_of_their_incident() {
+    let (store, _folder) = open();
+    tell(&store, opened(), &["default"], 1);
+    tell(&store, resolved(), &["default"], 1);
+    let listed = |stream: &str| {
+        let filter = DeliveryFilter {
+            stream: Some(stream.to_owned()),
+            state: Some(DeliveryState::Pending),
+            limit: 10,
+            ..DeliveryFilter::default()
+        };
+        let listed = wait(store.deliveries(filter)).into_iter();
+        listed.map(|listed| listed.content).collect::<Vec<_>>()
+    };
+    let content = |message| Content::Incident(Box::new(message));
+    assert_eq!(
+        listed("acquirer-7"),
+        [content(resolved()), content(opened())]
+    );
+    assert!(listed("another").is_empty());
+}
