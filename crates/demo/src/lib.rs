@@ -1,12 +1,12 @@
 //! Broker, producer and service in one process. Only the broker differs from production: it is embedded.
 //!
-//! [`execute`] is the command and [`run`] the demo; [`scorecard`] compares the alerts with the labelled incidents. The service
+//! [`execute`] is the command and [`run`] the demo; `scorecard` compares the alerts with the labelled incidents. The service
 //! evaluates all counts.
 
 pub mod cli;
 mod console;
 pub mod sample;
-pub mod scorecard;
+mod scorecard;
 mod stored;
 mod watcher;
 

@@ -12,7 +12,7 @@ const FOUND_WITHIN_MINUTES: i64 = 8;
 
 /// The fields of an alert that the score needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scored {
+pub(crate) struct Scored {
     /// The policy that raised it.
     pub policy: PolicyName,
     /// Stream of the alert.
@@ -49,7 +49,7 @@ pub struct Scorecard {
     clippy::cast_precision_loss,
     reason = "a count of minutes is exact in a double"
 )]
-pub fn score(alerts: &[Scored], labels: &[LabelledIncident], minutes: i64) -> Scorecard {
+pub(crate) fn score(alerts: &[Scored], labels: &[LabelledIncident], minutes: i64) -> Scorecard {
     let (incidents, harmless): (Vec<_>, Vec<_>) = labels.iter().partition(|label| label.alert);
     let (sent, suppressed): (Vec<_>, Vec<_>) = alerts.iter().partition(|alert| alert.dispatched);
     let critical = keep(&sent, |alert| alert.severity == Severity::Critical);
@@ -121,7 +121,7 @@ fn first(
 
 /// The scorecards of several policies on the same data, side by side.
 #[derive(Debug)]
-pub struct SideBySide<'a>(pub &'a [(PolicyName, Scorecard)]);
+pub(crate) struct SideBySide<'a>(pub &'a [(PolicyName, Scorecard)]);
 
 /// `14 of 14`
 fn found(delays: &[Option<i64>]) -> String {

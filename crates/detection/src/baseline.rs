@@ -14,14 +14,14 @@ pub struct Sums {
 
 impl Sums {
     /// Adds a count.
-    pub fn add(&mut self, count: u32) {
+    pub(crate) fn add(&mut self, count: u32) {
         self.minutes += 1;
         self.sum += u64::from(count);
         self.squares += u128::from(count) * u128::from(count);
     }
 
     /// Removes a count that was added before.
-    pub fn remove(&mut self, count: u32) {
+    pub(crate) fn remove(&mut self, count: u32) {
         self.minutes -= 1;
         self.sum -= u64::from(count);
         self.squares -= u128::from(count) * u128::from(count);
@@ -138,7 +138,7 @@ impl Baseline {
     }
 
     /// The counts whose deviation stays within this many standard deviations, not below 0; none where nothing is known.
-    pub fn usual_range(&self, threshold: f64) -> Option<(f64, f64)> {
+    pub(crate) fn usual_range(&self, threshold: f64) -> Option<(f64, f64)> {
         let (mean, unit) = match *self {
             Self::Missing { .. } => return None,
             Self::Flat { mean, .. } => (mean, 1.0),

@@ -13,7 +13,7 @@ pub struct Cooldown {
 
 /// The decision about one alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// No alert of the key was admitted within the cooldown.
     Admitted {
         /// Alerts of the key suppressed since the last admitted one.
@@ -29,7 +29,7 @@ pub enum Admission {
 impl Cooldown {
     /// Decides about an alert for `minute` and records the decision. Minute m is suppressed if the key fired for a minute
     /// > m − `length_minutes`.
-    pub fn admit(&mut self, minute: Minute, length_minutes: i64) -> Admission {
+    pub(crate) fn admit(&mut self, minute: Minute, length_minutes: i64) -> Admission {
         match self.fired {
             Some(by) if by > minute.plus(-length_minutes) => {
                 self.suppress();
@@ -45,7 +45,7 @@ impl Cooldown {
     }
 
     /// Counts a suppressed alert.
-    pub const fn suppress(&mut self) {
+    pub(crate) const fn suppress(&mut self) {
         self.suppressed = self.suppressed.saturating_add(1);
     }
 }

@@ -56,7 +56,7 @@ impl Detector {
     }
 
     /// Number of earlier observed minutes that the policy needs in memory.
-    pub const fn window(&self) -> usize {
+    pub(crate) const fn window(&self) -> usize {
         match self {
             Self::ZScore(detector) => detector.window,
             // Its memory is `AdaptiveState`; the history only serves corrections.

@@ -145,14 +145,6 @@ impl Evidence {
         }
     }
 
-    /// Distance of the count from the expected one, in the unit of the policy; `None` without a score.
-    pub fn score(&self, count: u32) -> Option<f64> {
-        match self {
-            Self::ZScore { baseline } => baseline.z_score(count),
-            Self::Adaptive(evidence) => Some(evidence.minute_score(count)),
-        }
-    }
-
     /// The counts that stay within `threshold`, in the unit of policy `zscore`; policy `adaptive` has its own limit, CRITICAL. `None`
     /// where nothing is known.
     pub fn usual_range(&self, threshold: f64) -> Option<(f64, f64)> {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Windows exclude minutes older than this before the evaluated one: 6 h, so that yesterday's level is not compared with today's.
-pub const MAX_AGE_MINUTES: i64 = 360;
+pub(crate) const MAX_AGE_MINUTES: i64 = 360;
 
 /// One observed minute of a stream, in the order of [`MonitoredStatus::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct History {
 impl History {
     /// An empty history with windows of `window` observed minutes and enough capacity to evaluate minutes that are
     /// `lateness_minutes` late.
-    pub fn new(window: usize, lateness_minutes: usize) -> Self {
+    pub(crate) fn new(window: usize, lateness_minutes: usize) -> Self {
         let capacity = Self::capacity(window, lateness_minutes);
         Self {
             window,
@@ -63,12 +63,12 @@ impl History {
     }
 
     /// Number of observed minutes to keep: a whole window before the oldest minute that may still be evaluated, and all after it.
-    pub const fn capacity(window: usize, lateness_minutes: usize) -> usize {
+    pub(crate) const fn capacity(window: usize, lateness_minutes: usize) -> usize {
         window + lateness_minutes + 1
     }
 
     /// The history of stored minutes, in any order; the newest [`History::capacity`] of them are enough.
-    pub fn from_observed(
+    pub(crate) fn from_observed(
         window: usize,
         lateness_minutes: usize,
         observed: impl IntoIterator<Item = ObservedMinute>,

@@ -5,14 +5,14 @@
 
 pub mod backtest;
 pub mod baseline;
-pub mod cooldown;
+mod cooldown;
 pub mod detector;
-pub mod finding;
-pub mod gate;
-pub mod history;
+mod finding;
+mod gate;
+mod history;
 pub mod hours_off;
 pub mod incident;
-pub mod judgement;
+mod judgement;
 pub mod message;
 pub mod minute;
 pub mod monitor;
@@ -20,11 +20,11 @@ mod number;
 pub mod open_minutes;
 pub mod pattern;
 pub mod pauses;
-pub mod recompute;
+mod recompute;
 mod settings;
 pub mod silence;
 pub mod status;
-pub mod stream;
+mod stream;
 mod text;
 
 pub use baseline::Baseline;

@@ -169,7 +169,7 @@ impl Cli {
     }
 
     /// How to replay the file.
-    pub fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let timeline = match (self.rebase_time, self.forever) {
             (None, _) => Timeline::AsInFile,
             (Some(RebaseTime::Now), false) => Timeline::Rebased,

@@ -1,6 +1,6 @@
 //! The producer side: replays minute counts from a CSV file into Kafka, at any speed.
 //!
-//! [`replay`] computes when each minute is due (pure), `pacer` waits for it, `producer` sends it and
+//! `replay` computes when each minute is due (pure), `pacer` waits for it, `producer` sends it and
 //! accounts for every delivery, and [`run()`] connects them. [`execute`] adds what only the command has:
 //! terminal, signals, exit code. No count is evaluated here.
 
@@ -19,7 +19,7 @@ pub use crate::cli::Cli;
 pub use crate::metrics::ProcessorMetrics;
 pub use crate::pacer::{Command, Handle, Progress, Remote, remote};
 pub use crate::producer::Kafka;
-pub use crate::replay::Timeline;
+pub use crate::replay::{Timeline, file_minute};
 pub use crate::run::{Options, resume, run};
 pub use crate::speed::Speed;
 pub use crate::summary::Summary;
@@ -31,7 +31,7 @@ mod metrics;
 mod pacer;
 mod producer;
 mod progress;
-pub mod replay;
+mod replay;
 mod run;
 mod speed;
 mod summary;

@@ -10,7 +10,7 @@ use crate::speed::Speed;
 /// When each minute is due, counted from the start of the replay. It is one known point and a speed: a
 /// change of speed moves the point, so the past is never computed again.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     speed: Speed,
     minute: Minute,
     due: Duration,
@@ -18,7 +18,7 @@ pub struct Pace {
 
 impl Pace {
     /// `first` is due immediately.
-    pub const fn new(speed: Speed, first: Minute) -> Self {
+    pub(crate) const fn new(speed: Speed, first: Minute) -> Self {
         Self {
             speed,
             minute: first,
@@ -27,18 +27,18 @@ impl Pace {
     }
 
     /// The current speed.
-    pub const fn speed(&self) -> Speed {
+    pub(crate) const fn speed(&self) -> Speed {
         self.speed
     }
 
     /// When a minute is due.
-    pub fn due(&self, minute: Minute) -> Duration {
+    pub(crate) fn due(&self, minute: Minute) -> Duration {
         self.due
             .saturating_add(self.speed.takes(minute.since(self.minute)))
     }
 
     /// Changes the speed at `now`, during the wait for `next`: the rest of that wait is scaled.
-    pub fn change(&mut self, speed: Speed, next: Minute, now: Duration) {
+    pub(crate) fn change(&mut self, speed: Speed, next: Minute, now: Duration) {
         let left = self.due(next).saturating_sub(now);
         let left = match (self.speed, speed) {
             (Speed::Times(before), Speed::Times(after)) => left.mul_f64(before / after),
@@ -52,7 +52,7 @@ impl Pace {
     }
 
     /// Delays all further minutes by the length of a pause.
-    pub fn postpone(&mut self, pause: Duration) {
+    pub(crate) fn postpone(&mut self, pause: Duration) {
         self.due = self.due.saturating_add(pause);
     }
 }
@@ -70,7 +70,7 @@ pub enum Timeline {
 
 impl Timeline {
     /// Whether a minute must have closed before it is sent.
-    pub const fn is_live(self) -> bool {
+    pub(crate) const fn is_live(self) -> bool {
         !matches!(self, Self::AsInFile)
     }
 }
@@ -83,7 +83,7 @@ pub fn file_minute(clock: Minute, first: Minute, span: i64) -> Minute {
 
 /// The minute counts in the order in which they are sent, shifted to the minutes they are sent as.
 #[derive(Debug)]
-pub struct Feed<'a> {
+pub(crate) struct Feed<'a> {
     counts: &'a Counts,
     next: Minutes<'a>,
     span: i64,
@@ -94,7 +94,7 @@ pub struct Feed<'a> {
 
 impl<'a> Feed<'a> {
     /// `open` is the current minute, not yet closed.
-    pub fn new(counts: &'a Counts, timeline: Timeline, open: Minute) -> Self {
+    pub(crate) fn new(counts: &'a Counts, timeline: Timeline, open: Minute) -> Self {
         let (first, last) = (counts.first(), counts.last());
         let span = last.since(first) + 1;
         let (in_file, shift) = if timeline == Timeline::AsInFile {
@@ -117,12 +117,12 @@ impl<'a> Feed<'a> {
     }
 
     /// The first minute to send. There always is one.
-    pub const fn start(&self) -> Minute {
+    pub(crate) const fn start(&self) -> Minute {
         self.start
     }
 
     /// How many messages are still to send; `None` if it never ends.
-    pub const fn remaining(&self) -> Option<u64> {
+    pub(crate) const fn remaining(&self) -> Option<u64> {
         self.remaining
     }
 }

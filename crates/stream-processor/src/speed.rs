@@ -20,7 +20,7 @@ impl Speed {
     const MAX_TIMES: f64 = 1_000_000.0;
 
     /// Double the speed, up to the largest multiple.
-    pub fn faster(self) -> Self {
+    pub(crate) fn faster(self) -> Self {
         match self {
             Self::Times(times) => Self::Times((times * 2.0).min(Self::MAX_TIMES)),
             Self::Max => Self::Max,
@@ -28,7 +28,7 @@ impl Speed {
     }
 
     /// Half the speed; [`Speed::Max`] becomes 6000.
-    pub fn slower(self) -> Self {
+    pub(crate) fn slower(self) -> Self {
         match self {
             Self::Times(times) => Self::Times((times / 2.0).max(Self::MIN_TIMES)),
             Self::Max => Self::Times(6000.0),

@@ -36,7 +36,7 @@ pub struct Summary {
 
 impl Summary {
     /// What the file lacks; no minute is added yet.
-    pub fn new(loaded: &Loaded) -> Self {
+    pub(crate) fn new(loaded: &Loaded) -> Self {
         Self {
             skipped: loaded.skipped,
             left_out: loaded.left_out,
@@ -46,7 +46,7 @@ impl Summary {
     }
 
     /// The totals of a file.
-    pub fn of(loaded: &Loaded) -> Self {
+    pub(crate) fn of(loaded: &Loaded) -> Self {
         let mut summary = Self::new(loaded);
         for counts in &loaded.counts {
             summary.add(&counts);
@@ -55,7 +55,7 @@ impl Summary {
     }
 
     /// Adds the counts of a minute that is not older than the ones before.
-    pub fn add(&mut self, counts: &MinuteCounts) {
+    pub(crate) fn add(&mut self, counts: &MinuteCounts) {
         self.minutes += u64::from(self.last != Some(counts.minute()));
         self.messages += 1;
         self.rows += counts.transactions().len() as u64;

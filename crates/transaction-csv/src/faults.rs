@@ -107,12 +107,12 @@ impl Faults {
     }
 
     /// How many rows cannot be used.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.0.iter().map(|fault| fault.rows).sum()
     }
 
     /// The options that would read such rows.
-    pub fn remedies(&self) -> Vec<Remedy> {
+    pub(crate) fn remedies(&self) -> Vec<Remedy> {
         let remedy = |fault: &Fault| match fault.kind {
             FaultKind::NoDate => Some(Remedy::Date),
             FaultKind::Duplicate => Some(Remedy::OnDuplicate),

@@ -23,7 +23,7 @@ impl Interval {
     /// or more, and as many or fewer, events have a chance of 2.5 %.
     ///
     /// Source: Garwood (1936), Fiducial limits for the Poisson distribution, Biometrika 28, 437-442. The equations are solved by bisection.
-    pub fn of_rate(events: u32, days: f64) -> Self {
+    pub(crate) fn of_rate(events: u32, days: f64) -> Self {
         let low = if events == 0 {
             0.0
         } else {

@@ -62,12 +62,12 @@ impl Thresholds {
     }
 
     /// The WARNING limit.
-    pub const fn warning(&self) -> f64 {
+    pub(crate) const fn warning(&self) -> f64 {
         self.warning
     }
 
     /// The CRITICAL limit.
-    pub const fn critical(&self) -> f64 {
+    pub(crate) const fn critical(&self) -> f64 {
         self.critical
     }
 

@@ -90,7 +90,7 @@ impl InputArgs {
     ///
     /// # Errors
     /// `--to` is not after `--from`.
-    pub fn load_options(&self) -> anyhow::Result<LoadOptions> {
+    pub(crate) fn load_options(&self) -> anyhow::Result<LoadOptions> {
         let args = self.clone();
         if let (Some(from), Some(to)) = (args.from, args.to) {
             ensure!(

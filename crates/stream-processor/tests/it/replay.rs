@@ -220,11 +220,8 @@ async fn a_rebased_file_ends_with_the_last_closed_minute() {
             (closed_at..closed_at + 5 * 60_000).contains(&message.sent_at_ms),
             "{message:?}"
         );
-        let in_file = stream_processor::replay::file_minute(
-            message.counts.minute(),
-            minute("2025-07-12 13:45"),
-            3,
-        );
+        let in_file =
+            stream_processor::file_minute(message.counts.minute(), minute("2025-07-12 13:45"), 3);
         let past = in_file.since(minute("2025-07-12 13:44"));
         let base = if message.key == "a" { 100 } else { 200 };
         assert_eq!(

@@ -31,12 +31,12 @@ impl AdaptiveSettings {
     }
 
     /// The score that CRITICAL needs before any heat, in decades.
-    pub const fn critical(self) -> f64 {
+    pub(crate) const fn critical(self) -> f64 {
         self.critical
     }
 
     /// The score that this severity needs before any heat: one decade less for a WARNING.
-    pub const fn threshold(self, severity: Severity) -> f64 {
+    pub(crate) const fn threshold(self, severity: Severity) -> f64 {
         match severity {
             Severity::Critical => self.critical,
             Severity::Warning | Severity::Normal => self.critical - 1.0,

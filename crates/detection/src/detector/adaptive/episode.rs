@@ -17,7 +17,7 @@ pub struct StatusSet(pub(super) u8);
 
 impl StatusSet {
     /// True if the status is in it.
-    pub const fn contains(self, status: MonitoredStatus) -> bool {
+    pub(crate) const fn contains(self, status: MonitoredStatus) -> bool {
         self.0 >> status.index() & 1 == 1
     }
 
