@@ -44,7 +44,7 @@ impl MonitorSettings {
     }
 
     /// The detectors that judge every minute: the alerting one, then the one in shadow.
-    pub(crate) fn detectors(&self) -> impl Iterator<Item = &Detector> {
+    pub fn detectors(&self) -> impl Iterator<Item = &Detector> {
         std::iter::once(&self.detector).chain(self.second())
     }
 

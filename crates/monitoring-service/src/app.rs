@@ -18,6 +18,7 @@ use crate::{
         client::WebhookClient,
         ping::{self, Ping},
     },
+    page::{self, events::Feed},
     routes::{self, AppState},
     scheduler::{self, Scheduler},
     store::{Retention, Store, Writer},
@@ -97,11 +98,13 @@ impl App {
             .reserve_stream_labels(&context.store.stream_names().await?);
         context.refresh_silences().await?;
         let liveness = context.liveness.clone();
+        let events = page::events::run(state.feed.clone(), context.clone(), stop.clone());
         let (token, runtime) = (stop.clone(), Handle::current());
         supervisor.thread("ingest", move || {
             ingest::run(settings, context, runtime, &token)
         })?;
         supervisor.spawn("scheduler", scheduler::run(scheduler, stop.clone()));
+        supervisor.spawn("events", events);
         supervisor.spawn("delivery", notify::deliver(delivery, stop.clone()));
         if let Some(ping) = ping {
             supervisor.spawn("heartbeat", ping::run(ping, stop.clone()));
@@ -178,6 +181,7 @@ impl App {
             draining,
             api_token: self.config.api_token.clone(),
             public_url: self.config.public_url.clone(),
+            feed: Feed::new(self.context.clock.now_ms()),
         }
     }
 }

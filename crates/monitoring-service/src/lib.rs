@@ -14,6 +14,7 @@ pub mod lifecycle;
 mod liveness;
 pub mod metrics;
 mod notify;
+mod page;
 mod routes;
 mod scheduler;
 pub mod store;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use detection::{History, Minute, Stream, detector::adaptive::AdaptiveState};
@@ -22,31 +22,57 @@ pub struct Snapshot {
 
 /// The streams that had a commit since the start. Published after the commit, so a reader sees only stored data.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshots(Arc<RwLock<HashMap<Stream, Snapshot>>>);
+pub struct Snapshots(Arc<RwLock<Published>>);
+
+#[derive(Debug, Default)]
+struct Published {
+    commits: u64,
+    /// Each stream with the number of its last commit.
+    streams: HashMap<Stream, (u64, Snapshot)>,
+}
 
 impl Snapshots {
     /// The stream's snapshot; none if it had no commit since the start.
     pub fn get(&self, stream: &str) -> Option<Snapshot> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        let published = self.read();
+        published
+            .streams
             .get(stream)
-            .cloned()
+            .map(|(_, snapshot)| snapshot.clone())
     }
 
     /// True if no stream had a commit since the start.
     pub fn is_empty(&self) -> bool {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        self.read().streams.is_empty()
+    }
+
+    /// How many commits were published since the start.
+    pub(crate) fn commits(&self) -> u64 {
+        self.read().commits
+    }
+
+    /// The streams with a commit after this one.
+    pub(crate) fn changed_since(&self, commit: u64) -> Vec<String> {
+        let published = self.read();
+        let changed = published
+            .streams
+            .iter()
+            .filter(|(_, (last, _))| *last > commit);
+        changed.map(|(stream, _)| stream.to_string()).collect()
     }
 
     /// Publishes what a commit stored.
     pub(crate) fn publish(&self, snapshots: impl IntoIterator<Item = (Stream, Snapshot)>) {
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(snapshots);
+        let mut published = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        published.commits += 1;
+        let commit = published.commits;
+        let snapshots = snapshots.into_iter();
+        published
+            .streams
+            .extend(snapshots.map(|(stream, snapshot)| (stream, (commit, snapshot))));
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Published> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

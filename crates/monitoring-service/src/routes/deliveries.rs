@@ -34,7 +34,7 @@ fields! {
 
 /// The number of a delivery.
 #[derive(Clone, Copy)]
-pub(super) struct DeliveryId(i64);
+pub(crate) struct DeliveryId(pub(crate) i64);
 
 values! {
     DeliveryState: reference::<schema::DeliveryState>(),
@@ -128,18 +128,19 @@ pub(super) async fn replay(
     State(state): State<Arc<AppState>>,
     PathId(DeliveryId(id)): PathId<DeliveryId>,
 ) -> Result<impl IntoResponse, Problem> {
+    replay_delivery(&state, id).await?;
+    let state = DeliveryState::Pending;
+    Ok((StatusCode::ACCEPTED, Json(Replayed { id, state })))
+}
+
+/// Makes a delivery pending again.
+pub(crate) async fn replay_delivery(state: &AppState, id: i64) -> Result<(), Problem> {
     match state
         .store
         .replay_delivery(id, state.clock.now_ms())
         .await?
     {
-        Replay::Begun => Ok((
-            StatusCode::ACCEPTED,
-            Json(Replayed {
-                id,
-                state: DeliveryState::Pending,
-            }),
-        )),
+        Replay::Begun => Ok(()),
         Replay::Pending => Err(still_pending(id)),
         Replay::Unknown => {
             Err(Problem::not_found("id", "delivery", id)

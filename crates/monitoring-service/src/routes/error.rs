@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Unparsable,
     /// The token is missing or wrong.
     Unauthorized,
+    /// A page of another site wants to change something.
+    CrossSite,
     /// No such path, stream or alert.
     NotFound,
     /// The path exists, the method does not.
@@ -55,11 +57,11 @@ impl Kind {
         self.into()
     }
 
-    pub(super) const fn status(self) -> StatusCode {
+    pub(crate) const fn status(self) -> StatusCode {
         self.status_and_title().0
     }
 
-    pub(super) const fn title(self) -> &'static str {
+    pub(crate) const fn title(self) -> &'static str {
         self.status_and_title().1
     }
 
@@ -67,6 +69,7 @@ impl Kind {
         match self {
             Self::Unparsable => (StatusCode::BAD_REQUEST, "The request cannot be read"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "A token is required"),
+            Self::CrossSite => (StatusCode::FORBIDDEN, "Not from this site"),
             Self::NotFound => (StatusCode::NOT_FOUND, "Not found"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -176,7 +179,7 @@ impl Problem {
     }
 
     /// Writes the body into `response`, keeps its headers, and logs the cause.
-    pub(super) fn write(self, response: &mut Response, request_id: &HeaderValue) {
+    pub(super) fn write(&self, response: &mut Response, request_id: &HeaderValue) {
         let request_id = request_id.to_str().unwrap_or_default();
         let kind = self.0.kind;
         if let Some(cause) = &self.0.cause {
@@ -198,7 +201,17 @@ impl Problem {
         *response.body_mut() = Body::from(body);
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    /// What is wrong, in one sentence.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// What to do.
+    pub(crate) fn what_to_do(&self) -> Option<&str> {
+        self.0.fix.as_deref()
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
         self.0.kind
     }
 

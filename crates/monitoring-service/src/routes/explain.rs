@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract, response::IntoResponse};
 use detection::{
-    Evidence, Minute, MonitoredStatus, PolicyName, Severity, State, Status, Suppression,
+    Evidence, Minute, MonitoredStatus, PolicyName, Severity, State, Status, Stream, Suppression,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -38,26 +38,26 @@ fields! {
 
 /// Everything that is stored about a count.
 #[derive(Serialize, ToSchema)]
-struct ExplainedCount {
+pub(crate) struct ExplainedCount {
     stream: String,
     #[schema(value_type = schema::Minute)]
     minute: Minute,
     status: String,
     outcome: Outcome,
     /// The outcome in words.
-    explanation: String,
+    pub(crate) explanation: String,
     row: Option<Row>,
     /// Its alerts, oldest first.
     alerts: Vec<AlertView>,
     /// The observed minutes it was compared with, newest first.
-    window: Vec<WindowMinute>,
+    pub(crate) window: Vec<WindowMinute>,
 }
 
 /// `fired`: an alert that no cooldown and no silence suppressed; `suppressed`: an alert that one did; `in_episode`: a finding in an
 /// episode of the policy `adaptive`, which alerts when an episode opens or worsens; `unknown`: no counts arrived; else there is no alert.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Outcome {
+pub(crate) enum Outcome {
     Fired,
     Suppressed,
     InEpisode,
@@ -69,10 +69,10 @@ enum Outcome {
 
 /// A count of a window.
 #[derive(Serialize, ToSchema)]
-struct WindowMinute {
+pub(crate) struct WindowMinute {
     #[schema(value_type = schema::Minute)]
     minute: Minute,
-    count: u32,
+    pub(crate) count: u32,
 }
 
 /// The reason why a minute raised an alert or none, in words and with the minutes it was compared with.
@@ -88,24 +88,31 @@ pub(super) async fn explain(
     extract::State(state): extract::State<Arc<AppState>>,
     QueryParams(query): QueryParams<ExplainQuery>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (minute, status) = (query.minute, query.status);
     let stream = query.stream.find(&state.store).await?;
+    let policy = query.policy.of(&state);
+    let explained = explained(&state, stream, query.minute, query.status, policy).await?;
+    Ok(Json(explained))
+}
+
+/// What is stored about a count, and why it raised an alert or none.
+pub(crate) async fn explained(
+    state: &AppState,
+    stream: Stream,
+    minute: Minute,
+    status: Status,
+    policy: PolicyName,
+) -> Result<ExplainedCount, Problem> {
     let found = state
         .store
-        .explained(
-            stream.as_str(),
-            minute,
-            status.name(),
-            query.policy.of(&state),
-        )
+        .explained(stream.as_str(), minute, status.name(), policy)
         .await?
         .ok_or_else(|| parameters::unknown_stream(&stream))?;
     let window = match (&found.row, status.monitored()) {
-        (Some(row), Some(status)) => window(&state, stream.as_str(), row, status).await?,
+        (Some(row), Some(status)) => window(state, stream.as_str(), row, status).await?,
         _ => Vec::new(),
     };
     let (outcome, explanation) = outcome(&found, minute, &status);
-    Ok(Json(ExplainedCount {
+    Ok(ExplainedCount {
         stream: stream.to_string(),
         minute,
         status: status.to_string(),
@@ -114,7 +121,7 @@ pub(super) async fn explain(
         row: found.row.map(Row::from),
         alerts: found.alerts.iter().map(AlertView::from).collect(),
         window,
-    }))
+    })
 }
 
 /// The counts that a row was compared with.

@@ -49,8 +49,21 @@ impl<T: Fields, S: Sync> FromRequestParts<S> for QueryParams<T> {
     }
 }
 
+/// The query of a view, which its forms send with empty fields.
+pub(crate) struct PageQuery<T>(pub(crate) T);
+
+impl<T: Fields, S: Sync> FromRequestParts<S> for PageQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Given::in_form(parts.uri.query().unwrap_or_default())
+            .read()
+            .map(Self)
+    }
+}
+
 /// The `id` of a path such as `/alerts/{id}`, without a query.
-pub(super) struct PathId<T>(pub(super) T);
+pub(crate) struct PathId<T>(pub(crate) T);
 
 impl<T: Field, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     type Rejection = Problem;
@@ -83,6 +96,19 @@ impl<T: Fields, S: Sync> FromRequest<S> for JsonBody<T> {
             .map_err(|error| not_an_object::<T>(&body, &error))?
             .read()
             .map(Self)
+    }
+}
+
+/// A form that a browser sent.
+pub(crate) struct FormBody<T>(pub(crate) T);
+
+impl<T: Fields, S: Sync> FromRequest<S> for FormBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = read(request.into_body()).await?;
+        let text = std::str::from_utf8(&body).unwrap_or_default();
+        Given::in_form(text).read().map(Self)
     }
 }
 

@@ -12,7 +12,7 @@ use utoipa::openapi::{
 use super::{error::Problem, given::Given};
 
 /// The value of a field.
-pub(super) trait Field: Sized {
+pub(crate) trait Field: Sized {
     /// True if JSON quotes the value; false for numbers.
     const QUOTED: bool = true;
 
@@ -52,7 +52,7 @@ impl<T: Field> Field for Option<T> {
 }
 
 /// The fields of a query or a body, as [`fields!`] implements them.
-pub(super) trait Fields: Sized {
+pub(crate) trait Fields: Sized {
     /// All fields, in the order of the documents.
     fn declared() -> Vec<Declared>;
 
@@ -61,7 +61,7 @@ pub(super) trait Fields: Sized {
 }
 
 /// One field of a query or a body.
-pub(super) struct Declared {
+pub(crate) struct Declared {
     pub(super) name: &'static str,
     text: &'static str,
     example: Option<&'static str>,
@@ -70,7 +70,7 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    pub(super) fn new<T: Field>(
+    pub(crate) fn new<T: Field>(
         name: &'static str,
         text: &'static str,
         example: Option<&'static str>,
@@ -96,9 +96,9 @@ macro_rules! fields {
         }
     ) => {
         $(#[doc = $about])+
-        pub(super) struct $name {
-            $($field: $type,)*
-            $($group: $group_type,)*
+        pub(crate) struct $name {
+            $(pub(crate) $field: $type,)*
+            $(pub(crate) $group: $group_type,)*
         }
 
         impl $crate::routes::fields::Fields for $name {
@@ -141,10 +141,10 @@ macro_rules! fields {
         impl utoipa::ToSchema for $name {}
     };
 }
-pub(super) use fields;
+pub(crate) use fields;
 
 /// The fields as parameters of a query.
-pub(super) fn parameters<T: Fields>() -> Vec<Parameter> {
+pub(crate) fn parameters<T: Fields>() -> Vec<Parameter> {
     let parameter = |field: Declared| {
         ParameterBuilder::new()
             .name(field.name)
@@ -163,7 +163,7 @@ pub(super) fn parameters<T: Fields>() -> Vec<Parameter> {
 }
 
 /// The fields as members of a body without other members. Optional members may be null.
-pub(super) fn object<T: Fields>(about: &str) -> RefOr<Schema> {
+pub(crate) fn object<T: Fields>(about: &str) -> RefOr<Schema> {
     let object = ObjectBuilder::new()
         .schema_type(Type::Object)
         .description(Some(about.trim_start()))

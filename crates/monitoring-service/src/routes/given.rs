@@ -17,7 +17,7 @@ use super::{
 const MIN_SIMILARITY: f64 = 0.8;
 
 /// The names and values of a request, in its order.
-pub(super) struct Given<'a> {
+pub(crate) struct Given<'a> {
     in_body: bool,
     values: Vec<(Cow<'a, str>, Value<'a>)>,
 }
@@ -49,6 +49,15 @@ impl<'a> Given<'a> {
                 .map(|(name, text)| (name, Value::Text(text)))
                 .collect(),
         }
+    }
+
+    /// The fields of a form: one that is left empty is not given.
+    pub(super) fn in_form(query: &'a str) -> Self {
+        let mut given = Self::in_query(query);
+        given
+            .values
+            .retain(|(_, value)| !matches!(value, Value::Text(text) if text.is_empty()));
+        given
     }
 
     /// An error of category `Data` means JSON that is not an object.
@@ -85,7 +94,7 @@ impl<'a> Given<'a> {
     }
 
     /// Reads one field. Null counts as absent.
-    pub(super) fn field<T: Field>(&self, name: &'static str) -> Result<T, Problem> {
+    pub(crate) fn field<T: Field>(&self, name: &'static str) -> Result<T, Problem> {
         let given = self.values.iter().find(|(given, _)| given == name);
         let Some((_, value)) = given.filter(|(_, value)| !matches!(value, Value::Json("null")))
         else {

@@ -1,5 +1,5 @@
-//! The middleware around all routes: token, request id, limit of concurrent requests, timeout, problem documents, security headers.
-//! Of the routes it knows only the probes.
+//! The middleware around all routes: token or session, request id, limit of concurrent requests, timeout, problem documents, security
+//! headers. Of the routes it knows only the probes and which ones are for people.
 //!
 //! It is one middleware instead of a stack of layers, so a request costs only one boxed future.
 
@@ -16,12 +16,14 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use http_listener::ResponseMemory;
-use ring::hmac;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::error::{Kind, Problem};
-use crate::config::ApiToken;
+use super::{
+    error::{Kind, Problem},
+    session::{Sessions, is_cross_site},
+};
+use crate::{clock::Clock, page};
 
 /// Maximum concurrent requests; further ones are refused at once.
 const MAX_REQUESTS: usize = 256;
@@ -32,21 +34,51 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum bytes of answers that clients have not read yet; a further answer is refused.
 const MAX_ANSWERS_BYTES: usize = 64 << 20;
 
-/// The message of the authentication codes that are compared instead of tokens.
-const MESSAGE: &[u8] = b"api token";
-
 /// The fix of an internal fault.
 pub(super) const REPORT: &str = "report the request id to the operators of this service";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The limits of requests and the required token. A clone shares them.
+/// The limits of requests and who may send them. A clone shares them.
 #[derive(Clone)]
 pub(super) struct Guard {
     permits: Arc<Semaphore>,
     response_memory: ResponseMemory,
     timeout: Duration,
-    token: Option<hmac::Key>,
+    access: Access,
+}
+
+/// Who may send requests.
+#[derive(Clone, Default)]
+pub(super) struct Access {
+    /// `None`: everyone.
+    pub(super) sessions: Option<Sessions>,
+    pub(super) public_url: Option<String>,
+    pub(super) clock: Clock,
+}
+
+impl Access {
+    /// True for the routes that are open, with the token, and within a session.
+    fn admits(&self, request: &Request) -> bool {
+        let Some(sessions) = &self.sessions else {
+            return true;
+        };
+        let headers = request.headers();
+        is_open(request.uri().path())
+            || sessions.accepts(bearer_token(headers))
+            || sessions.is_open(headers, self.clock.now_ms())
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        if !request.method().is_safe() && is_cross_site(request, self.public_url.as_deref()) {
+            return Err(cross_site());
+        }
+        if self.admits(request) {
+            Ok(())
+        } else {
+            Err(unauthorized())
+        }
+    }
 }
 
 impl Default for Guard {
@@ -61,35 +93,18 @@ impl Guard {
             permits: Arc::new(Semaphore::new(max_requests)),
             response_memory: ResponseMemory::new(MAX_ANSWERS_BYTES),
             timeout,
-            token: None,
+            access: Access::default(),
         }
     }
 
-    /// Requires this token of every request but the probes.
-    pub(super) fn requiring(mut self, token: Option<&ApiToken>) -> Self {
-        self.token =
-            token.map(|token| hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes()));
-        self
-    }
-
-    /// Compares authentication codes made with the tokens, in constant time.
-    fn admits(&self, request: &Request) -> bool {
-        let Some(expected) = &self.token else {
-            return true;
-        };
-        let given = bearer_token(request.headers());
-        let given = hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA256, given.as_bytes()),
-            MESSAGE,
-        );
-        is_open(request.uri().path()) || hmac::verify(expected, MESSAGE, given.as_ref()).is_ok()
+    /// Only for those who may send requests.
+    pub(super) fn only_for(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     /// Runs a request within the limits.
     async fn run(&self, request: Request, next: Next) -> Result<Response, Problem> {
-        if !self.admits(&request) {
-            return Err(unauthorized());
-        }
+        self.access.check(&request)?;
         let bounded = !is_probe(request.uri().path());
         let _permit = bounded
             .then(|| self.permits.try_acquire())
@@ -111,12 +126,14 @@ impl Guard {
 /// Middleware for `Router::layer`.
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let request_id = request_id(request.headers());
+    let reader = page::Reader::of(&request);
     let mut response = guard
         .run(request, next)
         .await
         .unwrap_or_else(IntoResponse::into_response);
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         problem.write(&mut response, &request_id);
+        reader.show(&problem, &mut response);
     }
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, request_id);
@@ -147,9 +164,9 @@ fn is_probe(path: &str) -> bool {
     path == "/metrics" || path.starts_with("/health")
 }
 
-/// Whether the route needs no token: only the two probes.
+/// Whether the route needs no token: the two probes, and what a person needs to log in.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/health/live" | "/health/ready")
+    matches!(path, "/health/live" | "/health/ready" | "/login") || page::is_asset(path)
 }
 
 /// The request id of the client if it is a short plain token, else a new one.
@@ -177,7 +194,13 @@ pub(super) fn unauthorized() -> Problem {
         .fix("send the header Authorization: Bearer TOKEN, with the value of API_TOKEN")
 }
 
-pub(super) fn overloaded() -> Problem {
+pub(super) fn cross_site() -> Problem {
+    Problem::new(Kind::CrossSite, "a page of another site sent the request")
+        .field("Origin")
+        .fix("send it from the page of this service, under the address in PUBLIC_URL")
+}
+
+pub(crate) fn overloaded() -> Problem {
     Problem::new(
         Kind::Overloaded,
         "the limit of concurrent requests is reached",

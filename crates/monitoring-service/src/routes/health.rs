@@ -19,6 +19,7 @@ use super::{
     schema::Instant,
 };
 use crate::{
+    context::Context,
     ingest::status::IngestStatus,
     liveness::{HUNG_TIMEOUT_MS, TaskLiveness},
     store::{OutboxState, StoreError},
@@ -33,7 +34,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// `degraded`: needs attention.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Condition {
+pub(crate) enum Condition {
     Ok,
     Degraded,
 }
@@ -46,59 +47,59 @@ impl Condition {
 
 /// The worst condition, and the condition of each part.
 #[derive(Serialize, ToSchema)]
-struct Health {
-    status: Condition,
-    parts: Parts,
+pub(crate) struct Health {
+    pub(crate) status: Condition,
+    pub(crate) parts: Parts,
 }
 
 #[derive(Serialize, ToSchema)]
-struct Parts {
-    database: DatabaseHealth,
-    kafka: KafkaHealth,
-    deliveries: DeliveriesHealth,
-    offset_gaps: OffsetGapsHealth,
-    tasks: TasksHealth,
+pub(crate) struct Parts {
+    pub(crate) database: DatabaseHealth,
+    pub(crate) kafka: KafkaHealth,
+    pub(crate) deliveries: DeliveriesHealth,
+    pub(crate) offset_gaps: OffsetGapsHealth,
+    pub(crate) tasks: TasksHealth,
 }
 
 #[derive(Serialize, ToSchema)]
-struct DatabaseHealth {
-    status: Condition,
-    error: Option<String>,
+pub(crate) struct DatabaseHealth {
+    pub(crate) status: Condition,
+    pub(crate) error: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct KafkaHealth {
-    status: Condition,
-    connected: bool,
+pub(crate) struct KafkaHealth {
+    pub(crate) status: Condition,
+    pub(crate) connected: bool,
     /// When `connected` last changed.
-    since: Instant,
-    consuming: bool,
-    caught_up: bool,
-    partitions: usize,
-    lag: Option<u64>,
-    error: Option<String>,
+    pub(crate) since: Instant,
+    pub(crate) consuming: bool,
+    pub(crate) caught_up: bool,
+    pub(crate) partitions: usize,
+    pub(crate) lag: Option<u64>,
+    pub(crate) error: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct DeliveriesHealth {
-    status: Condition,
-    pending: Option<u64>,
-    dead: Option<u64>,
-    oldest_pending_at: Option<Instant>,
+pub(crate) struct DeliveriesHealth {
+    pub(crate) status: Condition,
+    pub(crate) pending: Option<u64>,
+    pub(crate) dead: Option<u64>,
+    pub(crate) oldest_pending_at: Option<Instant>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct OffsetGapsHealth {
-    status: Condition,
-    newest_at: Option<Instant>,
+pub(crate) struct OffsetGapsHealth {
+    pub(crate) status: Condition,
+    pub(crate) newest_at: Option<Instant>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct TasksHealth {
-    status: Condition,
+pub(crate) struct TasksHealth {
+    pub(crate) status: Condition,
     /// The task whose last report is the oldest.
-    oldest_report: &'static str,
-    oldest_report_seconds: i64,
+    pub(crate) oldest_report: &'static str,
+    pub(crate) oldest_report_seconds: i64,
 }
 
 /// The health of each part, for people and dashboards: always 200.
@@ -113,8 +114,13 @@ pub(super) async fn health(
     State(state): State<Arc<AppState>>,
     QueryParams(Nothing): QueryParams<Nothing>,
 ) -> impl IntoResponse {
+    Json(check(&state).await)
+}
+
+/// The health of each part now.
+pub(crate) async fn check(state: &Context) -> Health {
     let now_ms = state.clock.now_ms();
-    let stored = in_time(stored(&state)).await;
+    let stored = in_time(stored(state)).await;
     let error = stored.as_ref().err().map(ToString::to_string);
     let (outbox, newest_gap_ms) = stored.ok().unzip();
     let parts = Parts {
@@ -127,10 +133,10 @@ pub(super) async fn health(
         offset_gaps: offset_gaps(newest_gap_ms.flatten(), now_ms),
         tasks: tasks(&state.liveness, now_ms),
     };
-    Json(Health {
+    Health {
         status: parts.worst(),
         parts,
-    })
+    }
 }
 
 impl Parts {
@@ -145,7 +151,7 @@ impl Parts {
 }
 
 /// The state of the outbox, and the detection time of the newest offset gap.
-async fn stored(state: &AppState) -> Result<(OutboxState, Option<i64>), StoreError> {
+async fn stored(state: &Context) -> Result<(OutboxState, Option<i64>), StoreError> {
     Ok((
         state.store.outbox().await?,
         state.store.newest_offset_gap_at().await?,

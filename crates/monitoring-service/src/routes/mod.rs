@@ -3,26 +3,29 @@
 mod alerts;
 mod analyze;
 mod dead_letters;
-mod deliveries;
+pub(crate) mod deliveries;
 mod docs;
-mod error;
+pub(crate) mod error;
 mod evaluate;
-mod explain;
-mod extract;
-mod fields;
+pub(crate) mod explain;
+pub(crate) mod extract;
+pub(crate) mod fields;
 mod findings;
-mod given;
-mod guard;
-mod health;
+pub(crate) mod given;
+pub(crate) mod guard;
+pub(crate) mod health;
 mod offset_gaps;
 mod openapi;
-mod parameters;
+pub(crate) mod parameters;
 pub(crate) mod schema;
-mod silences;
-mod streams;
+pub(crate) mod session;
+pub(crate) mod silences;
+pub(crate) mod streams;
+#[cfg(test)]
+pub(crate) use tests::harness;
 #[cfg(test)]
 mod tests;
-mod timeseries;
+pub(crate) mod timeseries;
 mod totals;
 mod transactions;
 
@@ -36,10 +39,11 @@ use common::{
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{config::ApiToken, context::Context, evaluate::Evaluator};
+use crate::{config::ApiToken, context::Context, evaluate::Evaluator, page, page::events::Feed};
 use error::{Kind, Problem};
-use guard::{Guard, guard};
+use guard::{Access, Guard, guard};
 use openapi::Served;
+use session::Sessions;
 
 /// The state of the routes. A clone shares everything.
 #[derive(Clone)]
@@ -54,8 +58,17 @@ pub(crate) struct AppState {
     pub draining: CancellationToken,
     /// The token that requests need; `None`: requests need none.
     pub api_token: Option<ApiToken>,
-    /// The public address of the service, for the contract.
+    /// The public address of the service, for the contract and for cookies.
     pub public_url: Option<String>,
+    /// The events of the page.
+    pub feed: Feed,
+}
+
+impl AppState {
+    /// Checks tokens and sessions; `None`: requests need none.
+    pub(crate) fn sessions(&self) -> Option<Sessions> {
+        self.api_token.as_ref().map(Sessions::new)
+    }
 }
 
 /// Lets handlers use `state.store`, like the rest of the service.
@@ -70,13 +83,19 @@ impl Deref for AppState {
 /// Builds the router. Call it once per registry, since it registers the HTTP metrics.
 pub(crate) fn router(state: AppState) -> Router {
     let http_metrics = HttpMetrics::new(&state.registry).without_spans_of(&guard::PROBES);
-    let guard = Guard::default().requiring(state.api_token.as_ref());
+    let guard = Guard::default().only_for(Access {
+        sessions: state.sessions(),
+        public_url: state.public_url.clone(),
+        clock: state.clock.clone(),
+    });
     let (routes, document) = routes().split_for_parts();
     let served = Served {
         token: state.api_token.is_some(),
         public_url: state.public_url.as_deref(),
     };
-    let routes = routes.merge(docs::routes(openapi::complete(document, &served)));
+    let routes = routes
+        .merge(docs::routes(openapi::complete(document, &served)))
+        .merge(page::routes());
     guarded(routes, guard, http_metrics).with_state(Arc::new(state))
 }
 

@@ -234,6 +234,7 @@ fn example_problems() -> [Problem; Kind::VARIANTS.len()] {
         )
         .field("body"),
         guard::unauthorized(),
+        guard::cross_site(),
         parameters::unknown_stream(&"acquirer-7".parse().expect("a name")),
         no_such_method(),
         deliveries::still_pending(17),
@@ -275,7 +276,7 @@ problems! {
     /// Problems of an operation on one resource, which may not exist.
     OfOne: Unauthorized NotFound InvalidValue Internal Unavailable;
     /// Problems of an operation with a body.
-    WithBody: Unparsable Unauthorized RequestTimeout BodyTooLarge UnsupportedMediaType InvalidValue Internal Unavailable;
+    WithBody: Unparsable Unauthorized CrossSite RequestTimeout BodyTooLarge UnsupportedMediaType InvalidValue Internal Unavailable;
     /// Problems of the replay of a delivery.
-    Replay: Unauthorized NotFound Conflict InvalidValue Internal Unavailable;
+    Replay: Unauthorized CrossSite NotFound Conflict InvalidValue Internal Unavailable;
 }

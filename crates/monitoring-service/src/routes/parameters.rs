@@ -31,7 +31,7 @@ macro_rules! values {
         }
     )+};
 }
-pub(super) use values;
+pub(crate) use values;
 
 values! {
     Stream: reference::<schema::StreamName>(),
@@ -94,13 +94,13 @@ fields! {
 
 impl OnePolicy {
     /// The policy that is named, else the one that alerts.
-    pub(super) fn of(&self, context: &Context) -> PolicyName {
+    pub(crate) fn of(&self, context: &Context) -> PolicyName {
         self.policy.unwrap_or(context.alerting())
     }
 }
 
 /// The named stream does not exist.
-pub(super) fn unknown_stream(stream: &Stream) -> Problem {
+pub(crate) fn unknown_stream(stream: &Stream) -> Problem {
     Problem::not_found("stream", "stream", stream).fix("GET /streams lists the streams")
 }
 
@@ -127,7 +127,7 @@ fields! {
 
 impl Range {
     /// Both ends; a range without a minute is refused.
-    pub(super) fn ends(self) -> Result<(Option<Minute>, Option<Minute>), Problem> {
+    pub(crate) fn ends(self) -> Result<(Option<Minute>, Option<Minute>), Problem> {
         if let (Some(from), Some(to)) = (self.from, self.to) {
             require_order(from, to)?;
         }
@@ -215,7 +215,7 @@ impl<const MIN: u32, const MAX: u32> Field for Whole<MIN, MAX> {
 
 /// Entries of a page: 1 to 500.
 #[derive(Clone, Copy)]
-pub(super) struct Limit<const DEFAULT: u32 = 50>(pub(super) u32);
+pub(crate) struct Limit<const DEFAULT: u32 = 50>(pub(super) u32);
 
 type LimitRange = Whole<1, 500>;
 
@@ -241,7 +241,7 @@ impl<const DEFAULT: u32> Field for Limit<DEFAULT> {
 
 /// The position of the next page; opaque to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cursor(pub(super) i64);
+pub(crate) struct Cursor(pub(super) i64);
 
 impl Cursor {
     pub(super) fn text(self) -> String {

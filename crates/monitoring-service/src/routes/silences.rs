@@ -57,10 +57,10 @@ fields! {
 
 /// The start or the end of a silence.
 #[derive(Clone, Copy)]
-struct When(Timestamp);
+pub(crate) struct When(pub(crate) Timestamp);
 
 /// The reason of a silence, for people.
-struct Reason(String);
+pub(crate) struct Reason(String);
 
 values! {
     When: reference::<schema::Timestamp>(),
@@ -153,6 +153,16 @@ pub(super) async fn add(
     State(state): State<Arc<AppState>>,
     JsonBody(body): JsonBody<SilenceBody>,
 ) -> Result<impl IntoResponse, Problem> {
+    let record = add_silence(&state, body).await?;
+    let silence = Silence::at(record, state.clock.now_ms());
+    Ok((StatusCode::CREATED, Json(silence)))
+}
+
+/// Stores a silence and applies it.
+pub(crate) async fn add_silence(
+    state: &AppState,
+    body: SilenceBody,
+) -> Result<SilenceRecord, Problem> {
     let now_ms = state.clock.now_ms();
     let record = SilenceRecord {
         created_at_ms: now_ms,
@@ -165,9 +175,9 @@ pub(super) async fn add(
         reason: body.reason.0,
     };
     state.store.add_silence(record.clone()).await?;
-    refresh(&state).await;
+    refresh(state).await;
     tracing::info!(silence_id = %record.silence.id, reason = record.reason, until = %body.until.0, "silence added");
-    Ok((StatusCode::CREATED, Json(Silence::at(record, now_ms))))
+    Ok(record)
 }
 
 impl SilenceBody {
@@ -258,11 +268,17 @@ pub(super) async fn end(
     State(state): State<Arc<AppState>>,
     PathId(id): PathId<Uuid>,
 ) -> Result<impl IntoResponse, Problem> {
+    end_silence(&state, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends a silence now.
+pub(crate) async fn end_silence(state: &AppState, id: Uuid) -> Result<(), Problem> {
     if !state.store.end_silence(id, state.clock.now_ms()).await? {
         return Err(Problem::not_found("id", "silence that has not ended", id)
             .fix("GET /silences lists the silences"));
     }
-    refresh(&state).await;
+    refresh(state).await;
     tracing::info!(silence_id = %id, "silence ended");
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }

@@ -6,7 +6,7 @@ mod docs;
 mod evaluate;
 mod explain;
 mod faults;
-mod harness;
+pub(crate) mod harness;
 mod health;
 mod limits;
 mod policies;

@@ -45,7 +45,7 @@ fields! {
 
 /// Minutes of a point.
 #[derive(Clone, Copy)]
-struct Step(i64);
+pub(crate) struct Step(i64);
 
 values! {
     Step: schema::pattern(r"^[0-9 a-z]+$", "5m").default(Some("1m".into())),
@@ -139,8 +139,7 @@ pub(super) async fn series(
         return Err(Problem::invalid("from", &*from.to_string(), detail)
             .fix("use a longer step, a shorter range, or one status"));
     };
-    let zscore = state.monitor.zscore().unwrap_or_default();
-    let warning = zscore.thresholds.limit(Severity::Warning);
+    let warning = warning_limit(&state);
     let series = series.into_iter().map(|(status, points)| StatusSeries {
         status,
         points: points
@@ -155,6 +154,12 @@ pub(super) async fn series(
         step_minutes,
         series: series.collect(),
     }))
+}
+
+/// The WARNING threshold of the policy `zscore`.
+pub(crate) fn warning_limit(state: &AppState) -> f64 {
+    let zscore = state.monitor.zscore().unwrap_or_default();
+    zscore.thresholds.limit(Severity::Warning)
 }
 
 /// The minute after the newest one of the stream; now, if it has none.

@@ -23,29 +23,30 @@ use crate::{
     evaluate::Evaluator,
     ingest::snapshots::Snapshot,
     metrics::ServiceMetrics,
+    page::events::Feed,
     routes::{AppState, router},
     store::{DeadLetter, IngestCommit, OffsetGap, OffsetGapReason, Store},
 };
 
 /// 2025-07-12T15:00:00Z.
-pub(super) const NOW_MS: i64 = 1_752_332_400_000;
+pub(crate) const NOW_MS: i64 = 1_752_332_400_000;
 
-pub(super) struct Api {
-    pub(super) router: Router,
-    pub(super) state: AppState,
+pub(crate) struct Api {
+    pub(crate) router: Router,
+    pub(crate) state: AppState,
     monitor: Monitor,
     _directory: TempDir,
 }
 
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) json: Value,
-    pub(super) text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) json: Value,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub(super) async fn of(response: Response) -> Self {
+    pub(crate) async fn of(response: Response) -> Self {
         let (parts, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         let json = serde_json::from_str(&text).unwrap_or_default();
@@ -59,12 +60,12 @@ impl Answer {
 }
 
 impl Api {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::judging(MonitorSettings::default())
     }
 
     /// With these policies.
-    pub(super) fn judging(settings: MonitorSettings) -> Self {
+    pub(crate) fn judging(settings: MonitorSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (store, writer) = Store::open(&directory.path().join("monitoring.db")).unwrap();
         thread::spawn(move || writer.run());
@@ -88,6 +89,7 @@ impl Api {
             draining: CancellationToken::new(),
             api_token: None,
             public_url: None,
+            feed: Feed::new(NOW_MS),
         };
         Self {
             router: router(state.clone()),
@@ -98,7 +100,7 @@ impl Api {
     }
 
     /// The same with another state.
-    pub(super) fn with(mut self, change: impl FnOnce(&mut AppState)) -> Self {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut AppState)) -> Self {
         change(&mut self.state);
         self.state.registry = MetricsRegistry::new();
         self.router = router(self.state.clone());
@@ -106,7 +108,7 @@ impl Api {
     }
 
     /// Stores a minute as ingest does, with this time of arrival. Returns the alerts.
-    pub(super) fn consume(
+    pub(crate) fn consume(
         &mut self,
         stream: &str,
         minute: Minute,
@@ -139,7 +141,7 @@ impl Api {
     }
 
     /// Stores `minutes` usual minutes that end before `end`, arriving one minute after their starts.
-    pub(super) fn consume_usual(&mut self, stream: &str, end: Minute, minutes: i64) {
+    pub(crate) fn consume_usual(&mut self, stream: &str, end: Minute, minutes: i64) {
         for back in (1..=minutes).rev() {
             let minute = end.plus(-back);
             let denied = u32::try_from(minute.epoch_minutes() % 3).unwrap() + 5;
@@ -153,7 +155,7 @@ impl Api {
     }
 
     /// Publishes the newest minutes of a stream, as ingest does after a commit.
-    pub(super) fn publish(&self, stream: &str, arrived_at_ms: i64) {
+    pub(crate) fn publish(&self, stream: &str, arrived_at_ms: i64) {
         let stream: Stream = stream.parse().unwrap();
         let adaptive = self.monitor.adaptive(&stream).cloned().map(Arc::new);
         let history = Arc::new(self.monitor.history(&stream).unwrap().clone());
@@ -169,7 +171,7 @@ impl Api {
         )]);
     }
 
-    pub(super) fn dead_letter(&self, offset: i64, payload: &[u8]) {
+    pub(crate) fn dead_letter(&self, offset: i64, payload: &[u8]) {
         let letter = DeadLetter {
             topic: "transactions".into(),
             partition: 0,
@@ -188,7 +190,7 @@ impl Api {
         });
     }
 
-    pub(super) fn gap(&self, from_offset: i64, to_offset: i64) {
+    pub(crate) fn gap(&self, from_offset: i64, to_offset: i64) {
         let (topic, reason) = ("transactions".to_owned(), OffsetGapReason::Retention);
         let gap = OffsetGap {
             topic,
@@ -216,24 +218,24 @@ impl Api {
         commit
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).body(Body::empty()).unwrap())
             .await
     }
 
     /// The JSON of a 200.
-    pub(super) async fn ok(&self, path: &str) -> Value {
+    pub(crate) async fn ok(&self, path: &str) -> Value {
         let answer = self.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
         answer.json
     }
 
-    pub(super) async fn evaluate(&self, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn evaluate(&self, body: impl Into<Body>) -> Answer {
         let request = Request::post("/alerts/evaluate").header("content-type", "application/json");
         self.send(request.body(body.into()).unwrap()).await
     }
 
-    pub(super) async fn method(&self, method: Method, path: &str) -> Answer {
+    pub(crate) async fn method(&self, method: Method, path: &str) -> Answer {
         self.send(
             Request::builder()
                 .method(method)
@@ -244,22 +246,22 @@ impl Api {
         .await
     }
 
-    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
     }
 }
 
-pub(super) fn minute(text: &str) -> Minute {
+pub(crate) fn minute(text: &str) -> Minute {
     text.parse().unwrap()
 }
 
 /// The minute of [`NOW_MS`].
-pub(super) fn now() -> Minute {
+pub(crate) fn now() -> Minute {
     minute("2025-07-12T15:00:00Z")
 }
 
 /// An hour of usual minutes, then one with a burst of `denied` at 15:00.
-pub(super) fn after_a_burst() -> Api {
+pub(crate) fn after_a_burst() -> Api {
     let mut api = Api::new();
     api.consume_usual("default", now(), 60);
     api.consume(
@@ -271,7 +273,7 @@ pub(super) fn after_a_burst() -> Api {
     api
 }
 
-pub(super) fn list<'a>(answer: &'a Value, name: &str) -> &'a Vec<Value> {
+pub(crate) fn list<'a>(answer: &'a Value, name: &str) -> &'a Vec<Value> {
     answer[name]
         .as_array()
         .unwrap_or_else(|| panic!("{name} in {answer}"))

@@ -1,0 +1,159 @@
+//! `/page/deliveries`: notifications that are pending or failed, with the words of the receiver, and those that arrived.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use detection::Severity;
+use maud::{Markup, html};
+
+use super::{
+    frame::{Frame, Here, View},
+    parts::{at, sentence, severity, stream_path},
+};
+use crate::{
+    routes::{
+        AppState,
+        deliveries::{DeliveryId, replay_delivery},
+        error::Problem,
+        extract::PathId,
+    },
+    store::{Content, DeliveryFilter, DeliveryState, ListedDelivery},
+};
+
+/// Deliveries of a list.
+const MAX_LISTED: u32 = 50;
+
+pub(super) async fn view(
+    State(state): State<Arc<AppState>>,
+    view: View,
+) -> Result<Response, Problem> {
+    let of = async |delivery_state| {
+        let filter = DeliveryFilter {
+            state: Some(delivery_state),
+            limit: MAX_LISTED,
+            ..DeliveryFilter::default()
+        };
+        state.store.deliveries(filter).await
+    };
+    let (dead, pending) = (
+        of(DeliveryState::Dead).await?,
+        of(DeliveryState::Pending).await?,
+    );
+    let delivered = of(DeliveryState::Delivered).await?;
+    let superseded = of(DeliveryState::Superseded).await?;
+    let here = &view.here;
+    let body = html! {
+        h1 { "Deliveries" }
+        @if !state.notify.has_receiver() {
+            p class="lead warn" {
+                "No receiver is configured, so nobody is notified. Set ALERT_WEBHOOK_URL to the address of one."
+            }
+        }
+        div id="deliveries" data-live {
+            (list(here, "Given up", "Nothing was given up.", &dead))
+            (list(here, "Pending", "Nothing is pending.", &pending))
+            (list(here, "Delivered", "Nothing was delivered yet.", &delivered))
+            @if !superseded.is_empty() { (list(here, "Superseded by a later message", "", &superseded)) }
+        }
+    };
+    Ok(Frame::live(&view).answer("Deliveries", &body))
+}
+
+fn list(here: &Here, title: &str, empty: &str, deliveries: &[ListedDelivery]) -> Markup {
+    html! {
+        section {
+            h2 { (title) }
+            @if deliveries.is_empty() {
+                p class="empty" { (empty) }
+            } @else {
+                ol class="rows" { @for listed in deliveries { (row(here, listed)) } }
+                @if deliveries.len() == MAX_LISTED as usize {
+                    p class="dim" { "The newest " (MAX_LISTED) "; GET /deliveries lists all." }
+                }
+            }
+        }
+    }
+}
+
+/// What a delivery sends, in a line.
+struct Sent<'a> {
+    severity: Severity,
+    stream: Option<&'a str>,
+    text: &'a str,
+}
+
+impl<'a> From<&'a Content> for Sent<'a> {
+    fn from(content: &'a Content) -> Self {
+        match content {
+            Content::Alert(alert) => Self {
+                severity: alert.severity(),
+                stream: alert.anomaly().map(|anomaly| anomaly.key.stream.as_str()),
+                text: sentence(alert),
+            },
+            Content::Incident(incident) => Self {
+                severity: incident.severity,
+                stream: incident.stream.as_deref(),
+                text: &incident.message,
+            },
+        }
+    }
+}
+
+fn row(here: &Here, listed: &ListedDelivery) -> Markup {
+    let delivery = &listed.delivery;
+    let sent = Sent::from(&listed.content);
+    html! {
+        li class=(mark(delivery.state)) {
+            div class="what" {
+                (severity(sent.severity)) " "
+                @if let Some(stream) = sent.stream { a href=(here.link(&stream_path(stream))) { (stream) } }
+                span class="dim" { "to " (delivery.receiver) }
+                span class="when" { (at(delivery.created_at.0)) }
+            }
+            p { (sent.text) }
+            (progress(listed))
+            @if delivery.state == DeliveryState::Dead {
+                form method="post" action=(here.link(&format!("page/deliveries/{}/replay", delivery.id))) {
+                    button { "Send again" span class="sr" { " delivery " (delivery.id) } }
+                }
+            }
+        }
+    }
+}
+
+const fn mark(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Dead => "crit",
+        DeliveryState::Pending => "warn",
+        _ => "ok",
+    }
+}
+
+/// The attempts, the answer of the receiver, and when it is tried next.
+fn progress(listed: &ListedDelivery) -> Markup {
+    let delivery = &listed.delivery;
+    html! {
+        p class="dim" {
+            (delivery.attempts) " attempt(s)"
+            @if let Some(last) = delivery.last_attempt_at { ", the last " (at(last.0)) }
+            @if let Some(status) = delivery.last_status { ", answered " (status) }
+            @if let Some(next) = delivery.next_attempt_at { ", next " (at(next.0)) }
+            "."
+        }
+        @if let Some(error) = &delivery.last_error { p class="quote" { (error) } }
+    }
+}
+
+pub(super) async fn replay(
+    State(state): State<Arc<AppState>>,
+    view: View,
+    PathId(DeliveryId(id)): PathId<DeliveryId>,
+) -> Result<Response, Problem> {
+    replay_delivery(&state, id).await?;
+    let location = view.here.link("page/deliveries");
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+}

@@ -1,0 +1,96 @@
+//! The line of health: one quiet sentence, or each fault with what to do about it.
+
+use maud::{Markup, html};
+
+use super::parts::{ago, at};
+use crate::routes::health::{Condition, Health};
+
+/// A fault and what to do about it.
+struct Fault {
+    what: String,
+    fix: &'static str,
+}
+
+pub(super) fn line(health: &Health, now_ms: i64) -> Markup {
+    let faults = faults(health, now_ms);
+    if health.status == Condition::Ok && faults.is_empty() {
+        return html! {
+            p id="health" class="health ok" data-live { span class="dot" {} (quiet(health)) }
+        };
+    }
+    html! {
+        ul id="health" class="health crit" data-live {
+            @for fault in &faults { li { b { (fault.what) } " " (fault.fix) } }
+            @if faults.is_empty() { li { b { "The service is degraded." } " GET /health names the part." } }
+        }
+    }
+}
+
+fn quiet(health: &Health) -> Markup {
+    let (kafka, deliveries) = (&health.parts.kafka, &health.parts.deliveries);
+    let reading = match kafka.lag {
+        Some(lag @ 1..) if !kafka.caught_up => {
+            format!("Older counts are being read: {lag} messages are left.")
+        }
+        _ => "Counts are read as they arrive.".to_owned(),
+    };
+    html! {
+        (reading) " "
+        @match (deliveries.pending, deliveries.oldest_pending_at) {
+            (Some(pending @ 1..), Some(oldest)) => {
+                (pending) " notification(s) pending, the oldest since " (at(oldest.0)) "."
+            }
+            _ => { "Every notification is delivered." }
+        }
+    }
+}
+
+fn faults(health: &Health, now_ms: i64) -> Vec<Fault> {
+    let parts = &health.parts;
+    let mut faults = Vec::new();
+    let mut add = |condition, what: String, fix| {
+        if condition == Condition::Degraded {
+            faults.push(Fault { what, fix });
+        }
+    };
+    let error = |error: &Option<String>, or: &str| error.clone().unwrap_or_else(|| or.to_owned());
+    add(
+        parts.database.status,
+        format!(
+            "The database does not answer: {}.",
+            error(&parts.database.error, "unknown reason")
+        ),
+        "Check the disk of the service.",
+    );
+    add(
+        parts.kafka.status,
+        format!(
+            "No counts are read since {}: {}.",
+            ago(parts.kafka.since.0, now_ms),
+            error(&parts.kafka.error, "Kafka is not connected yet"),
+        ),
+        "Check the brokers and KAFKA_BOOTSTRAP_SERVERS; nothing is evaluated until then.",
+    );
+    add(
+        parts.deliveries.status,
+        format!(
+            "{} notification(s) were given up.",
+            parts.deliveries.dead.unwrap_or_default()
+        ),
+        "See Deliveries: fix the receiver, then send them again.",
+    );
+    add(
+        parts.offset_gaps.status,
+        "Messages were deleted in Kafka before they were read.".to_owned(),
+        "GET /offset-gaps lists them; their minutes are unknown.",
+    );
+    add(
+        parts.tasks.status,
+        format!(
+            "The task {} has not reported for {} s.",
+            parts.tasks.oldest_report, parts.tasks.oldest_report_seconds
+        ),
+        "The service restarts itself if it hangs; read its log.",
+    );
+    faults
+}

@@ -1,0 +1,124 @@
+// Swaps the parts of the page that changed, and shows local times. The page works without it.
+"use strict";
+
+(() => {
+  const events = document.body.dataset.events;
+  const RETRY_MS = 5000;
+  const PAUSE_MS = 1000;
+  const served = new Map();
+
+  const text = new Intl.DateTimeFormat(undefined, {
+    day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
+  });
+
+  function localize(root) {
+    for (const time of root.querySelectorAll("time")) {
+      const at = new Date(time.dateTime);
+      if (!Number.isNaN(at.getTime())) time.textContent = text.format(at);
+    }
+  }
+
+  function showZone() {
+    const zone = document.getElementById("zone");
+    const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    if (zone) zone.textContent = `Times are ${name}; hover one for UTC. `;
+  }
+
+  function live(root) {
+    return [...root.querySelectorAll("[data-live]")].filter((part) => part.id);
+  }
+
+  // What a person types or has open is left as it is.
+  function isInUse(part) {
+    const active = document.activeElement;
+    const types = active && active.matches("input, select, textarea") && part.contains(active);
+    return types || part.querySelector("details[open]");
+  }
+
+  // The element that had the focus, by its address within the part.
+  function focusOf(part) {
+    const active = document.activeElement;
+    if (!active || !part.contains(active)) return () => {};
+    const key = active.id ? `#${CSS.escape(active.id)}`
+      : active.getAttribute("href") ? `a[href="${CSS.escape(active.getAttribute("href"))}"]` : null;
+    return () => {
+      const again = key && document.querySelector(key);
+      if (again) again.focus({ preventScroll: true });
+    };
+  }
+
+  function swap(fresh) {
+    document.title = fresh.title;
+    for (const part of live(fresh)) {
+      const now = document.getElementById(part.id);
+      const html = part.outerHTML;
+      if (!now || served.get(part.id) === html || isInUse(now)) continue;
+      served.set(part.id, html);
+      const focus = focusOf(now);
+      localize(part);
+      now.replaceWith(part);
+      focus();
+    }
+  }
+
+  let loading = false;
+  let again = false;
+  async function refresh() {
+    if (loading) { again = true; return; }
+    loading = true;
+    try {
+      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      if (answer.redirected && new URL(answer.url).pathname !== location.pathname) { location.reload(); return; }
+      if (answer.ok) swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } catch {
+      // The event source shows that the service cannot be reached.
+    }
+    setTimeout(() => {
+      loading = false;
+      if (again) { again = false; refresh(); }
+    }, PAUSE_MS);
+  }
+
+  function concerns(event) {
+    const { streams } = JSON.parse(event.data || "{}");
+    const shown = location.pathname.split("/page/streams/")[1];
+    return !shown || !streams || streams.includes(decodeURIComponent(shown));
+  }
+
+  let source = null;
+  function show(state) {
+    const link = document.getElementById("link");
+    if (link && link.textContent !== state) link.textContent = state;
+  }
+  function listen() {
+    if (source || document.hidden) return;
+    source = new EventSource(events);
+    source.onopen = () => show("Live.");
+    source.onerror = () => {
+      show("Not connected; trying again.");
+      if (source && source.readyState === EventSource.CLOSED) {
+        source = null;
+        setTimeout(() => { refresh(); listen(); }, RETRY_MS);
+      }
+    };
+    for (const kind of ["incident", "alert", "minute", "health", "reset"]) {
+      source.addEventListener(kind, (event) => { if (concerns(event)) refresh(); });
+    }
+  }
+
+  for (const part of live(document)) served.set(part.id, part.outerHTML);
+  localize(document);
+  showZone();
+  if (!events) return;
+  listen();
+  // While the tab is hidden there is no connection.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      if (source) source.close();
+      source = null;
+    } else {
+      refresh();
+      listen();
+    }
+  });
+})();

@@ -1,0 +1,330 @@
+//! `/page/streams/{name}`: a chart for each monitored status of a stream, its alerts, and the explanation of one count.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State as Extract},
+    response::Response,
+};
+use detection::{Minute, MonitoredStatus, PolicyName, State, Status, Stream};
+use maud::{Markup, PreEscaped, html};
+use strum::{EnumString, IntoStaticStr};
+use utoipa::openapi::{ObjectBuilder, schema::Type};
+
+use super::{
+    chart::HATCH,
+    frame::{Frame, View},
+    gather::{Gathered, gather},
+    parts::{ago, at, badge, class, minute, number, sentence, severity},
+};
+use crate::{
+    alerts::{Alert, policy::in_words},
+    routes::{
+        AppState,
+        error::Problem,
+        explain::{ExplainedCount, explained},
+        extract::PageQuery,
+        fields::{Field as _, fields},
+        parameters::{OnePolicy, Range, unknown_stream, values},
+    },
+    store::{NewestRow, StreamRecord},
+};
+
+/// A range that ends with the newest minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+pub(crate) enum Length {
+    #[strum(serialize = "1h")]
+    Hour,
+    #[strum(serialize = "6h")]
+    Hours,
+    #[strum(serialize = "24h")]
+    Day,
+    #[strum(serialize = "7d")]
+    Week,
+}
+
+impl Length {
+    const ALL: [Self; 4] = [Self::Hour, Self::Hours, Self::Day, Self::Week];
+
+    fn name(self) -> &'static str {
+        self.into()
+    }
+
+    const fn minutes(self) -> i64 {
+        match self {
+            Self::Hour => 60,
+            Self::Hours => 360,
+            Self::Day => 1440,
+            Self::Week => 10_080,
+        }
+    }
+}
+
+values! {
+    Length: ObjectBuilder::new().schema_type(Type::String),
+        |text: &str| text.parse().map_err(|_| "is not the length of a range".to_owned()),
+        "use 1h, 6h, 24h or 7d";
+}
+
+fields! {
+    /// What to show of the stream.
+    pub(super) struct StreamView {
+        /// The newest minutes.
+        last: Option<Length>,
+        /// The minute to explain.
+        minute: Option<Minute>,
+        /// The status to explain.
+        status: Option<MonitoredStatus>,
+        ..policy: OnePolicy,
+        ..range: Range,
+    }
+}
+
+/// The longest range from-to: what a chart can show and a request can read.
+const MAX_MINUTES: i64 = 31 * 1440;
+
+/// What the view shows.
+pub(super) struct Shown {
+    pub(super) stream: StreamRecord,
+    pub(super) policy: PolicyName,
+    pub(super) from: Minute,
+    pub(super) to: Minute,
+    /// None if the range is from-to.
+    pub(super) last: Option<Length>,
+}
+
+impl Shown {
+    fn new(stream: StreamRecord, query: StreamView, state: &AppState) -> Result<Self, Problem> {
+        let policy = query.policy.of(state);
+        let (from, to) = query.range.ends()?;
+        let is_given = from.is_some() || to.is_some();
+        let last = query.last.unwrap_or(Length::Hours);
+        let to = to.unwrap_or_else(|| stream.newest_minute.plus(1));
+        let from = from.unwrap_or_else(|| to.plus(-last.minutes()));
+        if to.since(from) > MAX_MINUTES {
+            let detail = format!("the range from {from} to {to} is longer than 31 days");
+            return Err(
+                Problem::invalid("from", &*from.to_string(), detail).fix("use a shorter range")
+            );
+        }
+        Ok(Self {
+            stream,
+            policy,
+            from,
+            to,
+            last: (!is_given).then_some(last),
+        })
+    }
+
+    /// The query of this range, to keep it when a count is explained.
+    pub(super) fn query(&self) -> String {
+        match self.last {
+            Some(last) => format!("last={}&policy={}", last.name(), self.policy),
+            None => format!("from={}&to={}&policy={}", self.from, self.to, self.policy),
+        }
+    }
+}
+
+pub(super) async fn view(
+    Extract(state): Extract<Arc<AppState>>,
+    view: View,
+    Path(name): Path<String>,
+    PageQuery(query): PageQuery<StreamView>,
+) -> Result<Response, Problem> {
+    let name = <Stream as crate::routes::fields::Field>::read(&name).map_err(|error| {
+        Problem::invalid("stream", &*name, format!("the name {error}")).fix(Stream::fix())
+    })?;
+    let policy = query.policy.of(&state);
+    let stream = state.store.stream(name.as_str(), policy).await?;
+    let stream = stream.ok_or_else(|| unknown_stream(&name))?;
+    let asked = query.minute.zip(query.status);
+    let shown = Shown::new(stream, query, &state)?;
+    let explanation = match asked {
+        None => None,
+        Some((minute, status)) => {
+            let status = Status::Monitored(status);
+            Some(explained(&state, name.clone(), minute, status, policy).await?)
+        }
+    };
+    let gathered = gather(&state, &shown).await?;
+    let newest = state
+        .store
+        .newest_rows(vec![name.to_string()], policy)
+        .await?;
+    let newest = newest.into_iter().flatten().collect::<Vec<_>>();
+    let body = html! {
+        (heading(&view, &state, &shown))
+        (ranges(&state, &shown))
+        @if let (Some((minute, status)), Some(found)) = (asked, &explanation) {
+            (explanation_of(minute, status, found))
+        }
+        (PreEscaped(HATCH))
+        div id="charts" data-live {
+            @for status in MonitoredStatus::ALL { (chart(status, &gathered, &newest)) }
+        }
+        p class="dim key" {
+            span class="k band" {} "usual" span class="k hole" {} "no minute arrived"
+            span class="k c" {} "CRITICAL alert" span class="k w" {} "WARNING alert"
+        }
+        (alert_list(&shown, &gathered.alerts))
+    };
+    let frame = if shown.last.is_some() {
+        Frame::live(&view)
+    } else {
+        Frame::still(&view)
+    };
+    Ok(frame.answer(&shown.stream.name, &body))
+}
+
+fn heading(view: &View, state: &AppState, shown: &Shown) -> Markup {
+    let stream = &shown.stream;
+    html! {
+        div id="stream" data-live {
+            h1 { (stream.name) " " (badge(stream.state())) }
+            p class="dim" {
+                "Newest minute " (minute(stream.newest_minute)) ", arrived "
+                (ago(stream.arrived_at_ms, state.clock.now_ms())) "."
+                @if let Some(since_ms) = stream.stale_since_ms { " No new minute since " (at(since_ms)) "." }
+                @if stream.old_since_ms.is_some() { " Only minutes older than ALLOWED_LATENESS arrive; they are not evaluated." }
+                " " a href=(view.here.link(&format!("page/silences?stream={}", stream.name))) { "Silence this stream" }
+            }
+        }
+    }
+}
+
+/// The choice of a range and of a policy.
+fn ranges(state: &AppState, shown: &Shown) -> Markup {
+    let input = |minute: Minute| minute.to_string().get(..16).unwrap_or_default().to_owned();
+    let policies: Vec<_> = state
+        .monitor
+        .detectors()
+        .map(detection::Detector::policy)
+        .collect();
+    html! {
+        nav class="ranges" aria-label="Range" {
+            @for last in Length::ALL {
+                a href=(format!("?last={}&policy={}", last.name(), shown.policy))
+                    aria-current=[(shown.last == Some(last)).then_some("true")] { (last.name()) }
+            }
+            details {
+                summary { "from–to" }
+                form {
+                    label for="from" { "From (UTC)" }
+                    input id="from" name="from" type="datetime-local" value=(input(shown.from));
+                    label for="to" { "To (UTC)" }
+                    input id="to" name="to" type="datetime-local" value=(input(shown.to));
+                    input type="hidden" name="policy" value=(shown.policy);
+                    button { "Show" }
+                }
+            }
+            @if policies.len() > 1 {
+                span class="dim" { "judged by" }
+                @for policy in policies {
+                    @let range = shown.last.map_or_else(|| format!("from={}&to={}", shown.from, shown.to), |last| format!("last={}", last.name()));
+                    a href=(format!("?{range}&policy={policy}")) aria-current=[(shown.policy == policy).then_some("true")] { (policy) }
+                }
+            }
+        }
+    }
+}
+
+fn explanation_of(at: Minute, status: MonitoredStatus, found: &ExplainedCount) -> Markup {
+    html! {
+        section id="explanation" class="card" tabindex="-1" {
+            h2 { (status) " at " (minute(at)) }
+            p { (found.explanation) }
+            @if !found.window.is_empty() {
+                details {
+                    summary { "The " (found.window.len()) " minutes it was compared with, newest first" }
+                    p class="figures" { @for minute in &found.window { (minute.count) " " } }
+                }
+            }
+        }
+    }
+}
+
+fn chart(status: MonitoredStatus, gathered: &Gathered, newest: &[NewestRow]) -> Markup {
+    let newest = newest.iter().find(|row| row.status == status);
+    let state = newest.map_or(State::NotJudged, |row| row.judgement.state());
+    let chart = &gathered.charts[status.index()];
+    let is_empty = chart
+        .steps
+        .iter()
+        .flatten()
+        .all(|step| step.high == 0 && step.alert.is_none());
+    html! {
+        figure class={ "chart " (class(state)) } {
+            figcaption {
+                b { (status) } " "
+                @if let Some(row) = newest { (now(row, gathered)) }
+            }
+            @if is_empty {
+                p class="empty" { "No " (status) " in this range." }
+            } @else {
+                div class="plot" {
+                    (PreEscaped(chart.draw()))
+                    span class="top" aria-hidden="true" { (number(chart.top())) }
+                }
+                div class="axis" { @for at in gathered.ticks() { (minute(at)) } }
+            }
+        }
+    }
+}
+
+/// The newest count beside what is usual.
+fn now(row: &NewestRow, gathered: &Gathered) -> Markup {
+    let usual = row
+        .judgement
+        .evidence()
+        .and_then(|evidence| gathered.usual(evidence));
+    html! {
+        @if row.judgement.state() != State::Normal { (badge(row.judgement.state())) " " }
+        span class="now" {
+            (row.count)
+            @if row.implied { " (not sent)" }
+        }
+        @if let Some((low, high)) = usual {
+            span class="dim" { " usual " (number(low.ceil())) " to " (number(high.floor())) }
+        }
+    }
+}
+
+fn alert_list(shown: &Shown, alerts: &[Alert]) -> Markup {
+    html! {
+        section id="alerts" data-live {
+            h2 { "Alerts" }
+            @if alerts.is_empty() {
+                p class="empty" { "No alert in this range." }
+            } @else {
+                ol class="rows" { @for alert in alerts { (alert_row(shown, alert)) } }
+            }
+        }
+    }
+}
+
+fn alert_row(shown: &Shown, alert: &Alert) -> Markup {
+    let Some(anomaly) = alert.anomaly() else {
+        return html! {};
+    };
+    let query = format!(
+        "?{}&minute={}&status={}#explanation",
+        shown.query(),
+        anomaly.minute,
+        anomaly.key.status
+    );
+    html! {
+        li class=(class(State::of(alert.severity()))) {
+            div class="what" {
+                (severity(alert.severity())) " "
+                a href=(query) { (anomaly.key.status) " " (anomaly.key.direction) }
+                span class="when" { (minute(anomaly.minute)) }
+            }
+            p {
+                (sentence(alert))
+                @if let Some(suppression) = alert.suppression {
+                    span class="dim" { " Not notified: " (in_words(suppression)) "." }
+                }
+            }
+        }
+    }
+}
