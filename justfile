@@ -37,3 +37,8 @@ check-stack *ARGS:
 # Find words that the glossary in CONTRIBUTING.md replaced.
 check-language *ARGS:
     scripts/check-language {{ARGS}}
+
+# Check the page in a real Chromium, or take its pictures for the docs (`--pictures`).
+check-page *ARGS:
+    cargo build --bin demo --bin monitoring-service
+    scripts/check-page {{ARGS}}

@@ -50,6 +50,10 @@ pub struct Cli {
     #[arg(long)]
     pub once: bool,
 
+    /// Open the page in the browser of the desktop
+    #[arg(long)]
+    pub open: bool,
+
     /// URL that CRITICAL alerts are POSTed to, as in production
     #[arg(long)]
     pub webhook_url: Option<String>,

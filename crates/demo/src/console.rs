@@ -28,7 +28,8 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 
 /// Routes that the header lists.
-const ROUTES: [(&str, &str); 7] = [
+const ROUTES: [(&str, &str); 8] = [
+    ("/", "the page: see streams and alerts as they change"),
     ("/docs", "try the whole API"),
     ("/alerts/status", "the current state of each status"),
     ("/alerts", "alerts, newest first"),

@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod console;
+mod desktop;
 pub mod sample;
 mod scorecard;
 mod stored;
@@ -109,6 +110,9 @@ pub async fn run(
     )
     .context("cannot open the database (--database)")?;
     let console = Console::new(listener.local_addr()?, minutes.len() as u64)?;
+    if cli.open {
+        desktop::open(listener.local_addr()?, &console);
+    }
     let watcher = Watcher::new(app.store().clone(), console, scope, incidents, &minutes).await?;
     let follow = async {
         // Stops the service however this block ends.

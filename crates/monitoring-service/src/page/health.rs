@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::parts::{ago, at};
+use super::parts::{at, lasting};
 use crate::routes::health::{Condition, Health};
 
 /// A fault and what to do about it.
@@ -65,8 +65,8 @@ fn faults(health: &Health, now_ms: i64) -> Vec<Fault> {
     add(
         parts.kafka.status,
         format!(
-            "No counts are read since {}: {}.",
-            ago(parts.kafka.since.0, now_ms),
+            "Counts have not been read for {}: {}.",
+            lasting(parts.kafka.since.0, now_ms),
             error(&parts.kafka.error, "Kafka is not connected yet"),
         ),
         "Check the brokers and KAFKA_BOOTSTRAP_SERVERS; nothing is evaluated until then.",

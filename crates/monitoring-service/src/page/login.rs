@@ -117,6 +117,8 @@ fn form(view: &View, to: &str, wrong: Option<&str>) -> Markup {
         form class="card login" method="post" action=(view.here.link("login")) {
             h1 { "Transaction monitoring" }
             @if let Some(wrong) = wrong { p class="crit" role="alert" { (wrong) } }
+            // Password managers need a name to store the token by; without a name of its own the field is not sent.
+            input type="text" autocomplete="username" value="operator" hidden;
             label for="token" { "API token" }
             input id="token" name="token" type="password" required autocomplete="current-password" autofocus;
             input type="hidden" name="to" value=(to);

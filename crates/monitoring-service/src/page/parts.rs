@@ -20,12 +20,17 @@ pub(super) fn minute(minute: Minute) -> Markup {
 
 /// How long ago, in the largest unit that fits: `4 min ago`.
 pub(super) fn ago(then_ms: i64, now_ms: i64) -> String {
-    let seconds = (now_ms - then_ms).max(0) / 1000;
+    format!("{} ago", lasting(then_ms, now_ms))
+}
+
+/// The time from one instant to another, in the largest unit that fits.
+pub(super) fn lasting(from_ms: i64, to_ms: i64) -> String {
+    let seconds = (to_ms - from_ms).max(0) / 1000;
     match seconds {
-        0..60 => format!("{seconds} s ago"),
-        60..7200 => format!("{} min ago", seconds / 60),
-        7200..172_800 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} days ago", seconds / 86_400),
+        0..60 => format!("{seconds} s"),
+        60..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 
