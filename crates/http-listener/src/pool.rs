@@ -11,9 +11,9 @@ use axum::response::Response;
 use http_body_util::BodyExt as _;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Open connections. A new one evicts the one that has been idle for longest; if none is idle, it
+/// Open connections: a thousand may listen to events, and the others must not wait for them. A new one evicts the one that has been idle for longest; if none is idle, it
 /// waits, and further ones wait in the backlog of the kernel.
-pub(crate) const MAX_CONNECTIONS: usize = 1024;
+pub(crate) const MAX_CONNECTIONS: usize = 2048;
 
 /// [`Activity::idle_since`] of a connection with a request in flight.
 const IN_USE: u64 = u64::MAX;

@@ -17,8 +17,9 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The views in the navigation.
-const VIEWS: [(&str, &str); 3] = [
+const VIEWS: [(&str, &str); 4] = [
     ("", "Overview"),
+    ("page/policies", "Policies"),
     ("page/deliveries", "Deliveries"),
     ("page/silences", "Silences"),
 ];

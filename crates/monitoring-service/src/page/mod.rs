@@ -14,6 +14,7 @@ mod health;
 mod login;
 mod overview;
 mod parts;
+mod policies;
 mod reader;
 mod silences;
 mod sparkline;
@@ -38,6 +39,7 @@ pub(crate) fn routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/", get(overview::view))
         .route("/page/streams/{name}", get(stream::view))
+        .route("/page/policies", get(policies::view))
         .route("/page/deliveries", get(deliveries::view))
         .route("/page/deliveries/{id}/replay", post(deliveries::replay))
         .route("/page/silences", get(silences::view).post(silences::add))

@@ -42,12 +42,15 @@ pub(super) async fn view(
     let health = check(&state).await;
     let streams = streams(&state).await?;
     let alerts = newest_alerts(&state).await?;
+    let is_wrong = |shown: &&Shown| shown.stream.state() >= State::Warning;
+    let wrong = streams.iter().filter(is_wrong).take(MAX_LISTED).count();
     let here = &view.here;
     let body = html! {
         h1 class="sr" { "Overview" }
         (health::line(&health, now_ms))
-        (stream_list(here, &streams, now_ms))
+        (in_trouble(here, &streams[..wrong], &streams, now_ms))
         (alert_list(here, &alerts, now_ms))
+        (others(here, &streams[wrong..], wrong))
     };
     let title = title(&streams);
     Ok(Frame::live(&view).answer(&title, &body))
@@ -148,28 +151,33 @@ fn alert_row(here: &Here, alert: &Alert, now_ms: i64) -> Markup {
     }
 }
 
-fn stream_list(here: &Here, streams: &[Shown], now_ms: i64) -> Markup {
-    let is_wrong = |shown: &&Shown| shown.stream.state() >= State::Warning;
-    let wrong = streams.iter().filter(is_wrong).take(MAX_LISTED).count();
-    let (listed, tiles) = streams.split_at(wrong);
+fn in_trouble(here: &Here, wrong: &[Shown], all: &[Shown], now_ms: i64) -> Markup {
     html! {
         section id="streams" data-live {
             h2 { "Streams" }
-            @if streams.is_empty() {
+            @if all.is_empty() {
                 p class="empty" {
                     "No counts have arrived. Send minute counts to the topic of KAFKA_TOPIC; the first stream appears here by itself."
                 }
             } @else {
-                p class="dim" { (summary(streams)) }
+                p class="dim" { (summary(all)) }
             }
-            @if !listed.is_empty() {
+            @if !wrong.is_empty() {
                 ul class="rows" {
-                    @for shown in listed { (row(here, shown, now_ms)) }
+                    @for shown in wrong { (row(here, shown, now_ms)) }
                 }
             }
-            @if !tiles.is_empty() {
+        }
+    }
+}
+
+fn others(here: &Here, others: &[Shown], wrong: usize) -> Markup {
+    html! {
+        section id="others" data-live {
+            @if !others.is_empty() {
+                @if wrong > 0 { h2 { "Other streams" } } @else { h2 { "Every stream" } }
                 ul class="tiles" {
-                    @for shown in tiles { (tile(here, shown)) }
+                    @for shown in others { (tile(here, shown)) }
                 }
             }
         }

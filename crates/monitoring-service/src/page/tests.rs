@@ -16,7 +16,7 @@ const TOKEN: &str = "a-long-secret-token";
 const HTML: (&str, &str) = ("accept", "text/html,*/*;q=0.8");
 
 /// Every view without a parameter.
-const VIEWS: [&str; 3] = ["/", "/page/deliveries", "/page/silences"];
+const VIEWS: [&str; 4] = ["/", "/page/policies", "/page/deliveries", "/page/silences"];
 
 fn with_token() -> Api {
     Api::new().with(|state| state.api_token = Some(ApiToken::parse(TOKEN).unwrap()))
@@ -316,4 +316,23 @@ async fn five_hundred_streams_fit_the_budget() {
     }
     let bytes = api.get("/").await.text.len();
     assert!(bytes <= 150_000, "{bytes}");
+}
+
+#[tokio::test]
+async fn policies_are_compared_at_another_threshold() {
+    let api = after_a_burst();
+    let text = api
+        .get("/page/policies?stream=default&days=1&tenths=500")
+        .await
+        .text;
+    for expected in [
+        "CRITICAL episodes by zscore, alerts",
+        "by zscore, what if",
+        "None in this range.",
+        "50.0",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let unknown = api.get("/page/policies?stream=nothing").await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
 }

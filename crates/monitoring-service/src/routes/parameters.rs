@@ -184,7 +184,7 @@ impl Page {
 
 /// An integer in a range, as digits without a sign.
 #[derive(Clone, Copy)]
-pub(super) struct Whole<const MIN: u32, const MAX: u32>(pub(super) u32);
+pub(crate) struct Whole<const MIN: u32, const MAX: u32>(pub(crate) u32);
 
 impl<const MIN: u32, const MAX: u32> Whole<MIN, MAX> {
     fn form() -> ObjectBuilder {

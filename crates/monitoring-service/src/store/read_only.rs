@@ -6,7 +6,7 @@ use std::path::Path;
 use detection::{Minute, MinuteCounts, Stream};
 use rusqlite::{Connection, params};
 
-use super::{StoreError, minutes::observed_minutes, schema};
+use super::{Store, StoreError, minutes::observed_minutes, schema};
 
 /// Minutes that are read at most: they are all in memory, about 300 bytes each.
 const MAX_MINUTES: usize = 5_000_000;
@@ -33,6 +33,20 @@ pub fn stored_minutes(path: &Path, filter: &MinuteFilter) -> Result<Vec<MinuteCo
     }
     schema::check(path)?;
     let sql = schema::open_reader(path)?;
+    read(&sql, filter)
+}
+
+impl Store {
+    /// The same within the service.
+    pub async fn stored_counts(
+        &self,
+        filter: MinuteFilter,
+    ) -> Result<Vec<MinuteCounts>, StoreError> {
+        self.scan(move |sql| read(sql, &filter)).await
+    }
+}
+
+fn read(sql: &Connection, filter: &MinuteFilter) -> Result<Vec<MinuteCounts>, StoreError> {
     let sql = sql.unchecked_transaction()?;
     let from = filter.from.unwrap_or(Minute::from_epoch_minutes(i64::MIN));
     let mut minutes = Vec::new();
