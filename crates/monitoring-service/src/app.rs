@@ -1,5 +1,7 @@
 //! Connects the parts of the service: store, ingest, scheduler, delivery and API, under one supervisor.
 
+use std::sync::Mutex;
+
 use anyhow::Context as _;
 use common::metrics::MetricsRegistry;
 use tokio::{net::TcpListener, runtime::Handle};
@@ -138,6 +140,7 @@ impl App {
                 length_ms: milliseconds(self.config.retention),
             },
             give_up_after: self.config.webhook_give_up_after,
+            warned: Mutex::default(),
         }
     }
 

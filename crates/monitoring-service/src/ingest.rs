@@ -11,6 +11,7 @@ mod plan;
 mod publish;
 mod reader;
 mod recovery;
+mod rejections;
 pub mod snapshots;
 mod spans;
 pub mod status;
@@ -31,6 +32,7 @@ use self::{
     kafka::{KafkaConsumer, Topic},
     reader::Reader,
     recovery::{Interrupted, Recovery},
+    rejections::Rejections,
     snapshots::Snapshot,
     spans::{MessageSpans, Spans},
 };
@@ -95,6 +97,7 @@ pub fn run(
         in_flight: None,
         in_doubt: false,
         warned_too_late: HashSet::new(),
+        rejections: Rejections::default(),
     };
     let mut backoff = BACKOFF.0;
     while !stop.is_cancelled() {
@@ -130,6 +133,7 @@ struct Ingest {
     in_doubt: bool,
     /// Streams whose minutes were logged as too late.
     warned_too_late: HashSet<Stream>,
+    rejections: Rejections,
 }
 
 /// A batch in flight, and the snapshots and metrics to publish after its commit.

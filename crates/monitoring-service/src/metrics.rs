@@ -71,6 +71,10 @@ common::metrics! {
         pub consumer_lag: IntGauge("monitoring_consumer_lag_messages"),
         /// Live streams without a new minute for STALE_AFTER
         pub stale_streams: IntGauge("monitoring_stale_streams"),
+        /// Streams whose minutes come whole hours behind the clock: local times without a zone
+        pub streams_hours_off: IntGauge("monitoring_streams_hours_off"),
+        /// Streams that send names which are not judged, and never named a problem status
+        pub streams_with_names_not_judged: IntGauge("monitoring_streams_with_names_not_judged"),
         /// Streams with stored minutes
         pub streams: IntGauge("monitoring_streams"),
         /// Deliveries that are not finished

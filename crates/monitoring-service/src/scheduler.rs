@@ -1,18 +1,23 @@
 //! The periodic checks: stale streams, ingest down or up, stuck deliveries, retention, gauges. The rules in
 //! [`crate::alerts`] decide which findings become alerts.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     alerts::{
-        ingest,
+        Alert, Subject, ingest,
+        inputs::{InputFault, faults},
         stale::{self, StaleRules},
     },
     clock::milliseconds,
     context::Context,
-    ingest::status::IngestStatus,
+    ingest::status::{Acceptance, IngestStatus},
     liveness::Task,
     store::{Retention, StoreError},
 };
@@ -26,6 +31,9 @@ const MAX_PRUNE_STEPS: usize = 100;
 /// A delivery in flight for longer than this is logged.
 const STUCK_AFTER_MS: i64 = 10 * 60_000;
 
+/// The alerts about ingest down.
+const DOWN_OR_UP: [Subject; 2] = [Subject::IngestDown, Subject::IngestUp];
+
 /// The scheduler.
 pub(crate) struct Scheduler {
     /// What the service shares.
@@ -36,6 +44,8 @@ pub(crate) struct Scheduler {
     pub retention: Retention,
     /// Without a receiver, deliveries are given up after this long.
     pub give_up_after: Duration,
+    /// Faults of inputs that were logged.
+    pub warned: Mutex<BTreeSet<(String, InputFault)>>,
 }
 
 /// Runs the checks until the stop.
@@ -84,12 +94,14 @@ impl Scheduler {
     /// One pass.
     pub(crate) async fn pass(&self) -> Result<(), StoreError> {
         let now_ms = self.context.clock.now_ms();
+        self.context.store.check_write(now_ms).await?;
         // Requests that change silences publish them too, but may be cancelled before that.
         self.context.refresh_silences().await?;
         self.check_ingest(now_ms).await?;
         self.give_up(now_ms).await?;
         self.show_outbox(now_ms).await?;
         self.show_streams().await?;
+        self.show_inputs(now_ms).await?;
         self.prune(now_ms).await
     }
 
@@ -109,9 +121,8 @@ impl Scheduler {
         }
         let notify = self.context.notify.clone();
         let up = move |newest: Option<&_>| ingest::up(newest, &notify, now_ms);
-        if let Some(alert) = self.context.store.record_ingest_alert(up).await? {
-            self.context.announcer.announce(&alert);
-        }
+        self.record(DOWN_OR_UP, up).await?;
+        self.check_acceptance(status.acceptance, now_ms).await?;
         // After an outage of ingest, producers get a full STALE_AFTER before their streams count as stale.
         if status.caught_up && long_ago {
             self.record_stale(now_ms).await?;
@@ -125,9 +136,65 @@ impl Scheduler {
             .error
             .unwrap_or_else(|| "the Kafka brokers cannot be reached".to_owned());
         let down = move |newest: Option<&_>| ingest::down(newest, since_ms, &why, &notify, now_ms);
-        if let Some(alert) = self.context.store.record_ingest_alert(down).await? {
+        self.record(DOWN_OR_UP, down).await
+    }
+
+    /// Records whether most of the newest messages are dead letters, when that changes.
+    async fn check_acceptance(
+        &self,
+        acceptance: Acceptance,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let notify = self.context.notify.clone();
+        let subjects = [Subject::IngestRejecting, Subject::IngestAccepting];
+        match acceptance {
+            Acceptance::Unknown => Ok(()),
+            Acceptance::Accepting => {
+                let accepting =
+                    move |newest: Option<&_>| ingest::accepting(newest, &notify, now_ms);
+                self.record(subjects, accepting).await
+            }
+            Acceptance::Rejecting(why) => {
+                let rejecting =
+                    move |newest: Option<&_>| ingest::rejecting(newest, &why, &notify, now_ms);
+                self.record(subjects, rejecting).await
+            }
+        }
+    }
+
+    /// Records and announces the begin or the end of a condition.
+    async fn record<F>(&self, subjects: [Subject; 2], decide: F) -> Result<(), StoreError>
+    where
+        F: Fn(Option<&Alert>) -> Option<Alert> + Send + 'static,
+    {
+        let recorded = self.context.store.record_condition(subjects, decide);
+        if let Some(alert) = recorded.await? {
             self.context.announcer.announce(&alert);
         }
+        Ok(())
+    }
+
+    /// Logs each fault of a stream's input once, and counts them.
+    async fn show_inputs(&self, now_ms: i64) -> Result<(), StoreError> {
+        let inputs = self.context.store.stream_inputs().await?;
+        let metrics = &self.context.metrics;
+        let (mut hours_off, mut not_judged) = (0, 0);
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        for input in &inputs {
+            for (fault, text) in faults(input, now_ms) {
+                match fault {
+                    InputFault::HoursOff => hours_off += 1,
+                    InputFault::NamesNotJudged => not_judged += 1,
+                    // Ingest has logged it with the minute.
+                    InputFault::NotJudged => continue,
+                }
+                if warned.insert((input.stream.clone(), fault)) {
+                    tracing::warn!(stream = input.stream, "{text}");
+                }
+            }
+        }
+        metrics.streams_hours_off.set(hours_off);
+        metrics.streams_with_names_not_judged.set(not_judged);
         Ok(())
     }
 
@@ -135,6 +202,11 @@ impl Scheduler {
         let rules = StaleRules {
             stale_after_ms: self.context.stale_after_ms,
             silences: self.context.silences.active(now_ms),
+            dead_letters: self
+                .context
+                .store
+                .dead_letters_since(now_ms - self.context.stale_after_ms)
+                .await?,
             policy: self.context.notify.clone(),
         };
         let change = move |streams: &[_]| stale::change(streams, &rules, now_ms);

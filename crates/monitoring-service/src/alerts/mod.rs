@@ -3,6 +3,7 @@
 pub mod announcer;
 pub mod incident;
 pub mod ingest;
+pub mod inputs;
 pub mod json;
 pub mod policy;
 pub mod silences;

@@ -6,6 +6,7 @@ use detection::{Minute, Pauses, Silence, silence::matching};
 use uuid::Uuid;
 
 use super::{Alert, NotifyPolicy, Subject, subject::MAX_NAMED};
+use crate::store::DeadLetterCount;
 
 /// The freshness of a stream as stored.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct StaleRules {
     pub stale_after_ms: i64,
     /// The active silences.
     pub silences: Vec<Silence>,
+    /// The newest dead letters, which may be why minutes are missing.
+    pub dead_letters: DeadLetterCount,
     /// Which alerts are notified.
     pub policy: NotifyPolicy,
 }
@@ -90,11 +93,16 @@ pub fn change(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> StaleCh
     }
     for (silence, names) in stale {
         let streams = first(&names);
-        let message = format!(
+        let mut message = format!(
             "no new minute from {} live stream(s): {}",
             names.len(),
             streams.join(", ")
         );
+        let DeadLetterCount { count, newest } = &rules.dead_letters;
+        if let Some(newest) = newest {
+            let count = format!("; meanwhile {count} message(s) were dead letters");
+            message = format!("{message}{count}, the last one: {newest}");
+        }
         let subject = Subject::StaleStreams { streams };
         change
             .alerts
@@ -176,6 +184,7 @@ mod tests {
         StaleRules {
             stale_after_ms: 3 * MINUTE_MS,
             silences: Vec::new(),
+            dead_letters: DeadLetterCount::default(),
             policy: NotifyPolicy::default(),
         }
     }
@@ -281,5 +290,21 @@ mod tests {
                 .len()
         };
         assert_eq!((stale_at(120), stale_at(121)), (0, 1));
+    }
+
+    #[test]
+    fn a_stale_alert_names_the_dead_letters() {
+        let rules = StaleRules {
+            dead_letters: DeadLetterCount {
+                count: 4,
+                newest: Some("expected value at line 1 column 1".to_owned()),
+            },
+            ..rules()
+        };
+        let streams = [stream("live", 101 * MINUTE_MS, None)];
+        assert_eq!(
+            change(&streams, &rules, 110 * MINUTE_MS).alerts[0].message,
+            "no new minute from 1 live stream(s): live; meanwhile 4 message(s) were dead letters, the last one: expected value at line 1 column 1"
+        );
     }
 }

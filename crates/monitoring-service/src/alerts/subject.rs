@@ -35,6 +35,12 @@ pub enum Subject {
     /// Kafka is read again.
     #[strum(serialize = "ingest.up")]
     IngestUp,
+    /// Most of the newest messages are dead letters.
+    #[strum(serialize = "ingest.rejecting")]
+    IngestRejecting,
+    /// Most of the newest messages can be used again.
+    #[strum(serialize = "ingest.accepting")]
+    IngestAccepting,
     /// A test of notifications.
     #[strum(serialize = "alert.test")]
     Test,
@@ -62,12 +68,14 @@ impl Origin {
 
 impl Subject {
     /// The texts of all types.
-    pub const TYPES: [&str; 6] = [
+    pub const TYPES: [&str; 8] = [
         "transaction.anomaly",
         "stream.stale",
         "stream.resumed",
         "ingest.down",
         "ingest.up",
+        "ingest.rejecting",
+        "ingest.accepting",
         "alert.test",
     ];
 
@@ -102,6 +110,7 @@ impl Subject {
             }
             Self::StaleStreams { .. } | Self::StreamsResumed { .. } => "monitor/streams".to_owned(),
             Self::IngestDown | Self::IngestUp => "monitor/ingest".to_owned(),
+            Self::IngestRejecting | Self::IngestAccepting => "monitor/messages".to_owned(),
             Self::Test => "monitor/test".to_owned(),
         }
     }

@@ -106,6 +106,13 @@ impl Ingest {
                 "dead letter"
             );
         }
+        let detail = commit
+            .dead_letters
+            .last()
+            .map(|letter| letter.detail.as_str());
+        self.rejections.count(messages - dead, dead, detail);
+        let acceptance = self.rejections.acceptance();
+        self.publish(|status| status.acceptance = acceptance);
         for alert in &commit.alerts {
             self.context.announcer.announce(alert);
         }

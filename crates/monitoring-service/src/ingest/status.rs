@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use super::rejections::Acceptance;
+
 /// The status of reading from Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngestStatus {
@@ -19,6 +21,8 @@ pub struct IngestStatus {
     pub partitions: usize,
     /// Messages not yet read; none while unknown.
     pub lag: Option<u64>,
+    /// Whether the newest messages are used.
+    pub acceptance: Acceptance,
     /// The error that prevents consuming, if any.
     pub error: Option<String>,
 }
@@ -38,6 +42,7 @@ impl SharedStatus {
             caught_up: false,
             partitions: 0,
             lag: None,
+            acceptance: Acceptance::Unknown,
             error: None,
         })))
     }

@@ -9,7 +9,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    AppState, error::Problem, extract::JsonBody, fields::fields, openapi, parameters::Whole, schema,
+    AppState,
+    error::Problem,
+    extract::JsonBody,
+    fields::fields,
+    openapi,
+    parameters::{Whole, unknown_stream},
+    schema,
 };
 use crate::{
     alerts::json::EvidenceView,
@@ -25,7 +31,7 @@ fields! {
         count: Whole<0, { u32::MAX }>,
         /// The minute to evaluate for; default: now for a live stream, else its newest minute. At most 5 minutes ahead of the clock.
         timestamp: Option<Minute>,
-        /// The stream to compare with; default: `default`. An unknown stream has no baseline.
+        /// The stream to compare with; default: `default`. An unknown one is refused, unless there is no stream yet.
         stream: Option<Stream>,
     }
 }
@@ -83,7 +89,10 @@ struct Evaluated<'a> {
     operation_id = "evaluate",
     tag = "alerts",
     request_body(content = Submission, example = json!({"status": "failed", "count": 100})),
-    responses((status = 200, description = "The finding", body = Evaluated<'_>), openapi::WithBody)
+    responses(
+        (status = 200, description = "The finding", body = Evaluated<'_>),
+        openapi::Evaluate
+    )
 )]
 pub(super) async fn post(
     State(state): State<Arc<AppState>>,
@@ -93,10 +102,22 @@ pub(super) async fn post(
         status: submission.status,
         count: submission.count.0,
         minute: submission.timestamp,
-        stream: submission.stream.unwrap_or_default(),
+        stream: known(&state, submission.stream).await?,
     };
     let evaluation = state.evaluator.evaluate(&question).await?;
     Ok(Json(evaluated(&question, &evaluation)).into_response())
+}
+
+/// The stream to compare with. One in memory needs no query; without any stream each name is accepted, since nothing is known yet.
+async fn known(state: &AppState, named: Option<Stream>) -> Result<Stream, Problem> {
+    let stream = named.unwrap_or_default();
+    let store = &state.store;
+    let is_known = state.snapshots.get(stream.as_str()).is_some()
+        || store.has_stream(stream.as_str()).await?
+        || store.stream_names().await?.is_empty();
+    is_known
+        .then_some(stream.clone())
+        .ok_or_else(|| unknown_stream(&stream))
 }
 
 fn evaluated<'a>(question: &'a Question, evaluation: &'a Evaluation) -> Evaluated<'a> {

@@ -19,14 +19,18 @@ use super::{
     schema::Instant,
 };
 use crate::{
+    alerts::inputs::faults,
     context::Context,
-    ingest::status::IngestStatus,
+    ingest::status::{Acceptance, IngestStatus},
     liveness::{HUNG_TIMEOUT_MS, TaskLiveness},
-    store::{OutboxState, StoreError},
+    store::{OutboxState, StoreError, StreamInput},
 };
 
 /// Health is degraded for this long after an offset gap, milliseconds.
 const OFFSET_GAP_DEGRADED_MS: i64 = 3_600_000;
+
+/// Notes about streams that one answer has.
+const MAX_NOTES: usize = 20;
 
 /// Time limit for the database to answer.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) kafka: KafkaHealth,
     pub(crate) deliveries: DeliveriesHealth,
     pub(crate) offset_gaps: OffsetGapsHealth,
+    pub(crate) streams: StreamsHealth,
     pub(crate) tasks: TasksHealth,
 }
 
@@ -77,6 +82,8 @@ pub(crate) struct KafkaHealth {
     pub(crate) caught_up: bool,
     pub(crate) partitions: usize,
     pub(crate) lag: Option<u64>,
+    /// Why most of the newest messages are dead letters; null if they are not.
+    pub(crate) rejecting: Option<String>,
     pub(crate) error: Option<String>,
 }
 
@@ -92,6 +99,14 @@ pub(crate) struct DeliveriesHealth {
 pub(crate) struct OffsetGapsHealth {
     pub(crate) status: Condition,
     pub(crate) newest_at: Option<Instant>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StreamsHealth {
+    /// Degraded if nobody can be notified about a stream because of the minutes that it sends.
+    pub(crate) status: Condition,
+    /// What is wrong with the minutes of streams, the first 20 notes.
+    pub(crate) notes: Vec<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -122,7 +137,12 @@ pub(crate) async fn check(state: &Context) -> Health {
     let now_ms = state.clock.now_ms();
     let stored = in_time(stored(state)).await;
     let error = stored.as_ref().err().map(ToString::to_string);
-    let (outbox, newest_gap_ms) = stored.ok().unzip();
+    let error = error.or_else(|| state.store.write_error());
+    let Stored {
+        outbox,
+        newest_gap_ms,
+        inputs,
+    } = stored.unwrap_or_default();
     let parts = Parts {
         database: DatabaseHealth {
             status: Condition::degraded_if(error.is_some()),
@@ -130,7 +150,8 @@ pub(crate) async fn check(state: &Context) -> Health {
         },
         kafka: kafka(state.ingest.get()),
         deliveries: deliveries(outbox),
-        offset_gaps: offset_gaps(newest_gap_ms.flatten(), now_ms),
+        offset_gaps: offset_gaps(newest_gap_ms, now_ms),
+        streams: streams(&inputs, now_ms),
         tasks: tasks(&state.liveness, now_ms),
     };
     Health {
@@ -146,16 +167,26 @@ impl Parts {
             .max(self.kafka.status)
             .max(self.deliveries.status)
             .max(self.offset_gaps.status)
+            .max(self.streams.status)
             .max(self.tasks.status)
     }
 }
 
-/// The state of the outbox, and the detection time of the newest offset gap.
-async fn stored(state: &Context) -> Result<(OutboxState, Option<i64>), StoreError> {
-    Ok((
-        state.store.outbox().await?,
-        state.store.newest_offset_gap_at().await?,
-    ))
+/// What the database says; empty if it does not answer.
+#[derive(Default)]
+struct Stored {
+    outbox: Option<OutboxState>,
+    /// When the newest offset gap was detected.
+    newest_gap_ms: Option<i64>,
+    inputs: Vec<StreamInput>,
+}
+
+async fn stored(state: &Context) -> Result<Stored, StoreError> {
+    Ok(Stored {
+        outbox: Some(state.store.outbox().await?),
+        newest_gap_ms: state.store.newest_offset_gap_at().await?,
+        inputs: state.store.stream_inputs().await?,
+    })
 }
 
 async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
@@ -170,8 +201,14 @@ async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result
 }
 
 fn kafka(ingest: IngestStatus) -> KafkaHealth {
+    let rejecting = match ingest.acceptance {
+        Acceptance::Rejecting(why) => Some(why),
+        Acceptance::Unknown | Acceptance::Accepting => None,
+    };
+    let faulty = !ingest.consuming || ingest.error.is_some() || rejecting.is_some();
     KafkaHealth {
-        status: Condition::degraded_if(!ingest.consuming || ingest.error.is_some()),
+        status: Condition::degraded_if(faulty),
+        rejecting,
         connected: ingest.connected,
         since: Instant(ingest.since_ms),
         consuming: ingest.consuming,
@@ -197,6 +234,19 @@ fn offset_gaps(newest_ms: Option<i64>, now_ms: i64) -> OffsetGapsHealth {
     OffsetGapsHealth {
         status: Condition::degraded_if(recent),
         newest_at: newest_ms.map(Instant),
+    }
+}
+
+fn streams(inputs: &[StreamInput], now_ms: i64) -> StreamsHealth {
+    let faults: Vec<_> = inputs
+        .iter()
+        .flat_map(|input| faults(input, now_ms))
+        .collect();
+    let degraded = faults.iter().any(|(fault, _)| fault.degrades());
+    let notes = faults.into_iter().take(MAX_NOTES).map(|(_, note)| note);
+    StreamsHealth {
+        status: Condition::degraded_if(degraded),
+        notes: notes.collect(),
     }
 }
 
@@ -245,7 +295,7 @@ pub(super) async fn live(State(state): State<Arc<AppState>>) -> Result<impl Into
     Err(Problem::new(Kind::Unavailable, detail).fix("restart the service"))
 }
 
-/// Ready while the database answers and the service is not stopping; Kafka may be down.
+/// Ready while the database answers and can be written, and the service is not stopping; Kafka may be down.
 #[utoipa::path(
     get,
     path = "/health/ready",
@@ -263,6 +313,9 @@ pub(super) async fn ready(
         );
     }
     in_time(state.store.next_delivery_at()).await?;
+    if let Some(error) = state.store.write_error() {
+        return Err(StoreError::Unavailable(error).into());
+    }
     Ok(Json(Probe {
         status: ProbeStatus::Ready,
     }))

@@ -277,6 +277,8 @@ problems! {
     OfOne: Unauthorized NotFound InvalidValue Internal Unavailable;
     /// Problems of an operation with a body.
     WithBody: Unparsable Unauthorized CrossSite RequestTimeout BodyTooLarge UnsupportedMediaType InvalidValue Internal Unavailable;
+    /// Problems of an operation with a body that names a stream.
+    Evaluate: Unparsable Unauthorized CrossSite NotFound RequestTimeout BodyTooLarge UnsupportedMediaType InvalidValue Internal Unavailable;
     /// Problems of the replay of a delivery.
     Replay: Unauthorized CrossSite NotFound Conflict InvalidValue Internal Unavailable;
 }

@@ -76,19 +76,27 @@ impl Store {
             .await
     }
 
-    /// Passes the newest alert about ingest down or up to `decide`, and records and returns the new alert, if any.
-    pub async fn record_ingest_alert<F>(&self, decide: F) -> Result<Option<Alert>, StoreError>
+    /// Passes the newest alert about the begin or the end of a condition (`subjects`) to `decide`, and records and returns the new
+    /// alert, if any.
+    pub async fn record_condition<F>(
+        &self,
+        subjects: [Subject; 2],
+        decide: F,
+    ) -> Result<Option<Alert>, StoreError>
     where
         F: Fn(Option<&Alert>) -> Option<Alert> + Send + 'static,
     {
         // Usually there is nothing to record, and no need to wait for the writer.
-        let newest = self.read(newest_ingest_alert).await?;
+        let newest = {
+            let subjects = subjects.clone();
+            self.read(move |sql| newest_of(sql, &subjects)).await?
+        };
         if decide(newest.as_ref()).is_none() {
             return Ok(None);
         }
         self.writer
             .call(move |transaction| {
-                let alert = decide(newest_ingest_alert(transaction.sql)?.as_ref());
+                let alert = decide(newest_of(transaction.sql, &subjects)?.as_ref());
                 if let Some(alert) = &alert {
                     insert(transaction, alert)?;
                 }
@@ -177,11 +185,15 @@ pub(super) fn insert(transaction: &mut Transaction<'_>, alert: &Alert) -> Result
     Ok(())
 }
 
-fn newest_ingest_alert(sql: &Connection) -> Result<Option<Alert>, StoreError> {
+fn newest_of(sql: &Connection, subjects: &[Subject; 2]) -> Result<Option<Alert>, StoreError> {
     let text = format!(
-        "SELECT {COLUMNS} FROM alerts WHERE stream IS NULL AND type IN ('ingest.down', 'ingest.up') ORDER BY seq DESC LIMIT 1"
+        "SELECT {COLUMNS} FROM alerts WHERE stream IS NULL AND type IN (?1, ?2) ORDER BY seq DESC LIMIT 1"
     );
-    Ok(sql.prepare_cached(&text)?.query_row([], read).optional()?)
+    let kinds = subjects.each_ref().map(Subject::kind);
+    Ok(sql
+        .prepare_cached(&text)?
+        .query_row(kinds, read)
+        .optional()?)
 }
 
 pub(super) const PRIOR_SUBMISSION: &str =
@@ -425,6 +437,8 @@ fn read_subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
         },
         ("ingest.down", _) => Subject::IngestDown,
         ("ingest.up", _) => Subject::IngestUp,
+        ("ingest.rejecting", _) => Subject::IngestRejecting,
+        ("ingest.accepting", _) => Subject::IngestAccepting,
         ("alert.test", _) => Subject::Test,
         (_, "evaluate") => Subject::Submission(read_anomaly(row)?),
         _ => Subject::Anomaly(read_anomaly(row)?),

@@ -1,6 +1,6 @@
 //! Dead letters: messages that cannot be used, kept with the reason.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{Store, StoreError};
 
@@ -52,7 +52,32 @@ pub struct DeadLetterRecord {
     pub received_at_ms: i64,
 }
 
+/// Dead letters of some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterCount {
+    /// How many.
+    pub count: u64,
+    /// Why the newest one is a dead letter.
+    pub newest: Option<String>,
+}
+
 impl Store {
+    /// The dead letters that were read at `since_ms` or later.
+    pub async fn dead_letters_since(&self, since_ms: i64) -> Result<DeadLetterCount, StoreError> {
+        self.read(move |sql| {
+            let mut statement = sql.prepare_cached(
+                "SELECT count(*), (SELECT detail FROM dead_letters WHERE received_at_ms >= ?1 ORDER BY received_at_ms DESC, id DESC LIMIT 1)
+                 FROM dead_letters WHERE received_at_ms >= ?1",
+            )?;
+            let count = |row: &Row<'_>| {
+                let (count, newest) = (row.get(0)?, row.get(1)?);
+                Ok(DeadLetterCount { count, newest })
+            };
+            Ok(statement.query_row([since_ms], count)?)
+        })
+        .await
+    }
+
     /// Dead letters, newest first, before the one of this number.
     pub async fn dead_letters(
         &self,

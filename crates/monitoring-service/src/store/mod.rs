@@ -34,7 +34,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::Notify;
 
 pub use alerts::AlertFilter;
-pub use dead_letters::{DeadLetter, DeadLetterRecord};
+pub use dead_letters::{DeadLetter, DeadLetterCount, DeadLetterRecord};
 pub use ingest::{InFlightCommit, IngestCommit};
 pub use offset_gaps::{OffsetGap, OffsetGapReason, OffsetGapRecord};
 pub use offsets::{OffsetAdvance, StoredOffset};
@@ -103,6 +103,7 @@ struct Shared {
     locked: schema::LockedPath,
     readers: Arc<Readers>,
     outbox_changed: Arc<Notify>,
+    write_error: writer::WriteError,
 }
 
 impl Store {
@@ -112,16 +113,19 @@ impl Store {
         let locked = schema::lock(path)?;
         let readers = Arc::new(Readers::new(locked.path.clone()));
         let outbox_changed = Arc::new(Notify::new());
+        let write_error = writer::WriteError::default();
         let (writer, handle) = Writer::new(
             schema::open_writer(&locked)?,
             &locked.path,
             Arc::clone(&readers),
             Arc::clone(&outbox_changed),
+            write_error.clone(),
         );
         let shared = Shared {
             locked,
             readers,
             outbox_changed,
+            write_error,
         };
         Ok((
             Self {
@@ -135,6 +139,27 @@ impl Store {
     /// Notified after each commit that created or replayed a delivery.
     pub fn outbox_changed(&self) -> &Notify {
         &self.shared.outbox_changed
+    }
+
+    /// The error of the last write, until one succeeds.
+    pub fn write_error(&self) -> Option<String> {
+        self.shared.write_error.get()
+    }
+
+    /// Writes a row if the last write failed, so that an idle service notices when the database can be written again.
+    pub async fn check_write(&self, now_ms: i64) -> Result<(), StoreError> {
+        if self.write_error().is_none() {
+            return Ok(());
+        }
+        self.writer
+            .call(move |transaction| {
+                transaction.sql.execute(
+                    "INSERT OR REPLACE INTO write_checks VALUES (1, ?1)",
+                    [now_ms],
+                )?;
+                Ok(())
+            })
+            .await
     }
 
     /// The path of the database.

@@ -214,6 +214,14 @@ CREATE TABLE dead_letters (
     received_at_ms INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX dead_letters_by_time ON dead_letters (received_at_ms);
+
+-- Written to find out whether the database can be written again.
+CREATE TABLE write_checks (
+    id    INTEGER PRIMARY KEY CHECK (id = 1),
+    at_ms INTEGER NOT NULL
+) STRICT;
+
 -- Kept after their end, so that a suppressed alert can be explained.
 CREATE TABLE silences (
     id            TEXT PRIMARY KEY,

@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -144,6 +144,23 @@ impl<T> PendingWrite<T> {
     }
 }
 
+/// The error of the last write, until one succeeds. A clone shares it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WriteError(Arc<Mutex<Option<String>>>);
+
+impl WriteError {
+    pub(super) fn get(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, error: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+}
+
 /// The writer; it needs its own thread.
 pub struct Writer {
     connection: Connection,
@@ -151,6 +168,7 @@ pub struct Writer {
     jobs: mpsc::Receiver<Box<dyn Job>>,
     readers: Arc<Readers>,
     outbox_changed: Arc<Notify>,
+    write_error: WriteError,
     wal: PathBuf,
     limits: WalLimits,
     /// Since the last try to restart the log.
@@ -163,6 +181,7 @@ impl Writer {
         path: &Path,
         readers: Arc<Readers>,
         outbox_changed: Arc<Notify>,
+        write_error: WriteError,
     ) -> (Self, WriterHandle) {
         let (sender, jobs) = mpsc::channel(QUEUE);
         let mut wal = path.as_os_str().to_owned();
@@ -175,6 +194,7 @@ impl Writer {
                 jobs,
                 readers,
                 outbox_changed,
+                write_error,
                 wal: wal.into(),
                 limits,
                 tried: None,
@@ -243,8 +263,13 @@ impl Writer {
     /// One transaction for these jobs. The first error drops it: SQLite may have rolled back by itself already, and a
     /// statement after that would commit alone.
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let changes = self.connection.total_changes();
         match Self::try_commit(&mut self.connection, &mut self.ids, jobs) {
             Ok(wakes_outbox) => {
+                // An empty transaction succeeds on a full disk, too.
+                if self.connection.total_changes() > changes {
+                    self.write_error.set(None);
+                }
                 if wakes_outbox {
                     self.outbox_changed.notify_one();
                 }
@@ -252,6 +277,9 @@ impl Writer {
             }
             Err(error) => {
                 self.ids = Ids::default();
+                if let StoreError::Unavailable(_) | StoreError::Broken(_) = &error {
+                    self.write_error.set(Some(error.to_string()));
+                }
                 Err(error)
             }
         }

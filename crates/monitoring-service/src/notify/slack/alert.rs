@@ -32,6 +32,8 @@ fn headline(subject: &Subject) -> String {
         Subject::StreamsResumed { .. } => "streams have minutes again".to_owned(),
         Subject::IngestDown => "nothing is monitored".to_owned(),
         Subject::IngestUp => "monitoring works again".to_owned(),
+        Subject::IngestRejecting => "most messages are dead letters".to_owned(),
+        Subject::IngestAccepting => "messages can be used again".to_owned(),
         Subject::Test => "test alert".to_owned(),
     }
 }

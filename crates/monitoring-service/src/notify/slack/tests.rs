@@ -75,6 +75,14 @@ fn alerts_of_the_monitor_have_no_fields() {
         ),
         (Subject::IngestDown, "CRITICAL: nothing is monitored"),
         (Subject::IngestUp, "CRITICAL: monitoring works again"),
+        (
+            Subject::IngestRejecting,
+            "CRITICAL: most messages are dead letters",
+        ),
+        (
+            Subject::IngestAccepting,
+            "CRITICAL: messages can be used again",
+        ),
         (Subject::Test, "CRITICAL: test alert"),
     ] {
         let message = message(&of_monitor(subject, "one sentence"), None);

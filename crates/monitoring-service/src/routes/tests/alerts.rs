@@ -27,7 +27,8 @@ async fn new_alerts_do_not_shift_pages() {
     assert!(all.len() >= 3, "{all:?}");
 
     let first = api.ok("/alerts?limit=2").await;
-    api.evaluate(r#"{"status":"reversed","count":9}"#).await;
+    api.evaluate(r#"{"status":"reversed","count":9,"stream":"acme"}"#)
+        .await;
     let mut of_pages = first["alerts"].as_array().unwrap().clone();
     let mut cursor = first["next_cursor"].clone();
     while let Some(next) = cursor.as_str() {

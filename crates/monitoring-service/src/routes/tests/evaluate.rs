@@ -259,3 +259,22 @@ fn a_baseline_shows_its_kind() {
         json!({"kind": "flat", "mean": 2.0, "std_dev": 0.0, "minutes": 3})
     );
 }
+
+#[tokio::test]
+async fn an_unknown_stream_beside_known_ones_is_refused() {
+    let mut api = Api::new();
+    let seed = r#"{"status":"failed","count":100}"#;
+    assert_eq!(api.evaluate(seed).await.json["severity"], "CRITICAL");
+    api.consume_usual("acme", now(), 60);
+    let answer = api
+        .evaluate(r#"{"status":"failed","count":1,"stream":"acmee"}"#)
+        .await;
+    assert_eq!(
+        (answer.status, &answer.json["field"]),
+        (StatusCode::NOT_FOUND, &json!("stream"))
+    );
+    assert_eq!(
+        api.ok("/alerts").await["alerts"].as_array().unwrap().len(),
+        1
+    );
+}

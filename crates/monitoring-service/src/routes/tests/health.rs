@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::harness::{Api, NOW_MS, now};
-use crate::liveness::Task;
+use crate::{ingest::status::Acceptance, liveness::Task};
 
 #[tokio::test]
 async fn health_names_the_degraded_part() {
@@ -94,4 +94,39 @@ async fn metrics_name_each_route_by_its_pattern() {
     ] {
         assert!(answer.text.contains(line), "{line}\n{}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn health_names_what_producers_send_wrongly() {
+    let mut api = Api::new();
+    let named = [("approved", 100), ("declined", 7), ("error", 3)];
+    for at in 0..7 {
+        let arrived_ms = NOW_MS + (at + 1) * 60_000;
+        api.consume("shop", now().plus(at), &named, arrived_ms);
+        api.consume("local", now().plus(at - 180), &[("denied", 9)], arrived_ms);
+    }
+    api.consume("shop", now().plus(-60), &named, NOW_MS + 480_000);
+    api.state.clock.set_ms(NOW_MS + 480_000);
+    let streams = &api.ok("/health").await["parts"]["streams"];
+    assert_eq!(
+        streams,
+        &json!({"status": "degraded", "notes": [
+            "shop: declined, error are not judged, and denied, failed, reversed, backend_reversed never came; send the names approved, denied, failed, reversed, backend_reversed",
+            "shop: 1 minutes came too late to be judged; they are stored (ALLOWED_LATENESS)",
+            "local: its minutes come 3 whole hours behind the clock, so it is never live and its alerts are too old; send timestamps with their zone, or in UTC",
+        ]})
+    );
+}
+
+#[tokio::test]
+async fn rejected_messages_degrade_health() {
+    let api = Api::new();
+    let why = "5 of the newest 5 messages are dead letters".to_owned();
+    api.state.ingest.update(NOW_MS, |status| {
+        (status.connected, status.consuming) = (true, true);
+        status.acceptance = Acceptance::Rejecting(why.clone());
+    });
+    let health = api.ok("/health").await;
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["parts"]["kafka"]["rejecting"], json!(why));
 }

@@ -4,9 +4,12 @@ use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::harness::{Api, NOW_MS, now};
-use crate::alerts::{
-    NotifyPolicy,
-    stale::{self, StaleRules},
+use crate::{
+    alerts::{
+        NotifyPolicy,
+        stale::{self, StaleRules},
+    },
+    store::DeadLetterCount,
 };
 
 #[tokio::test]
@@ -129,6 +132,7 @@ async fn a_stale_stream_keeps_its_findings() {
     let rules = StaleRules {
         stale_after_ms: 180_000,
         silences: Vec::new(),
+        dead_letters: DeadLetterCount::default(),
         policy: NotifyPolicy::default(),
     };
     api.state
@@ -181,6 +185,7 @@ async fn a_retired_stream_is_gone_until_its_next_minute() {
     let rules = StaleRules {
         stale_after_ms: 180_000,
         silences: Vec::new(),
+        dead_letters: DeadLetterCount::default(),
         policy: NotifyPolicy::default(),
     };
     let alerts = api

@@ -59,9 +59,16 @@ fn a_full_disk_fails_the_whole_commit() {
         matches!(&full, Err(StoreError::Unavailable(reason)) if reason.contains("full")),
         "{full:?}"
     );
+    assert!(store.write_error().is_some_and(|why| why.contains("full")));
     assert_eq!(store.count_streams().expect("readable"), 0);
     assert!(store.offsets("c", "t").expect("readable").is_empty());
     room(&store, 10_000);
+    assert!(
+        store.write_error().is_some(),
+        "nothing was written meanwhile"
+    );
+    wait(store.check_write(1));
+    assert_eq!(store.write_error(), None);
     store.begin_ingest(&batch).wait().expect("room now");
     assert_eq!(
         wait(store.summary("default", None, None)).minutes_observed,

@@ -8,6 +8,7 @@ use detection::{
 };
 
 use super::{MINUTE_MS, NOTIFY, fill, open, raw, wait};
+use crate::alerts::Subject;
 use crate::{
     alerts::{Alert, ingest, submission},
     store::{AlertFilter, Attempt, DeliveryOutcome, Retention, Store},
@@ -127,14 +128,16 @@ fn ingest_down_and_up_are_recorded_once() {
     let (store, _folder) = open();
     let kind = |alert: Option<Alert>| alert.map(|alert| alert.subject.kind());
     let down = |since_ms, now_ms| {
-        kind(wait(store.record_ingest_alert(move |newest| {
-            ingest::down(newest, since_ms, "away", &NOTIFY, now_ms)
-        })))
+        kind(wait(store.record_condition(
+            [Subject::IngestDown, Subject::IngestUp],
+            move |newest| ingest::down(newest, since_ms, "away", &NOTIFY, now_ms),
+        )))
     };
     let up = |now_ms| {
-        kind(wait(store.record_ingest_alert(move |newest| {
-            ingest::up(newest, &NOTIFY, now_ms)
-        })))
+        kind(wait(store.record_condition(
+            [Subject::IngestDown, Subject::IngestUp],
+            move |newest| ingest::up(newest, &NOTIFY, now_ms),
+        )))
     };
     assert_eq!(up(0), None);
     assert_eq!(down(1, 10), Some("ingest.down"));
