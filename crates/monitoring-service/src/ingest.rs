@@ -183,6 +183,10 @@ impl Ingest {
         let topic = kafka::topic(consumer.client(), &self.settings.topic)
             .map_err(Interrupted::Unreachable)?;
         self.publish(|status| status.connected = true);
+        if let Some(code) = topic.refused {
+            let topic = self.settings.topic.clone();
+            return Err(Interrupted::TopicRefused { topic, code });
+        }
         if topic.partitions.is_empty() {
             return Err(Interrupted::NoTopic);
         }

@@ -92,6 +92,8 @@ pub(super) struct Topic {
     pub(super) cluster_id: String,
     /// Empty while the topic does not exist.
     pub(super) partitions: Vec<i32>,
+    /// Why the broker does not describe the topic; none while it does not exist.
+    pub(super) refused: Option<RDKafkaErrorCode>,
 }
 
 /// Creates the consumer. It needs no connection, so an error is a configuration error.
@@ -162,11 +164,13 @@ pub(super) fn topic(client: &Client<Watcher>, name: &str) -> Result<Topic, Kafka
         .ok_or(KafkaError::MetadataFetch(
             RDKafkaErrorCode::OperationTimedOut,
         ))?;
-    let known = metadata
-        .topics()
-        .iter()
-        .filter(|topic| topic.name() == name && topic.error().is_none());
-    let mut partitions: Vec<_> = known
+    let found = metadata.topics().iter().find(|topic| topic.name() == name);
+    let error = found
+        .and_then(MetadataTopic::error)
+        .map(RDKafkaErrorCode::from);
+    let mut partitions: Vec<_> = found
+        .filter(|_| error.is_none())
+        .into_iter()
         .flat_map(MetadataTopic::partitions)
         .map(MetadataPartition::id)
         .collect();
@@ -174,7 +178,18 @@ pub(super) fn topic(client: &Client<Watcher>, name: &str) -> Result<Topic, Kafka
     Ok(Topic {
         cluster_id,
         partitions,
+        refused: error.filter(|code| !is_missing(*code)),
     })
+}
+
+/// True if the topic does not exist, or is being created.
+const fn is_missing(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::LeaderNotAvailable
+    )
 }
 
 /// Asks for the ends of a partition's log.
@@ -214,4 +229,38 @@ fn list(
         list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
     }
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{mocking::MockCluster, types::RDKafkaRespErr};
+
+    use super::*;
+
+    #[test]
+    fn the_error_of_a_topic_is_the_broker_s_own() {
+        let brokers = MockCluster::new(1).expect("a broker");
+        brokers.create_topic("ours", 1, 1).expect("created");
+        let settings = Settings {
+            bootstrap_servers: brokers.bootstrap_servers(),
+            topic: "ours".to_owned(),
+            group_id: "test".to_owned(),
+            properties: crate::config::KafkaProperties::default(),
+            max_streams: 1,
+            refresh: super::super::METADATA_REFRESH_INTERVAL,
+        };
+        let consumer = consumer(&settings).expect("a consumer");
+        let refused = || {
+            let topic = topic(consumer.client(), "ours").expect("an answer");
+            (topic.refused, topic.partitions.len())
+        };
+        assert_eq!(refused(), (None, 1));
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        brokers.topic_error("ours", denied).expect("set");
+        let code = RDKafkaErrorCode::TopicAuthorizationFailed;
+        assert_eq!(refused(), (Some(code), 0));
+        let missing = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        brokers.topic_error("ours", missing).expect("set");
+        assert_eq!(refused(), (None, 0));
+    }
 }

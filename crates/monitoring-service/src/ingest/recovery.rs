@@ -14,6 +14,11 @@ pub(super) enum Interrupted {
     Kafka(#[from] KafkaError),
     #[error("the topic does not exist yet")]
     NoTopic,
+    #[error("the broker refuses the topic {topic}: {code}{fix}", fix = fix(*code))]
+    TopicRefused {
+        topic: String,
+        code: RDKafkaErrorCode,
+    },
     #[error("the topic changed: {0}")]
     TopicChanged(String),
     #[error(transparent)]
@@ -26,6 +31,17 @@ pub(super) enum Recovery {
     Restart,
     /// End the service.
     Stop(anyhow::Error),
+}
+
+/// What to do about a topic that the broker refuses.
+const fn fix(code: RDKafkaErrorCode) -> &'static str {
+    match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed => {
+            "; grant Describe and Read on the topic to the user in KAFKA_PROPERTIES"
+        }
+        RDKafkaErrorCode::InvalidTopic => "; check KAFKA_TOPIC",
+        _ => "",
+    }
 }
 
 impl Interrupted {
@@ -45,8 +61,27 @@ impl Interrupted {
             Self::Unreachable(_)
             | Self::Kafka(_)
             | Self::NoTopic
+            | Self::TopicRefused { .. }
             | Self::TopicChanged(_)
             | Self::Store(_) => Recovery::Restart,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_topic_names_the_right_to_grant() {
+        let refused = Interrupted::TopicRefused {
+            topic: "transactions".to_owned(),
+            code: RDKafkaErrorCode::TopicAuthorizationFailed,
+        };
+        let text = refused.to_string();
+        assert!(text.starts_with("the broker refuses the topic transactions: "));
+        assert!(
+            text.ends_with("grant Describe and Read on the topic to the user in KAFKA_PROPERTIES")
+        );
     }
 }
