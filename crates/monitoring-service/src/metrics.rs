@@ -60,7 +60,7 @@ common::metrics! {
         late_minutes: IntCounterVec("monitoring_late_minutes_total", labels ["result"]),
         /// Messages that cannot be used
         pub dead_letters: IntCounterVec("monitoring_dead_letters_total", labels ["reason"]),
-        /// Gaps in the Kafka offsets: messages were deleted (retention), or the topic was recreated
+        /// Gaps in the Kafka offsets: messages were deleted (retention), the topic was recreated, or another cluster answers
         pub offset_gaps: IntCounterVec("monitoring_offset_gaps_total", labels ["reason"]),
         /// Offsets without a message inside the log (transaction markers, compaction); no messages
         /// are lost
@@ -123,7 +123,10 @@ impl ServiceMetrics {
             (&self.messages_consumed, &["stored", "dead_letter"]),
             (&self.evaluations, &["NORMAL", "WARNING", "CRITICAL"]),
             (&self.late_minutes, &["evaluated", "corrected", "too_late"]),
-            (&self.offset_gaps, &["retention", "recreated"]),
+            (
+                &self.offset_gaps,
+                &["retention", "recreated", "new_cluster"],
+            ),
             (&self.delivery_attempts, &["delivered", "retry", "dead"]),
             (
                 &self.store_errors,

@@ -1,6 +1,6 @@
 //! The offsets to read from: decided at each assignment and checked again while reading. Offset gaps are recorded first.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rdkafka::consumer::Consumer as _;
 
@@ -21,12 +21,22 @@ impl Ingest {
     ) -> Result<(), Interrupted> {
         let name = self.settings.topic.clone();
         let stored = self.context.store.offsets(&topic.cluster_id, &name)?;
+        let elsewhere = if stored.is_empty() {
+            let store = &self.context.store;
+            store.offsets_elsewhere(&topic.cluster_id, &name)?
+        } else {
+            BTreeMap::new()
+        };
         let mut offsets = Vec::new();
         self.positions.clear();
         for &partition in &topic.partitions {
             self.report();
             let stored = stored.get(&partition).copied();
-            let start = plan::start(stored, kafka::log(consumer.client(), &name, partition)?);
+            let log = kafka::log(consumer.client(), &name, partition)?;
+            let start = match elsewhere.get(&partition) {
+                Some(old) => plan::restart(old.last_offset + 1, log, OffsetGapReason::NewCluster),
+                None => plan::start(stored, log),
+            };
             self.record_gap(topic, partition, stored, &start)?;
             offsets.push((partition, start.offset));
             let (stored, read) = (start.consumed, start.consumed);
@@ -72,7 +82,7 @@ impl Ingest {
             from_offset,
             to_offset,
             reason = reason.name(),
-            "offset gap: records deleted before they were read"
+            "offset gap: records that were not read are lost"
         );
         let offsets = vec![self.advance(topic, partition, stored, consumed)];
         let gap = OffsetGap {

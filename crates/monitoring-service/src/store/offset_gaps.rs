@@ -33,10 +33,12 @@ pub enum OffsetGapReason {
     Retention,
     /// The topic was deleted and recreated, so its offsets started again.
     Recreated,
+    /// Another cluster answers under the same settings, so what was not read from the earlier one is lost.
+    NewCluster,
 }
 
 impl OffsetGapReason {
-    /// `retention` or `recreated`.
+    /// `retention`, `recreated` or `new_cluster`.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -57,7 +59,7 @@ pub struct OffsetGapRecord {
     pub from_offset: i64,
     /// The offset at which reading continued: the first after the gap, or the start of a recreated topic.
     pub to_offset: i64,
-    /// `retention` or `recreated`.
+    /// `retention`, `recreated` or `new_cluster`.
     pub reason: String,
     /// When it was detected.
     pub detected_at: At,

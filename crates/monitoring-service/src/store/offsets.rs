@@ -49,6 +49,26 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The newest offsets of a topic's partitions in other clusters. Blocks.
+    pub fn offsets_elsewhere(
+        &self,
+        cluster_id: &str,
+        topic: &str,
+    ) -> Result<BTreeMap<i32, StoredOffset>, StoreError> {
+        self.read_blocking(|sql| {
+            let mut statement = sql.prepare_cached(
+                "SELECT partition, last_offset, last_timestamp_ms FROM offsets WHERE cluster_id <> ?1 AND topic = ?2
+                 ORDER BY last_timestamp_ms NULLS FIRST",
+            )?;
+            let rows = statement.query_map([cluster_id, topic], |row| {
+                Ok((row.get(0)?, StoredOffset { last_offset: row.get(1)?, last_timestamp_ms: row.get(2)? }))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
 /// Advances a partition's offset, if the stored one is the expected one.
 pub(super) fn advance(sql: &Connection, advance: &OffsetAdvance) -> Result<(), StoreError> {
     let OffsetAdvance {

@@ -130,3 +130,33 @@ async fn lost_connections_lose_and_double_nothing() {
     assert_eq!(observed(&app).await, 200);
     app.stop().await.expect("a clean stop");
 }
+
+/// Each embedded broker has its own cluster id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuilt_cluster_is_an_offset_gap() {
+    let (first, folder) = (broker().await, folder());
+    let app = TestApp::with_defaults(&first, &folder).await;
+    send(&first, sample(40));
+    app.until_consumed(40).await;
+    app.stop().await.expect("a clean stop");
+    drop(first);
+    let rebuilt = broker().await;
+    for _ in 0..2 {
+        let app = TestApp::with_defaults(&rebuilt, &folder).await;
+        until("it consumes", async || {
+            app.get("/health").await["parts"]["kafka"]["consuming"] == true
+        })
+        .await;
+        let gaps = app.get("/offset-gaps").await;
+        let gaps = gaps["offset_gaps"].as_array().expect("a list");
+        assert_eq!(gaps.len(), 1, "{gaps:?}");
+        assert_eq!(gaps[0]["reason"], "new_cluster");
+        assert_eq!(
+            (&gaps[0]["from_offset"], &gaps[0]["to_offset"]),
+            (&40.into(), &0.into())
+        );
+        let health = app.get("/health").await;
+        assert_eq!(health["parts"]["offset_gaps"]["status"], "degraded");
+        app.stop().await.expect("a clean stop");
+    }
+}
