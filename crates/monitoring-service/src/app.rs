@@ -8,17 +8,19 @@ use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    alerts::DEFAULT_RECEIVER,
     clock::{Clock, milliseconds},
-    config::Config,
+    config::{Config, WebhookFormat},
     context::Context,
     evaluate::Evaluator,
     ingest::{self, status::SharedStatus},
     lifecycle::{self, STOP_TIMEOUT, Supervisor},
     metrics::ServiceMetrics,
     notify::{
-        self, Delivery,
-        client::WebhookClient,
+        self, Delivery, Receiver,
+        client::{self, WebhookClient},
         ping::{self, Ping},
+        receiver::Format,
     },
     page::{self, events::Feed},
     routes::{self, AppState},
@@ -145,20 +147,52 @@ impl App {
     }
 
     fn delivery(&self) -> anyhow::Result<Delivery> {
-        let url = self.config.alert_webhook_url.as_ref();
-        let keys = self.config.webhook_secret.clone().unwrap_or_default();
+        let receiver = self.default_receiver()?;
+        if receiver.is_none() {
+            tracing::warn!(
+                "no receiver is configured: alerts are only logged and listed, and nobody is notified; set ALERT_WEBHOOK_URL"
+            );
+        }
         Ok(Delivery {
             context: self.context.clone(),
-            client: url
-                .map(|url| {
-                    WebhookClient::new(url.expose().clone())
-                        .map(|client| client.signing_with(keys.expose()))
-                })
-                .transpose()?,
+            receivers: receiver.into_iter().collect(),
             give_up_after: self.config.webhook_give_up_after,
-            format: self.config.webhook_format,
             public_url: self.config.public_url.clone(),
         })
+    }
+
+    /// The receiver of `ALERT_WEBHOOK_URL`.
+    fn default_receiver(&self) -> anyhow::Result<Option<Receiver>> {
+        let config = &self.config;
+        let Some(url) = &config.alert_webhook_url else {
+            return Ok(None);
+        };
+        let keys = config.webhook_secret.clone().unwrap_or_default();
+        let client = WebhookClient::with(
+            url.expose().clone(),
+            config.webhook_timeout,
+            config
+                .webhook_proxy
+                .as_ref()
+                .map(|proxy| proxy.expose().clone()),
+            client::headers(config.webhook_headers.expose())?,
+        )?;
+        let routing_key = config.webhook_routing_key.as_ref();
+        Ok(Some(Receiver {
+            name: DEFAULT_RECEIVER.to_owned(),
+            client: client.signing_with(keys.expose()),
+            format: match config.webhook_format {
+                WebhookFormat::Json => Format::Json,
+                WebhookFormat::Slack => Format::Slack,
+                WebhookFormat::PagerDuty => Format::PagerDuty {
+                    routing_key: routing_key
+                        .context("WEBHOOK_ROUTING_KEY is not set")?
+                        .expose()
+                        .to_owned(),
+                },
+                WebhookFormat::Alertmanager => Format::Alertmanager,
+            },
+        }))
     }
 
     fn ping(&self) -> anyhow::Result<Option<Ping>> {

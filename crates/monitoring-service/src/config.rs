@@ -21,12 +21,16 @@ use detection::{
 };
 use tracing::Level;
 
-use crate::{alerts::NotifyPolicy, backtest, clock::milliseconds};
+use crate::{
+    alerts::{DEFAULT_RECEIVER, NotifyPolicy, Route},
+    backtest,
+    clock::milliseconds,
+};
 
 mod values;
 
 pub use common::kafka::KafkaProperties;
-pub use values::{ApiToken, SecretUrl, WebhookFormat, WebhookKeys};
+pub use values::{ApiToken, RoutingKey, SecretUrl, WebhookFormat, WebhookHeaders, WebhookKeys};
 
 use values::{choice, duration, http_url, whole_minutes};
 
@@ -96,9 +100,25 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
     pub alert_webhook_url: Option<SecretUrl>,
 
-    /// Format of webhooks: JSON for programs, or a message for a Slack incoming webhook
+    /// Format of webhooks
     #[arg(long, env, value_enum, default_value = "json")]
     pub webhook_format: WebhookFormat,
+
+    /// Integration key of the PagerDuty service, for WEBHOOK_FORMAT=pagerduty
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(RoutingKey::parse))]
+    pub webhook_routing_key: Option<RoutingKey>,
+
+    /// More headers of webhooks, such as credentials: `Name: value`, one a line or with `;` between them
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(WebhookHeaders::parse), default_value = "", hide_default_value = true)]
+    pub webhook_headers: WebhookHeaders,
+
+    /// Proxy of webhooks, http or https; without it, they are sent directly
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
+    pub webhook_proxy: Option<SecretUrl>,
+
+    /// How long the receiver may take to answer a webhook (1s to 60s)
+    #[arg(long, env, value_parser = duration("1s", "60s"), default_value = "10s")]
+    pub webhook_timeout: Duration,
 
     /// Key that signs webhooks (Standard Webhooks): `whsec_BASE64`, or two keys with a comma between them during a key change; without it, webhooks are not signed
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(WebhookKeys::parse))]
@@ -332,6 +352,13 @@ impl Config {
                 self.detection_policy
             ));
         }
+        let is_pagerduty = self.webhook_format == WebhookFormat::PagerDuty;
+        if is_pagerduty != self.webhook_routing_key.is_some() {
+            return Err(
+                "WEBHOOK_FORMAT=pagerduty and WEBHOOK_ROUTING_KEY need each other; give both or neither"
+                    .to_owned(),
+            );
+        }
         if self.log_webhook_url.is_some() && self.log_webhook_url == self.alert_webhook_url {
             return Err(
                 "LOG_WEBHOOK_URL equals ALERT_WEBHOOK_URL, whose receiver expects alerts only; give another address"
@@ -379,13 +406,20 @@ impl Config {
 
     /// Which alerts are notified.
     pub fn notify_policy(&self) -> NotifyPolicy {
-        let max_age_ms = self.page_max_age.map(milliseconds);
-        match self.alert_webhook_url {
-            Some(_) => NotifyPolicy::with_default_receiver(max_age_ms),
-            None => NotifyPolicy {
-                max_age_ms,
-                ..NotifyPolicy::default()
-            },
+        let route = Route {
+            acknowledgements: matches!(
+                self.webhook_format,
+                WebhookFormat::PagerDuty | WebhookFormat::Json
+            ),
+            ..Route::critical(DEFAULT_RECEIVER)
+        };
+        NotifyPolicy {
+            routes: self
+                .alert_webhook_url
+                .iter()
+                .map(|_| route.clone())
+                .collect(),
+            max_age_ms: self.page_max_age.map(milliseconds),
         }
     }
 

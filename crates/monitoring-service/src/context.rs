@@ -8,6 +8,7 @@ use crate::{
     ingest::{snapshots::Snapshots, status::SharedStatus},
     liveness::TaskLiveness,
     metrics::ServiceMetrics,
+    notify::board::ReceiverBoard,
     store::{Store, StoreError},
 };
 
@@ -32,6 +33,8 @@ pub struct Context {
     pub ingest: SharedStatus,
     /// The settings of the fold.
     pub monitor: MonitorSettings,
+    /// The state of each receiver.
+    pub receivers: ReceiverBoard,
     /// Which alerts are notified.
     pub notify: NotifyPolicy,
     /// A live stream without a new minute for this long is stale, milliseconds.
@@ -55,6 +58,7 @@ impl Context {
             announcer: Announcer::new(metrics.alerts.clone()),
             snapshots: Snapshots::default(),
             ingest: SharedStatus::new(now_ms),
+            receivers: ReceiverBoard::new(notify.routes.iter().map(|route| &*route.receiver)),
             store,
             clock,
             metrics,

@@ -81,9 +81,12 @@ common::metrics! {
         pub deliveries_pending: IntGauge("monitoring_deliveries_pending"),
         /// Deliveries given up
         pub deliveries_dead: IntGauge("monitoring_deliveries_dead"),
-        /// Seconds since the oldest pending delivery was queued
-        pub deliveries_oldest_age: Gauge("monitoring_deliveries_oldest_age_seconds"),
-        /// Attempts to deliver an alert: delivered, retry or dead
+        /// Seconds since the oldest pending delivery to a receiver was queued
+        pub deliveries_oldest_age: GaugeVec(
+            "monitoring_deliveries_oldest_age_seconds",
+            labels ["receiver"]
+        ),
+        /// Attempts to deliver a message: delivered, retry or dead
         pub delivery_attempts: IntCounterVec(
             "monitoring_delivery_attempts_total",
             labels ["outcome"]

@@ -19,7 +19,7 @@ use crate::{
     context::Context,
     ingest::status::{Acceptance, IngestStatus},
     liveness::Task,
-    store::{Retention, StoreError},
+    store::{PendingOf, Retention, StoreError},
 };
 
 /// The longest wait between two reports of the task.
@@ -42,7 +42,7 @@ pub(crate) struct Scheduler {
     pub interval: Duration,
     /// The retention.
     pub retention: Retention,
-    /// Without a receiver, deliveries are given up after this long.
+    /// Deliveries to a receiver that fails or is not configured are given up after this long.
     pub give_up_after: Duration,
     /// Faults of inputs that were logged.
     pub warned: Mutex<BTreeSet<(String, InputFault)>>,
@@ -252,21 +252,30 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Gives up deliveries of an earlier configuration, which cannot be sent without a receiver.
+    /// Gives up old deliveries to receivers that are not configured any more or that fail: while one fails, only some of its
+    /// deliveries are attempted.
     async fn give_up(&self, now_ms: i64) -> Result<(), StoreError> {
-        let store = &self.context.store;
-        if self.context.notify.has_receiver() || store.outbox().await?.pending == 0 {
-            return Ok(());
-        }
         let before_ms = now_ms - milliseconds(self.give_up_after);
-        let given_up = store
-            .give_up_deliveries(before_ms, "no receiver is configured")
-            .await?;
-        if given_up > 0 {
-            tracing::error!(
-                deliveries = given_up,
-                "deliveries given up: no receiver is configured (ALERT_WEBHOOK_URL)"
-            );
+        let configured = self.context.receivers.all();
+        for pending in self.context.store.pending_by_receiver().await? {
+            let name = &pending.receiver;
+            let why = match configured.iter().find(|(known, _)| known == name) {
+                Some((_, None)) => continue,
+                Some((_, Some(failing))) => failing.error.clone(),
+                None => "its receiver is not configured".to_owned(),
+            };
+            let store = &self.context.store;
+            let given_up = store
+                .give_up_deliveries(name, before_ms, why.clone())
+                .await?;
+            if given_up > 0 {
+                tracing::error!(
+                    receiver = name,
+                    deliveries = given_up,
+                    why,
+                    "deliveries given up"
+                );
+            }
         }
         Ok(())
     }
@@ -284,7 +293,24 @@ impl Scheduler {
         let age_ms = outbox
             .oldest_pending_created_at_ms
             .map_or(0, |created| now_ms - created);
-        metrics.deliveries_oldest_age.set(age_ms as f64 / 1000.0);
+        let pending = self.context.store.pending_by_receiver().await?;
+        metrics.deliveries_oldest_age.reset();
+        for (receiver, _) in self.context.receivers.all() {
+            let age = metrics
+                .deliveries_oldest_age
+                .with_label_values(&[&*receiver]);
+            age.set(0.0);
+        }
+        for PendingOf {
+            receiver,
+            oldest_created_at_ms,
+        } in pending
+        {
+            let age = metrics
+                .deliveries_oldest_age
+                .with_label_values(&[&*receiver]);
+            age.set((now_ms - oldest_created_at_ms) as f64 / 1000.0);
+        }
         if age_ms > STUCK_AFTER_MS {
             tracing::warn!(
                 pending = outbox.pending,

@@ -63,6 +63,75 @@ pub enum WebhookFormat {
     Json,
     /// A message for a Slack incoming webhook
     Slack,
+    /// An event for PagerDuty's Events API v2; needs WEBHOOK_ROUTING_KEY
+    #[value(name = "pagerduty")]
+    PagerDuty,
+    /// Alerts for the API v2 of an Alertmanager (.../api/v2/alerts)
+    Alertmanager,
+}
+
+/// The integration key of a PagerDuty service; it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RoutingKey(String);
+
+impl RoutingKey {
+    /// Accepts a key of 32 letters and digits.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let valid = text.len() == 32 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("give the integration key of the service, 32 letters and digits".to_owned())
+        }
+    }
+
+    /// The key, to send.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RoutingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RoutingKey(..)")
+    }
+}
+
+/// Headers of the settings, with their values, which may be secrets; they are never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct WebhookHeaders(Vec<(String, String)>);
+
+impl WebhookHeaders {
+    /// Parses `Name: value`, one a line or with `;` between them.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.split(['\n', ';']).map(str::trim);
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':').ok_or("give `Name: value`")?;
+            let (name, value) = (name.trim(), value.trim());
+            let is_token = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+            if name.is_empty() || !name.bytes().all(is_token) {
+                return Err("the name of a header has letters, digits, `-`, `_` and `.` only");
+            }
+            if !value.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+                return Err("the value of a header must be ASCII");
+            }
+            Ok((name.to_ascii_lowercase(), value.to_owned()))
+        };
+        let lines = lines.filter(|line| !line.is_empty());
+        let headers = lines.map(header).collect::<Result<_, _>>();
+        headers.map(Self).map_err(str::to_owned)
+    }
+
+    /// Names and values.
+    pub fn expose(&self) -> &[(String, String)] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WebhookHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WebhookHeaders({} headers)", self.0.len())
+    }
 }
 
 /// One or two keys that sign webhooks; they are never shown. With two, receivers can change from the old

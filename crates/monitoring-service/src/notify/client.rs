@@ -10,15 +10,23 @@ use anyhow::Context as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::{
     RequestBuilder, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
     redirect,
 };
 use ring::hmac;
 use uuid::Uuid;
 
+mod words;
+
 /// Time limit of an answer, including the connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time limit of reading the body of a refusal.
+const WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bytes of a refusal that are read.
+const MAX_READ: usize = 2048;
 
 /// The longest accepted `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
@@ -31,16 +39,29 @@ pub(crate) enum WebhookError {
     Gone,
     /// It answered with another status than success. Redirects are not followed: they could send the alert to another
     /// server.
-    #[error("the receiver answered {status}")]
+    #[error("the receiver answered {status}{words}")]
     Refused {
         /// Of the answer.
         status: u16,
         /// The wait that it asks for.
         retry_after: Option<RetryAfter>,
+        /// The beginning of its answer, or the target of a redirect.
+        words: String,
+    },
+    /// It did not answer in time.
+    #[error("connected, no answer within {} s", limit.as_secs_f64())]
+    NoAnswer {
+        /// `WEBHOOK_TIMEOUT`.
+        limit: Duration,
     },
     /// There was no answer.
-    #[error("the receiver cannot be reached: {0}")]
-    Unreachable(String),
+    #[error("the receiver cannot be reached: {reason}")]
+    Unreachable {
+        /// Why.
+        reason: String,
+        /// True if it was connected, so that the request may have arrived.
+        connected: bool,
+    },
 }
 
 impl WebhookError {
@@ -49,7 +70,16 @@ impl WebhookError {
         match self {
             Self::Gone => Some(410),
             Self::Refused { status, .. } => Some(*status),
-            Self::Unreachable(_) => None,
+            Self::NoAnswer { .. } | Self::Unreachable { .. } => None,
+        }
+    }
+
+    /// True if the receiver may have accepted the request.
+    pub(crate) const fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Gone | Self::Refused { .. } => false,
+            Self::NoAnswer { .. } => true,
+            Self::Unreachable { connected, .. } => *connected,
         }
     }
 
@@ -94,30 +124,43 @@ impl RetryAfter {
 pub(crate) struct WebhookClient {
     http: reqwest::Client,
     url: Url,
+    headers: HeaderMap,
+    timeout: Duration,
     keys: Vec<hmac::Key>,
 }
 
 impl WebhookClient {
     /// A client of the receiver at this http or https address.
     pub(crate) fn new(url: Url) -> anyhow::Result<Self> {
-        Self::with_timeout(url, TIMEOUT)
+        Self::with(url, TIMEOUT, None, HeaderMap::new())
     }
 
-    /// The same, with another limit on the time that an answer may take.
-    pub(crate) fn with_timeout(url: Url, timeout: Duration) -> anyhow::Result<Self> {
+    /// The same, with a limit on the time that an answer may take, through a proxy, with more headers.
+    pub(crate) fn with(
+        url: Url,
+        timeout: Duration,
+        proxy: Option<Url>,
+        headers: HeaderMap,
+    ) -> anyhow::Result<Self> {
         common::install_tls_provider();
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .timeout(timeout)
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT.min(timeout))
             .redirect(redirect::Policy::none())
+            .user_agent(concat!("transaction-monitor/", env!("CARGO_PKG_VERSION")));
+        let builder = match proxy {
+            Some(proxy) => {
+                let proxy = reqwest::Proxy::all(proxy).map_err(reqwest::Error::without_url);
+                builder.proxy(proxy.context("WEBHOOK_PROXY cannot be used")?)
+            }
             // Ignore HTTP_PROXY and similar variables: all settings are in `--help`.
-            .no_proxy()
-            .user_agent(concat!("transaction-monitor/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .context("cannot create the HTTP client")?;
+            None => builder.no_proxy(),
+        };
         Ok(Self {
-            http,
+            http: builder.build().context("cannot create the HTTP client")?,
             url,
+            headers,
+            timeout,
             keys: Vec::new(),
         })
     }
@@ -158,12 +201,14 @@ impl WebhookClient {
         if !self.keys.is_empty() {
             request = request.header("webhook-signature", self.signatures(id, sent_at_s, &body));
         }
-        classify(request.body(body)).await
+        // Last, so that a header of the settings replaces one of ours.
+        self.classify(request.headers(self.headers.clone()).body(body))
+            .await
     }
 
     /// Calls the receiver with GET, once. Returns the status of success.
     pub(crate) async fn get(&self) -> Result<u16, WebhookError> {
-        classify(self.http.get(self.url.clone())).await
+        self.classify(self.http.get(self.url.clone())).await
     }
 
     /// `v1,BASE64` of HMAC-SHA256 over `id.timestamp.body`, one for each key (<https://www.standardwebhooks.com>).
@@ -172,22 +217,102 @@ impl WebhookClient {
         let sign = |key| format!("v1,{}", BASE64_STANDARD.encode(hmac::sign(key, &signed)));
         self.keys.iter().map(sign).collect::<Vec<_>>().join(" ")
     }
-}
 
-async fn classify(request: RequestBuilder) -> Result<u16, WebhookError> {
-    let answer = request.send().await.map_err(unreachable)?;
-    match answer.status() {
-        status if status.is_success() => Ok(status.as_u16()),
-        StatusCode::GONE => Err(WebhookError::Gone),
-        status => Err(WebhookError::Refused {
-            status: status.as_u16(),
-            retry_after: RetryAfter::of(answer.headers()),
-        }),
+    async fn classify(&self, request: RequestBuilder) -> Result<u16, WebhookError> {
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| self.no_answer(error))?;
+        match answer.status() {
+            status if status.is_success() => Ok(status.as_u16()),
+            StatusCode::GONE => Err(WebhookError::Gone),
+            status => Err(WebhookError::Refused {
+                status: status.as_u16(),
+                retry_after: RetryAfter::of(answer.headers()),
+                words: self.words(answer).await,
+            }),
+        }
+    }
+
+    fn no_answer(&self, error: reqwest::Error) -> WebhookError {
+        if error.is_timeout() && !error.is_connect() {
+            let limit = self.timeout;
+            return WebhookError::NoAnswer { limit };
+        }
+        WebhookError::Unreachable {
+            connected: !error.is_connect() && !error.is_builder(),
+            reason: reason(error),
+        }
+    }
+
+    /// What the receiver says about a refusal: where it redirects to, or the beginning of its answer.
+    async fn words(&self, mut answer: reqwest::Response) -> String {
+        if answer.status().is_redirection() {
+            let target = answer.headers().get(LOCATION);
+            let target = target.and_then(|target| self.url.join(target.to_str().ok()?).ok());
+            let origin =
+                target.map(|target| format!(" to {}", target.origin().ascii_serialization()));
+            return format!(
+                ": a redirect{}, which is not followed; set the address that it leads to",
+                origin.unwrap_or_default()
+            );
+        }
+        let mut body = Vec::new();
+        let read = async {
+            while let Ok(Some(chunk)) = answer.chunk().await {
+                body.extend_from_slice(&chunk);
+                if body.len() >= MAX_READ {
+                    break;
+                }
+            }
+        };
+        // What arrived in time is used.
+        let _ = tokio::time::timeout(WORDS_TIMEOUT, read).await;
+        body.truncate(MAX_READ);
+        words::clean(&String::from_utf8_lossy(&body), &self.secrets())
+    }
+
+    /// Texts that an answer may repeat and that must not be shown.
+    fn secrets(&self) -> Vec<&str> {
+        let url = &self.url;
+        let headers = self
+            .headers
+            .values()
+            .filter_map(|value| value.to_str().ok());
+        let parts = [
+            Some(url.path()),
+            url.query(),
+            url.password(),
+            Some(url.username()),
+        ];
+        let segments = url.path_segments().into_iter().flatten();
+        let values = url
+            .query()
+            .into_iter()
+            .flat_map(|query| query.split(['=', '&']));
+        let parts = parts.into_iter().flatten();
+        parts.chain(segments).chain(values).chain(headers).collect()
     }
 }
 
+/// Headers of the settings; the values are marked as sensitive.
+pub(crate) fn headers(pairs: &[(String, String)]) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name: HeaderName = name
+            .parse()
+            .context("WEBHOOK_HEADERS has an invalid name")?;
+        let mut value: HeaderValue = value
+            .parse()
+            .context("WEBHOOK_HEADERS has an invalid value")?;
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
 /// The text of a client error with all its causes and without the address.
-fn unreachable(error: reqwest::Error) -> WebhookError {
+fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -195,7 +320,7 @@ fn unreachable(error: reqwest::Error) -> WebhookError {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    WebhookError::Unreachable(text)
+    text
 }
 
 #[cfg(test)]
@@ -225,6 +350,7 @@ mod tests {
         Err(WebhookError::Refused {
             status,
             retry_after,
+            words: String::new(),
         })
     }
 
@@ -258,7 +384,7 @@ mod tests {
         for status in [200, 201, 204, 299] {
             assert_eq!(answer(ResponseTemplate::new(status)).await, Ok(status));
         }
-        for status in [304, 400, 401, 404, 408, 409, 429, 500, 503] {
+        for status in [400, 401, 404, 408, 409, 429, 500, 503] {
             assert_eq!(
                 answer(ResponseTemplate::new(status)).await,
                 refused(status, None)
@@ -274,9 +400,15 @@ mod tests {
     async fn a_redirect_is_refused_and_not_followed() {
         let (server, client) =
             receiver(ResponseTemplate::new(301).insert_header("location", "/elsewhere")).await;
-        assert_eq!(
-            client.post(Uuid::nil(), 0, Vec::new()).await,
-            refused(301, None)
+        let refusal = client
+            .post(Uuid::nil(), 0, Vec::new())
+            .await
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            refusal.starts_with("the receiver answered 301: a redirect to http://127.0.0.1:")
+                && !refusal.contains("elsewhere"),
+            "{refusal}"
         );
         assert_eq!(server.received_requests().await.expect("recorded").len(), 1);
     }
@@ -371,10 +503,11 @@ mod tests {
         let url = format!("http://{}/", silent.local_addr().expect("bound"))
             .parse()
             .expect("an address");
-        let client = WebhookClient::with_timeout(url, Duration::from_millis(20)).expect("a client");
+        let client = WebhookClient::with(url, Duration::from_millis(20), None, HeaderMap::new())
+            .expect("a client");
         let outcome = client.post(Uuid::nil(), 0, Vec::new()).await;
         assert!(
-            matches!(&outcome, Err(WebhookError::Unreachable(why)) if why.contains("timed out")),
+            matches!(&outcome, Err(WebhookError::NoAnswer { .. })),
             "{outcome:?}"
         );
     }

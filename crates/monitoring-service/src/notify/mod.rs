@@ -1,40 +1,47 @@
-//! Notifications: the task that delivers alerts from the outbox to the receiver, and the ping of the dead man's switch.
-//! The alerts to notify are decided and stored before.
+//! Notifications: the task that delivers alerts and events of incidents from the outbox to their receivers, and the ping of the dead
+//! man's switch. What is notified, and whom, is decided and stored before.
 //!
-//! Delivery is at least once: an alert counts as delivered when that is on disk. After a crash before that it is sent again
-//! with the same id.
+//! Delivery is at least once: a message counts as delivered when that is on disk. After a crash before that it is sent again with the
+//! same id.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
-use opentelemetry::trace::Status;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Level, Span, field::Empty};
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use self::client::{WebhookClient, WebhookError};
+use self::board::Gate;
 use crate::{
-    config::WebhookFormat,
     context::Context,
     liveness::Task,
-    store::{Attempt, Content, DeliveryOutcome, DueDelivery, StoreError},
+    store::{Content, DueDelivery, StoreError},
 };
 
+mod alertmanager;
+mod attempt;
+pub(crate) mod board;
 pub(crate) mod client;
 mod content;
 mod json;
+mod order;
+mod pagerduty;
 pub(crate) mod ping;
+pub(crate) mod receiver;
 mod retry;
 mod slack;
 
-/// Maximum concurrent attempts.
-const MAX_PARALLEL_ATTEMPTS: u32 = 4;
+pub(crate) use receiver::Receiver;
+
+/// Maximum concurrent attempts at one receiver.
+const MAX_PARALLEL_ATTEMPTS: usize = 4;
 
 /// The longest wait between two reports of the task.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Interval of reading the outbox while attempts are in flight: a hung receiver must not delay other deliveries.
 const OUTBOX_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The shortest wait where nothing can be attempted: a delivery that is due may wait for another one.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Interval of retries while the database is unavailable.
 const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
@@ -46,33 +53,37 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Delivery {
     /// What the service shares.
     pub context: Context,
-    /// The receiver; without one, nothing is delivered and the outbox is not changed.
-    pub client: Option<WebhookClient>,
+    /// The receivers; without one, nothing is delivered and the outbox is not changed.
+    pub receivers: Vec<Receiver>,
     /// A delivery that failed for this long is given up.
     pub give_up_after: Duration,
-    /// The format of the receiver.
-    pub format: WebhookFormat,
-    /// Base of the links in alerts.
+    /// Base of the links in messages.
     pub public_url: Option<String>,
 }
+
+/// The numbers of the deliveries in flight, with the receiver of each.
+type InFlight = HashMap<i64, String>;
 
 /// Delivers from the outbox until the stop; attempts in flight may then take five more seconds.
 ///
 /// # Errors
 /// Only if the database is damaged or closed; a temporary failure is retried.
 pub(crate) async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyhow::Result<()> {
-    let Some(client) = &delivery.client else {
+    if delivery.receivers.is_empty() {
         return delivery.idle(&stop).await;
-    };
+    }
     let mut attempts = FuturesUnordered::new();
-    let mut in_flight = HashSet::new();
+    let mut in_flight = InFlight::new();
     let mut store_fails = false;
     while !stop.is_cancelled() {
         delivery.report();
         let pause = async {
-            let due = delivery.due(&in_flight).await?;
-            in_flight.extend(due.iter().map(|due| due.id));
-            attempts.extend(due.into_iter().map(|due| delivery.attempt(client, due)));
+            for receiver in &delivery.receivers {
+                for due in delivery.due(receiver, &in_flight).await? {
+                    in_flight.insert(due.id, receiver.name.clone());
+                    attempts.extend([delivery.attempt(receiver, due)]);
+                }
+            }
             if attempts.is_empty() {
                 delivery.until_next().await
             } else {
@@ -115,93 +126,71 @@ impl Delivery {
         Ok(())
     }
 
-    /// The due deliveries that are not in flight, up to the limit of attempts.
-    async fn due(&self, in_flight: &HashSet<i64>) -> Result<Vec<DueDelivery>, StoreError> {
-        if in_flight.len() >= MAX_PARALLEL_ATTEMPTS as usize {
+    /// The deliveries to attempt at a receiver now. Superseded ones are recorded, and the outbox is read again.
+    async fn due(
+        &self,
+        receiver: &Receiver,
+        in_flight: &InFlight,
+    ) -> Result<Vec<DueDelivery>, StoreError> {
+        let now_ms = self.context.clock.now_ms();
+        let busy = in_flight.values().filter(|name| **name == receiver.name);
+        let busy = busy.count();
+        let gate = self.context.receivers.gate(&receiver.name, now_ms);
+        let room = match gate {
+            Gate::Open => MAX_PARALLEL_ATTEMPTS.saturating_sub(busy),
+            Gate::Probe if busy == 0 => 1,
+            Gate::Probe | Gate::ClosedUntil(_) => 0,
+        };
+        if room == 0 {
             return Ok(Vec::new());
         }
-        let mut due = in_time(
-            self.context
-                .store
-                .due_deliveries(self.context.clock.now_ms(), MAX_PARALLEL_ATTEMPTS),
-        )
-        .await?;
-        due.retain(|due| !in_flight.contains(&due.id));
-        due.truncate(MAX_PARALLEL_ATTEMPTS as usize - in_flight.len());
-        Ok(due)
-    }
-
-    /// How long until a delivery falls due, at most until the next report.
-    async fn until_next(&self) -> Result<Duration, StoreError> {
-        let next_ms = in_time(self.context.store.next_delivery_at()).await?;
-        let wait = |at_ms: i64| {
-            Duration::from_millis(u64::try_from(at_ms - self.context.clock.now_ms()).unwrap_or(0))
-        };
-        Ok(next_ms
-            .map_or(LIVENESS_INTERVAL, wait)
-            .min(LIVENESS_INTERVAL))
-    }
-
-    /// One attempt: POST, classify the answer, log and store it. Returns the delivery's number.
-    async fn attempt(&self, client: &WebhookClient, due: DueDelivery) -> Result<i64, StoreError> {
-        let answer = self.post(client, &due).await;
-        let now_ms = self.context.clock.now_ms();
-        let attempt = retry::conclude(&due, &answer, now_ms, self.give_up_after, fastrand::f64());
-        self.context
-            .metrics
-            .delivery_attempts
-            .with_label_values(&[attempt.outcome.name()])
-            .inc();
-        if let Err(error) = &answer {
-            log_failure(&due, error, &attempt.outcome, now_ms);
-        }
-        self.record(due.id, attempt).await?;
-        Ok(due.id)
-    }
-
-    async fn post(&self, client: &WebhookClient, due: &DueDelivery) -> Result<u16, WebhookError> {
-        let span = delivery_span(client, due);
-        let timer = self.context.metrics.delivery_duration.start_timer();
-        let body = self.body(&due.content);
-        let answer = client
-            .post(
-                due.content.id(),
-                self.context.clock.now_ms().div_euclid(1000),
-                body,
-            )
-            .instrument(span.clone())
-            .await;
-        timer.observe_duration();
-        let status = answer
-            .as_ref()
-            .map_or_else(WebhookError::status, |status| Some(*status));
-        span.record("http.response.status_code", status);
-        if let Err(error) = &answer {
-            span.record("error.type", error.class());
-            span.set_status(Status::error(error.to_string()));
-        }
-        answer
-    }
-
-    fn body(&self, content: &Content) -> Vec<u8> {
-        match self.format {
-            WebhookFormat::Json => json::body(content, self.public_url.as_deref()),
-            WebhookFormat::Slack => slack::body(content, self.public_url.as_deref()),
-        }
-    }
-
-    /// Stores the outcome of an attempt, waiting while the database is unavailable. Otherwise the alert would be sent again and
-    /// again meanwhile.
-    async fn record(&self, id: i64, attempt: Attempt) -> Result<(), StoreError> {
-        let mut store_fails = false;
         loop {
-            match self.context.store.finish_attempt(id, attempt.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    tokio::time::sleep(self.pause_for_store(error, &mut store_fails)?).await;
-                }
+            let limit = u32::try_from(room + busy).unwrap_or(u32::MAX);
+            let probe = gate == Gate::Probe;
+            let store = &self.context.store;
+            let mut due =
+                in_time(store.due_deliveries(&receiver.name, probe, now_ms, limit)).await?;
+            due.retain(|due| !in_flight.contains_key(&due.id));
+            due.truncate(room);
+            if !self.supersede(&due).await? {
+                return Ok(due);
             }
         }
+    }
+
+    /// Supersedes what the order within an incident no longer sends; true if there was something.
+    async fn supersede(&self, due: &[DueDelivery]) -> Result<bool, StoreError> {
+        let mut superseded = Vec::new();
+        for due in due {
+            if matches!(due.content, Content::Incident(_)) {
+                let messages = self.context.store.deliveries_of_incident(due.id);
+                superseded.extend(order::next(&in_time(messages).await?).superseded);
+            }
+        }
+        if superseded.is_empty() {
+            return Ok(false);
+        }
+        self.context.store.supersede_deliveries(superseded).await?;
+        Ok(true)
+    }
+
+    /// How long until a delivery can be attempted, at most until the next report.
+    async fn until_next(&self) -> Result<Duration, StoreError> {
+        let now_ms = self.context.clock.now_ms();
+        let mut pause = LIVENESS_INTERVAL;
+        for receiver in &self.receivers {
+            let next = self.context.store.next_delivery_to(&receiver.name);
+            let Some(due_ms) = in_time(next).await? else {
+                continue;
+            };
+            let at_ms = match self.context.receivers.gate(&receiver.name, now_ms) {
+                Gate::ClosedUntil(retry_at_ms) => due_ms.max(retry_at_ms),
+                Gate::Open | Gate::Probe => due_ms,
+            };
+            let wait = Duration::from_millis(u64::try_from(at_ms - now_ms).unwrap_or(0));
+            pause = pause.min(wait.max(MIN_PAUSE));
+        }
+        Ok(pause)
     }
 
     /// The wait for an unavailable database, which is logged once. Any other error is returned.
@@ -237,55 +226,6 @@ async fn in_time<T>(query: impl Future<Output = Result<T, StoreError>>) -> Resul
             "no answer within {LIVENESS_INTERVAL:?}"
         )))
     })
-}
-
-fn log_failure(due: &DueDelivery, error: &WebhookError, outcome: &DeliveryOutcome, now_ms: i64) {
-    // A macro because the level of a log line is a constant.
-    macro_rules! line {
-        ($level:expr, $retry_in_ms:expr, $message:literal) => {
-            tracing::event!(
-                $level,
-                alert_id = due.content.alert_id().map(tracing::field::display),
-                incident_id = due.content.incident_id().map(tracing::field::display),
-                delivery_id = due.id,
-                attempt = due.attempts + 1,
-                http_status = error.status(),
-                error = %error,
-                retry_in_ms = $retry_in_ms,
-                trace_id = due.content.trace_id(),
-                $message
-            )
-        };
-    }
-    match outcome {
-        DeliveryOutcome::Retry { at_ms } => {
-            line!(Level::WARN, Some(at_ms - now_ms), "delivery failed");
-        }
-        DeliveryOutcome::Dead => line!(Level::ERROR, None::<i64>, "delivery failed; given up"),
-        DeliveryOutcome::Delivered => {}
-    }
-}
-
-/// The span of one attempt: a trace of its own, since attempts may continue long after the message's trace ended. It links to the
-/// span that recorded the alert.
-fn delivery_span(client: &WebhookClient, due: &DueDelivery) -> Span {
-    let span = tracing::info_span!(
-        parent: None,
-        "webhook delivery",
-        otel.kind = "client",
-        http.request.method = "POST",
-        http.response.status_code = Empty,
-        http.request.resend_count = (due.attempts > 0).then_some(due.attempts),
-        server.address = client.host(),
-        server.port = client.port(),
-        "error.type" = Empty,
-        monitoring.alert.id = due.content.alert_id().map(tracing::field::display),
-        monitoring.incident.id = due.content.incident_id().map(tracing::field::display),
-    );
-    if let Some(cause) = due.content.cause() {
-        span.add_link(cause);
-    }
-    span
 }
 
 #[cfg(test)]

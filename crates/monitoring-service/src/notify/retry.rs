@@ -14,6 +14,9 @@ const INITIAL_BACKOFF: Duration = Duration::from_secs(2);
 /// The highest limit of the wait.
 const MAX_BACKOFF: Duration = Duration::from_mins(10);
 
+/// The first limit of the wait after a timeout: the receiver may have accepted the message and would get it again.
+const TIMEOUT_BACKOFF: Duration = Duration::from_mins(1);
+
 /// The outcome of an attempt that ended at `now_ms` with this answer. `random` is in [0, 1).
 pub(super) fn conclude(
     due: &DueDelivery,
@@ -28,33 +31,44 @@ pub(super) fn conclude(
         Err(_) if now_ms - due.created_at_ms >= milliseconds(give_up_after) => {
             DeliveryOutcome::Dead
         }
-        Err(WebhookError::Refused { retry_after, .. }) => {
-            let asked =
-                retry_after.map_or(Duration::ZERO, |asked| asked.delay(system_time(now_ms)));
+        Err(error) => {
+            let wait = wait(due.attempts, error, system_time(now_ms), random);
             DeliveryOutcome::Retry {
-                at_ms: now_ms + milliseconds(backoff(due.attempts, random).max(asked)),
+                at_ms: now_ms + milliseconds(wait),
             }
         }
-        Err(WebhookError::Unreachable(_)) => DeliveryOutcome::Retry {
-            at_ms: now_ms + milliseconds(backoff(due.attempts, random)),
-        },
     };
+    let error = answer.as_ref().err();
     Attempt {
         outcome,
         at_ms: now_ms,
         http_status: answer
             .as_ref()
             .map_or_else(WebhookError::status, |status| Some(*status)),
-        error: answer.as_ref().err().map(ToString::to_string),
+        error: error.map(ToString::to_string),
+        in_doubt: due.in_doubt || error.is_some_and(WebhookError::may_have_arrived),
     }
 }
 
-/// The wait after an attempt with `earlier` failed ones before it: anywhere up to a limit that doubles ("full jitter"), so
-/// that deliveries that failed together are not retried together.
-fn backoff(earlier: u32, random: f64) -> Duration {
+/// The wait after a failed attempt with `earlier` failed ones before it.
+pub(super) fn wait(earlier: u32, error: &WebhookError, now: SystemTime, random: f64) -> Duration {
+    match error {
+        WebhookError::Gone | WebhookError::Unreachable { .. } => {
+            backoff(INITIAL_BACKOFF, earlier, random)
+        }
+        WebhookError::NoAnswer { .. } => backoff(TIMEOUT_BACKOFF, earlier, 0.5 + random / 2.0),
+        WebhookError::Refused { retry_after, .. } => {
+            let asked = retry_after.map_or(Duration::ZERO, |asked| asked.delay(now));
+            backoff(INITIAL_BACKOFF, earlier, random).max(asked)
+        }
+    }
+}
+
+/// Anywhere up to a limit that doubles ("full jitter"), so that deliveries that failed together are not retried together.
+fn backoff(initial: Duration, earlier: u32, random: f64) -> Duration {
     let doubled = 2_u32
         .checked_pow(earlier)
-        .and_then(|factor| INITIAL_BACKOFF.checked_mul(factor));
+        .and_then(|factor| initial.checked_mul(factor));
     doubled
         .map_or(MAX_BACKOFF, |limit| limit.min(MAX_BACKOFF))
         .mul_f64(random)
@@ -81,6 +95,7 @@ mod tests {
             id: 1,
             attempts,
             created_at_ms,
+            in_doubt: false,
             content: Content::Alert(Box::new(of_monitor(Subject::IngestDown, ""))),
         }
     }
@@ -89,7 +104,13 @@ mod tests {
         Err(WebhookError::Refused {
             status: 503,
             retry_after,
+            words: String::new(),
         })
+    }
+
+    fn unreachable(connected: bool) -> Result<u16, WebhookError> {
+        let reason = "connection refused".to_owned();
+        Err(WebhookError::Unreachable { reason, connected })
     }
 
     fn outcome(
@@ -103,16 +124,16 @@ mod tests {
     #[test]
     fn the_wait_limit_doubles_up_to_ten_minutes() {
         let limits: Vec<_> = (0..11)
-            .map(|earlier| backoff(earlier, 1.0).as_secs())
+            .map(|earlier| backoff(INITIAL_BACKOFF, earlier, 1.0).as_secs())
             .collect();
         assert_eq!(limits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
-        assert_eq!(backoff(u32::MAX, 1.0), MAX_BACKOFF);
+        assert_eq!(backoff(INITIAL_BACKOFF, u32::MAX, 1.0), MAX_BACKOFF);
     }
 
     #[test]
     fn the_wait_is_anywhere_up_to_the_limit() {
-        assert_eq!(backoff(3, 0.0), Duration::ZERO);
-        assert_eq!(backoff(3, 0.25), Duration::from_secs(4));
+        assert_eq!(backoff(INITIAL_BACKOFF, 3, 0.0), Duration::ZERO);
+        assert_eq!(backoff(INITIAL_BACKOFF, 3, 0.25), Duration::from_secs(4));
     }
 
     #[test]
@@ -141,7 +162,7 @@ mod tests {
 
     #[test]
     fn failures_are_retried_until_the_deadline() {
-        let unreachable = Err(WebhookError::Unreachable("connection refused".to_owned()));
+        let unreachable = unreachable(false);
         for answer in [refused(None), unreachable] {
             let young = due(9, NOW_MS - 86_399_999);
             assert_eq!(
@@ -184,5 +205,28 @@ mod tests {
                 Some("the receiver answered 503".to_owned())
             )
         );
+    }
+
+    #[test]
+    fn a_timeout_is_followed_by_longer_waits() {
+        let silent = WebhookError::NoAnswer {
+            limit: Duration::from_secs(10),
+        };
+        let limits: Vec<_> = (0..5)
+            .map(|earlier| wait(earlier, &silent, system_time(0), 0.0).as_secs())
+            .collect();
+        assert_eq!(limits, [30, 60, 120, 240, 300]);
+    }
+
+    #[test]
+    fn only_an_attempt_without_an_answer_is_in_doubt() {
+        let in_doubt = |answer| conclude(&due(0, NOW_MS), &answer, NOW_MS, DAY, 0.5).in_doubt;
+        assert!(!in_doubt(refused(None)) && !in_doubt(unreachable(false)));
+        assert!(in_doubt(unreachable(true)));
+        let earlier = DueDelivery {
+            in_doubt: true,
+            ..due(1, NOW_MS)
+        };
+        assert!(conclude(&earlier, &refused(None), NOW_MS, DAY, 0.5).in_doubt);
     }
 }

@@ -2,6 +2,8 @@ use std::{collections::VecDeque, path::Path, sync::Mutex, thread};
 
 use common::{metrics::MetricsRegistry, testing};
 use detection::{Minute, MonitorSettings};
+use opentelemetry::trace::Status;
+use reqwest::header::HeaderMap;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -10,7 +12,12 @@ use tokio::{
 use uuid::Uuid;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
-use super::*;
+use super::{
+    client::WebhookClient,
+    incident_examples::{escalated, opened, resolved},
+    receiver::Format,
+    *,
+};
 use crate::{
     alerts::{Alert, DEFAULT_RECEIVER, NotifyPolicy},
     clock::Clock,
@@ -45,8 +52,13 @@ impl Bench {
             "{}/secret-path?token=hunter2",
             address.replace("://", "://user:hunter2@")
         );
-        let client = WebhookClient::with_timeout(url.parse().expect("an address"), timeout)
-            .expect("a client");
+        let url = url.parse().expect("an address");
+        let client = WebhookClient::with(url, timeout, None, HeaderMap::new()).expect("a client");
+        let receiver = Receiver {
+            name: DEFAULT_RECEIVER.to_owned(),
+            client,
+            format: Format::Json,
+        };
         let delivery = Delivery {
             context: Context::new(
                 store.clone(),
@@ -56,9 +68,8 @@ impl Bench {
                 NotifyPolicy::with_default_receiver(None),
                 0,
             ),
-            client: Some(client),
+            receivers: vec![receiver],
             give_up_after: Duration::from_hours(24),
-            format: WebhookFormat::Json,
             public_url: None,
         };
         Self {
@@ -72,17 +83,11 @@ impl Bench {
 
     /// Attempts what is due now, once each.
     async fn pass(&self) {
-        let client = self.delivery.client.as_ref().expect("it has one");
-        for due in self
-            .delivery
-            .due(&HashSet::new())
-            .await
-            .expect("the store works")
-        {
-            self.delivery
-                .attempt(client, due)
-                .await
-                .expect("the store works");
+        let receiver = &self.delivery.receivers[0];
+        let due = self.delivery.due(receiver, &InFlight::new()).await;
+        for due in due.expect("the store works") {
+            let attempt = self.delivery.attempt(receiver, due).await;
+            attempt.expect("the store works");
         }
     }
 
@@ -215,11 +220,9 @@ async fn retries_repeat_the_same_id_and_body() {
 async fn slack_gets_its_own_layout_with_the_same_headers() {
     let server = receiver([answer(200)]).await;
     let mut bench = Bench::new(&server.uri());
-    bench.delivery.format = WebhookFormat::Slack;
-    bench.delivery.client = bench
-        .delivery
-        .client
-        .map(|client| client.signing_with(&[vec![7; 32]]));
+    let receiver = &mut bench.delivery.receivers[0];
+    receiver.format = Format::Slack;
+    receiver.client = receiver.client.clone().signing_with(&[vec![7; 32]]);
     bench.record(7).await;
     bench.pass().await;
     let request = server
@@ -312,13 +315,13 @@ async fn a_hung_receiver_is_retried_and_never_shown() {
         delivery
             .last_error
             .expect("it failed")
-            .contains("timed out")
+            .contains("connected, no answer within 0.02 s")
     );
 
     let lines: Vec<_> = recorded
         .logs()
         .into_iter()
-        .filter(|line| line["target"] == module_path!().replace("::tests", ""))
+        .filter(|line| line["target"] == module_path!().replace("::tests", "::attempt"))
         .collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(
@@ -425,13 +428,20 @@ async fn four_are_tried_at_a_time_and_none_twice() {
     let ids = async |in_flight: &[i64]| -> Vec<i64> {
         let due = bench
             .delivery
-            .due(&in_flight.iter().copied().collect())
+            .due(
+                &bench.delivery.receivers[0],
+                &in_flight
+                    .iter()
+                    .map(|&id| (id, DEFAULT_RECEIVER.to_owned()))
+                    .collect(),
+            )
             .await
             .expect("the store works");
         due.into_iter().map(|due| due.id).collect()
     };
-    assert_eq!(ids(&[]).await, [1, 2, 3, 4]);
-    assert_eq!(ids(&[1, 2]).await, [3, 4]);
+    // The newest first.
+    assert_eq!(ids(&[]).await, [6, 5, 4, 3]);
+    assert_eq!(ids(&[5, 6]).await, [4, 3]);
     assert_eq!(ids(&[2, 3, 4, 5]).await, [0; 0]);
 }
 
@@ -499,7 +509,7 @@ async fn without_a_receiver_the_task_only_reports() {
         _directory,
         ..
     } = Bench::new("http://127.0.0.1:9");
-    delivery.client = None;
+    delivery.receivers.clear();
     let liveness = delivery.context.liveness.clone();
     store.record_alert(alert(1)).await.expect("recorded");
     while_delivering(delivery, tokio::task::yield_now())
@@ -581,4 +591,89 @@ fn an_unavailable_database_is_logged_once() {
             .pause_for_store(end, &mut fails)
             .expect_err("nothing to wait for");
     }
+}
+
+/// The sequence numbers of incident messages, in the order in which they arrived.
+async fn sequences(server: &MockServer) -> Vec<serde_json::Value> {
+    let requests = server.received_requests().await.expect("recorded");
+    let body = |request: &Request| -> serde_json::Value {
+        serde_json::from_slice(&request.body).expect("JSON")
+    };
+    requests
+        .iter()
+        .map(|request| body(request)["sequence"].clone())
+        .collect()
+}
+
+#[tokio::test]
+async fn an_incident_is_sent_in_order_and_a_resolve_overtakes_nothing() {
+    let server = receiver([answer(200), answer(200)]).await;
+    let bench = Bench::new(&server.uri());
+    for message in [opened(), escalated(), resolved()] {
+        let is_opening = message.sequence == 1;
+        let recorded = bench
+            .store
+            .record_event(message, &[DEFAULT_RECEIVER], START_MS);
+        recorded.await.expect("recorded");
+        if is_opening {
+            bench.pass().await;
+        }
+    }
+    // The opening was delivered; the resolve supersedes the escalation.
+    bench.pass().await;
+    bench.pass().await;
+    assert_eq!(sequences(&server).await, [1, 3]);
+}
+
+#[tokio::test]
+async fn an_incident_that_ended_while_the_receiver_refused_is_not_sent() {
+    let server = receiver([answer(500)]).await;
+    let bench = Bench::new(&server.uri());
+    let record = async |message| {
+        bench
+            .store
+            .record_event(message, &[DEFAULT_RECEIVER], START_MS)
+            .await
+            .expect("recorded");
+    };
+    record(opened()).await;
+    bench.pass().await;
+    record(resolved()).await;
+    bench.clock.set_ms(START_MS + 10_000);
+    bench.pass().await;
+    assert_eq!(sequences(&server).await, [1]);
+    assert_eq!(bench.outbox().await, OutboxState::default());
+}
+
+#[tokio::test]
+async fn a_failing_receiver_is_probed_alone_and_the_rest_follow_at_once() {
+    let answers = std::iter::repeat_n(answer(503), 10).chain(std::iter::repeat_n(answer(200), 300));
+    let server = receiver(answers).await;
+    let bench = Bench::new(&server.uri());
+    for number in 1..=200 {
+        bench.record(number).await;
+    }
+    let (recorded, _guard) = testing::record_thread();
+    let sent = async || server.received_requests().await.expect("recorded").len();
+    let mut now_ms = START_MS;
+    while bench.outbox().await.pending == 200 {
+        let before = sent().await;
+        bench.pass().await;
+        let attempted = sent().await - before;
+        assert!(attempted <= if before == 0 { 4 } else { 1 }, "{attempted}");
+        now_ms += 60_000;
+        bench.clock.set_ms(now_ms);
+    }
+    assert!(sent().await <= 14, "{}", sent().await);
+    // No time passes from here on.
+    while bench.outbox().await.pending > 0 {
+        bench.pass().await;
+    }
+    let warnings = recorded
+        .logs()
+        .into_iter()
+        .filter(|line| line["level"] == "WARN");
+    assert!(warnings.count() <= 10);
+    let failing = bench.delivery.context.receivers.all();
+    assert_eq!(failing, [(DEFAULT_RECEIVER.to_owned(), None)]);
 }

@@ -23,6 +23,7 @@ use crate::{
     context::Context,
     ingest::status::{Acceptance, IngestStatus},
     liveness::{HUNG_TIMEOUT_MS, TaskLiveness},
+    notify::board::Failing,
     store::{OutboxState, StoreError, StreamInput},
 };
 
@@ -36,7 +37,7 @@ const MAX_NOTES: usize = 20;
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `degraded`: needs attention.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Condition {
     Ok,
@@ -93,6 +94,20 @@ pub(crate) struct DeliveriesHealth {
     pub(crate) pending: Option<u64>,
     pub(crate) dead: Option<u64>,
     pub(crate) oldest_pending_at: Option<Instant>,
+    /// Each configured receiver, by name.
+    pub(crate) receivers: Vec<ReceiverHealth>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReceiverHealth {
+    pub(crate) name: String,
+    /// `degraded` after three failed attempts in a row or two minutes.
+    pub(crate) status: Condition,
+    pub(crate) failing_since: Option<Instant>,
+    /// Failed attempts in a row.
+    pub(crate) failed_attempts: u32,
+    pub(crate) last_error: Option<String>,
+    pub(crate) next_attempt_at: Option<Instant>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -149,7 +164,7 @@ pub(crate) async fn check(state: &Context) -> Health {
             error,
         },
         kafka: kafka(state.ingest.get()),
-        deliveries: deliveries(outbox),
+        deliveries: deliveries(outbox, receivers(state, now_ms)),
         offset_gaps: offset_gaps(newest_gap_ms, now_ms),
         streams: streams(&inputs, now_ms),
         tasks: tasks(&state.liveness, now_ms),
@@ -219,13 +234,36 @@ fn kafka(ingest: IngestStatus) -> KafkaHealth {
     }
 }
 
-fn deliveries(outbox: Option<OutboxState>) -> DeliveriesHealth {
+fn receivers(context: &Context, now_ms: i64) -> Vec<ReceiverHealth> {
+    let all = context.receivers.all().into_iter();
+    let health = |(name, failing): (String, Option<Failing>)| {
+        let failing = failing.as_ref();
+        ReceiverHealth {
+            name,
+            status: Condition::degraded_if(
+                failing.is_some_and(|failing| failing.is_degraded(now_ms)),
+            ),
+            failing_since: failing.map(|failing| Instant(failing.since_ms)),
+            failed_attempts: failing.map_or(0, |failing| failing.attempts),
+            last_error: failing.map(|failing| failing.error.clone()),
+            next_attempt_at: failing.map(|failing| Instant(failing.retry_at_ms)),
+        }
+    };
+    all.map(health).collect()
+}
+
+fn deliveries(outbox: Option<OutboxState>, receivers: Vec<ReceiverHealth>) -> DeliveriesHealth {
+    let dead = Condition::degraded_if(outbox.is_some_and(|outbox| outbox.dead > 0));
     let oldest_ms = outbox.and_then(|outbox| outbox.oldest_pending_created_at_ms);
     DeliveriesHealth {
-        status: Condition::degraded_if(outbox.is_some_and(|outbox| outbox.dead > 0)),
+        status: receivers
+            .iter()
+            .map(|receiver| receiver.status)
+            .fold(dead, Ord::max),
         pending: outbox.map(|outbox| outbox.pending),
         dead: outbox.map(|outbox| outbox.dead),
         oldest_pending_at: oldest_ms.map(Instant),
+        receivers,
     }
 }
 

@@ -2,6 +2,7 @@
 //! connections that never wait for it.
 
 mod alerts;
+mod attempts;
 mod cooldowns;
 mod dead_letters;
 mod detector_states;
@@ -34,6 +35,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::Notify;
 
 pub use alerts::AlertFilter;
+pub use attempts::{EventDelivery, PendingOf};
 pub use dead_letters::{DeadLetter, DeadLetterCount, DeadLetterRecord};
 pub use ingest::{InFlightCommit, IngestCommit};
 pub use offset_gaps::{OffsetGap, OffsetGapReason, OffsetGapRecord};

@@ -71,6 +71,8 @@ pub struct DueDelivery {
     pub attempts: u32,
     /// When it was created or replayed, milliseconds since 1970: the give-up deadline counts from here.
     pub created_at_ms: i64,
+    /// True if an earlier attempt that was not answered may have arrived.
+    pub in_doubt: bool,
     /// What to send.
     pub content: Content,
 }
@@ -117,6 +119,8 @@ pub struct Attempt {
     pub http_status: Option<u16>,
     /// What went wrong, without any URL.
     pub error: Option<String>,
+    /// True if this or an earlier attempt was not answered and may have arrived.
+    pub in_doubt: bool,
 }
 
 /// The state of the outbox.
@@ -210,87 +214,10 @@ impl Store {
         .await
     }
 
-    /// Deliveries due at `now_ms`, those waiting longest first.
-    pub async fn due_deliveries(
-        &self,
-        now_ms: i64,
-        limit: u32,
-    ) -> Result<Vec<DueDelivery>, StoreError> {
-        self.read(move |sql| {
-            let text = format!(
-                "SELECT deliveries.id AS delivery_id, attempts, created_at_ms, {EVENT}, {}
-                 FROM deliveries LEFT JOIN alerts ON alerts.seq = alert_seq
-                 WHERE state = 'pending' AND next_attempt_at_ms <= ?1 ORDER BY next_attempt_at_ms, deliveries.id LIMIT ?2",
-                alerts::COLUMNS
-            );
-            let mut statement = sql.prepare_cached(&text)?;
-            let rows = statement.query_map(params![now_ms, limit], |row| {
-                Ok(DueDelivery {
-                    id: row.get("delivery_id")?,
-                    attempts: row.get("attempts")?,
-                    created_at_ms: row.get("created_at_ms")?,
-                    content: read_content(row)?,
-                })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
-    }
-
     /// When the next delivery is due, milliseconds since 1970; `None` if none is pending.
     pub async fn next_delivery_at(&self) -> Result<Option<i64>, StoreError> {
         const NEXT: &str = "SELECT min(next_attempt_at_ms) FROM deliveries WHERE state = 'pending'";
         self.read(|sql| Ok(sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?))
-            .await
-    }
-
-    /// Gives up deliveries created before `created_before_ms`; they can be replayed.
-    pub async fn give_up_deliveries(
-        &self,
-        created_before_ms: i64,
-        why: &'static str,
-    ) -> Result<usize, StoreError> {
-        const GIVE_UP: &str =
-            "UPDATE deliveries SET state = 'dead', next_attempt_at_ms = NULL, last_error = ?2
-             WHERE state = 'pending' AND created_at_ms < ?1";
-        let given_up = move |transaction: &mut Transaction<'_>| {
-            Ok(transaction
-                .sql
-                .prepare_cached(GIVE_UP)?
-                .execute(params![created_before_ms, why])?)
-        };
-        self.writer.call(given_up).await
-    }
-
-    /// Stores the outcome of an attempt.
-    pub async fn finish_attempt(
-        &self,
-        delivery_id: i64,
-        attempt: Attempt,
-    ) -> Result<(), StoreError> {
-        self.writer
-            .call(move |transaction| {
-                let (state, next_attempt_at_ms) = match attempt.outcome {
-                    DeliveryOutcome::Delivered => (DeliveryState::Delivered, None),
-                    DeliveryOutcome::Retry { at_ms } => (DeliveryState::Pending, Some(at_ms)),
-                    DeliveryOutcome::Dead => (DeliveryState::Dead, None),
-                };
-                transaction
-                    .sql
-                    .prepare_cached(
-                        "UPDATE deliveries SET state = ?2, attempts = attempts + 1, next_attempt_at_ms = ?3,
-                         last_attempt_at_ms = ?4, last_status = ?5, last_error = ?6 WHERE id = ?1",
-                    )?
-                    .execute(params![
-                        delivery_id,
-                        state.name(),
-                        next_attempt_at_ms,
-                        attempt.at_ms,
-                        attempt.http_status,
-                        attempt.error
-                    ])?;
-                Ok(())
-            })
             .await
     }
 
@@ -388,11 +315,11 @@ pub(super) fn of_alert(
 }
 
 /// The message of the event that a delivery sends, if it sends one.
-const EVENT: &str =
+pub(super) const EVENT: &str =
     "(SELECT message FROM incident_events WHERE incident_events.id = event_id) AS event_message";
 
 /// What a row with [`EVENT`] and the columns of its alert sends.
-fn read_content(row: &Row<'_>) -> rusqlite::Result<Content> {
+pub(super) fn read_content(row: &Row<'_>) -> rusqlite::Result<Content> {
     let Some(message) = row.get::<_, Option<String>>("event_message")? else {
         return Ok(Content::Alert(Box::new(alerts::read(row)?)));
     };

@@ -191,10 +191,13 @@ CREATE TABLE deliveries (
     last_attempt_at_ms INTEGER,
     last_status        INTEGER,
     last_error         TEXT,
+    -- An attempt that was not answered may have arrived.
+    in_doubt           INTEGER NOT NULL DEFAULT 0 CHECK (in_doubt IN (0, 1)),
     CHECK ((alert_seq IS NULL) <> (event_id IS NULL))
 ) STRICT;
 CREATE INDEX deliveries_pending ON deliveries (next_attempt_at_ms) WHERE state = 'pending';
 CREATE INDEX deliveries_pending_by_id ON deliveries (id) WHERE state = 'pending';
+CREATE INDEX deliveries_pending_by_receiver ON deliveries (receiver, id) WHERE state = 'pending';
 CREATE INDEX deliveries_dead ON deliveries (id) WHERE state = 'dead';
 CREATE INDEX deliveries_superseded ON deliveries (id) WHERE state = 'superseded';
 CREATE INDEX deliveries_by_alert ON deliveries (alert_seq);

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use super::{
     AlertFilter, DeliveryFilter, DeliveryState, IngestCommit, OffsetAdvance, Retention, RowFilter,
-    Store, StoreError, StoredOffset, alerts, minutes, outbox, ranges, rows,
+    Store, StoreError, StoredOffset, alerts, attempts, minutes, outbox, ranges, rows,
 };
 use crate::alerts::{Alert, NotifyPolicy, Origin};
 
@@ -418,7 +418,6 @@ fn frequent_queries_use_indexes() {
         "SELECT * FROM alerts WHERE stream = 'a' AND policy = 1 AND status_id = 1 ORDER BY seq DESC LIMIT 1",
         "SELECT * FROM alerts WHERE stream = 'a' AND policy = 1 ORDER BY seq DESC LIMIT 1",
         alerts::PRIOR_SUBMISSION,
-        "SELECT * FROM deliveries WHERE state = 'pending' AND next_attempt_at_ms <= 5 ORDER BY next_attempt_at_ms, id LIMIT 4",
     ];
     let ranges = [ranges::TOTALS, rows::OLDER].map(str::to_owned);
     let of_policies = PolicyName::ALL.into_iter().flat_map(|policy| {
@@ -428,7 +427,10 @@ fn frequent_queries_use_indexes() {
         let states = ranges::states_statement(policy);
         series.into_iter().chain(rows).chain([states])
     });
-    let known = known.into_iter().map(str::to_owned);
+    let known = known
+        .into_iter()
+        .map(str::to_owned)
+        .chain([attempts::due_statement(false)]);
     for sql in known.chain(ranges).chain(of_policies) {
         let plan = plan(&sql);
         assert!(

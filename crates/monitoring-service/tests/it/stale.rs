@@ -111,7 +111,12 @@ async fn ingest_down_is_recorded_once_across_a_restart() {
         webhook: Some(away.uri()),
         ..often(&clock)
     };
-    let age_s = |app: &TestApp| app.counted("monitoring_deliveries_oldest_age_seconds", &[]);
+    let age_s = |app: &TestApp| {
+        app.counted(
+            "monitoring_deliveries_oldest_age_seconds",
+            &[("receiver", "default")],
+        )
+    };
     broker.go_down();
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
     clock.set_ms(NOW_MS + 4 * MINUTE_MS);

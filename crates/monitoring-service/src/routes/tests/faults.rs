@@ -28,6 +28,7 @@ async fn a_dead_delivery_can_be_replayed() {
         at_ms: NOW_MS,
         http_status: Some(410),
         error: None,
+        in_doubt: false,
     };
     api.state.store.finish_attempt(id, attempt).await.unwrap();
     assert_eq!(
@@ -45,7 +46,12 @@ async fn a_dead_delivery_can_be_replayed() {
         list(&api.ok("/deliveries?state=dead").await, "deliveries").len(),
         0
     );
-    let due = api.state.store.due_deliveries(i64::MAX, 9).await.unwrap();
+    let due = api
+        .state
+        .store
+        .due_deliveries("default", false, i64::MAX, 9)
+        .await
+        .unwrap();
     assert_eq!(
         (due.len(), due[0].attempts),
         (1, 1),

@@ -29,12 +29,18 @@ async fn health_names_the_degraded_part() {
     api.consume_usual("acme", now(), 60);
     api.consume("acme", now(), &[("approved", 120), ("denied", 40)], NOW_MS);
     assert_eq!(api.ok("/health").await["parts"]["deliveries"]["pending"], 1);
-    let due = api.state.store.due_deliveries(i64::MAX, 1).await.unwrap();
+    let due = api
+        .state
+        .store
+        .due_deliveries("default", false, i64::MAX, 1)
+        .await
+        .unwrap();
     let given_up = crate::store::Attempt {
         outcome: crate::store::DeliveryOutcome::Dead,
         at_ms: NOW_MS,
         http_status: Some(500),
         error: None,
+        in_doubt: false,
     };
     api.state
         .store

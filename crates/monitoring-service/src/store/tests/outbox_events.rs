@@ -4,32 +4,48 @@ use super::{open, wait};
 use crate::{
     alerts::incident::IncidentMessage,
     notify::incident_examples::{opened, resolved},
-    store::{Content, DeliveryFilter, DeliveryState, Store, outbox},
+    store::{
+        Content, DeliveryFilter, DeliveryState, Store, StoreError, outbox, writer::Transaction,
+    },
 };
 
-/// Stores the event of an incident, with a delivery to each receiver.
+impl Store {
+    /// Stores the event of an incident, with a delivery to each receiver.
+    pub(crate) async fn record_event(
+        &self,
+        message: IncidentMessage,
+        receivers: &[&str],
+        due_at_ms: i64,
+    ) -> Result<(), StoreError> {
+        let receivers: Vec<_> = receivers.iter().map(ToString::to_string).collect();
+        let record = move |transaction: &mut Transaction<'_>| {
+            let text = serde_json::to_string(&message).expect("JSON");
+            transaction.sql.execute(
+                "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, message) VALUES (?1, ?2, '', 0, ?3)",
+                (message.id.to_string(), message.sequence, text),
+            )?;
+            let event_id = transaction.sql.last_insert_rowid();
+            outbox::insert_event(transaction, event_id, &receivers, due_at_ms, due_at_ms)?;
+            Ok(())
+        };
+        self.writer.call(record).await
+    }
+}
+
 fn tell(store: &Store, message: IncidentMessage, receivers: &[&str], due_at_ms: i64) {
-    let receivers: Vec<_> = receivers.iter().map(ToString::to_string).collect();
-    let job = store.writer.call(move |transaction| {
-        let text = serde_json::to_string(&message).expect("JSON");
-        transaction.sql.execute(
-            "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, message) VALUES (?1, ?2, '', 0, ?3)",
-            (message.id.to_string(), message.sequence, text),
-        )?;
-        let event_id = transaction.sql.last_insert_rowid();
-        outbox::insert_event(transaction, event_id, &receivers, due_at_ms, 1)?;
-        Ok(())
-    });
-    wait(job);
+    wait(store.record_event(message, receivers, due_at_ms));
 }
 
 #[test]
 fn an_event_is_due_at_each_receiver_with_its_message() {
     let (store, _folder) = open();
     tell(&store, opened(), &["default", "pager"], 5);
-    assert!(wait(store.due_deliveries(4, 10)).is_empty());
-    let due = wait(store.due_deliveries(5, 10));
-    let contents: Vec<_> = due.into_iter().map(|due| due.content).collect();
+    let due = |receiver, now_ms| wait(store.due_deliveries(receiver, false, now_ms, 10));
+    assert!(due("default", 4).is_empty());
+    let both = ["default", "pager"]
+        .into_iter()
+        .flat_map(|receiver| due(receiver, 5));
+    let contents: Vec<_> = both.map(|due| due.content).collect();
     let content = Content::Incident(Box::new(opened()));
     assert_eq!(contents, [content.clone(), content]);
 }

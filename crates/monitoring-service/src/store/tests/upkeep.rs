@@ -180,12 +180,13 @@ fn pruning_keeps_an_alert_with_a_pending_delivery() {
     let prune = || while wait(store.prune_step(10 * MINUTE_MS, retention)) {};
     prune();
     assert_eq!(alert_count(&store), 1);
-    let due = wait(store.due_deliveries(10 * MINUTE_MS, 4));
+    let due = wait(store.due_deliveries("default", false, 10 * MINUTE_MS, 4));
     let attempt = Attempt {
         outcome: DeliveryOutcome::Delivered,
         at_ms: 2,
         http_status: Some(200),
         error: None,
+        in_doubt: false,
     };
     wait(store.finish_attempt(due[0].id, attempt));
     prune();

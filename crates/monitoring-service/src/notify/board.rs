@@ -1,0 +1,161 @@
+//! The state of each receiver, shared with `/health`: does it accept deliveries, and since when does it not. The back-off belongs to the
+//! receiver: while it fails, one delivery at a time is attempted.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Failed attempts in a row after which a receiver counts as failing in `/health`.
+const FAILING_ATTEMPTS: u32 = 3;
+
+/// A receiver that fails for this long counts as failing in `/health`, milliseconds.
+const FAILING_AFTER_MS: i64 = 2 * 60_000;
+
+/// Interval of the log line of a receiver that fails, milliseconds.
+const REPORT_INTERVAL_MS: i64 = 60_000;
+
+/// The state of a receiver that fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// Since when, milliseconds since 1970.
+    pub since_ms: i64,
+    /// Failed attempts in a row.
+    pub attempts: u32,
+    /// When it is tried next, milliseconds since 1970.
+    pub retry_at_ms: i64,
+    /// The last error.
+    pub error: String,
+    reported_at_ms: i64,
+}
+
+impl Failing {
+    /// True if a person should know.
+    pub fn is_degraded(&self, now_ms: i64) -> bool {
+        self.attempts >= FAILING_ATTEMPTS || now_ms - self.since_ms >= FAILING_AFTER_MS
+    }
+}
+
+/// May a delivery be attempted?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Several at a time.
+    Open,
+    /// One, to see whether the receiver accepts deliveries again.
+    Probe,
+    /// Not before this time, milliseconds since 1970.
+    ClosedUntil(i64),
+}
+
+/// The receivers of the settings. A clone shares their state.
+#[derive(Clone, Debug, Default)]
+pub struct ReceiverBoard {
+    receivers: Arc<Mutex<BTreeMap<String, Option<Failing>>>>,
+}
+
+impl ReceiverBoard {
+    /// A board of these receivers, none of which fails.
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let receivers = names.into_iter().map(|name| (name.to_owned(), None));
+        Self {
+            receivers: Arc::new(Mutex::new(receivers.collect())),
+        }
+    }
+
+    /// Each receiver by name, with its failure.
+    pub fn all(&self) -> Vec<(String, Option<Failing>)> {
+        let receivers = self.lock();
+        let pairs = receivers.iter();
+        pairs
+            .map(|(name, failing)| (name.clone(), failing.clone()))
+            .collect()
+    }
+
+    pub(super) fn gate(&self, name: &str, now_ms: i64) -> Gate {
+        match self.lock().get(name) {
+            Some(Some(failing)) if now_ms < failing.retry_at_ms => {
+                Gate::ClosedUntil(failing.retry_at_ms)
+            }
+            Some(Some(_)) => Gate::Probe,
+            Some(None) | None => Gate::Open,
+        }
+    }
+
+    /// Failed attempts in a row.
+    pub(super) fn failures(&self, name: &str) -> u32 {
+        let receivers = self.lock();
+        let failing = receivers.get(name).and_then(Option::as_ref);
+        failing.map_or(0, |failing| failing.attempts)
+    }
+
+    /// Records a failed attempt. Returns the failure if it is to be logged: the first one, then one a minute.
+    pub(super) fn failed(
+        &self,
+        name: &str,
+        error: String,
+        retry_at_ms: i64,
+        now_ms: i64,
+    ) -> Option<Failing> {
+        let mut receivers = self.lock();
+        let state = receivers.entry(name.to_owned()).or_default();
+        let is_new = state.is_none();
+        let failing = state.get_or_insert_with(|| Failing {
+            since_ms: now_ms,
+            attempts: 0,
+            retry_at_ms,
+            error: String::new(),
+            reported_at_ms: now_ms,
+        });
+        failing.attempts += 1;
+        failing.error = error;
+        failing.retry_at_ms = retry_at_ms;
+        if !is_new && now_ms - failing.reported_at_ms < REPORT_INTERVAL_MS {
+            return None;
+        }
+        failing.reported_at_ms = now_ms;
+        Some(failing.clone())
+    }
+
+    /// Records an accepted delivery. Returns the failure that it ended.
+    pub(super) fn accepted(&self, name: &str) -> Option<Failing> {
+        self.lock().get_mut(name).and_then(Option::take)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Option<Failing>>> {
+        self.receivers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_fails_is_probed_and_reported_once_a_minute() {
+        let board = ReceiverBoard::new(["a", "b"]);
+        assert_eq!(board.gate("a", 0), Gate::Open);
+        let failed = |now_ms| board.failed("a", "refused".to_owned(), now_ms + 5, now_ms);
+        assert_eq!(failed(0).map(|failing| failing.attempts), Some(1));
+        assert_eq!(board.gate("a", 4), Gate::ClosedUntil(5));
+        assert_eq!(
+            (board.gate("a", 5), board.gate("b", 4)),
+            (Gate::Probe, Gate::Open)
+        );
+        assert_eq!(failed(59_999), None);
+        assert_eq!(failed(60_000).map(|failing| failing.attempts), Some(3));
+        let ended = board.accepted("a").expect("it failed");
+        assert_eq!((ended.since_ms, board.gate("a", 60_000)), (0, Gate::Open));
+        assert_eq!(board.accepted("a"), None);
+    }
+
+    #[test]
+    fn three_attempts_or_two_minutes_are_a_failure() {
+        let board = ReceiverBoard::new(["a"]);
+        let mut failing = board.failed("a", String::new(), 5, 0).expect("new");
+        assert!(!failing.is_degraded(119_999) && failing.is_degraded(120_000));
+        failing.attempts = 3;
+        assert!(failing.is_degraded(0));
+    }
+}

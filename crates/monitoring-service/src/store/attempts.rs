@@ -1,0 +1,226 @@
+//! Attempts to deliver: what is due at a receiver, the other messages of its incident, and the outcome.
+
+use rusqlite::{Row, params};
+
+use super::{
+    Store, StoreError, alerts,
+    outbox::{Attempt, DeliveryOutcome, DeliveryState, DueDelivery, EVENT, read_content},
+    writer::Transaction,
+};
+use crate::alerts::incident::IncidentEventKind;
+
+/// The delivery of an incident's event to one receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventDelivery {
+    /// Its number.
+    pub id: i64,
+    /// The event.
+    pub event: IncidentEventKind,
+    /// Its state.
+    pub state: DeliveryState,
+    /// True if an attempt that was not answered may have arrived.
+    pub in_doubt: bool,
+}
+
+/// The pending deliveries of one receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingOf {
+    /// The receiver.
+    pub receiver: String,
+    /// When the oldest was created, milliseconds since 1970.
+    pub oldest_created_at_ms: i64,
+}
+
+/// Deliveries that are due at a receiver, the newest first, so that a backlog does not delay what is new. Of an incident only the oldest
+/// pending one is due, and so it is with the alerts of the monitor about itself: an end never overtakes a beginning.
+pub(super) fn due_statement(probe: bool) -> String {
+    // While a receiver fails, each attempt is about another delivery: one that it refuses alone must not stop the others.
+    let first = if probe { "attempts, " } else { "" };
+    format!(
+        "SELECT deliveries.id AS delivery_id, attempts, created_at_ms, in_doubt, {EVENT}, {}
+         FROM deliveries LEFT JOIN alerts ON alerts.seq = alert_seq
+         WHERE deliveries.receiver = ?1 AND deliveries.state = 'pending' AND next_attempt_at_ms <= ?2
+         AND NOT EXISTS (
+             SELECT 1 FROM incident_events AS this CROSS JOIN incident_events AS event CROSS JOIN deliveries AS earlier
+             WHERE this.id = deliveries.event_id AND event.incident_id = this.incident_id AND earlier.event_id = event.id
+             AND earlier.receiver = ?1 AND earlier.state = 'pending' AND earlier.id < deliveries.id)
+         AND (ifnull(origin, '') <> 'monitor' OR type = 'alert.test' OR NOT EXISTS (
+             SELECT 1 FROM deliveries AS earlier CROSS JOIN alerts AS other ON other.seq = earlier.alert_seq
+             WHERE earlier.receiver = ?1 AND earlier.state = 'pending' AND earlier.id < deliveries.id
+             AND other.origin = 'monitor' AND other.type <> 'alert.test'))
+         ORDER BY {first}deliveries.id DESC LIMIT ?3",
+        alerts::COLUMNS
+    )
+}
+
+impl Store {
+    /// Deliveries that are due at a receiver; `probe` while it fails.
+    pub async fn due_deliveries(
+        &self,
+        receiver: &str,
+        probe: bool,
+        now_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<DueDelivery>, StoreError> {
+        let receiver = receiver.to_owned();
+        self.read(move |sql| {
+            let mut statement = sql.prepare_cached(&due_statement(probe))?;
+            let rows = statement.query_map(params![receiver, now_ms, limit], |row| {
+                Ok(DueDelivery {
+                    id: row.get("delivery_id")?,
+                    attempts: row.get("attempts")?,
+                    created_at_ms: row.get("created_at_ms")?,
+                    in_doubt: row.get("in_doubt")?,
+                    content: read_content(row)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// All deliveries of the incident of this delivery to its receiver, in their order.
+    pub async fn deliveries_of_incident(&self, id: i64) -> Result<Vec<EventDelivery>, StoreError> {
+        const OF_INCIDENT: &str =
+            "SELECT other.id, json_extract(event.message, '$.event') AS event, other.state, other.in_doubt
+             FROM deliveries AS this CROSS JOIN incident_events AS mine ON mine.id = this.event_id
+             CROSS JOIN incident_events AS event ON event.incident_id = mine.incident_id
+             CROSS JOIN deliveries AS other ON other.event_id = event.id AND other.receiver = this.receiver
+             WHERE this.id = ?1 ORDER BY other.id";
+        self.read(move |sql| {
+            let mut statement = sql.prepare_cached(OF_INCIDENT)?;
+            let rows = statement.query_map([id], read_event_delivery)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Marks pending deliveries as superseded.
+    pub async fn supersede_deliveries(&self, ids: Vec<i64>) -> Result<(), StoreError> {
+        const SUPERSEDE: &str = "UPDATE deliveries SET state = 'superseded', next_attempt_at_ms = NULL WHERE id = ?1 AND state = 'pending'";
+        self.writer
+            .call(move |transaction| {
+                let mut statement = transaction.sql.prepare_cached(SUPERSEDE)?;
+                for id in &ids {
+                    statement.execute([id])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Records that an attempt begins: until it is finished, it may have arrived, also after a crash.
+    pub async fn begin_attempt(&self, id: i64) -> Result<(), StoreError> {
+        const BEGIN: &str = "UPDATE deliveries SET in_doubt = 1 WHERE id = ?1";
+        let begin = move |transaction: &mut Transaction<'_>| {
+            transaction.sql.prepare_cached(BEGIN)?.execute([id])?;
+            Ok(())
+        };
+        self.writer.call(begin).await
+    }
+
+    /// Stores the outcome of an attempt.
+    pub async fn finish_attempt(
+        &self,
+        delivery_id: i64,
+        attempt: Attempt,
+    ) -> Result<(), StoreError> {
+        const FINISH: &str =
+            "UPDATE deliveries SET state = ?2, attempts = attempts + 1, next_attempt_at_ms = ?3, last_attempt_at_ms = ?4,
+             last_status = ?5, last_error = ?6, in_doubt = ?7 WHERE id = ?1";
+        self.writer
+            .call(move |transaction| {
+                let (state, next_attempt_at_ms) = match attempt.outcome {
+                    DeliveryOutcome::Delivered => (DeliveryState::Delivered, None),
+                    DeliveryOutcome::Retry { at_ms } => (DeliveryState::Pending, Some(at_ms)),
+                    DeliveryOutcome::Dead => (DeliveryState::Dead, None),
+                };
+                transaction.sql.prepare_cached(FINISH)?.execute(params![
+                    delivery_id,
+                    state.name(),
+                    next_attempt_at_ms,
+                    attempt.at_ms,
+                    attempt.http_status,
+                    attempt.error,
+                    attempt.in_doubt
+                ])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Makes the deliveries due that wait because their receiver failed. Those that it refused with a status about the message keep
+    /// their wait.
+    pub async fn release_deliveries(&self, receiver: &str, now_ms: i64) -> Result<(), StoreError> {
+        const RELEASE: &str =
+            "UPDATE deliveries SET next_attempt_at_ms = ?2 WHERE receiver = ?1 AND state = 'pending' AND attempts > 0
+             AND next_attempt_at_ms > ?2 AND ifnull(last_status, 0) NOT IN (400, 413, 422)";
+        let receiver = receiver.to_owned();
+        let release = move |transaction: &mut Transaction<'_>| {
+            let mut statement = transaction.sql.prepare_cached(RELEASE)?;
+            statement.execute(params![receiver, now_ms])?;
+            transaction.wakes_outbox = true;
+            Ok(())
+        };
+        self.writer.call(release).await
+    }
+
+    /// When the next delivery to a receiver is due, milliseconds since 1970; `None` if none is pending.
+    pub async fn next_delivery_to(&self, receiver: &str) -> Result<Option<i64>, StoreError> {
+        const NEXT: &str = "SELECT min(next_attempt_at_ms) FROM deliveries WHERE receiver = ?1 AND state = 'pending'";
+        let receiver = receiver.to_owned();
+        self.read(move |sql| {
+            let mut statement = sql.prepare_cached(NEXT)?;
+            Ok(statement.query_row([receiver], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// The receivers with pending deliveries, configured or not.
+    pub async fn pending_by_receiver(&self) -> Result<Vec<PendingOf>, StoreError> {
+        const PENDING: &str = "SELECT receiver, min(created_at_ms) FROM deliveries WHERE state = 'pending' GROUP BY receiver";
+        self.read(|sql| {
+            let mut statement = sql.prepare_cached(PENDING)?;
+            let rows = statement.query_map([], |row| {
+                Ok(PendingOf {
+                    receiver: row.get(0)?,
+                    oldest_created_at_ms: row.get(1)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Gives up the deliveries to a receiver that were created before `created_before_ms`; they can be replayed.
+    pub async fn give_up_deliveries(
+        &self,
+        receiver: &str,
+        created_before_ms: i64,
+        why: String,
+    ) -> Result<usize, StoreError> {
+        const GIVE_UP: &str =
+            "UPDATE deliveries SET state = 'dead', next_attempt_at_ms = NULL, last_error = ?3
+             WHERE receiver = ?1 AND state = 'pending' AND created_at_ms < ?2";
+        let receiver = receiver.to_owned();
+        let given_up = move |transaction: &mut Transaction<'_>| {
+            let mut statement = transaction.sql.prepare_cached(GIVE_UP)?;
+            Ok(statement.execute(params![receiver, created_before_ms, why])?)
+        };
+        self.writer.call(given_up).await
+    }
+}
+
+fn read_event_delivery(row: &Row<'_>) -> rusqlite::Result<EventDelivery> {
+    let wrong = |text: String| {
+        let error = format!("{text} is not known").into();
+        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error)
+    };
+    let (event, state): (String, String) = (row.get("event")?, row.get("state")?);
+    Ok(EventDelivery {
+        id: row.get("id")?,
+        event: event.parse().map_err(|_| wrong(event))?,
+        state: state.parse().map_err(|_| wrong(state))?,
+        in_doubt: row.get("in_doubt")?,
+    })
+}
