@@ -146,6 +146,8 @@ fn config(cli: &Cli, database_path: PathBuf, broker: &EmbeddedKafka) -> anyhow::
         database_path,
         kafka_bootstrap_servers: broker.bootstrap_servers(),
         kafka_topic: TOPIC.to_owned(),
+        // The replayed minutes are old.
+        page_max_age: None,
         alert_webhook_url: webhook
             .map_err(|reason| anyhow!("--webhook-url is not valid: {reason}"))?,
         ..Config::default()

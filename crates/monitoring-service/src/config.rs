@@ -128,8 +128,8 @@ pub struct Config {
     #[arg(long, env, value_parser = duration("1m", "30d"), default_value = "24h")]
     pub webhook_give_up_after: Duration,
 
-    /// Send no notification for an alert whose minute is older than this when it is recorded (1m to 365d); 30m is recommended in production
-    #[arg(long, env, value_parser = duration("1m", "365d"))]
+    /// Send no notification for an alert whose minute is older than this when it is recorded (1m to 36500d)
+    #[arg(long, env, value_parser = duration("1m", "36500d"), default_value = "30m")]
     pub page_max_age: Option<Duration>,
 
     /// Dead man's switch: pinged with GET every minute while all tasks are alive, so that a service such as healthchecks.io can alert when the pings stop

@@ -104,7 +104,10 @@ fn the_defaults_are_those_of_the_monitor() {
         ..MonitorSettings::default()
     };
     assert_eq!(config.monitor_settings(), expected);
-    assert!(!config.notify_policy().has_receiver() && config.notify_policy().max_age_ms.is_none());
+    assert!(
+        !config.notify_policy().has_receiver()
+            && config.notify_policy().max_age_ms == Some(1_800_000)
+    );
     assert_eq!(config.retention, Duration::from_hours(90 * 24));
 }
 
@@ -206,7 +209,7 @@ fn errors_name_variable_value_and_allowed_values() {
         ("--retention=23h", ["RETENTION", "'23h'", "from 1d"]),
         (
             "--page-max-age=soon",
-            ["PAGE_MAX_AGE", "'soon'", "from 1m to 365d"],
+            ["PAGE_MAX_AGE", "'soon'", "from 1m to 36500d"],
         ),
         (
             "--webhook-give-up-after=0s",

@@ -71,6 +71,8 @@ impl TestApp {
         let mut config = Config {
             database_path: database(folder),
             kafka_bootstrap_servers: brokers.to_owned(),
+            // The sample is older than every limit.
+            page_max_age: None,
             alert_webhook_url: setup
                 .webhook
                 .map(|url| SecretUrl::parse(&url).expect("an address")),

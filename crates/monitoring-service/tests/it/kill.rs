@@ -32,7 +32,9 @@ impl Running {
             .env("KAFKA_TOPIC", TOPIC)
             .env("HTTP_ADDR", "127.0.0.1:0")
             .env("RUST_LOG", "off");
-        command.env("ALERT_WEBHOOK_URL", webhook);
+        command
+            .env("PAGE_MAX_AGE", "36500d")
+            .env("ALERT_WEBHOOK_URL", webhook);
         Self(
             command
                 .stdout(Stdio::null())
