@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args as _, Command, FromArgMatches as _};
-use common::command_line::{SecretParser, ignore_empty_variables};
+use common::command_line::{SecretParser, ignore_empty_variables, secrets_from_files};
 use common::logging::{LogFormat, LogWebhook};
 use detection::{
     ApprovedDirection, Detector, MonitorSettings, PolicyName, Thresholds, ZScoreDetector,
@@ -278,8 +278,10 @@ impl Action {
     /// Reads the flags of this process, then its environment, then the defaults. Exits with a message
     /// if a setting is refused, and after `--help` and `--version`.
     pub fn load() -> Self {
-        let command =
-            ignore_empty_variables(command()).mut_subcommand(BACKTEST, ignore_empty_variables);
+        let command = ignore_empty_variables(
+            secrets_from_files(command()).unwrap_or_else(|error| error.exit()),
+        )
+        .mut_subcommand(BACKTEST, ignore_empty_variables);
         Self::from_command(command, std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
