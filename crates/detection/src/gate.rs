@@ -74,17 +74,20 @@ pub enum Suppression {
     BelowCritical,
     /// Its policy runs in shadow.
     Shadow,
+    /// Its incident is notified instead.
+    Incident,
 }
 
 impl Suppression {
     /// The texts of all reasons.
-    pub const REASONS: [&str; 6] = [
+    pub const REASONS: [&str; 7] = [
         "cooldown",
         "silence",
         "too_old",
         "no_receiver",
         "below_critical",
         "shadow",
+        "incident",
     ];
 
     /// The reason, as one of [`Suppression::REASONS`].
@@ -96,7 +99,11 @@ impl Suppression {
     pub const fn by(self) -> Option<Uuid> {
         match self {
             Self::Cooldown { by } | Self::Silence { by } => Some(by),
-            Self::TooOld | Self::NoReceiver | Self::BelowCritical | Self::Shadow => None,
+            Self::TooOld
+            | Self::NoReceiver
+            | Self::BelowCritical
+            | Self::Shadow
+            | Self::Incident => None,
         }
     }
 
@@ -109,6 +116,7 @@ impl Suppression {
             Some(Self::NoReceiver),
             Some(Self::BelowCritical),
             Some(Self::Shadow),
+            Some(Self::Incident),
         ]
         .into_iter()
         .flatten()
@@ -294,6 +302,7 @@ mod tests {
             Suppression::NoReceiver,
             Suppression::BelowCritical,
             Suppression::Shadow,
+            Suppression::Incident,
         ];
         assert_eq!(all.map(Suppression::reason), Suppression::REASONS);
         for suppression in all {

@@ -16,13 +16,13 @@ use clap::{Arg, ArgMatches, Args as _, Command, FromArgMatches as _};
 use common::command_line::{SecretParser, ignore_empty_variables, secrets_from_files};
 use common::logging::{LogFormat, LogWebhook};
 use detection::{
-    ApprovedDirection, Detector, MonitorSettings, PolicyName, Thresholds, ZScoreDetector,
+    ApprovedDirection, Detector, MonitorSettings, PolicyName, Severity, Thresholds, ZScoreDetector,
     detector::adaptive::AdaptiveSettings,
 };
 use tracing::Level;
 
 use crate::{
-    alerts::{DEFAULT_RECEIVER, NotifyPolicy, Route},
+    alerts::{DEFAULT_RECEIVER, IncidentSettings, NotifyPolicy, Route},
     backtest,
     clock::milliseconds,
 };
@@ -83,6 +83,22 @@ pub struct Config {
     /// Suppress an alert if the same alert was sent for a minute less than this earlier (whole minutes, 0s to 24h)
     #[arg(long, env, value_parser = whole_minutes("0s", "24h"), default_value = "5m")]
     pub alert_cooldown: Duration,
+
+    /// What is notified: each CRITICAL alert, or the opening, escalation and end of incidents; without it, incidents with the policy adaptive, else alerts
+    #[arg(long, env, value_parser = choice(&NOTIFY))]
+    pub notify: Option<Notify>,
+
+    /// Lowest severity at which an incident is notified
+    #[arg(long, env, value_parser = choice(&NOTIFY_SEVERITIES), default_value = "critical")]
+    pub notify_severity: Severity,
+
+    /// Notify again of an incident that nobody acknowledged for this long, once (1m to 7d)
+    #[arg(long, env, value_parser = duration("1m", "7d"), default_value = "30m")]
+    pub escalate_after: Duration,
+
+    /// How long the opening of an incident waits for others, so that three or more with one cause are one notification; 0s: not at all (0s to 5m)
+    #[arg(long, env, value_parser = duration("0s", "5m"), default_value = "10s")]
+    pub group_wait: Duration,
 
     /// Policy zscore: an incident is over after this many observed minutes in a row without a finding (1 to 1440)
     #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=1440), default_value = "5")]
@@ -228,6 +244,22 @@ const SHADOWS: [(&str, Shadow); 3] = [
     ("zscore", Shadow(Some(PolicyName::ZScore))),
     ("adaptive", Shadow(Some(PolicyName::Adaptive))),
     ("none", Shadow(None)),
+];
+
+/// What is notified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notify {
+    /// Alerts.
+    Alerts,
+    /// Incidents.
+    Incidents,
+}
+
+const NOTIFY: [(&str, Notify); 2] = [("alerts", Notify::Alerts), ("incidents", Notify::Incidents)];
+
+const NOTIFY_SEVERITIES: [(&str, Severity); 2] = [
+    ("critical", Severity::Critical),
+    ("warning", Severity::Warning),
 ];
 
 const LEVELS: [(&str, Level); 5] = [
@@ -406,7 +438,7 @@ impl Config {
         }
     }
 
-    /// Which alerts are notified.
+    /// What is notified.
     pub fn notify_policy(&self) -> NotifyPolicy {
         let route = Route {
             acknowledgements: matches!(
@@ -415,6 +447,10 @@ impl Config {
             ),
             ..Route::critical(DEFAULT_RECEIVER)
         };
+        let notify = self.notify.unwrap_or(match self.detection_policy {
+            PolicyName::ZScore => Notify::Alerts,
+            PolicyName::Adaptive => Notify::Incidents,
+        });
         NotifyPolicy {
             routes: self
                 .alert_webhook_url
@@ -422,6 +458,12 @@ impl Config {
                 .map(|_| route.clone())
                 .collect(),
             max_age_ms: self.page_max_age.map(milliseconds),
+            incidents: IncidentSettings {
+                notified: notify == Notify::Incidents,
+                warnings: self.notify_severity == Severity::Warning,
+                group_wait_ms: milliseconds(self.group_wait),
+                escalate_after_ms: milliseconds(self.escalate_after),
+            },
         }
     }
 

@@ -55,7 +55,7 @@ impl Context {
         Self {
             liveness: TaskLiveness::new(now_ms),
             silences: Silences::default(),
-            announcer: Announcer::new(metrics.alerts.clone()),
+            announcer: Announcer::new(metrics.alerts.clone(), metrics.incident_events.clone()),
             snapshots: Snapshots::default(),
             ingest: SharedStatus::new(now_ms),
             receivers: ReceiverBoard::new(notify.routes.iter().map(|route| &*route.receiver)),

@@ -340,6 +340,7 @@ impl Ingest {
         watch: Stopwatch,
     ) {
         let spans = Spans::begin(&mut batch, spans);
+        batch.trace_incidents();
         let Batch {
             mut commit,
             messages,
@@ -377,15 +378,15 @@ impl Ingest {
             return Ok(());
         };
         let stored = batch.job.wait();
-        batch.spans.end(&stored);
-        if let Err(error) = stored {
-            self.context
-                .metrics
-                .store_errors
-                .with_label_values(&["ingest"])
-                .inc();
-            return Err(error.into());
-        }
+        batch.spans.end(stored.as_ref().err());
+        let events = match stored {
+            Ok(events) => events,
+            Err(error) => {
+                let errors = &self.context.metrics.store_errors;
+                errors.with_label_values(&["ingest"]).inc();
+                return Err(error.into());
+            }
+        };
         self.context
             .metrics
             .insert_duration
@@ -396,6 +397,7 @@ impl Ingest {
             .observe(batch.watch.elapsed().as_secs_f64());
         self.context.snapshots.publish(batch.snapshots);
         self.publish_commit(&batch.commit, batch.messages);
+        self.context.announcer.announce_incidents(&events);
         Ok(())
     }
 

@@ -49,6 +49,11 @@ common::metrics! {
             "monitoring_alerts_total",
             labels ["origin", "policy", "status", "severity", "suppressed"]
         ),
+        /// Events of incidents recorded; suppressed: the reason for no notification, or none
+        pub incident_events: IntCounterVec(
+            "monitoring_incident_events_total",
+            labels ["kind", "event", "severity", "suppressed"]
+        ),
         /// Counts of consumed minutes with a WARNING or CRITICAL finding, of the alerting policy and of the one in shadow
         findings: IntCounterVec(
             "monitoring_findings_total",

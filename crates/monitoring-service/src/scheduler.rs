@@ -11,11 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     alerts::{
-        Alert, Subject, ingest,
+        Alert, Subject,
+        incident::{EndReason, IncidentKind},
+        incident_record::IncidentRecord,
+        incident_update::{Now, opened},
+        ingest,
         inputs::{InputFault, faults},
+        release::{self, Open},
         stale::{self, StaleRules},
     },
-    clock::milliseconds,
+    clock::{Stopwatch, milliseconds},
     context::Context,
     ingest::status::{Acceptance, IngestStatus},
     liveness::Task,
@@ -24,6 +29,12 @@ use crate::{
 
 /// The longest wait between two reports of the task.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Interval of the checks of openings that wait.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pause after a failed pass.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pruning steps of one pass: enough to keep up with ingest, few enough not to delay it.
 const MAX_PRUNE_STEPS: usize = 100;
@@ -51,8 +62,13 @@ pub(crate) struct Scheduler {
 /// Runs the checks until the stop.
 pub(crate) async fn run(scheduler: Scheduler, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
-        match scheduler.pass().await {
-            Ok(()) => {}
+        let passed = match scheduler.pass().await {
+            Ok(()) => scheduler.wait(&stop).await,
+            Err(error) => Err(error),
+        };
+        match passed {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
             Err(error @ StoreError::Closed) => return Err(error.into()),
             Err(error) => {
                 scheduler
@@ -62,10 +78,13 @@ pub(crate) async fn run(scheduler: Scheduler, stop: CancellationToken) -> anyhow
                     .with_label_values(&["scheduler"])
                     .inc();
                 tracing::error!(%error, "scheduler pass failed; the next one retries");
+                if tokio::time::timeout(RETRY_PAUSE, stop.cancelled())
+                    .await
+                    .is_ok()
+                {
+                    return Ok(());
+                }
             }
-        }
-        if scheduler.wait(&stop).await {
-            return Ok(());
         }
     }
 }
@@ -77,18 +96,35 @@ impl Scheduler {
             .report(Task::Scheduler, self.context.clock.now_ms());
     }
 
-    /// Waits for the next pass, and reports meanwhile; true if it is to stop.
-    async fn wait(&self, stop: &CancellationToken) -> bool {
-        let mut left = self.interval;
-        while !left.is_zero() {
+    /// Waits for the next pass, reports meanwhile, and notifies of openings when they have waited; true if it is to stop.
+    async fn wait(&self, stop: &CancellationToken) -> Result<bool, StoreError> {
+        let watch = Stopwatch::start();
+        let mut waiting = true;
+        while watch.elapsed() < self.interval {
             self.report();
-            let pause = left.min(LIVENESS_INTERVAL);
-            if tokio::time::timeout(pause, stop.cancelled()).await.is_ok() {
-                return true;
+            let left = self.interval.saturating_sub(watch.elapsed());
+            let pause = if waiting {
+                RELEASE_INTERVAL
+            } else {
+                LIVENESS_INTERVAL
+            };
+            let opening = async {
+                if waiting {
+                    std::future::pending::<()>().await;
+                }
+                self.context.announcer.opening().await;
+            };
+            tokio::select! {
+                () = stop.cancelled() => return Ok(true),
+                () = opening => waiting = true,
+                () = tokio::time::sleep(left.min(pause)) => {
+                    if waiting {
+                        waiting = self.release_incidents().await?;
+                    }
+                }
             }
-            left -= pause;
         }
-        stop.is_cancelled()
+        Ok(stop.is_cancelled())
     }
 
     /// One pass.
@@ -98,11 +134,33 @@ impl Scheduler {
         // Requests that change silences publish them too, but may be cancelled before that.
         self.context.refresh_silences().await?;
         self.check_ingest(now_ms).await?;
+        self.release_incidents().await?;
         self.give_up(now_ms).await?;
         self.show_outbox(now_ms).await?;
         self.show_streams().await?;
         self.show_inputs(now_ms).await?;
         self.prune(now_ms).await
+    }
+
+    /// Notifies of openings that have waited long enough, and escalates; true if openings still wait.
+    async fn release_incidents(&self) -> Result<bool, StoreError> {
+        let now_ms = self.context.clock.now_ms();
+        let policy = self.context.notify.clone();
+        let (silences, alerting) = (
+            self.context.silences.active(now_ms),
+            self.context.alerting(),
+        );
+        let plan = move |open: &Open| {
+            let now = Now {
+                policy: &policy,
+                silences: &silences,
+                ms: now_ms,
+            };
+            release::plan(open, alerting, &now)
+        };
+        let (events, waiting) = self.context.store.release_incidents(now_ms, plan).await?;
+        self.context.announcer.announce_incidents(&events);
+        Ok(waiting)
     }
 
     /// Streams are only marked as stale while ingest is up and caught up; otherwise the monitor may be the cause.
@@ -123,6 +181,15 @@ impl Scheduler {
         let up = move |newest: Option<&_>| ingest::up(newest, &notify, now_ms);
         self.record(DOWN_OR_UP, up).await?;
         self.check_acceptance(status.acceptance, now_ms).await?;
+        let (notify, announcer) = (self.context.notify.clone(), &self.context.announcer);
+        let over = move |open: &[IncidentRecord]| {
+            let now = Now::without_silences(&notify, now_ms);
+            open.iter()
+                .map(|incident| now.ended(incident, EndReason::Recovered, None))
+                .collect()
+        };
+        let kind = IncidentKind::IngestDown;
+        announcer.announce_incidents(&self.context.store.change_incidents(kind, over).await?);
         // After an outage of ingest, producers get a full STALE_AFTER before their streams count as stale.
         if status.caught_up && long_ago {
             self.record_stale(now_ms).await?;
@@ -135,8 +202,19 @@ impl Scheduler {
         let why = status
             .error
             .unwrap_or_else(|| "the Kafka brokers cannot be reached".to_owned());
+        let (reason, policy) = (why.clone(), notify.clone());
         let down = move |newest: Option<&_>| ingest::down(newest, since_ms, &why, &notify, now_ms);
-        self.record(DOWN_OR_UP, down).await
+        self.record(DOWN_OR_UP, down).await?;
+        let opened = move |open: &[IncidentRecord]| {
+            let now = Now::without_silences(&policy, now_ms);
+            let message = format!("Nothing is monitored: {reason}.");
+            let opened = opened(IncidentKind::IngestDown, None, since_ms, message, &now);
+            open.is_empty().then_some(opened).into_iter().collect()
+        };
+        let kind = IncidentKind::IngestDown;
+        let events = self.context.store.change_incidents(kind, opened).await?;
+        self.context.announcer.announce_incidents(&events);
+        Ok(())
     }
 
     /// Records whether most of the newest messages are dead letters, when that changes.
@@ -209,15 +287,18 @@ impl Scheduler {
                 .await?,
             policy: self.context.notify.clone(),
         };
+        let policy = rules.policy.clone();
         let change = move |streams: &[_]| stale::change(streams, &rules, now_ms);
-        for alert in self
-            .context
-            .store
-            .change_stale_streams(now_ms, change)
-            .await?
-        {
+        let end = move |incident: &_| {
+            let now = Now::without_silences(&policy, now_ms);
+            now.ended(incident, EndReason::Recovered, None)
+        };
+        let store = &self.context.store;
+        let (alerts, events) = store.change_stale_streams(now_ms, change, end).await?;
+        for alert in alerts {
             self.context.announcer.announce(&alert);
         }
+        self.context.announcer.announce_incidents(&events);
         Ok(())
     }
 

@@ -1,13 +1,17 @@
-//! The one place that announces a recorded alert: its metric, its log line, and an event for those who listen in this process.
+//! The one place that announces a recorded alert or event of an incident: its metric, its log line, and an event for those who listen in this process.
 
 use std::sync::Arc;
 
 use detection::{Severity, Suppression};
 use prometheus::IntCounterVec;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use tracing::Level;
 
-use super::Alert;
+use super::{
+    Alert,
+    incident::IncidentEventKind,
+    incident_update::{EventSuppression, RecordedEvent},
+};
 
 /// Events that a slow listener may lag behind before it loses the oldest.
 const MAX_LAG: usize = 256;
@@ -16,15 +20,21 @@ const MAX_LAG: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Announcer {
     recorded: IntCounterVec,
+    recorded_events: IntCounterVec,
     events: broadcast::Sender<Arc<Alert>>,
+    incidents: broadcast::Sender<Arc<RecordedEvent>>,
+    openings: Arc<Notify>,
 }
 
 impl Announcer {
-    /// An announcer that counts in `recorded`, the metric `monitoring_alerts_total`.
-    pub fn new(recorded: IntCounterVec) -> Self {
+    /// An announcer that counts in the metrics `monitoring_alerts_total` and `monitoring_incident_events_total`.
+    pub fn new(recorded: IntCounterVec, recorded_events: IntCounterVec) -> Self {
         Self {
             recorded,
+            recorded_events,
             events: broadcast::channel(MAX_LAG).0,
+            incidents: broadcast::channel(MAX_LAG).0,
+            openings: Arc::default(),
         }
     }
 
@@ -40,9 +50,41 @@ impl Announcer {
         }
     }
 
+    /// Announces events of incidents, once, after they were recorded.
+    pub fn announce_incidents(&self, events: &[RecordedEvent]) {
+        for event in events {
+            let (message, suppressed) = (&event.message, event.suppressed);
+            let suppressed = suppressed.map_or("none", EventSuppression::reason);
+            let labels = [
+                message.kind.into(),
+                message.event.into(),
+                message.severity.name(),
+                suppressed,
+            ];
+            self.recorded_events.with_label_values(&labels).inc();
+            log_event(event);
+            if self.incidents.receiver_count() > 0 {
+                let _ = self.incidents.send(Arc::new(event.clone()));
+            }
+            if matches!(suppressed, "waiting" | "group") {
+                self.openings.notify_one();
+            }
+        }
+    }
+
     /// The alerts announced from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Alert>> {
         self.events.subscribe()
+    }
+
+    /// The events of incidents announced from now on.
+    pub fn subscribe_incidents(&self) -> broadcast::Receiver<Arc<RecordedEvent>> {
+        self.incidents.subscribe()
+    }
+
+    /// Waits until an opening waits for others, or a member of a group changes.
+    pub async fn opening(&self) {
+        self.openings.notified().await;
     }
 
     fn count(&self, alert: &Alert) {
@@ -110,6 +152,43 @@ fn log(alert: &Alert) {
     }
 }
 
+/// Logs an event of an incident: an opening or escalation that people are notified of as a warning, others as information.
+fn log_event(event: &RecordedEvent) {
+    let message = &event.message;
+    macro_rules! line {
+        ($level:expr) => {
+            tracing::event!(
+                target: "monitoring_service::alerts",
+                $level,
+                incident_id = %message.id,
+                event = <&str>::from(message.event),
+                sequence = message.sequence,
+                kind = <&str>::from(message.kind),
+                severity = message.severity.name(),
+                stream = message.stream.as_deref(),
+                policy = message.policy.map(detection::PolicyName::name),
+                title = message.title,
+                missing_approvals = message.missing_approvals,
+                excess_problems = message.excess_problems,
+                end_reason = message.end_reason.map(<&str>::from),
+                suppressed = event.suppressed.map(EventSuppression::reason),
+                trace_id = message.trace_id.as_deref(),
+                "incident: {}",
+                message.message
+            )
+        };
+    }
+    let is_trouble = matches!(
+        message.event,
+        IncidentEventKind::Opened | IncidentEventKind::Escalated
+    );
+    if is_trouble && event.suppressed.is_none() {
+        line!(Level::WARN);
+    } else {
+        line!(Level::INFO);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use common::{metrics::MetricsRegistry, testing};
@@ -125,7 +204,10 @@ mod tests {
     fn announcer() -> (Announcer, MetricsRegistry) {
         let registry = MetricsRegistry::new();
         let metrics = ServiceMetrics::new(&registry);
-        (Announcer::new(metrics.alerts.clone()), registry)
+        (
+            Announcer::new(metrics.alerts.clone(), metrics.incident_events.clone()),
+            registry,
+        )
     }
 
     #[test]

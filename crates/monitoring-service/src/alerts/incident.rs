@@ -34,7 +34,7 @@ pub enum IncidentKind {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum IncidentEventKind {
-    /// It opened, or opened again soon after its end.
+    /// It opened, opened again soon after its end, or became worth a notification.
     Opened,
     /// It became worse, or nobody acknowledged it in time.
     Escalated,
@@ -59,6 +59,8 @@ pub enum EndReason {
     ByHand,
     /// Its stream was retired.
     Retired,
+    /// Its policy no longer alerts.
+    PolicyOff,
 }
 
 /// The newest finding of a status that belongs to an incident.
@@ -93,12 +95,12 @@ pub struct IncidentMessage {
     #[schema(value_type = schema::Id)]
     pub id: Uuid,
     /// The event.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::IncidentEventName)]
     pub event: IncidentEventKind,
     /// The number of the event in the incident, from 1.
     pub sequence: u32,
     /// The kind.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::IncidentKindName)]
     pub kind: IncidentKind,
     /// The worst severity so far.
     #[schema(value_type = schema::AlertSeverity)]
@@ -106,7 +108,7 @@ pub struct IncidentMessage {
     /// The stream; none for `ingest_down` and `group`.
     pub stream: Option<String>,
     /// The policy; none where no policy decided.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::Policy>)]
     pub policy: Option<PolicyName>,
     /// What it is about, in a few words: `acquirer-7: denied up`.
     pub title: String,
@@ -119,7 +121,7 @@ pub struct IncidentMessage {
     #[schema(value_type = Option<schema::Instant>)]
     pub ended_at: Option<At>,
     /// Why it ended.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::EndReasonName>)]
     pub end_reason: Option<EndReason>,
     /// When the event was recorded.
     #[schema(value_type = schema::Instant)]

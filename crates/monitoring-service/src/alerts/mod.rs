@@ -2,17 +2,21 @@
 
 pub mod announcer;
 pub mod incident;
+pub mod incident_record;
+pub mod incident_text;
+pub mod incident_update;
 pub mod ingest;
 pub mod inputs;
 pub mod json;
 pub mod policy;
+pub mod release;
 pub mod silences;
 pub mod stale;
 pub mod subject;
 pub mod submission;
 
 pub use announcer::Announcer;
-pub use policy::{DEFAULT_RECEIVER, NotifyPolicy, Route};
+pub use policy::{DEFAULT_RECEIVER, IncidentSettings, NotifyPolicy, Route};
 pub use silences::{SilenceRecord, Silences};
 pub use subject::{Origin, Subject};
 
@@ -59,7 +63,8 @@ impl Alert {
             message,
             recorded_at_ms: now_ms,
             suppression: suppression
-                .or_else(|| policy.suppression(severity, stream, minute, now_ms)),
+                .or_else(|| policy.suppression(severity, stream, minute, now_ms))
+                .or_else(|| policy.alert_suppression()),
             receivers: policy.alert_receivers(severity, stream),
             suppressed_before,
             subject: Subject::Anomaly(anomaly),
@@ -101,9 +106,18 @@ impl Alert {
         policy: &NotifyPolicy,
         now_ms: i64,
     ) -> Self {
+        let is_incident = matches!(
+            subject,
+            Subject::StaleStreams { .. }
+                | Subject::StreamsResumed { .. }
+                | Subject::IngestDown
+                | Subject::IngestUp
+        );
         Self {
             id: subject::monitor_alert_id(&subject, since_ms),
-            suppression: policy.suppression(Severity::Critical, None, None, now_ms),
+            suppression: policy
+                .suppression(Severity::Critical, None, None, now_ms)
+                .or_else(|| policy.alert_suppression().filter(|_| is_incident)),
             receivers: policy.alert_receivers(Severity::Critical, None),
             suppressed_before: 0,
             message,

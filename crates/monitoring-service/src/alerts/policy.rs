@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use detection::{Minute, Severity, Suppression};
 
-use super::incident::IncidentEventKind;
+use super::{incident::IncidentEventKind, incident_update::EventSuppression};
 
 /// The name of the receiver that the variables describe (`ALERT_WEBHOOK_URL`).
 pub const DEFAULT_RECEIVER: &str = "default";
@@ -56,6 +56,21 @@ pub struct NotifyPolicy {
     pub routes: Arc<[Route]>,
     /// Maximum age of a notified minute; `None`: no limit.
     pub max_age_ms: Option<i64>,
+    /// What is notified of incidents.
+    pub incidents: IncidentSettings,
+}
+
+/// The settings of incidents.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IncidentSettings {
+    /// True: incidents are notified; false: alerts are (`NOTIFY`).
+    pub notified: bool,
+    /// True if receivers get incidents of severity WARNING, too (`NOTIFY_SEVERITY`).
+    pub warnings: bool,
+    /// How long an opening waits for others, to be notified as a group, milliseconds; 0: not at all, and there are no groups.
+    pub group_wait_ms: i64,
+    /// An incident that nobody acknowledged for this long escalates, milliseconds.
+    pub escalate_after_ms: i64,
 }
 
 impl NotifyPolicy {
@@ -64,6 +79,7 @@ impl NotifyPolicy {
         Self {
             routes: [Route::critical(DEFAULT_RECEIVER)].into(),
             max_age_ms,
+            ..Self::default()
         }
     }
 
@@ -86,12 +102,47 @@ impl NotifyPolicy {
     ) -> Vec<String> {
         let has_form =
             |route: &Route| event != IncidentEventKind::Acknowledged || route.acknowledgements;
+        let severity = self.incident_severity(severity);
         self.named(|route| has_form(route) && route.takes(severity, stream))
+    }
+
+    /// With `NOTIFY_SEVERITY=warning`, receivers of CRITICAL get every incident.
+    const fn incident_severity(&self, severity: Severity) -> Severity {
+        if self.incidents.warnings {
+            Severity::Critical
+        } else {
+            severity
+        }
     }
 
     fn named(&self, takes: impl Fn(&Route) -> bool) -> Vec<String> {
         let routes = self.routes.iter().filter(|route| takes(route));
         routes.map(|route| route.receiver.clone()).collect()
+    }
+
+    /// The reason why an alert about a stream is not notified although [`Self::suppression`] has none.
+    pub fn alert_suppression(&self) -> Option<Suppression> {
+        self.incidents.notified.then_some(Suppression::Incident)
+    }
+
+    /// The reason why the opening of an incident of this severity, stream and newest minute is not notified; `None` if it is.
+    pub fn opening_suppression(
+        &self,
+        severity: Severity,
+        stream: Option<&str>,
+        minute: Option<Minute>,
+        now_ms: i64,
+    ) -> Option<EventSuppression> {
+        if !self.incidents.notified {
+            return Some(EventSuppression::Alerts);
+        }
+        let severity = self.incident_severity(severity);
+        let suppression = self.suppression(severity, stream, minute, now_ms)?;
+        Some(match suppression {
+            Suppression::BelowCritical => EventSuppression::BelowCritical,
+            Suppression::TooOld => EventSuppression::TooOld,
+            _ => EventSuppression::NoReceiver,
+        })
     }
 
     /// The reason why an alert of this severity, stream and minute is not notified; `None` if it is.
@@ -127,6 +178,7 @@ pub const fn in_words(suppression: Suppression) -> &'static str {
         }
         Suppression::BelowCritical => "no receiver gets alerts below CRITICAL",
         Suppression::Shadow => "its policy runs in shadow (SHADOW_POLICY)",
+        Suppression::Incident => "its incident is notified instead (NOTIFY)",
     }
 }
 
@@ -147,6 +199,7 @@ mod tests {
         NotifyPolicy {
             routes: [all, europe].into(),
             max_age_ms: None,
+            ..NotifyPolicy::default()
         }
     }
 
@@ -178,6 +231,7 @@ mod tests {
         let europe = NotifyPolicy {
             routes: policy().routes[1..].into(),
             max_age_ms: None,
+            ..NotifyPolicy::default()
         };
         let why = |severity, stream| europe.suppression(severity, Some(stream), None, 0);
         assert_eq!(why(Severity::Critical, "eu-1"), None);

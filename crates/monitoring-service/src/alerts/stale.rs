@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use detection::{Minute, Pauses, Silence, silence::matching};
 use uuid::Uuid;
 
-use super::{Alert, NotifyPolicy, Subject, subject::MAX_NAMED};
+use super::{
+    Alert, NotifyPolicy, Subject,
+    incident::IncidentKind,
+    incident_update::{IncidentUpdate, Now, opened},
+    subject::MAX_NAMED,
+};
 use crate::store::DeadLetterCount;
 
 /// The freshness of a stream as stored.
@@ -47,6 +52,8 @@ pub struct StaleChange {
     pub alerted: Vec<String>,
     /// Streams to record as no longer stale.
     pub resumed: Vec<String>,
+    /// An incident of each stream that became stale.
+    pub incidents: Vec<IncidentUpdate>,
     /// One alert for all streams that became stale, and one for all that resumed; those that a silence covers have their own.
     pub alerts: Vec<Alert>,
 }
@@ -83,6 +90,7 @@ pub fn change(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> StaleCh
         }
         if is_new {
             change.stale.push(name.clone());
+            change.incidents.push(stream.incident(rules, now_ms));
         }
         if silence.is_none() && !stream.alerted {
             change.alerted.push(name.clone());
@@ -131,6 +139,23 @@ impl Freshness {
     fn is_back(&self) -> bool {
         self.stale_since_ms
             .is_some_and(|since_ms| self.arrived_at_ms > since_ms)
+    }
+
+    /// Its incident, which begins with the first missing minute.
+    fn incident(&self, rules: &StaleRules, now_ms: i64) -> IncidentUpdate {
+        let now = Now {
+            policy: &rules.policy,
+            silences: &rules.silences,
+            ms: now_ms,
+        };
+        let since = self.newest.plus(1).start();
+        let message = format!(
+            "No new minute from {} since {}.",
+            self.stream,
+            since.strftime("%H:%M UTC")
+        );
+        let (kind, stream) = (IncidentKind::StaleStream, Some(self.stream.as_str()));
+        opened(kind, stream, since.as_millisecond(), message, &now)
     }
 
     fn is_overdue(&self, stale_after_ms: i64, now_ms: i64) -> bool {

@@ -1,9 +1,15 @@
 //! The messages of one transaction, as data to commit.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use detection::{Observed, Silence};
+use uuid::Uuid;
 
 use crate::{
-    alerts::{Alert, NotifyPolicy},
+    alerts::{
+        Alert, NotifyPolicy,
+        incident_update::{IncidentUpdate, Now},
+    },
     store::{DeadLetter, IngestCommit},
 };
 
@@ -21,6 +27,8 @@ pub(super) struct Batch {
     pub(super) messages: usize,
     /// The silences that were active when its first message was read.
     pub(super) silences: Vec<Silence>,
+    /// The place of each incident in the commit.
+    incidents: HashMap<Uuid, usize>,
 }
 
 impl Batch {
@@ -32,6 +40,7 @@ impl Batch {
             },
             messages: 0,
             silences: Vec::new(),
+            incidents: HashMap::new(),
         }
     }
 
@@ -47,10 +56,43 @@ impl Batch {
                     let alert = Alert::of_stream(raised, policy, self.commit.now_ms);
                     self.commit.alerts.push(alert);
                 }
+                if let Some(step) = observed.incident.take() {
+                    let now = Now {
+                        policy,
+                        silences: &self.silences,
+                        ms: self.commit.now_ms,
+                    };
+                    let update = IncidentUpdate::of_fold(&step, observed.counts.stream(), &now);
+                    self.add(update);
+                }
                 self.commit.observed.push(observed);
             }
         }
         self.messages += 1;
         self.commit.alerts.len() - before
+    }
+
+    /// Adds an update of an incident to what the batch says of it already.
+    fn add(&mut self, update: IncidentUpdate) {
+        match self.incidents.entry(update.message.id) {
+            Entry::Occupied(known) => self.commit.incidents[*known.get()].merge(update),
+            Entry::Vacant(new) => {
+                new.insert(self.commit.incidents.len());
+                self.commit.incidents.push(update);
+            }
+        }
+    }
+
+    /// Gives the events of incidents the traces of their alerts, once these have them.
+    pub(super) fn trace_incidents(&mut self) {
+        let IngestCommit {
+            alerts, incidents, ..
+        } = &mut self.commit;
+        for update in incidents {
+            let cause = alerts.iter().find(|alert| update.alert == Some(alert.id));
+            if let Some(alert) = cause {
+                update.trace(alert.trace_id.as_ref(), alert.span_id.as_ref());
+            }
+        }
     }
 }

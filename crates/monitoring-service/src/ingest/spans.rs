@@ -68,9 +68,9 @@ impl Spans {
     }
 
     /// Ends them all, with the error of a failed batch.
-    pub(super) fn end(mut self, stored: &Result<(), StoreError>) {
+    pub(super) fn end(mut self, failed: Option<&StoreError>) {
         for span in std::iter::once(&mut self.store).chain(&mut self.alerts) {
-            if let Err(error) = stored {
+            if let Some(error) = failed {
                 span.set_status(Status::error(error.to_string()));
             }
             span.end();

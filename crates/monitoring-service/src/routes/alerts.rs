@@ -49,6 +49,12 @@ fields! {
 #[derive(Clone, Copy)]
 pub(super) struct AlertSeverity(Severity);
 
+impl From<AlertSeverity> for Severity {
+    fn from(AlertSeverity(severity): AlertSeverity) -> Self {
+        severity
+    }
+}
+
 values! {
     AlertSeverity: reference::<schema::AlertSeverity>(),
         |text: &str| match text.parse() {
@@ -91,7 +97,7 @@ pub(super) async fn list(
         stream: query.stream.map(|stream| stream.to_string()),
         status: query.status,
         policy: query.policy,
-        severity: query.severity.map(|AlertSeverity(severity)| severity),
+        severity: query.severity.map(Severity::from),
         origin: query.origin,
         notified: query.notified,
         from,

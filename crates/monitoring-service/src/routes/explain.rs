@@ -204,7 +204,8 @@ fn of_alert(alert: &Alert, reason: &str) -> (Outcome, String) {
         Suppression::TooOld
         | Suppression::NoReceiver
         | Suppression::BelowCritical
-        | Suppression::Shadow => String::new(),
+        | Suppression::Shadow
+        | Suppression::Incident => String::new(),
     };
     let why = in_words(suppression);
     let suppressed = format!("{reason}{late}; the alert was not notified: {why}{by}");

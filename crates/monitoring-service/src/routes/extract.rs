@@ -112,6 +112,21 @@ impl<T: Fields, S: Sync> FromRequest<S> for FormBody<T> {
     }
 }
 
+/// The `id` of a path such as `/incidents/{id}/resolve`, and a JSON object.
+pub(super) struct JsonBodyOf<I, T>(pub(super) I, pub(super) T);
+
+impl<I: Field + Send, T: Fields, S: Send + Sync> FromRequest<S> for JsonBodyOf<I, T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let PathId(id) = PathId::from_request_parts(&mut parts, state).await?;
+        let request = Request::from_parts(parts, body);
+        let JsonBody(body) = JsonBody::from_request(request, state).await?;
+        Ok(Self(id, body))
+    }
+}
+
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers
         .get(header::CONTENT_TYPE)

@@ -14,6 +14,7 @@ mod findings;
 pub(crate) mod given;
 pub(crate) mod guard;
 pub(crate) mod health;
+mod incidents;
 mod offset_gaps;
 mod openapi;
 pub(crate) mod parameters;
@@ -104,6 +105,11 @@ fn routes() -> OpenApiRouter<Arc<AppState>> {
     OpenApiRouter::with_openapi(openapi::preamble())
         .routes(routes!(evaluate::post))
         .routes(routes!(streams::status))
+        .routes(routes!(incidents::list))
+        .routes(routes!(incidents::one))
+        .routes(routes!(incidents::acknowledge))
+        .routes(routes!(incidents::resolve))
+        .routes(routes!(incidents::feedback))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::one))
         .routes(routes!(analyze::analyze))

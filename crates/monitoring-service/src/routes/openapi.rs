@@ -55,6 +55,7 @@ const TOKEN: &str = "token";
     components(schemas(schema::CursorText, schema::StatusName, schema::StreamName, schema::Timestamp)),
     tags(
         (name = "alerts", description = "Findings, alerts, and evaluation on demand"),
+        (name = "incidents", description = "Alerts of one trouble as one story, and what people do with it"),
         (name = "transactions", description = "Stored minutes"),
         (name = "control", description = "Silences, a test notification, replay of deliveries"),
         (name = "faults", description = "Messages, offsets and notifications that failed"),
@@ -279,6 +280,8 @@ problems! {
     WithBody: Unparsable Unauthorized CrossSite RequestTimeout BodyTooLarge UnsupportedMediaType InvalidValue Internal Unavailable;
     /// Problems of an operation with a body that names a stream.
     Evaluate: Unparsable Unauthorized CrossSite NotFound RequestTimeout BodyTooLarge UnsupportedMediaType InvalidValue Internal Unavailable;
+    /// Problems of an action on one incident.
+    ActionOfOne: Unparsable Unauthorized CrossSite NotFound RequestTimeout Conflict BodyTooLarge UnsupportedMediaType InvalidValue Internal Unavailable;
     /// Problems of the replay of a delivery.
     Replay: Unauthorized CrossSite NotFound Conflict InvalidValue Internal Unavailable;
 }

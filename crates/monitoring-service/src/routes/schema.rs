@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 pub(crate) use crate::alerts::json::At as Instant;
-use crate::alerts::{Origin, Subject};
+use crate::alerts::{Origin, Subject, incident_update::EventSuppression};
 
 /// The documented forms; some other forms of ISO 8601 are accepted too.
 const TIMESTAMP: &str = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)?$";
@@ -76,7 +76,19 @@ schemas! {
         = one_of(["missing", "flat", "spread"]);
     DeliveryState: "`pending`: not delivered yet; `delivered`: the receiver accepted it; `dead`: given up; `superseded`: not sent, a later message \
         replaces it." = one_of(["pending", "delivered", "superseded", "dead"]);
-    Id: "The id of an alert or a silence." = text("0190a7b2-6c1e-7d3f-9a44-5b0e1c2d3f4a")
+    IncidentState: "The state of an incident." = one_of(["resolved", "open"]);
+    IncidentKindName: "`anomaly`: counts left their range; `stale_stream`: no new minutes; `ingest_down`: Kafka cannot be read; `group`: \
+        several with one cause." = one_of(["stale_stream", "ingest_down", "group", "anomaly"]);
+    IncidentEventName: "`opened`, also again soon after its end; `escalated`: it became worse, or nobody acknowledged it; `acknowledged`: a \
+        person took it over; `resolved`: it is over." = one_of(["escalated", "acknowledged", "resolved", "opened"]);
+    EndReasonName: "`recovered`: usual again; `new_level`: its counts are usual from now on; `by_hand`: a person resolved it; `retired`: its \
+        stream was retired; `policy_off`: its policy no longer alerts."
+        = one_of(["new_level", "by_hand", "retired", "policy_off", "recovered"]);
+    EventSuppressionReason: "Why an event is not notified: it waits for others, alerts are notified instead, there is no receiver, it is only \
+        a WARNING, its minutes are too old, silences cover it, its group is notified, or its opening was not notified."
+        = one_of(EventSuppression::REASONS);
+    VerdictName: "`real`: there was trouble; `false_alarm`: there was none." = one_of(["real", "false_alarm"]);
+    Id: "The id of an alert, an incident or a silence." = text("0190a7b2-6c1e-7d3f-9a44-5b0e1c2d3f4a")
         .format(Some(SchemaFormat::Custom("uuid".to_owned())));
     CursorText: "The position of the next page: `next_cursor` of the page before." = pattern(r"^p[0-9a-fA-F]{1,15}$", "p1f4");
 }

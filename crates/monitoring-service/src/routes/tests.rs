@@ -8,6 +8,7 @@ mod explain;
 mod faults;
 pub(crate) mod harness;
 mod health;
+mod incidents;
 mod limits;
 mod policies;
 mod problems;

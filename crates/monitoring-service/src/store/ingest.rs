@@ -1,4 +1,4 @@
-//! One transaction for everything that follows from a consumed batch: rows, alerts, deliveries, cooldowns, watermarks, offsets.
+//! One transaction for everything that follows from a consumed batch: rows, alerts, incidents, deliveries, cooldowns, watermarks, offsets.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use detection::{AlertKey, Cooldown, DetectorState, Observed};
 use super::{
     Store, StoreError, alerts, cooldowns, dead_letters,
     dead_letters::DeadLetter,
-    detector_states,
+    detector_states, incidents,
     minutes::{self, Upserts},
     offset_gaps,
     offset_gaps::OffsetGap,
@@ -16,7 +16,10 @@ use super::{
     watermarks::Watermarks,
     writer::{PendingWrite, Transaction},
 };
-use crate::alerts::Alert;
+use crate::alerts::{
+    Alert,
+    incident_update::{IncidentUpdate, RecordedEvent},
+};
 
 /// The changes of one consumed batch of messages.
 #[derive(Debug, Default)]
@@ -25,6 +28,8 @@ pub struct IngestCommit {
     pub observed: Vec<Observed>,
     /// Their alerts.
     pub alerts: Vec<Alert>,
+    /// What became of incidents, one update for each.
+    pub incidents: Vec<IncidentUpdate>,
     /// The cooldown of each key that alerted, after its last alert.
     pub cooldowns: Vec<(AlertKey, Cooldown)>,
     /// States of policies that are due, after these minutes.
@@ -40,13 +45,13 @@ pub struct IngestCommit {
 }
 
 /// A commit handed to the writer.
-pub struct InFlightCommit(PendingWrite<()>);
+pub struct InFlightCommit(PendingWrite<Vec<RecordedEvent>>);
 
 impl InFlightCommit {
-    /// Waits until the commit is on disk. Blocks.
+    /// Waits until the commit is on disk, and returns the events of incidents in it. Blocks.
     ///
     /// [`StoreError::OffsetMoved`] if the stored offsets are not the expected ones; nothing is written then.
-    pub fn wait(self) -> Result<(), StoreError> {
+    pub fn wait(self) -> Result<Vec<RecordedEvent>, StoreError> {
         self.0.wait()
     }
 }
@@ -62,7 +67,10 @@ impl Store {
     }
 }
 
-fn write(transaction: &mut Transaction<'_>, commit: &IngestCommit) -> Result<(), StoreError> {
+fn write(
+    transaction: &mut Transaction<'_>,
+    commit: &IngestCommit,
+) -> Result<Vec<RecordedEvent>, StoreError> {
     let sql = transaction.sql;
     for offset in &commit.offsets {
         offsets::advance(sql, offset)?;
@@ -76,6 +84,10 @@ fn write(transaction: &mut Transaction<'_>, commit: &IngestCommit) -> Result<(),
     for alert in &commit.alerts {
         alerts::insert(transaction, alert)?;
     }
+    let mut events = Vec::new();
+    for update in &commit.incidents {
+        events.extend(incidents::record(transaction, update)?);
+    }
     for (key, cooldown) in &commit.cooldowns {
         cooldowns::write(sql, key, cooldown)?;
     }
@@ -88,5 +100,5 @@ fn write(transaction: &mut Transaction<'_>, commit: &IngestCommit) -> Result<(),
     for gap in &commit.gaps {
         offset_gaps::insert(sql, gap)?;
     }
-    Ok(())
+    Ok(events)
 }

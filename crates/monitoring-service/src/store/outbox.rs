@@ -278,13 +278,6 @@ pub(super) fn insert_alert(
 
 /// Creates the deliveries of an incident's event, to be sent at `due_at_ms` or later. The events of an incident are inserted in their
 /// order: receivers get them in that order.
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "incidents, which call it, are recorded by the next change"
-    )
-)]
 pub(super) fn insert_event(
     transaction: &mut Transaction<'_>,
     event_id: i64,
@@ -311,6 +304,15 @@ pub(super) fn of_alert(
     let mut statement = sql.prepare_cached(&text)?;
     Ok(statement
         .query_map([alert_seq], read)?
+        .collect::<Result<_, _>>()?)
+}
+
+/// The deliveries of an incident's event.
+pub(super) fn of_event(sql: &Connection, event_id: i64) -> Result<Vec<DeliveryRecord>, StoreError> {
+    let text = format!("SELECT {COLUMNS} FROM deliveries WHERE event_id = ?1 ORDER BY id");
+    let mut statement = sql.prepare_cached(&text)?;
+    Ok(statement
+        .query_map([event_id], read)?
         .collect::<Result<_, _>>()?)
 }
 

@@ -16,10 +16,10 @@ pub(super) const APPLICATION_ID: i32 = 0x7478_6d6e;
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// The version of the schema. A later one adds a step here; databases of versions below [`OLDEST_VERSION`] are refused.
-pub(super) const VERSION: i32 = 4;
+pub(super) const VERSION: i32 = 5;
 
-/// Development databases before the first release have versions 1 to 3.
-const OLDEST_VERSION: i32 = 4;
+/// Development databases before the first release have versions 1 to 4.
+const OLDEST_VERSION: i32 = 5;
 
 pub(super) const CREATE: &str = r"
 CREATE TABLE streams (
@@ -165,13 +165,51 @@ CREATE INDEX alerts_suppressed ON alerts (seq) WHERE suppressed IS NOT NULL;
 CREATE INDEX alerts_from_evaluate ON alerts (seq) WHERE origin = 'evaluate';
 CREATE INDEX alerts_from_monitor ON alerts (seq) WHERE origin = 'monitor';
 
--- The events of incidents, in their order. `message` is the JSON of an IncidentMessage.
+-- Incidents, in the order of recording. `message` is the JSON of an IncidentMessage, as the incident is now; `memory` that of the fold.
+CREATE TABLE incidents (
+    seq                INTEGER PRIMARY KEY AUTOINCREMENT,
+    id                 TEXT NOT NULL UNIQUE,
+    kind               TEXT NOT NULL,
+    stream             TEXT,
+    policy             INTEGER CHECK (policy IN (0, 1)),
+    severity           INTEGER NOT NULL,
+    opened_at_ms       INTEGER NOT NULL,
+    recorded_at_ms     INTEGER NOT NULL,
+    ended_at_ms        INTEGER,
+    message            TEXT NOT NULL,
+    sequence           INTEGER NOT NULL,
+    memory             TEXT,
+    minute             INTEGER,
+    -- Why nobody is notified of it.
+    suppressed         TEXT,
+    release_at_ms      INTEGER,
+    notified_at_ms     INTEGER,
+    escalated_at_ms    INTEGER,
+    acknowledged_at_ms INTEGER,
+    group_id           TEXT,
+    verdict            TEXT CHECK (verdict IN ('real', 'false_alarm')),
+    note               TEXT,
+    feedback_by        TEXT,
+    feedback_at_ms     INTEGER
+) STRICT;
+CREATE INDEX incidents_open ON incidents (seq) WHERE ended_at_ms IS NULL;
+CREATE INDEX incidents_of_stream ON incidents (stream, policy, seq);
+CREATE INDEX incidents_by_stream ON incidents (stream, seq);
+CREATE INDEX incidents_by_kind ON incidents (kind, seq);
+CREATE INDEX incidents_by_severity ON incidents (severity, seq);
+CREATE INDEX incidents_by_end ON incidents (ended_at_ms) WHERE ended_at_ms IS NOT NULL;
+CREATE INDEX incidents_of_group ON incidents (group_id) WHERE group_id IS NOT NULL;
+CREATE INDEX incidents_with_feedback ON incidents (stream) WHERE verdict IS NOT NULL;
+
+-- What happened to an incident, in its order. `message` is the JSON of an IncidentMessage, as the incident was then.
 CREATE TABLE incident_events (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
     incident_id    TEXT NOT NULL,
     sequence       INTEGER NOT NULL,
     kind           TEXT NOT NULL,
     recorded_at_ms INTEGER NOT NULL,
+    -- Why it is not notified.
+    suppressed     TEXT,
     message        TEXT NOT NULL,
     UNIQUE (incident_id, sequence)
 ) STRICT;

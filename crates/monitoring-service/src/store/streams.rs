@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{
     Store, StoreError, alerts, cooldowns, detector_states,
     findings::{self, judgement_columns, state_column, state_from},
+    incidents,
     minutes::observed_minutes,
     names::stream_id,
     watermarks::{read_hours_off, read_pauses},
@@ -17,6 +18,9 @@ use super::{
 };
 use crate::alerts::{
     Alert,
+    incident::IncidentKind,
+    incident_record::IncidentRecord,
+    incident_update::{IncidentUpdate, RecordedEvent},
     stale::{Freshness, StaleChange},
 };
 
@@ -232,15 +236,17 @@ impl Store {
         self.read_blocking(|sql| Ok(sql.query_row(COUNT, [], |row| row.get(0))?))
     }
 
-    /// Passes all streams to `decide`, marks streams as stale or no longer stale, and records the alerts in the same
-    /// transaction. Returns the alerts.
-    pub async fn change_stale_streams<F>(
+    /// Passes all streams to `decide`, marks streams as stale or no longer stale, and records the alerts and incidents in the same
+    /// transaction. Returns the alerts and the events of incidents.
+    pub async fn change_stale_streams<F, E>(
         &self,
         now_ms: i64,
         decide: F,
-    ) -> Result<Vec<Alert>, StoreError>
+        end: E,
+    ) -> Result<(Vec<Alert>, Vec<RecordedEvent>), StoreError>
     where
         F: Fn(&[Freshness]) -> StaleChange + Send + 'static,
+        E: Fn(&IncidentRecord) -> IncidentUpdate + Send + 'static,
     {
         self.writer
             .call(move |transaction| {
@@ -263,7 +269,19 @@ impl Store {
                 for alert in &change.alerts {
                     alerts::insert(transaction, alert)?;
                 }
-                Ok(change.alerts)
+                let mut events = Vec::new();
+                for update in &change.incidents {
+                    events.extend(incidents::record(transaction, update)?);
+                }
+                for stream in &change.resumed {
+                    let open = incidents::open_of(
+                        transaction.sql,
+                        IncidentKind::StaleStream,
+                        Some(stream),
+                    )?;
+                    events.extend(incidents::record_all(transaction, open.iter().map(&end))?);
+                }
+                Ok((change.alerts, events))
             })
             .await
     }
@@ -292,7 +310,7 @@ fn stored_stream(
         minutes,
         cooldowns: cooldowns::of_stream(sql, id, stream)?,
         adaptive,
-        ..StoredStream::default()
+        incident: incidents::last_of_stream(sql, stream, settings.detector.policy())?,
     }))
 }
 

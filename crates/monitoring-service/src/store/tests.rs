@@ -2,6 +2,7 @@
 
 mod both_policies;
 mod failures;
+mod incidents;
 mod outbox_events;
 mod readers;
 mod upkeep;

@@ -37,7 +37,8 @@ impl Store {
                          WHERE id <= (SELECT max(id) FROM dead_letters) - ?1 ORDER BY id LIMIT ?2)",
                     params![MAX_DEAD_LETTERS, STEP_ROWS],
                 )?;
-                Ok(minutes + alerts + letters > 0)
+                let incidents = prune_incidents(transaction.sql, oldest_ms)?;
+                Ok(minutes + alerts + letters + incidents > 0)
             })
             .await
     }
@@ -63,4 +64,18 @@ fn prune_minutes(sql: &Connection, minutes: i64, now: i64) -> Result<usize, Stor
         deleted += delete.execute([stream_id, keep_from.min(oldest + STEP_MINUTES)])?;
     }
     Ok(deleted)
+}
+
+/// Deletes incidents that ended before `oldest_ms`, with their events and deliveries.
+fn prune_incidents(sql: &Connection, oldest_ms: i64) -> Result<usize, StoreError> {
+    const ENDED: &str = "FROM incidents WHERE ended_at_ms < ?1 ORDER BY ended_at_ms LIMIT ?2";
+    let step = params![oldest_ms, STEP_ROWS];
+    sql.execute(
+        &format!("DELETE FROM incident_events WHERE incident_id IN (SELECT id {ENDED})"),
+        step,
+    )?;
+    Ok(sql.execute(
+        &format!("DELETE FROM incidents WHERE seq IN (SELECT seq {ENDED})"),
+        step,
+    )?)
 }

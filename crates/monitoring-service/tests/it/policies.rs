@@ -4,7 +4,7 @@ use detection::{Minute, PolicyName};
 use monitoring_service::{
     alerts::Alert,
     clock::Clock,
-    config::{Config, Shadow},
+    config::{Config, Notify, Shadow},
 };
 use wiremock::MockServer;
 
@@ -46,7 +46,9 @@ fn of(alerts: &[Alert], policy: PolicyName) -> Vec<&Alert> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policy_in_shadow_notifies_nobody() {
     let (broker, folder, server) = (broker().await, folder(), receiver(200).await);
-    let change: fn(&mut Config) = |config| config.detection_policy = PolicyName::Adaptive;
+    let change: fn(&mut Config) = |config| {
+        (config.detection_policy, config.notify) = (PolicyName::Adaptive, Some(Notify::Alerts));
+    };
     let app = TestApp::start(
         &broker.bootstrap_servers(),
         folder.path(),

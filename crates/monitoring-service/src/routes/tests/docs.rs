@@ -178,5 +178,5 @@ async fn example_ranges_are_not_empty() {
             ranges += 1;
         }
     }
-    assert_eq!(ranges, 6);
+    assert_eq!(ranges, 7);
 }

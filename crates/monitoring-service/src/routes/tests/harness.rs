@@ -17,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::{
-    alerts::{Alert, NotifyPolicy},
+    alerts::{
+        Alert, NotifyPolicy,
+        incident_update::{IncidentUpdate, Now},
+    },
     clock::Clock,
     context::Context,
     evaluate::Evaluator,
@@ -131,8 +134,13 @@ impl Api {
             .into_iter()
             .map(|raised| Alert::of_stream(raised, &notify, arrived_at_ms))
             .collect();
+        let now = Now::without_silences(&notify, arrived_at_ms);
+        let step = observed.incident.take();
+        let update =
+            step.map(|step| IncidentUpdate::of_fold(&step, observed.counts.stream(), &now));
         let commit = IngestCommit {
             observed: vec![observed],
+            incidents: update.into_iter().collect(),
             alerts,
             now_ms: arrived_at_ms,
             ..IngestCommit::default()

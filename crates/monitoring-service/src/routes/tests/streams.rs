@@ -137,9 +137,11 @@ async fn a_stale_stream_keeps_its_findings() {
     };
     api.state
         .store
-        .change_stale_streams(NOW_MS + 600_000, move |streams| {
-            stale::change(streams, &rules, NOW_MS + 600_000)
-        })
+        .change_stale_streams(
+            NOW_MS + 600_000,
+            move |streams| stale::change(streams, &rules, NOW_MS + 600_000),
+            |_| panic!("none is open"),
+        )
         .await
         .unwrap();
     let status = api.ok("/alerts/status").await;
@@ -191,12 +193,14 @@ async fn a_retired_stream_is_gone_until_its_next_minute() {
     let alerts = api
         .state
         .store
-        .change_stale_streams(NOW_MS + 600_000, move |streams| {
-            stale::change(streams, &rules, NOW_MS + 600_000)
-        })
+        .change_stale_streams(
+            NOW_MS + 600_000,
+            move |streams| stale::change(streams, &rules, NOW_MS + 600_000),
+            |_| panic!("none is open"),
+        )
         .await
         .unwrap();
-    assert_eq!(alerts[0].subject.streams(), ["other"]);
+    assert_eq!(alerts.0[0].subject.streams(), ["other"]);
 
     api.consume("acme", now(), &[("approved", 120)], NOW_MS + 60_000);
     assert_eq!(names(&api, "/streams").await, ["acme", "other"]);

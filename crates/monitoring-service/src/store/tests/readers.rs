@@ -35,6 +35,7 @@ fn commit_minute(store: &Store, monitor: &mut Monitor, minute: i64) -> Result<()
             ..IngestCommit::default()
         }))
         .wait()
+        .map(drop)
 }
 
 fn write_minute(store: &Store, monitor: &mut Monitor, minute: i64) {

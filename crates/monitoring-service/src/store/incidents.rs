@@ -1,0 +1,403 @@
+//! Incidents and their events: recorded in the transaction of their cause, with the deliveries, and read back. The rules are in
+//! [`crate::alerts`] and the fold.
+
+pub(super) mod reading;
+
+use detection::{Incident, Minute, PolicyName, Severity};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use uuid::Uuid;
+
+use self::reading::{COLUMNS, events, list, one, read};
+use super::{
+    Store, StoreError,
+    findings::{policy_code, severity_code},
+    outbox::{self, DeliveryRecord},
+    writer::Transaction,
+};
+use crate::alerts::{
+    incident::{IncidentEventKind, IncidentKind, IncidentMessage},
+    incident_record::{Feedback, IncidentRecord},
+    incident_update::{EventSuppression, IncidentUpdate, NewEvent, RecordedEvent},
+};
+
+/// The incidents to list; a field that is `None` does not filter.
+#[derive(Clone, Debug, Default)]
+pub struct IncidentFilter {
+    /// Only open (true) or resolved (false) ones.
+    pub open: Option<bool>,
+    /// Only this stream.
+    pub stream: Option<String>,
+    /// Only this kind.
+    pub kind: Option<IncidentKind>,
+    /// Only this worst severity.
+    pub severity: Option<Severity>,
+    /// Only opened at this minute or later.
+    pub from: Option<Minute>,
+    /// Only opened before this minute.
+    pub to: Option<Minute>,
+    /// Recorded before the incident at this place.
+    pub before: Option<i64>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// An event of an incident with its deliveries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredEvent {
+    /// The event.
+    pub event: RecordedEvent,
+    /// Its deliveries.
+    pub deliveries: Vec<DeliveryRecord>,
+}
+
+impl Store {
+    /// Incidents, newest first.
+    pub async fn incidents(
+        &self,
+        filter: IncidentFilter,
+    ) -> Result<Vec<IncidentRecord>, StoreError> {
+        self.read(move |sql| list(sql, &filter)).await
+    }
+
+    /// An incident and its events, in order.
+    pub async fn incident(
+        &self,
+        id: Uuid,
+    ) -> Result<Option<(IncidentRecord, Vec<StoredEvent>)>, StoreError> {
+        self.read(move |sql| {
+            let sql = sql.unchecked_transaction()?;
+            let found = one(&sql, id)?;
+            found
+                .map(|incident| Ok((incident, events(&sql, id)?)))
+                .transpose()
+        })
+        .await
+    }
+
+    /// Passes an incident to `decide` and records the update, if any. None if there is no such incident.
+    pub async fn update_incident<F>(
+        &self,
+        id: Uuid,
+        decide: F,
+    ) -> Result<Option<(IncidentRecord, Vec<RecordedEvent>)>, StoreError>
+    where
+        F: Fn(&IncidentRecord) -> Option<IncidentUpdate> + Send + 'static,
+    {
+        self.writer
+            .call(move |transaction| {
+                let Some(incident) = one(transaction.sql, id)? else {
+                    return Ok(None);
+                };
+                let recorded = match decide(&incident) {
+                    Some(update) => record(transaction, &update)?,
+                    None => Vec::new(),
+                };
+                Ok(one(transaction.sql, id)?.map(|incident| (incident, recorded)))
+            })
+            .await
+    }
+
+    /// Records the update of an incident that no fold decides, such as ingest down; `decide` gets the open ones of the kind.
+    pub async fn change_incidents<F>(
+        &self,
+        kind: IncidentKind,
+        decide: F,
+    ) -> Result<Vec<RecordedEvent>, StoreError>
+    where
+        F: Fn(&[IncidentRecord]) -> Vec<IncidentUpdate> + Send + 'static,
+    {
+        // Usually there is nothing to record, and no need to wait for the writer.
+        let open = self.read(move |sql| open_of(sql, kind, None)).await?;
+        if decide(&open).is_empty() {
+            return Ok(Vec::new());
+        }
+        self.writer
+            .call(move |transaction| {
+                let open = open_of(transaction.sql, kind, None)?;
+                record_all(transaction, decide(&open))
+            })
+            .await
+    }
+
+    /// Stores feedback about an incident; none if there is no such incident.
+    pub async fn label_incident(
+        &self,
+        id: Uuid,
+        feedback: Feedback,
+    ) -> Result<Option<IncidentRecord>, StoreError> {
+        self.writer
+            .call(move |transaction| {
+                let verdict: &str = feedback.verdict.into();
+                transaction
+                    .sql
+                    .prepare_cached(
+                        "UPDATE incidents SET verdict = ?2, note = ?3, feedback_by = ?4, feedback_at_ms = ?5 WHERE id = ?1",
+                    )?
+                    .execute(params![
+                        id.to_string(),
+                        verdict,
+                        feedback.note,
+                        feedback.by,
+                        feedback.at.0
+                    ])?;
+                one(transaction.sql, id)
+            })
+            .await
+    }
+}
+
+/// The last incident of a stream and policy, as the fold remembers it.
+pub(super) fn last_of_stream(
+    sql: &Connection,
+    stream: &str,
+    policy: PolicyName,
+) -> Result<Option<Incident>, StoreError> {
+    let memory: Option<String> = sql
+        .prepare_cached(
+            "SELECT memory FROM incidents WHERE stream = ?1 AND policy = ?2 AND memory IS NOT NULL ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row(params![stream, policy_code(policy)], |row| row.get(0))
+        .optional()?;
+    memory
+        .map(|json| serde_json::from_str(&json))
+        .transpose()
+        .map_err(|error| StoreError::Broken(format!("an incident cannot be read: {error}")))
+}
+
+/// Who knows of an incident, before an update.
+struct Known {
+    sequence: u32,
+    is_open: bool,
+    is_notified: bool,
+    is_grouped: bool,
+    acknowledged_by: Option<String>,
+}
+
+/// Records an update with its events and deliveries. Returns the events.
+pub(super) fn record(
+    transaction: &mut Transaction<'_>,
+    update: &IncidentUpdate,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let id = update.message.id.to_string();
+    let known = transaction
+        .sql
+        .prepare_cached(
+            "SELECT sequence, ended_at_ms IS NULL AS open, notified_at_ms IS NOT NULL AS notified, group_id IS NOT NULL AS grouped,
+             message ->> '$.acknowledged_by' AS acknowledged_by FROM incidents WHERE id = ?1",
+        )?
+        .query_row([&id], |row| {
+            Ok(Known {
+                sequence: row.get("sequence")?,
+                is_open: row.get("open")?,
+                is_notified: row.get("notified")?,
+                is_grouped: row.get("grouped")?,
+                acknowledged_by: row.get("acknowledged_by")?,
+            })
+        })
+        .optional()?;
+    let mut known = match known {
+        Some(known) => known,
+        None => insert(transaction.sql, update)?,
+    };
+    let opens = |event: &NewEvent| event.message.event == IncidentEventKind::Opened;
+    if let Some((memory, minute)) = &update.memory {
+        transaction
+            .sql
+            .prepare_cached("UPDATE incidents SET memory = ?2, minute = ?3 WHERE id = ?1")?
+            .execute(params![id, memory, minute.epoch_minutes()])?;
+    }
+    // A person resolved it. Its findings go on to be counted and change nothing, until it opens again.
+    if !known.is_open && !update.events.iter().any(opens) {
+        return Ok(Vec::new());
+    }
+    let mut recorded = Vec::with_capacity(update.events.len());
+    for event in &update.events {
+        recorded.push(record_event(transaction, &mut known, event)?);
+    }
+    write_message(transaction.sql, update, &known)?;
+    Ok(recorded)
+}
+
+/// Records several updates.
+pub(super) fn record_all(
+    transaction: &mut Transaction<'_>,
+    updates: impl IntoIterator<Item = IncidentUpdate>,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let mut events = Vec::new();
+    for update in updates {
+        events.extend(record(transaction, &update)?);
+    }
+    Ok(events)
+}
+
+/// The open incidents of a kind and stream.
+pub(super) fn open_of(
+    sql: &Connection,
+    kind: IncidentKind,
+    stream: Option<&str>,
+) -> Result<Vec<IncidentRecord>, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NULL AND +kind = ?1 AND +stream IS ?2 ORDER BY seq"
+    );
+    let mut statement = sql.prepare_cached(&text)?;
+    let rows = statement.query_map(params![<&str>::from(kind), stream], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn insert(sql: &Connection, update: &IncidentUpdate) -> Result<Known, StoreError> {
+    let message = &update.message;
+    let kind: &str = message.kind.into();
+    sql.prepare_cached(
+        "INSERT INTO incidents (id, kind, stream, policy, severity, opened_at_ms, recorded_at_ms, message, sequence)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '{}', 0)",
+    )?
+    .execute(params![
+        message.id.to_string(),
+        kind,
+        message.stream,
+        message.policy.map(policy_code),
+        severity_code(message.severity),
+        message.opened_at.0,
+        message.recorded_at.0
+    ])?;
+    Ok(Known {
+        sequence: 0,
+        is_open: true,
+        is_notified: false,
+        is_grouped: false,
+        acknowledged_by: None,
+    })
+}
+
+/// The incident as it is now.
+fn write_message(
+    sql: &Connection,
+    update: &IncidentUpdate,
+    known: &Known,
+) -> Result<(), StoreError> {
+    let mut message = update.message.clone();
+    message.sequence = known.sequence;
+    message.acknowledged_by.clone_from(&known.acknowledged_by);
+    sql.prepare_cached(
+        "UPDATE incidents SET message = ?2, sequence = ?3, severity = ?4, ended_at_ms = ?5 WHERE id = ?1",
+    )?
+    .execute(params![
+        message.id.to_string(),
+        json(&message)?,
+        message.sequence,
+        severity_code(message.severity),
+        message.ended_at.map(|at| at.0)
+    ])?;
+    Ok(())
+}
+
+fn record_event(
+    transaction: &mut Transaction<'_>,
+    known: &mut Known,
+    event: &NewEvent,
+) -> Result<RecordedEvent, StoreError> {
+    let mut message = event.message.clone();
+    let kind = message.event;
+    if kind == IncidentEventKind::Escalated && !known.is_notified && !known.is_grouped {
+        message.event = IncidentEventKind::Opened;
+    }
+    if kind == IncidentEventKind::Opened {
+        (known.is_notified, known.is_grouped) = (false, false);
+        known.acknowledged_by = None;
+    }
+    if kind == IncidentEventKind::Acknowledged {
+        known.acknowledged_by.clone_from(&message.acknowledged_by);
+    }
+    known.sequence += 1;
+    message.sequence = known.sequence;
+    message.acknowledged_by.clone_from(&known.acknowledged_by);
+    let suppressed = match (known.is_grouped, known.is_notified) {
+        (true, _) => Some(EventSuppression::Group),
+        (false, true) => event.as_news,
+        (false, false) => event.as_opening,
+    };
+    let sql = transaction.sql;
+    sql.prepare_cached(
+        "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, suppressed, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        message.id.to_string(),
+        message.sequence,
+        <&str>::from(message.event),
+        message.recorded_at.0,
+        suppressed.map(EventSuppression::reason),
+        json(&message)?
+    ])?;
+    let seq = sql.last_insert_rowid();
+    if suppressed.is_none() {
+        let now_ms = message.recorded_at.0;
+        outbox::insert_event(transaction, seq, &event.receivers, now_ms, now_ms)?;
+    }
+    follow(transaction.sql, known, event, &message, suppressed)?;
+    Ok(RecordedEvent {
+        seq,
+        message,
+        suppressed,
+    })
+}
+
+/// What an event changes of the incident's notification.
+fn follow(
+    sql: &Connection,
+    known: &mut Known,
+    event: &NewEvent,
+    message: &IncidentMessage,
+    suppressed: Option<EventSuppression>,
+) -> Result<(), StoreError> {
+    let (id, at_ms) = (message.id.to_string(), message.recorded_at.0);
+    match event.message.event {
+        IncidentEventKind::Opened | IncidentEventKind::Escalated if !known.is_grouped => {
+            if !known.is_notified {
+                known.is_notified = suppressed.is_none();
+                let release_at = suppressed
+                    .filter(|reason| *reason == EventSuppression::Waiting)
+                    .map(|_| at_ms + event.wait_ms);
+                sql.prepare_cached(
+                    "UPDATE incidents SET suppressed = ?2, release_at_ms = ?3, notified_at_ms = ?4, group_id = NULL WHERE id = ?1",
+                )?
+                .execute(params![
+                    id,
+                    suppressed.map(EventSuppression::reason),
+                    release_at,
+                    known.is_notified.then_some(at_ms)
+                ])?;
+            }
+            if message.event == IncidentEventKind::Opened {
+                sql.prepare_cached(
+                    "UPDATE incidents SET escalated_at_ms = NULL, acknowledged_at_ms = NULL WHERE id = ?1",
+                )?
+                .execute([&id])?;
+            }
+            if event.once {
+                sql.prepare_cached("UPDATE incidents SET escalated_at_ms = ?2 WHERE id = ?1")?
+                    .execute(params![id, at_ms])?;
+            }
+        }
+        IncidentEventKind::Opened | IncidentEventKind::Escalated => {}
+        IncidentEventKind::Acknowledged => {
+            sql.prepare_cached("UPDATE incidents SET acknowledged_at_ms = ?2 WHERE id = ?1")?
+                .execute(params![id, at_ms])?;
+        }
+        IncidentEventKind::Resolved => {
+            sql.prepare_cached(
+                "UPDATE incident_events SET suppressed = 'not_opened' WHERE incident_id = ?1 AND suppressed = 'waiting'",
+            )?
+            .execute([&id])?;
+            sql.prepare_cached(
+                "UPDATE incidents SET release_at_ms = NULL, suppressed = iif(suppressed = 'waiting', 'not_opened', suppressed) WHERE id = ?1",
+            )?
+            .execute([&id])?;
+        }
+    }
+    Ok(())
+}
+
+fn json(message: &IncidentMessage) -> Result<String, StoreError> {
+    serde_json::to_string(message)
+        .map_err(|error| StoreError::Broken(format!("an incident cannot be written: {error}")))
+}

@@ -1,0 +1,137 @@
+//! Reads incidents and their events back.
+
+use detection::Minute;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+use uuid::Uuid;
+
+use super::{IncidentFilter, StoredEvent};
+use crate::{
+    alerts::{
+        incident::IncidentMessage,
+        incident_record::{Feedback, IncidentRecord},
+        incident_update::{EventSuppression, RecordedEvent},
+        json::At,
+    },
+    store::{StoreError, alerts::unreadable, findings::severity_code, outbox},
+};
+
+pub(in crate::store) const COLUMNS: &str = "incidents.seq, incidents.message, minute, incidents.recorded_at_ms, incidents.suppressed, release_at_ms, \
+     notified_at_ms, escalated_at_ms, acknowledged_at_ms, group_id, verdict, note, feedback_by, feedback_at_ms";
+
+pub(in crate::store) fn one(
+    sql: &Connection,
+    id: Uuid,
+) -> Result<Option<IncidentRecord>, StoreError> {
+    let text = format!("SELECT {COLUMNS} FROM incidents WHERE id = ?1");
+    let mut statement = sql.prepare_cached(&text)?;
+    Ok(statement.query_row([id.to_string()], read).optional()?)
+}
+
+/// The statement of a list. The first given condition leads, and the others only filter (`+`), as in the list of alerts.
+pub(in crate::store) fn list_statement(filter: &IncidentFilter) -> String {
+    let given = [
+        // A literal, as the partial index has it.
+        (filter.open == Some(true), "ended_at_ms IS NULL"),
+        (filter.stream.is_some(), "stream = :stream"),
+        (filter.kind.is_some(), "kind = :kind"),
+        (filter.severity.is_some(), "severity = :severity"),
+        (filter.open == Some(false), "ended_at_ms IS NOT NULL"),
+        (filter.from.is_some(), "opened_at_ms >= :from"),
+        (filter.to.is_some(), "opened_at_ms < :to"),
+    ];
+    let mut conditions = String::from("seq < :before");
+    for (at, (_, condition)) in given.into_iter().filter(|(given, _)| *given).enumerate() {
+        let filters_only = if at > 0 { "+" } else { "" };
+        conditions.extend([" AND ", filters_only, condition]);
+    }
+    format!("SELECT {COLUMNS} FROM incidents WHERE {conditions} ORDER BY seq DESC LIMIT :limit")
+}
+
+pub(super) fn list(
+    sql: &Connection,
+    filter: &IncidentFilter,
+) -> Result<Vec<IncidentRecord>, StoreError> {
+    let text = list_statement(filter);
+    let mut statement = sql.prepare_cached(&text)?;
+    let mut bind =
+        |name: &str, value: &dyn rusqlite::ToSql| match statement.parameter_index(name)? {
+            Some(index) => statement.raw_bind_parameter(index, value),
+            None => Ok(()),
+        };
+    let start_ms = |minute: Minute| minute.start().as_millisecond();
+    bind(":before", &filter.before.unwrap_or(i64::MAX))?;
+    bind(":stream", &filter.stream)?;
+    bind(":kind", &filter.kind.map(<&str>::from))?;
+    bind(":severity", &filter.severity.map(severity_code))?;
+    bind(":from", &filter.from.map(start_ms))?;
+    bind(":to", &filter.to.map(start_ms))?;
+    bind(":limit", &filter.limit)?;
+    let mut rows = statement.raw_query();
+    let mut incidents = Vec::new();
+    while let Some(row) = rows.next()? {
+        incidents.push(read(row)?);
+    }
+    Ok(incidents)
+}
+
+pub(super) fn events(sql: &Connection, id: Uuid) -> Result<Vec<StoredEvent>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT id, message, suppressed FROM incident_events WHERE incident_id = ?1 ORDER BY sequence",
+    )?;
+    let rows = statement.query_map([id.to_string()], |row| {
+        Ok(RecordedEvent {
+            seq: row.get("id")?,
+            message: read_message(row)?,
+            suppressed: read_suppressed(row)?,
+        })
+    })?;
+    let events = rows.collect::<Result<Vec<_>, _>>()?.into_iter();
+    events
+        .map(|event| {
+            let deliveries = outbox::of_event(sql, event.seq)?;
+            Ok(StoredEvent { event, deliveries })
+        })
+        .collect()
+}
+
+fn read_message(row: &Row<'_>) -> rusqlite::Result<IncidentMessage> {
+    let json: String = row.get("message")?;
+    serde_json::from_str(&json).map_err(unreadable)
+}
+
+fn read_suppressed(row: &Row<'_>) -> rusqlite::Result<Option<EventSuppression>> {
+    let reason: Option<String> = row.get("suppressed")?;
+    reason
+        .map(|reason| reason.parse().map_err(unreadable))
+        .transpose()
+}
+
+/// An incident from a row with [`COLUMNS`].
+pub(in crate::store) fn read(row: &Row<'_>) -> rusqlite::Result<IncidentRecord> {
+    let (group, verdict): (Option<String>, Option<String>) =
+        (row.get("group_id")?, row.get("verdict")?);
+    let feedback = match verdict {
+        Some(verdict) => Some(Feedback {
+            verdict: verdict.parse().map_err(unreadable)?,
+            note: row.get("note")?,
+            by: row.get("feedback_by")?,
+            at: At(row.get("feedback_at_ms")?),
+        }),
+        None => None,
+    };
+    Ok(IncidentRecord {
+        seq: row.get("seq")?,
+        message: read_message(row)?,
+        minute: row
+            .get::<_, Option<i64>>("minute")?
+            .map(Minute::from_epoch_minutes),
+        recorded_at_ms: row.get("recorded_at_ms")?,
+        suppressed: read_suppressed(row)?,
+        release_at_ms: row.get("release_at_ms")?,
+        notified_at_ms: row.get("notified_at_ms")?,
+        escalated_at_ms: row.get("escalated_at_ms")?,
+        acknowledged_at_ms: row.get("acknowledged_at_ms")?,
+        group: group.map(|id| id.parse().map_err(unreadable)).transpose()?,
+        feedback,
+    })
+}

@@ -1,0 +1,147 @@
+//! Carries out the plan about incidents that wait, in one transaction. The plan is made in [`crate::alerts::release`].
+
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::{
+    Store, StoreError,
+    incidents::{
+        self,
+        reading::{COLUMNS, read},
+    },
+    outbox,
+    writer::Transaction,
+};
+use crate::alerts::{
+    incident_update::RecordedEvent,
+    release::{Open, Plan},
+};
+
+impl Store {
+    /// Passes the open incidents to `plan` and carries out what it says. Returns the events, and true if openings still wait.
+    pub async fn release_incidents<F>(
+        &self,
+        now_ms: i64,
+        plan: F,
+    ) -> Result<(Vec<RecordedEvent>, bool), StoreError>
+    where
+        F: Fn(&Open) -> Plan + Send + 'static,
+    {
+        // Usually there is nothing to do, and no need to wait for the writer.
+        let now = self.read(open).await?;
+        if plan(&now).is_empty() {
+            return Ok((Vec::new(), is_waiting(&now)));
+        }
+        self.writer
+            .call(move |transaction| {
+                let plan = plan(&open(transaction.sql)?);
+                let events = carry_out(transaction, &plan, now_ms)?;
+                Ok((events, is_waiting(&open(transaction.sql)?)))
+            })
+            .await
+    }
+}
+
+fn is_waiting(open: &Open) -> bool {
+    open.incidents
+        .iter()
+        .any(|incident| incident.is_open() && incident.release_at_ms.is_some())
+}
+
+fn open(sql: &Connection) -> Result<Open, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NULL UNION ALL
+         SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NOT NULL AND group_id IN (SELECT id FROM incidents WHERE ended_at_ms IS NULL AND kind = 'group')
+         ORDER BY seq"
+    );
+    let mut statement = sql.prepare_cached(&text)?;
+    let rows = statement.query_map([], read)?;
+    let incidents = rows.collect::<Result<_, _>>()?;
+    let streams = sql
+        .prepare_cached("SELECT count(*) FROM streams WHERE retired_at_ms IS NULL")?
+        .query_row([], |row| row.get(0))?;
+    let mut retired =
+        sql.prepare_cached("SELECT name FROM streams WHERE retired_at_ms IS NOT NULL")?;
+    let retired = retired.query_map([], |row| row.get(0))?;
+    Ok(Open {
+        incidents,
+        streams,
+        retired: retired.collect::<Result<_, _>>()?,
+    })
+}
+
+fn carry_out(
+    transaction: &mut Transaction<'_>,
+    plan: &Plan,
+    now_ms: i64,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    for (id, receivers) in &plan.releases {
+        release(transaction, *id, receivers, now_ms)?;
+    }
+    for id in &plan.silenced {
+        suppress(transaction.sql, *id, "silence", None)?;
+    }
+    let mut events = Vec::new();
+    for update in &plan.updates {
+        events.extend(incidents::record(transaction, update)?);
+        if update.is_group_opening() {
+            // A group has waited with its members.
+            let receivers = &update.events[0].receivers;
+            release(transaction, update.message.id, receivers, now_ms)?;
+            events
+                .iter_mut()
+                .rev()
+                .take(1)
+                .for_each(|event| event.suppressed = None);
+        }
+    }
+    for (member, group) in &plan.joins {
+        suppress(transaction.sql, *member, "group", Some(*group))?;
+    }
+    Ok(events)
+}
+
+/// Creates the deliveries of an opening that waited; of several, the newest.
+fn release(
+    transaction: &mut Transaction<'_>,
+    id: Uuid,
+    receivers: &[String],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let id = id.to_string();
+    let newest: i64 = transaction
+        .sql
+        .prepare_cached(
+            "SELECT max(id) FROM incident_events WHERE incident_id = ?1 AND suppressed = 'waiting'",
+        )?
+        .query_row([&id], |row| row.get(0))?;
+    transaction
+        .sql
+        .prepare_cached("UPDATE incident_events SET suppressed = iif(id = ?2, NULL, 'not_opened') WHERE incident_id = ?1 AND suppressed = 'waiting'")?
+        .execute(params![id, newest])?;
+    transaction
+        .sql
+        .prepare_cached("UPDATE incidents SET suppressed = NULL, release_at_ms = NULL, notified_at_ms = ?2 WHERE id = ?1")?
+        .execute(params![id, now_ms])?;
+    outbox::insert_event(transaction, newest, receivers, now_ms, now_ms)?;
+    Ok(())
+}
+
+/// Gives an opening that waited another reason for no notification.
+fn suppress(
+    sql: &Connection,
+    id: Uuid,
+    reason: &str,
+    group: Option<Uuid>,
+) -> Result<(), StoreError> {
+    let (id, group) = (id.to_string(), group.map(|group| group.to_string()));
+    sql.prepare_cached(
+        "UPDATE incident_events SET suppressed = ?2 WHERE incident_id = ?1 AND suppressed = 'waiting'",
+    )?
+    .execute(params![id, reason])?;
+    sql.prepare_cached(
+        "UPDATE incidents SET suppressed = ?2, release_at_ms = NULL, group_id = ?3 WHERE id = ?1",
+    )?
+    .execute(params![id, reason, group])?;
+    Ok(())
+}

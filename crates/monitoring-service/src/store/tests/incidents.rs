@@ -1,0 +1,244 @@
+//! Incidents from the fold to their deliveries: groups, one end, and the same after a restart anywhere.
+
+use std::sync::Arc;
+
+use detection::{
+    Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, PolicyName, StatusCount,
+    Stream,
+};
+
+use super::{open, wait};
+use crate::{
+    alerts::{
+        IncidentSettings, NotifyPolicy,
+        incident::{IncidentEventKind, IncidentKind, IncidentMessage},
+        incident_update::{EventSuppression, IncidentUpdate, Now, RecordedEvent},
+        release,
+    },
+    store::{Content, DeliveryFilter, IncidentFilter, IngestCommit, Store},
+};
+
+const START: i64 = 29_200_000;
+
+fn at_ms(minute: i64) -> i64 {
+    Minute::from_epoch_minutes(START + minute + 1)
+        .start()
+        .as_millisecond()
+}
+
+fn policy(group_wait_ms: i64) -> NotifyPolicy {
+    NotifyPolicy {
+        incidents: IncidentSettings {
+            notified: true,
+            warnings: false,
+            group_wait_ms,
+            escalate_after_ms: 30 * 60_000,
+        },
+        ..NotifyPolicy::with_default_receiver(None)
+    }
+}
+
+/// A service without Kafka: the fold, the store, and what is notified.
+struct Service {
+    store: Store,
+    monitor: Monitor,
+    policy: NotifyPolicy,
+}
+
+impl Service {
+    fn new(store: &Store, group_wait_ms: i64) -> Self {
+        Self {
+            store: store.clone(),
+            monitor: Monitor::new(MonitorSettings::default()),
+            policy: policy(group_wait_ms),
+        }
+    }
+
+    /// Forgets everything that is not stored.
+    fn restart(&mut self) {
+        self.monitor.forget();
+    }
+
+    /// Commits one minute of these streams.
+    fn minute(&mut self, streams: &[String], minute: i64, denied: u32) -> Vec<RecordedEvent> {
+        let mut commit = IngestCommit {
+            now_ms: at_ms(minute),
+            ..IngestCommit::default()
+        };
+        for name in streams {
+            let stream: Stream = name.parse().expect("a name");
+            if !self.monitor.knows(&stream) {
+                let settings = self.monitor.settings();
+                let stored = self.store.stored_stream(name, settings).expect("readable");
+                self.monitor
+                    .restore(stream.clone(), stored.unwrap_or_default());
+            }
+            let count = |status: MonitoredStatus, count| StatusCount {
+                status: status.into(),
+                count,
+            };
+            let wave = u32::try_from(minute.rem_euclid(3)).expect("small");
+            let counts = vec![
+                count(MonitoredStatus::Approved, 100 + wave),
+                count(
+                    MonitoredStatus::Denied,
+                    if denied == 0 { 4 + wave } else { denied },
+                ),
+            ];
+            let minute = Minute::from_epoch_minutes(START + minute);
+            let counts = MinuteCounts::try_new(stream.clone(), minute, counts).expect("valid");
+            let mut observed = self.monitor.observe(counts, &[]);
+            let now = Now::without_silences(&self.policy, commit.now_ms);
+            let step = observed.incident.take();
+            let update = step.map(|step| IncidentUpdate::of_fold(&step, &stream, &now));
+            commit.incidents.extend(update);
+            observed.alerts.clear();
+            commit.observed.push(observed);
+        }
+        let job = self.store.begin_ingest(&Arc::new(commit));
+        job.wait().expect("committed")
+    }
+
+    /// The pass of the scheduler.
+    fn release(&self, now_ms: i64) -> Vec<RecordedEvent> {
+        let policy = self.policy.clone();
+        let plan = move |open: &release::Open| {
+            let now = Now::without_silences(&policy, now_ms);
+            release::plan(open, PolicyName::ZScore, &now)
+        };
+        wait(self.store.release_incidents(now_ms, plan)).0
+    }
+
+    /// What the receiver is sent, oldest first.
+    fn sent(&self) -> Vec<IncidentMessage> {
+        let filter = DeliveryFilter {
+            limit: 500,
+            ..DeliveryFilter::default()
+        };
+        let listed = wait(self.store.deliveries(filter)).into_iter().rev();
+        listed
+            .filter_map(|listed| match listed.content {
+                Content::Incident(message) => Some(*message),
+                Content::Alert(_) => None,
+            })
+            .collect()
+    }
+}
+
+fn names(count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("s{number:02}")).collect()
+}
+
+#[test]
+fn sixty_streams_with_one_cause_are_two_notifications() {
+    let (store, _folder) = open();
+    let (mut service, streams) = (Service::new(&store, 10_000), names(60));
+    for minute in 0..40 {
+        service.minute(&streams, minute, 0);
+    }
+    let opened = service.minute(&streams, 40, 60);
+    assert_eq!(opened.len(), 60);
+    assert!(service.release(at_ms(40) + 1_000).is_empty(), "they wait");
+    let group = service.release(at_ms(40) + 10_000);
+    assert_eq!(group[0].message.title, "60 of 60 streams: denied up");
+    for minute in 41..50 {
+        let denied = if minute < 44 { 60 } else { 0 };
+        service.minute(&streams, minute, denied);
+        service.release(at_ms(minute) + 30_000);
+    }
+    let sent = service.sent();
+    let kinds: Vec<_> = sent
+        .iter()
+        .map(|message| (message.kind, message.event))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            (IncidentKind::Group, IncidentEventKind::Opened),
+            (IncidentKind::Group, IncidentEventKind::Resolved)
+        ]
+    );
+    assert_eq!(sent[0].stream_count, 60);
+    assert!(sent[1].excess_problems > Some(10_000), "{:?}", sent[1]);
+    let open = IncidentFilter {
+        open: Some(true),
+        limit: 100,
+        ..IncidentFilter::default()
+    };
+    assert!(wait(store.incidents(open)).is_empty());
+}
+
+#[test]
+fn two_streams_are_notified_alone() {
+    let (store, _folder) = open();
+    let (mut service, streams) = (Service::new(&store, 10_000), names(2));
+    for minute in 0..=40 {
+        service.minute(&streams, minute, if minute == 40 { 60 } else { 0 });
+    }
+    service.release(at_ms(40) + 10_000);
+    let sent = service.sent();
+    let titles: Vec<_> = sent.iter().map(|message| message.title.as_str()).collect();
+    assert_eq!(titles, ["s01: denied up", "s02: denied up"]);
+}
+
+#[test]
+fn nobody_acknowledged_escalates_once() {
+    let (store, _folder) = open();
+    let (mut service, streams) = (Service::new(&store, 0), names(1));
+    for minute in 0..=40 {
+        service.minute(&streams, minute, if minute == 40 { 60 } else { 0 });
+    }
+    let later = at_ms(40) + 30 * 60_000;
+    assert!(service.release(later - 1).is_empty());
+    let events = service.release(later);
+    assert_eq!(events[0].message.event, IncidentEventKind::Escalated);
+    assert!(service.release(later + 3_600_000).is_empty());
+    assert_eq!(service.sent().len(), 2);
+}
+
+#[test]
+fn an_end_before_the_opening_is_notified_is_not_notified() {
+    let (store, _folder) = open();
+    let (mut service, streams) = (Service::new(&store, 600_000), names(1));
+    let mut events = Vec::new();
+    for minute in 0..50 {
+        events.extend(service.minute(&streams, minute, if minute == 40 { 60 } else { 0 }));
+    }
+    let last = events.last().expect("resolved");
+    assert_eq!(last.message.event, IncidentEventKind::Resolved);
+    assert_eq!(last.suppressed, Some(EventSuppression::NotOpened));
+    service.release(at_ms(100));
+    assert!(service.sent().is_empty());
+}
+
+/// Every event of an undisturbed run and of one that restarts before each of these minutes.
+#[test]
+fn a_restart_anywhere_gives_the_same_incidents() {
+    let run = |restarts: &dyn Fn(i64) -> bool| {
+        let (store, _folder) = open();
+        let (mut service, streams) = (Service::new(&store, 0), names(1));
+        for minute in 0..90 {
+            if restarts(minute) {
+                service.restart();
+            }
+            let denied = match minute {
+                40 => 8,
+                41..=43 => 60,
+                55..=57 => 300,
+                75 => 2000,
+                _ => 0,
+            };
+            service.minute(&streams, minute, denied);
+        }
+        service.sent()
+    };
+    let undisturbed = run(&|_| false);
+    let kinds: Vec<_> = undisturbed.iter().map(|message| message.event).collect();
+    let once = [IncidentEventKind::Opened, IncidentEventKind::Resolved];
+    assert_eq!(kinds, once.repeat(3));
+    for seed in 0..40 {
+        let restarts =
+            |minute: i64| (minute * 7919 + seed * 104_729) % 5 == 0 || minute == 38 + seed;
+        assert_eq!(run(&restarts), undisturbed, "seed {seed}");
+    }
+}
