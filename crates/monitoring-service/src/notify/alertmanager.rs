@@ -166,7 +166,7 @@ mod tests {
             },
             "startsAt": "2025-07-12T13:59:00.000Z",
             "endsAt": "2026-07-12T13:59:00.000Z",
-            "generatorURL": "https://monitor.example/incidents/0f8fad5b-d9cb-569f-a165-70867728950e",
+            "generatorURL": "https://monitor.example/page/incidents/0f8fad5b-d9cb-569f-a165-70867728950e",
         });
         let opened = incident(opened());
         assert_eq!(opened, expected);

@@ -53,11 +53,11 @@ impl Content {
         Some(SpanContext::new(trace_id, span_id, flags, true, state))
     }
 
-    /// The address of its page in the API, where the public address of this service is known.
+    /// The address of its view, where the public address of this service is known.
     pub(super) fn link(&self, public_url: Option<&str>) -> Option<String> {
         public_url.map(|base| match self {
-            Self::Alert(alert) => format!("{base}/alerts/{}", alert.id),
-            Self::Incident(message) => format!("{base}/incidents/{}", message.id),
+            Self::Alert(alert) => format!("{base}/page/alerts/{}", alert.id),
+            Self::Incident(message) => format!("{base}/page/incidents/{}", message.id),
         })
     }
 }

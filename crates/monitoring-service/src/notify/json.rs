@@ -160,7 +160,7 @@ pub(crate) mod tests {
             r#""message":"CRITICAL: denied = 30 is 9.6 standard deviations above its mean of 6.0","streams":[],"#,
             r#""suppressed":null,"suppressed_by":null,"suppressed_before":2,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","#,
             r#""recorded_at":"2025-07-12T14:00:05.250Z","#,
-            r#""links":{"alert":"https://monitor.example/alerts/6f1d7ed0-1111-5222-8333-444455556666"}}"#,
+            r#""links":{"alert":"https://monitor.example/page/alerts/6f1d7ed0-1111-5222-8333-444455556666"}}"#,
         );
         assert_eq!(text(&example(), Some("https://monitor.example")), expected);
     }

@@ -254,7 +254,7 @@ mod tests {
             "client": "transaction-monitor",
             "client_url": "https://monitor.example",
             "links": [{
-                "href": "https://monitor.example/incidents/0f8fad5b-d9cb-569f-a165-70867728950e", "text": "open it",
+                "href": "https://monitor.example/page/incidents/0f8fad5b-d9cb-569f-a165-70867728950e", "text": "open it",
             }],
         });
         assert_eq!(event, expected);

@@ -29,7 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    alerts::Alert,
+    alerts::{Alert, incident_update::RecordedEvent},
     context::Context,
     routes::{AppState, error::Problem, guard::overloaded, health::Condition},
 };
@@ -40,8 +40,8 @@ const MAX_LISTENERS: usize = 1000;
 /// Events that are kept for listeners that come back, and that a slow listener may lag behind.
 const MAX_KEPT: usize = 256;
 
-/// Events about alerts of one second; during a backlog the newest are enough.
-const MAX_ALERTS: usize = 16;
+/// Events about alerts and incidents of one second; during a backlog the newest are enough.
+const MAX_ANNOUNCED: usize = 16;
 
 /// Streams that an event names; more are `null`.
 const MAX_NAMED: usize = 20;
@@ -62,6 +62,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 enum Kind {
     /// An alert was recorded.
     Alert,
+    /// An incident changed.
+    Incident,
     /// Minutes were stored.
     Minute,
     /// The health changed.
@@ -192,6 +194,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut alerts = context.announcer.subscribe();
+    let mut incidents = context.announcer.subscribe_incidents();
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut seen, mut health, mut pass) = (0, None, 0_u32);
@@ -201,6 +204,7 @@ pub(crate) async fn run(
             _ = ticks.tick() => {}
         }
         publish_alerts(&feed, &mut alerts);
+        publish_incidents(&feed, &mut incidents);
         let commits = context.snapshots.commits();
         if commits != seen {
             feed.publish(
@@ -221,23 +225,40 @@ fn named(streams: Vec<String>) -> Option<Vec<String>> {
 }
 
 /// The newest alerts that neither repeat another one nor are of the policy in shadow.
-fn publish_alerts(feed: &Feed, alerts: &mut broadcast::Receiver<Arc<Alert>>) {
-    let mut newest = VecDeque::new();
-    loop {
-        match alerts.try_recv() {
-            Ok(alert) if alert.is_muted() || alert.suppression == Some(Suppression::Shadow) => {}
-            Ok(alert) => newest.push_back(alert),
-            Err(TryRecvError::Lagged(_)) => {}
-            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-        }
-        if newest.len() > MAX_ALERTS {
-            newest.pop_front();
-        }
-    }
-    for alert in newest {
+fn publish_alerts(feed: &Feed, announced: &mut broadcast::Receiver<Arc<Alert>>) {
+    let is_news =
+        |alert: &Alert| !alert.is_muted() && alert.suppression != Some(Suppression::Shadow);
+    for alert in newest(announced, is_news) {
         let stream = alert.anomaly().map(|anomaly| [anomaly.key.stream.as_str()]);
         let data = json!({"id": alert.id, "severity": alert.severity(), "message": alert.message, "streams": stream});
         feed.publish(Kind::Alert, &data);
+    }
+}
+
+fn publish_incidents(feed: &Feed, announced: &mut broadcast::Receiver<Arc<RecordedEvent>>) {
+    for event in newest(announced, |_| true) {
+        let message = &event.message;
+        let stream = message.stream.as_ref().map(|stream| [stream]);
+        let data = json!({"id": message.id, "event": message.event, "severity": message.severity, "title": message.title, "streams": stream});
+        feed.publish(Kind::Incident, &data);
+    }
+}
+
+/// What was announced since the last pass; the oldest is left out where it is much.
+fn newest<T>(
+    announced: &mut broadcast::Receiver<Arc<T>>,
+    is_news: impl Fn(&T) -> bool,
+) -> VecDeque<Arc<T>> {
+    let mut newest = VecDeque::new();
+    loop {
+        match announced.try_recv() {
+            Ok(event) if is_news(&event) => newest.push_back(event),
+            Ok(_) | Err(TryRecvError::Lagged(_)) => {}
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return newest,
+        }
+        if newest.len() > MAX_ANNOUNCED {
+            newest.pop_front();
+        }
     }
 }
 

@@ -77,8 +77,12 @@ impl Here {
 
     fn is_in(&self, view: &str) -> bool {
         let path = self.path().split('?').next().unwrap_or_default();
-        path == view || (view.is_empty() && path.starts_with("page/streams"))
+        path == view || (view.is_empty() && is_of_overview(path))
     }
+}
+
+fn is_of_overview(path: &str) -> bool {
+    path.starts_with("page/streams/") || path.starts_with("page/incidents/")
 }
 
 /// The frame of one answer.

@@ -10,9 +10,9 @@ use super::{
     stream::Shown,
 };
 use crate::{
-    alerts::Alert,
+    alerts::{Alert, incident_record::IncidentRecord, json::At},
     routes::{AppState, error::Problem, timeseries::warning_limit},
-    store::{SeriesFilter, SeriesPoint},
+    store::{IncidentFilter, SeriesFilter, SeriesPoint},
 };
 
 /// Steps of a chart at most.
@@ -20,6 +20,9 @@ const MAX_STEPS: i64 = 360;
 
 /// Alerts of a range that are marked and listed.
 const MAX_ALERTS: usize = 200;
+
+/// Incidents that are shaded, the newest.
+const MAX_INCIDENTS: u32 = 100;
 
 /// Labels of the time axis.
 const TICKS: i64 = 4;
@@ -75,9 +78,10 @@ pub(super) async fn gather(state: &AppState, shown: &Shown) -> Result<Gathered, 
         steps: usize::try_from((minutes + step_minutes - 1) / step_minutes).unwrap_or(1),
         warning: warning_limit(state),
     };
+    let incidents = incidents(state, shown).await?;
     let charts = MonitoredStatus::ALL.map(|status| {
         let points = series.get(status.name()).map_or(&[][..], Vec::as_slice);
-        axis.chart(status, points, &alerts)
+        axis.chart(status, points, &alerts, &incidents)
     });
     Ok(Gathered {
         charts,
@@ -86,6 +90,28 @@ pub(super) async fn gather(state: &AppState, shown: &Shown) -> Result<Gathered, 
         to: shown.to,
         warning: axis.warning,
     })
+}
+
+/// The incidents of the stream and policy that touch the range, as [from, to).
+async fn incidents(state: &AppState, shown: &Shown) -> Result<Vec<(Minute, Minute)>, Problem> {
+    let filter = IncidentFilter {
+        stream: Some(shown.stream.name.clone()),
+        to: Some(shown.to),
+        limit: MAX_INCIDENTS,
+        ..IncidentFilter::default()
+    };
+    let minute = |at: At| Minute::from_epoch_minutes(at.0.div_euclid(60_000));
+    let found = state.store.incidents(filter).await?.into_iter();
+    let found =
+        found.filter(|incident| incident.message.policy.is_none_or(|of| of == shown.policy));
+    let span = |incident: IncidentRecord| {
+        let ended = incident.message.ended_at.map_or(shown.to, minute);
+        (minute(incident.message.opened_at), ended)
+    };
+    Ok(found
+        .map(span)
+        .filter(|(_, ended)| *ended > shown.from)
+        .collect())
 }
 
 /// How a range is cut into steps.
@@ -102,7 +128,13 @@ impl Axis<'_> {
         usize::try_from(step).ok().filter(|step| *step < self.steps)
     }
 
-    fn chart(&self, status: MonitoredStatus, points: &[SeriesPoint], alerts: &[Alert]) -> Chart {
+    fn chart(
+        &self,
+        status: MonitoredStatus,
+        points: &[SeriesPoint],
+        alerts: &[Alert],
+        incidents: &[(Minute, Minute)],
+    ) -> Chart {
         let mut of_step: BTreeMap<usize, Vec<&SeriesPoint>> = BTreeMap::new();
         for point in points {
             if let Some(step) = self.step(point.minute) {
@@ -124,7 +156,7 @@ impl Axis<'_> {
             first: self.shown.from,
             step_minutes: self.step_minutes,
             steps: (0..self.steps).map(step).collect(),
-            incidents: Vec::new(),
+            incidents: incidents.to_vec(),
         }
     }
 

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::parts::{at, lasting};
-use crate::routes::health::{Condition, Health};
+use crate::routes::health::{Condition, Health, KafkaHealth};
 
 /// A fault and what to do about it.
 struct Fault {
@@ -62,15 +62,15 @@ fn faults(health: &Health, now_ms: i64) -> Vec<Fault> {
         ),
         "Check the disk of the service.",
     );
-    add(
-        parts.kafka.status,
-        format!(
-            "Counts have not been read for {}: {}.",
-            lasting(parts.kafka.since.0, now_ms),
-            error(&parts.kafka.error, "Kafka is not connected yet"),
-        ),
-        "Check the brokers and KAFKA_BOOTSTRAP_SERVERS; nothing is evaluated until then.",
-    );
+    let (what, fix) = kafka(&parts.kafka, now_ms);
+    add(parts.kafka.status, what, fix);
+    for note in &parts.streams.notes {
+        add(
+            parts.streams.status,
+            note.clone(),
+            "GET /streams shows the streams.",
+        );
+    }
     add(
         parts.deliveries.status,
         format!(
@@ -93,4 +93,22 @@ fn faults(health: &Health, now_ms: i64) -> Vec<Fault> {
         "The service restarts itself if it hangs; read its log.",
     );
     faults
+}
+
+/// What is wrong with reading from Kafka, and what to do.
+fn kafka(kafka: &KafkaHealth, now_ms: i64) -> (String, &'static str) {
+    if let Some(why) = &kafka.rejecting {
+        let what = format!("Most of the newest messages cannot be used: {why}.");
+        return (what, "GET /dead-letters lists them; fix the producer.");
+    }
+    let error = kafka.error.as_deref();
+    let what = format!(
+        "Counts have not been read for {}: {}.",
+        lasting(kafka.since.0, now_ms),
+        error.unwrap_or("Kafka is not connected yet")
+    );
+    (
+        what,
+        "Check the brokers and KAFKA_BOOTSTRAP_SERVERS; nothing is evaluated until then.",
+    )
 }

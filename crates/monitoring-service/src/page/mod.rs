@@ -11,6 +11,9 @@ pub(crate) mod events;
 mod frame;
 mod gather;
 mod health;
+mod incident;
+mod incidents;
+mod labels;
 mod login;
 mod overview;
 mod parts;
@@ -39,6 +42,14 @@ pub(crate) fn routes() -> Router<Arc<AppState>> {
     Router::new()
         .route("/", get(overview::view))
         .route("/page/streams/{name}", get(stream::view))
+        .route("/page/incidents/{id}", get(incident::view))
+        .route(
+            "/page/incidents/{id}/acknowledge",
+            post(incident::acknowledge),
+        )
+        .route("/page/incidents/{id}/resolve", post(incident::resolve))
+        .route("/page/incidents/{id}/feedback", post(incident::feedback))
+        .route("/page/alerts/{id}", get(stream::alert))
         .route("/page/policies", get(policies::view))
         .route("/page/deliveries", get(deliveries::view))
         .route("/page/deliveries/{id}/replay", post(deliveries::replay))

@@ -1,29 +1,28 @@
-//! `/`: one line of health, every stream, the worst first, and the newest alerts.
+//! `/`: one line of health, the open incidents, every stream, the worst first, and the newest incidents that ended.
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State as Extract, response::Response};
-use detection::{History, State, Suppression};
+use detection::{History, State};
 use maud::{Markup, html};
 
 use super::{
     frame::{Frame, Here, View},
-    health,
-    parts::{ago, badge, class, minute, sentence, severity, stream_path},
+    health, incidents,
+    parts::{ago, badge, class, minute, sentence, stream_path},
     sparkline::Rates,
 };
 use crate::{
-    alerts::Alert,
+    alerts::incident_record::IncidentRecord,
     routes::{AppState, error::Problem, health::check},
-    store::{AlertFilter, StoreError, StreamRecord},
+    store::{StoreError, StreamRecord},
 };
-
-/// Alerts of the list, and how many are searched for those that are not muted.
-const MAX_ALERTS: usize = 8;
-const SEARCHED_ALERTS: u32 = 100;
 
 /// Streams that are listed with a sentence; the others are tiles.
 const MAX_LISTED: usize = 30;
+
+/// So many streams are shown before the incidents that ended; more of them after those.
+const MAX_TILES_FIRST: usize = 24;
 
 /// Streams whose newest hour is read from the database, where memory does not have it since the start.
 const MAX_READ: usize = 50;
@@ -41,29 +40,27 @@ pub(super) async fn view(
     let now_ms = state.clock.now_ms();
     let health = check(&state).await;
     let streams = streams(&state).await?;
-    let alerts = newest_alerts(&state).await?;
+    let (open, ended) = incidents::newest(&state.store).await?;
     let is_wrong = |shown: &&Shown| shown.stream.state() >= State::Warning;
     let wrong = streams.iter().filter(is_wrong).take(MAX_LISTED).count();
     let here = &view.here;
     let body = html! {
         h1 class="sr" { "Overview" }
         (health::line(&health, now_ms))
+        (incidents::open(here, &open))
         (in_trouble(here, &streams[..wrong], &streams, now_ms))
-        (alert_list(here, &alerts, now_ms))
-        (others(here, &streams[wrong..], wrong))
+        (incidents::ended(here, &ended))
+        @if streams.len() > MAX_TILES_FIRST { (others(here, &streams[wrong..])) }
     };
-    let title = title(&streams);
+    let title = title(&open);
     Ok(Frame::live(&view).answer(&title, &body))
 }
 
-/// The title of the tab says whether something is wrong.
-fn title(streams: &[Shown]) -> String {
-    let critical = streams
-        .iter()
-        .filter(|shown| shown.stream.state() == State::Critical);
-    match critical.count() {
+/// The title of the tab says how many incidents are open.
+fn title(open: &[IncidentRecord]) -> String {
+    match open.len() {
         0 => "Overview".to_owned(),
-        critical => format!("({critical}) Overview"),
+        open => format!("({open}) Overview"),
     }
 }
 
@@ -99,58 +96,6 @@ async fn stored_history(
     Ok(Some(Arc::new(state.monitor.history(observed))))
 }
 
-/// The newest alerts that neither repeat another one nor are of the policy in shadow.
-async fn newest_alerts(state: &AppState) -> Result<Vec<Alert>, StoreError> {
-    let filter = AlertFilter {
-        limit: SEARCHED_ALERTS,
-        ..AlertFilter::default()
-    };
-    let is_shown =
-        |alert: &Alert| !alert.is_muted() && alert.suppression != Some(Suppression::Shadow);
-    let alerts = state.store.alerts(filter).await?.into_iter();
-    Ok(alerts
-        .map(|(_, alert)| alert)
-        .filter(is_shown)
-        .take(MAX_ALERTS)
-        .collect())
-}
-
-fn alert_list(here: &Here, alerts: &[Alert], now_ms: i64) -> Markup {
-    html! {
-        section id="alerts" data-live {
-            h2 { "Newest alerts" }
-            @if alerts.is_empty() {
-                p class="empty" { "No alert is recorded." }
-            } @else {
-                ol class="rows" {
-                    @for alert in alerts { (alert_row(here, alert, now_ms)) }
-                }
-            }
-        }
-    }
-}
-
-fn alert_row(here: &Here, alert: &Alert, now_ms: i64) -> Markup {
-    let anomaly = alert.anomaly();
-    html! {
-        li class=(class(State::of(alert.severity()))) {
-            div class="what" {
-                (severity(alert.severity())) " "
-                @if let Some(anomaly) = anomaly {
-                    a href=(here.link(&stream_path(anomaly.key.stream.as_str()))) { (anomaly.key.stream) }
-                }
-                span class="when" {
-                    @match anomaly {
-                        Some(anomaly) => (minute(anomaly.minute)),
-                        None => (ago(alert.recorded_at_ms, now_ms)),
-                    }
-                }
-            }
-            p { (sentence(alert)) }
-        }
-    }
-}
-
 fn in_trouble(here: &Here, wrong: &[Shown], all: &[Shown], now_ms: i64) -> Markup {
     html! {
         section id="streams" data-live {
@@ -167,19 +112,24 @@ fn in_trouble(here: &Here, wrong: &[Shown], all: &[Shown], now_ms: i64) -> Marku
                     @for shown in wrong { (row(here, shown, now_ms)) }
                 }
             }
+            @if all.len() <= MAX_TILES_FIRST { (tiles(here, &all[wrong.len()..])) }
         }
     }
 }
 
-fn others(here: &Here, others: &[Shown], wrong: usize) -> Markup {
+fn others(here: &Here, others: &[Shown]) -> Markup {
     html! {
         section id="others" data-live {
-            @if !others.is_empty() {
-                @if wrong > 0 { h2 { "Other streams" } } @else { h2 { "Every stream" } }
-                ul class="tiles" {
-                    @for shown in others { (tile(here, shown)) }
-                }
-            }
+            h2 { "Other streams" }
+            (tiles(here, others))
+        }
+    }
+}
+
+fn tiles(here: &Here, streams: &[Shown]) -> Markup {
+    html! {
+        @if !streams.is_empty() {
+            ul class="tiles" { @for shown in streams { (tile(here, shown)) } }
         }
     }
 }

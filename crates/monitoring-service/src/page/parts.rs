@@ -66,10 +66,14 @@ pub(super) fn number(count: f64) -> String {
 
 /// The sentence of an alert without its severity, which stands beside it.
 pub(super) fn sentence(alert: &Alert) -> &str {
-    let severity = alert.severity().name();
-    let rest = alert.message.strip_prefix(severity);
-    rest.and_then(|rest| rest.strip_prefix(": "))
-        .unwrap_or(&alert.message)
+    without_severity(&alert.message)
+}
+
+/// A sentence without the severity that it begins with.
+pub(super) fn without_severity(text: &str) -> &str {
+    let mut severities = [Severity::Critical, Severity::Warning].into_iter();
+    let rest = |severity: Severity| text.strip_prefix(severity.name())?.strip_prefix(": ");
+    severities.find_map(rest).unwrap_or(text)
 }
 
 /// A link to a stream.

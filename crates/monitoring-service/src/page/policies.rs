@@ -12,9 +12,11 @@ use maud::{Markup, html};
 
 use super::{
     frame::{Frame, View},
+    labels::Labels,
     parts::{minute, severity, stream_path},
 };
 use crate::{
+    alerts::incident_record::Verdict,
     routes::{
         AppState,
         error::{Kind, Problem},
@@ -75,6 +77,8 @@ pub(super) async fn view(
             .map_err(|error| Problem::invalid("tenths", None, error.to_string()))
     });
     let to = stream.newest_minute.plus(1);
+    let from = to.plus(-i64::from(days) * 1440);
+    let labels = Labels::of(&state.store, &name, from, to).await?;
     let columns = compare(&state, &name, to, i64::from(days), other.transpose()?).await?;
     let shown = threshold.unwrap_or_else(|| current.threshold(Severity::Critical));
     let body = html! {
@@ -84,7 +88,7 @@ pub(super) async fn view(
             "; the other one runs in shadow and notifies nobody. Silences are not applied."
         }
         (form(&names, &name, days, shown, current))
-        (table(&columns))
+        (table(&columns, &labels))
         @for column in &columns { (episodes(&view, column)) }
     };
     Ok(Frame::still(&view).answer("Policies", &body))
@@ -165,10 +169,19 @@ fn form(names: &[String], chosen: &str, days: u32, threshold: f64, current: Dete
     }
 }
 
+/// The rows of what people said.
+const LABELLED: [(&str, Verdict); 2] = [
+    ("Incidents labelled real, found", Verdict::Real),
+    (
+        "Incidents labelled false alarm, raised",
+        Verdict::FalseAlarm,
+    ),
+];
+
 /// A figure of a policy in words.
 type Cell = fn(&Report) -> String;
 
-fn table(columns: &[Column]) -> Markup {
+fn table(columns: &[Column], labels: &Labels) -> Markup {
     let rows: [(&str, Cell); 6] = [
         ("CRITICAL from", |report| format!("{:.1}", report.critical)),
         ("Notifications a day", |report| {
@@ -199,6 +212,12 @@ fn table(columns: &[Column]) -> Markup {
                         tr {
                             th scope="row" { (title) }
                             @for column in columns { td { (cell(&column.report)) } }
+                        }
+                    }
+                    @for (title, verdict) in LABELLED {
+                        tr {
+                            th scope="row" { (title) }
+                            @for column in columns { td { (labels.found(verdict, &column.report.episodes)) } }
                         }
                     }
                 }

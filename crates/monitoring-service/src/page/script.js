@@ -21,7 +21,7 @@
   function showZone() {
     const zone = document.getElementById("zone");
     const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
-    if (zone) zone.textContent = `Times are ${name}; hover one for UTC. `;
+    if (zone) zone.textContent = name === "UTC" ? "Times are UTC. " : `Times are ${name}; hover one for UTC. `;
   }
 
   function live(root) {

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Path, State as Extract},
-    response::Response,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
 };
 use detection::{Minute, MonitoredStatus, PolicyName, State, Status, Stream};
 use maud::{Markup, PreEscaped, html};
 use strum::{EnumString, IntoStaticStr};
 use utoipa::openapi::{ObjectBuilder, schema::Type};
+use uuid::Uuid;
 
 use super::{
     chart::HATCH,
     frame::{Frame, View},
     gather::{Gathered, gather},
-    parts::{ago, at, badge, class, minute, number, sentence, severity},
+    parts::{ago, at, badge, class, minute, number, sentence, severity, stream_path},
 };
 use crate::{
     alerts::{Alert, policy::in_words},
@@ -23,7 +25,7 @@ use crate::{
         AppState,
         error::Problem,
         explain::{ExplainedCount, explained},
-        extract::PageQuery,
+        extract::{PageQuery, PathId},
         fields::{Field as _, fields},
         parameters::{OnePolicy, Range, unknown_stream, values},
     },
@@ -83,6 +85,10 @@ fields! {
 /// The longest range from-to: what a chart can show and a request can read.
 const MAX_MINUTES: i64 = 31 * 1440;
 
+/// Minutes of the charts before and after an alert.
+const BEFORE_ALERT_MINUTES: i64 = 300;
+const AFTER_ALERT_MINUTES: i64 = 60;
+
 /// What the view shows.
 pub(super) struct Shown {
     pub(super) stream: StreamRecord,
@@ -125,6 +131,31 @@ impl Shown {
     }
 }
 
+/// The view of an alert: the charts around its minute, with the reason of its finding.
+pub(super) async fn alert(
+    Extract(state): Extract<Arc<AppState>>,
+    view: View,
+    PathId(id): PathId<Uuid>,
+) -> Result<Response, Problem> {
+    let Some((alert, _)) = state.store.alert(id).await? else {
+        return Err(Problem::not_found("id", "alert", id).fix("GET /alerts lists the alerts"));
+    };
+    // An alert of the monitor itself is about all of it.
+    let path = alert.anomaly().map_or_else(String::new, |anomaly| {
+        let (key, minute) = (&anomaly.key, anomaly.minute);
+        format!(
+            "{}?from={}&to={}&policy={}&minute={minute}&status={}#explanation",
+            stream_path(key.stream.as_str()),
+            minute.plus(-BEFORE_ALERT_MINUTES),
+            minute.plus(AFTER_ALERT_MINUTES),
+            key.policy,
+            key.status
+        )
+    });
+    let location = view.here.link(&path);
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+}
+
 pub(super) async fn view(
     Extract(state): Extract<Arc<AppState>>,
     view: View,
@@ -163,7 +194,7 @@ pub(super) async fn view(
             @for status in MonitoredStatus::ALL { (chart(status, &gathered, &newest)) }
         }
         p class="dim key" {
-            span class="k band" {} "usual" span class="k hole" {} "no minute arrived"
+            span class="k band" {} "usual" span class="k hole" {} "no minute arrived" span class="k inc" {} "incident"
             span class="k c" {} "CRITICAL alert" span class="k w" {} "WARNING alert"
         }
         (alert_list(&shown, &gathered.alerts))
@@ -243,7 +274,7 @@ fn explanation_of(at: Minute, status: MonitoredStatus, found: &ExplainedCount) -
     }
 }
 
-fn chart(status: MonitoredStatus, gathered: &Gathered, newest: &[NewestRow]) -> Markup {
+pub(super) fn chart(status: MonitoredStatus, gathered: &Gathered, newest: &[NewestRow]) -> Markup {
     let newest = newest.iter().find(|row| row.status == status);
     let state = newest.map_or(State::NotJudged, |row| row.judgement.state());
     let chart = &gathered.charts[status.index()];

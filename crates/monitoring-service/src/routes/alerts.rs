@@ -47,7 +47,7 @@ fields! {
 
 /// The severity of an alert.
 #[derive(Clone, Copy)]
-pub(super) struct AlertSeverity(Severity);
+pub(crate) struct AlertSeverity(Severity);
 
 impl From<AlertSeverity> for Severity {
     fn from(AlertSeverity(severity): AlertSeverity) -> Self {

@@ -127,6 +127,21 @@ impl<I: Field + Send, T: Fields, S: Send + Sync> FromRequest<S> for JsonBodyOf<I
     }
 }
 
+/// The `id` of a path, and a form that a browser sent.
+pub(crate) struct FormBodyOf<I, T>(pub(crate) I, pub(crate) T);
+
+impl<I: Field + Send, T: Fields, S: Send + Sync> FromRequest<S> for FormBodyOf<I, T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let PathId(id) = PathId::from_request_parts(&mut parts, state).await?;
+        let request = Request::from_parts(parts, body);
+        let FormBody(body) = FormBody::from_request(request, state).await?;
+        Ok(Self(id, body))
+    }
+}
+
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers
         .get(header::CONTENT_TYPE)

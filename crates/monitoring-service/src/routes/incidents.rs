@@ -65,23 +65,23 @@ fields! {
 /// The state of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum IncidentState {
+pub(crate) enum IncidentState {
     Open,
     Resolved,
 }
 
 /// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Json,
     Csv,
 }
 
 /// The name of a person.
-pub(super) struct Name(String);
+pub(crate) struct Name(String);
 
 /// A note of a person.
-pub(super) struct Note(String);
+pub(crate) struct Note(String);
 
 values! {
     IncidentState: reference::<schema::IncidentState>(),
@@ -264,7 +264,7 @@ pub(super) async fn one(
     }))
 }
 
-fn unknown(id: Uuid) -> Problem {
+pub(crate) fn unknown(id: Uuid) -> Problem {
     Problem::not_found("id", "incident", id).fix("GET /incidents lists the incidents")
 }
 
@@ -297,8 +297,18 @@ pub(super) async fn acknowledge(
     State(state): State<Arc<AppState>>,
     JsonBodyOf(id, body): JsonBodyOf<Uuid, ActionBody>,
 ) -> Result<impl IntoResponse, Problem> {
+    let incident = acknowledge_incident(&state, id, body).await?;
+    Ok(Json(IncidentView::from(incident)))
+}
+
+/// Records that a person takes over an open incident.
+pub(crate) async fn acknowledge_incident(
+    state: &AppState,
+    id: Uuid,
+    body: ActionBody,
+) -> Result<IncidentRecord, Problem> {
     let by = body.by.map(|Name(by)| by);
-    act(&state, id, move |now, incident| {
+    act(state, id, move |now, incident| {
         now.update(IncidentMessage {
             event: IncidentEventKind::Acknowledged,
             recorded_at: At(now.ms),
@@ -323,8 +333,18 @@ pub(super) async fn resolve(
     State(state): State<Arc<AppState>>,
     JsonBodyOf(id, body): JsonBodyOf<Uuid, ActionBody>,
 ) -> Result<impl IntoResponse, Problem> {
+    let incident = resolve_incident(&state, id, body).await?;
+    Ok(Json(IncidentView::from(incident)))
+}
+
+/// Records that a person resolves an open incident.
+pub(crate) async fn resolve_incident(
+    state: &AppState,
+    id: Uuid,
+    body: ActionBody,
+) -> Result<IncidentRecord, Problem> {
     let by = body.by.map(|Name(by)| by);
-    act(&state, id, move |now, incident| {
+    act(state, id, move |now, incident| {
         now.ended(incident, EndReason::ByHand, by.as_deref())
     })
     .await
@@ -337,7 +357,7 @@ async fn act(
     update: impl Fn(&Now<'_>, &IncidentRecord) -> crate::alerts::incident_update::IncidentUpdate
     + Send
     + 'static,
-) -> Result<Json<IncidentView>, Problem> {
+) -> Result<IncidentRecord, Problem> {
     let (policy, now_ms) = (state.notify.clone(), state.clock.now_ms());
     let decide = move |incident: &IncidentRecord| {
         let now = Now::without_silences(&policy, now_ms);
@@ -350,7 +370,7 @@ async fn act(
         return Err(resolved(id));
     }
     announce(state, &events);
-    Ok(Json(incident.into()))
+    Ok(incident)
 }
 
 fn announce(state: &AppState, events: &[RecordedEvent]) {
@@ -383,6 +403,16 @@ pub(super) async fn feedback(
     State(state): State<Arc<AppState>>,
     JsonBodyOf(id, body): JsonBodyOf<Uuid, FeedbackBody>,
 ) -> Result<impl IntoResponse, Problem> {
+    let incident = label_incident(&state, id, body).await?;
+    Ok(Json(IncidentView::from(incident)))
+}
+
+/// Stores what a person says an incident was.
+pub(crate) async fn label_incident(
+    state: &AppState,
+    id: Uuid,
+    body: FeedbackBody,
+) -> Result<IncidentRecord, Problem> {
     let feedback = Feedback {
         verdict: body.verdict,
         note: body.note.map(|Note(note)| note),
@@ -391,6 +421,5 @@ pub(super) async fn feedback(
     };
     tracing::info!(incident_id = %id, verdict = <&str>::from(feedback.verdict), by = feedback.by, "incident labelled");
     let labelled = state.store.label_incident(id, feedback).await?;
-    let incident = labelled.ok_or_else(|| unknown(id))?;
-    Ok(Json(IncidentView::from(incident)))
+    labelled.ok_or_else(|| unknown(id))
 }

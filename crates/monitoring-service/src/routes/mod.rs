@@ -14,7 +14,7 @@ mod findings;
 pub(crate) mod given;
 pub(crate) mod guard;
 pub(crate) mod health;
-mod incidents;
+pub(crate) mod incidents;
 mod offset_gaps;
 mod openapi;
 pub(crate) mod parameters;

@@ -66,9 +66,10 @@ fn prune_minutes(sql: &Connection, minutes: i64, now: i64) -> Result<usize, Stor
     Ok(deleted)
 }
 
-/// Deletes incidents that ended before `oldest_ms`, with their events and deliveries.
+/// Deletes incidents that ended and were recorded before `oldest_ms`, with their events and deliveries. The minutes of a replayed file may be
+/// years old.
 fn prune_incidents(sql: &Connection, oldest_ms: i64) -> Result<usize, StoreError> {
-    const ENDED: &str = "FROM incidents WHERE ended_at_ms < ?1 ORDER BY ended_at_ms LIMIT ?2";
+    const ENDED: &str = "FROM incidents WHERE ended_at_ms IS NOT NULL AND recorded_at_ms < ?1 ORDER BY seq LIMIT ?2";
     let step = params![oldest_ms, STEP_ROWS];
     sql.execute(
         &format!("DELETE FROM incident_events WHERE incident_id IN (SELECT id {ENDED})"),

@@ -48,7 +48,7 @@ fn an_anomaly_looks_like_this() {
                 "elements": [
                     mrkdwn("alert 6f1d7ed0-1111-5222-8333-444455556666"),
                     mrkdwn("2 suppressed since the last one"),
-                    mrkdwn("<https://monitor.example/alerts/6f1d7ed0-1111-5222-8333-444455556666|open it>"),
+                    mrkdwn("<https://monitor.example/page/alerts/6f1d7ed0-1111-5222-8333-444455556666|open it>"),
                 ],
             },
         ],
@@ -125,7 +125,7 @@ fn characters_special_to_slack_are_escaped() {
         .as_str()
         .expect("a link");
     assert!(
-        link.starts_with("<https://monitor.example/a&amp;b%7Cc/alerts/6f1d7ed0"),
+        link.starts_with("<https://monitor.example/a&amp;b%7Cc/page/alerts/6f1d7ed0"),
         "{link}"
     );
 }
@@ -214,7 +214,7 @@ fn an_opened_incident_looks_like_this() {
                     "type": "context",
                     "elements": [
                         mrkdwn("incident 0f8fad5b-d9cb-569f-a165-70867728950e, message 1"),
-                        mrkdwn("<https://monitor.example/incidents/0f8fad5b-d9cb-569f-a165-70867728950e|open it>"),
+                        mrkdwn("<https://monitor.example/page/incidents/0f8fad5b-d9cb-569f-a165-70867728950e|open it>"),
                     ],
                 },
             ],

@@ -1,0 +1,296 @@
+//! `/page/incidents/{id}`: what happened, in order; the evidence with its charts; and what a person can do about it.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use detection::{Minute, MonitoredStatus};
+use maud::{Markup, PreEscaped, html};
+use uuid::Uuid;
+
+use super::{
+    chart::HATCH,
+    frame::{Frame, Here, View},
+    gather::{Gathered, gather},
+    incidents::{acknowledge as acknowledge_form, end_reason, path, suppression, verdict},
+    parts::{at, lasting, number, severity, stream_path, without_severity},
+    stream::{Shown, chart},
+};
+use crate::{
+    alerts::{
+        incident::{IncidentEventKind, IncidentMessage},
+        incident_record::IncidentRecord,
+        json::At,
+    },
+    routes::{
+        AppState,
+        error::Problem,
+        extract::{FormBodyOf, PathId},
+        incidents::{self, ActionBody, FeedbackBody},
+    },
+    store::{DeliveryRecord, StoredEvent},
+};
+
+/// Minutes of the charts on either side of the incident.
+const AROUND_MINUTES: i64 = 60;
+
+/// The longest range of the charts.
+const MAX_CHART_MINUTES: i64 = 7 * 1440;
+
+pub(super) async fn view(
+    State(state): State<Arc<AppState>>,
+    view: View,
+    PathId(id): PathId<Uuid>,
+) -> Result<Response, Problem> {
+    let Some((incident, events)) = state.store.incident(id).await? else {
+        return Err(incidents::unknown(id));
+    };
+    let charts = charts(&state, &incident.message).await?;
+    let (here, message) = (&view.here, &incident.message);
+    let body = html! {
+        div id="incident" data-live {
+            (heading(here, &incident))
+            (evidence(here, message))
+        }
+        @if let Some((shown, gathered)) = &charts {
+            (PreEscaped(HATCH))
+            div id="charts" data-live {
+                @for status in MonitoredStatus::ALL {
+                    @if message.statuses.iter().any(|joined| joined.status == status) {
+                        (chart(status, gathered, &[]))
+                    }
+                }
+            }
+            p { a href=(here.link(&format!("{}?{}", stream_path(&shown.stream.name), shown.query()))) { "All charts of this time" } }
+        }
+        (story(&events))
+        (actions(here, &incident))
+    };
+    Ok(Frame::live(&view).answer(&message.title, &body))
+}
+
+/// The charts from an hour before it began to an hour after it ended.
+async fn charts(
+    state: &AppState,
+    message: &IncidentMessage,
+) -> Result<Option<(Shown, Gathered)>, Problem> {
+    let (Some(name), false) = (&message.stream, message.statuses.is_empty()) else {
+        return Ok(None);
+    };
+    let policy = message.policy.unwrap_or(state.alerting());
+    let Some(stream) = state.store.stream(name, policy).await? else {
+        return Ok(None);
+    };
+    let minute = |at: At| Minute::from_epoch_minutes(at.0.div_euclid(60_000));
+    let last = stream.newest_minute.plus(1);
+    let to = message
+        .ended_at
+        .map_or(last, |ended| minute(ended).plus(AROUND_MINUTES).min(last));
+    let from = minute(message.opened_at).plus(-AROUND_MINUTES);
+    let shown = Shown {
+        stream,
+        policy,
+        from: from.max(to.plus(-MAX_CHART_MINUTES)).min(to.plus(-1)),
+        to,
+        last: None,
+    };
+    let gathered = gather(state, &shown).await?;
+    Ok(Some((shown, gathered)))
+}
+
+fn heading(here: &Here, incident: &IncidentRecord) -> Markup {
+    let message = &incident.message;
+    html! {
+        h1 { (message.title) " " (severity(message.severity)) }
+        p class="dim" {
+            @match message.ended_at {
+                Some(ended_at) => {
+                    (at(message.opened_at.0)) " to " (at(ended_at.0)) ", "
+                    (lasting(message.opened_at.0, ended_at.0)) ". "
+                    @if let Some(reason) = message.end_reason { (end_reason(reason)) }
+                }
+                None => { "Open since " (at(message.opened_at.0)) "." }
+            }
+            @if let Some(by) = &message.acknowledged_by { " Acknowledged by " (by) "." }
+            @if let Some(feedback) = &incident.feedback {
+                " " (feedback.by.as_deref().unwrap_or("A person")) " calls it " b { (verdict(feedback.verdict)) } "."
+            }
+        }
+        p class="lead" { (so_far(message)) }
+        @if incident.is_open() && message.acknowledged_by.is_none() { (acknowledge_form(here, incident)) }
+        @if let Some(note) = incident.feedback.as_ref().and_then(|feedback| feedback.note.as_ref()) {
+            p class="note" { (note) }
+        }
+    }
+}
+
+/// What it costs, while the evidence says what it is; its message where there is no evidence, or it is over.
+fn so_far(message: &IncidentMessage) -> String {
+    let missing = message.missing_approvals.filter(|missing| *missing > 0);
+    let excess = message.excess_problems.filter(|excess| *excess > 0);
+    if message.ended_at.is_some() || message.statuses.is_empty() {
+        return message.message.clone();
+    }
+    match (missing, excess) {
+        (Some(missing), Some(excess)) => format!(
+            "About {missing} approvals fewer and {excess} problem payments more than expected so far."
+        ),
+        (Some(missing), None) => format!("About {missing} approvals fewer than expected so far."),
+        (None, Some(excess)) => {
+            format!("About {excess} problem payments more than expected so far.")
+        }
+        (None, None) => message.message.clone(),
+    }
+}
+
+/// The counts against what was expected, and what else was in trouble.
+fn evidence(here: &Here, message: &IncidentMessage) -> Markup {
+    html! {
+        @if !message.statuses.is_empty() {
+            section {
+                h2 { "Evidence" }
+                ul class="rows" {
+                    @for joined in &message.statuses {
+                        li class="none" {
+                            div class="what" {
+                                (severity(joined.severity)) " " b { (joined.status) " " (joined.direction) }
+                                span {
+                                    b { (joined.count) }
+                                    @if let Some(expected) = joined.expected { ", expected " (number(expected)) }
+                                    @if let Some(share) = joined.share { ", " (format!("{:.1}", share * 100.0)) " % of the payments" }
+                                }
+                                span class="when" { (at(joined.minute.0)) }
+                            }
+                            p { (without_severity(&joined.sentence)) }
+                        }
+                    }
+                }
+            }
+        }
+        @if !message.streams.is_empty() {
+            p class="dim" {
+                "Streams with the same trouble at this time: "
+                @for (place, stream) in message.streams.iter().enumerate() {
+                    @if place > 0 { ", " }
+                    a href=(here.link(&stream_path(stream))) { (stream) }
+                }
+                @if message.stream_count as usize > message.streams.len() + 1 { " (" (message.stream_count) " in all)" }
+                "."
+            }
+        }
+        p class="dim" {
+            @if let Some(trace_id) = &message.trace_id { "Trace and logs: " code { (trace_id) } ". " }
+            a href=(here.link(&format!("incidents/{}", message.id))) { "As JSON" }
+        }
+    }
+}
+
+fn story(events: &[StoredEvent]) -> Markup {
+    html! {
+        section id="story" data-live {
+            h2 { "Story" }
+            ol class="rows" { @for stored in events { (event(stored)) } }
+        }
+    }
+}
+
+fn event(stored: &StoredEvent) -> Markup {
+    let message = &stored.event.message;
+    let title = match message.event {
+        IncidentEventKind::Opened => "Opened",
+        IncidentEventKind::Escalated => "Escalated",
+        IncidentEventKind::Acknowledged => "Acknowledged",
+        IncidentEventKind::Resolved => "Resolved",
+    };
+    html! {
+        li class="none" {
+            div class="what" { b { (title) } span class="when" { (at(message.recorded_at.0)) } }
+            @if message.event == IncidentEventKind::Acknowledged {
+                @if let Some(by) = &message.acknowledged_by { p { "By " (by) "." } }
+            } @else {
+                p { (message.message) }
+            }
+            @if let Some(reason) = stored.event.suppressed {
+                p class="dim" { "Not notified: " (suppression(reason)) "." }
+            }
+            @for delivery in &stored.deliveries { (notified(delivery)) }
+        }
+    }
+}
+
+/// Which receiver, which answer.
+fn notified(delivery: &DeliveryRecord) -> Markup {
+    html! {
+        p class="dim" {
+            (delivery.receiver) ": " (delivery.state.name())
+            @if let Some(last) = delivery.last_attempt_at { " " (at(last.0)) }
+            @if let Some(status) = delivery.last_status { ", answered " (status) }
+            @if let Some(error) = &delivery.last_error { " " span class="quote" { (error) } }
+        }
+    }
+}
+
+fn actions(here: &Here, incident: &IncidentRecord) -> Markup {
+    let to = |action: &str| here.link(&format!("{}/{action}", path(incident.message.id)));
+    let given = incident.feedback.as_ref();
+    html! {
+        section class="actions" {
+            h2 { "What was it?" }
+            form class="card" method="post" action=(to("feedback")) {
+                fieldset {
+                    legend { "A label for comparing policies; it changes no threshold by itself." }
+                    label { input type="radio" name="verdict" value="real" required checked[given.is_some_and(|given| verdict(given.verdict) == "real")]; " Real trouble" }
+                    label { input type="radio" name="verdict" value="false_alarm" checked[given.is_some_and(|given| verdict(given.verdict) != "real")]; " False alarm" }
+                }
+                label for="note" { "Note" }
+                textarea id="note" name="note" maxlength="2000" rows="3" {
+                    @if let Some(note) = given.and_then(|given| given.note.as_ref()) { (note) }
+                }
+                label for="by" { "Your name" }
+                input id="by" name="by" maxlength="100" autocomplete="name";
+                button { "Save" }
+            }
+            @if incident.is_open() {
+                form method="post" action=(to("resolve")) { button class="second" { "Resolve by hand" } }
+            }
+            @if let Some(stream) = &incident.message.stream {
+                p { a href=(here.link(&format!("page/silences?stream={stream}"))) { "Silence this stream" } }
+            }
+        }
+    }
+}
+
+pub(super) async fn acknowledge(
+    State(state): State<Arc<AppState>>,
+    view: View,
+    FormBodyOf(id, body): FormBodyOf<Uuid, ActionBody>,
+) -> Result<Response, Problem> {
+    incidents::acknowledge_incident(&state, id, body).await?;
+    Ok(back(&view.here, id))
+}
+
+pub(super) async fn resolve(
+    State(state): State<Arc<AppState>>,
+    view: View,
+    FormBodyOf(id, body): FormBodyOf<Uuid, ActionBody>,
+) -> Result<Response, Problem> {
+    incidents::resolve_incident(&state, id, body).await?;
+    Ok(back(&view.here, id))
+}
+
+pub(super) async fn feedback(
+    State(state): State<Arc<AppState>>,
+    view: View,
+    FormBodyOf(id, body): FormBodyOf<Uuid, FeedbackBody>,
+) -> Result<Response, Problem> {
+    incidents::label_incident(&state, id, body).await?;
+    Ok(back(&view.here, id))
+}
+
+fn back(here: &Here, id: Uuid) -> Response {
+    let location = here.link(&path(id));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}

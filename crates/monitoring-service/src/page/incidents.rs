@@ -1,0 +1,160 @@
+//! Lists of incidents: the open ones with a button to take one over, and those that ended.
+
+use detection::State;
+use maud::{Markup, html};
+use uuid::Uuid;
+
+use super::{
+    frame::Here,
+    parts::{at, class, lasting, severity},
+};
+use crate::{
+    alerts::{
+        incident::EndReason,
+        incident_record::{IncidentRecord, Verdict},
+        incident_update::EventSuppression,
+    },
+    store::{IncidentFilter, Store, StoreError},
+};
+
+/// Open incidents of the list, and incidents of the list of those that ended.
+const MAX_OPEN: u32 = 50;
+const MAX_ENDED: u32 = 8;
+
+/// The path of the view of an incident.
+pub(super) fn path(id: Uuid) -> String {
+    format!("page/incidents/{id}")
+}
+
+/// Those that are open, the worst first, and the newest of those that ended. Members of a group are shown with it.
+pub(super) async fn newest(
+    store: &Store,
+) -> Result<(Vec<IncidentRecord>, Vec<IncidentRecord>), StoreError> {
+    let of = async |open, limit| {
+        let filter = IncidentFilter {
+            open: Some(open),
+            limit,
+            ..IncidentFilter::default()
+        };
+        store.incidents(filter).await
+    };
+    let (mut open, ended) = (of(true, MAX_OPEN).await?, of(false, MAX_ENDED).await?);
+    open.retain(|incident| incident.group.is_none());
+    open.sort_by_key(|incident| std::cmp::Reverse(incident.message.severity));
+    Ok((open, ended))
+}
+
+pub(super) fn open(here: &Here, incidents: &[IncidentRecord]) -> Markup {
+    html! {
+        section id="incidents" data-live {
+            h2 { "Open incidents" }
+            @if incidents.is_empty() {
+                p class="empty" { "None." }
+            } @else {
+                ol class="rows" { @for incident in incidents { (open_row(here, incident)) } }
+                @if incidents.len() == MAX_OPEN as usize {
+                    p class="dim" { "The newest " (MAX_OPEN) "; GET /incidents?state=open lists all." }
+                }
+            }
+        }
+    }
+}
+
+fn open_row(here: &Here, incident: &IncidentRecord) -> Markup {
+    let message = &incident.message;
+    html! {
+        li class=(class(State::of(message.severity))) {
+            div class="what" {
+                (severity(message.severity)) " "
+                a href=(here.link(&path(message.id))) { (message.title) }
+                span class="when" { "since " (at(message.opened_at.0)) }
+            }
+            p { (message.message) }
+            @match &message.acknowledged_by {
+                Some(by) => p class="dim" { "Acknowledged by " (by) "." },
+                None => (acknowledge(here, incident)),
+            }
+            @if let Some(reason) = incident.suppressed {
+                p class="dim" { "Not notified: " (suppression(reason)) "." }
+            }
+        }
+    }
+}
+
+/// A form of one button. The list is loaded again afterwards.
+pub(super) fn acknowledge(here: &Here, incident: &IncidentRecord) -> Markup {
+    let message = &incident.message;
+    html! {
+        form method="post" action=(here.link(&format!("{}/acknowledge", path(message.id)))) {
+            button id=(format!("acknowledge-{}", message.id)) {
+                "Acknowledge" span class="sr" { " " (message.title) }
+            }
+        }
+    }
+}
+
+pub(super) fn ended(here: &Here, incidents: &[IncidentRecord]) -> Markup {
+    html! {
+        section id="ended" data-live {
+            h2 { "Newest ended incidents" }
+            @if incidents.is_empty() {
+                p class="empty" { "None." }
+            } @else {
+                ol class="rows" { @for incident in incidents { (ended_row(here, incident)) } }
+            }
+        }
+    }
+}
+
+fn ended_row(here: &Here, incident: &IncidentRecord) -> Markup {
+    let message = &incident.message;
+    html! {
+        li class="none" {
+            div class="what" {
+                (severity(message.severity)) " "
+                a href=(here.link(&path(message.id))) { (message.title) }
+                @if let Some(feedback) = &incident.feedback { span class="dim" { (verdict(feedback.verdict)) } }
+                span class="when" {
+                    (at(message.opened_at.0))
+                    @if let Some(ended_at) = message.ended_at {
+                        ", lasted " (lasting(message.opened_at.0, ended_at.0))
+                    }
+                }
+            }
+            @if let Some(reason) = message.end_reason.filter(|reason| *reason != EndReason::Recovered) {
+                p class="dim" { (end_reason(reason)) }
+            }
+        }
+    }
+}
+
+pub(super) const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Real => "real",
+        Verdict::FalseAlarm => "false alarm",
+    }
+}
+
+pub(super) const fn end_reason(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Recovered => "Its counts are usual again.",
+        EndReason::NewLevel => "It lasted so long that its counts are usual from now on.",
+        EndReason::ByHand => "A person resolved it.",
+        EndReason::Retired => "Its stream was retired.",
+        EndReason::PolicyOff => "Its policy no longer alerts.",
+    }
+}
+
+/// Why nobody is notified, in words.
+pub(super) const fn suppression(reason: EventSuppression) -> &'static str {
+    match reason {
+        EventSuppression::Waiting => "it waits for others with the same trouble (GROUP_WAIT)",
+        EventSuppression::Alerts => "alerts are notified instead (NOTIFY)",
+        EventSuppression::NoReceiver => "no receiver is configured",
+        EventSuppression::BelowCritical => "it is only a WARNING",
+        EventSuppression::TooOld => "its minutes were too old when they arrived",
+        EventSuppression::Silence => "a silence covers it",
+        EventSuppression::Group => "its group is notified",
+        EventSuppression::NotOpened => "its opening was not notified either",
+    }
+}
