@@ -50,6 +50,23 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
         "/explain?minute=2025-07-12T18:08:00Z&status=denied",
         None,
     ),
+    ("GET /incidents", "/incidents?limit=2", None),
+    (
+        "POST /incidents/{id}/acknowledge",
+        "/incidents/{incident}/acknowledge",
+        Some(r#"{"by":"on call"}"#),
+    ),
+    (
+        "POST /incidents/{id}/resolve",
+        "/incidents/{incident}/resolve",
+        Some(r#"{"by":"on call"}"#),
+    ),
+    (
+        "POST /incidents/{id}/feedback",
+        "/incidents/{incident}/feedback",
+        Some(r#"{"verdict":"real","note":"the acquirer was down","by":"on call"}"#),
+    ),
+    ("GET /incidents/{id}", "/incidents/{incident}", None),
     ("GET /streams", "/streams", None),
     (
         "GET /transactions",
@@ -102,6 +119,7 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
     ("GET /health/live", "/health/live", None),
     ("GET /health/ready", "/health/ready", None),
     ("GET /metrics", "/metrics", None),
+    ("DELETE /streams/{id}", "/streams/{stream}", None),
 ];
 
 /// An operation with its call and its answer.
@@ -211,6 +229,8 @@ async fn examples(app: &TestApp) -> Vec<Example> {
                 ("alert", "/alerts/0/id"),
                 ("silence", "/silences/0/id"),
                 ("delivery", "/deliveries/0/id"),
+                ("incident", "/incidents/0/id"),
+                ("stream", "/streams/0/id"),
             ] {
                 if let Some(id) = answer.pointer(pointer) {
                     ids.insert(
