@@ -79,6 +79,17 @@ fn findings(folder: &Path) -> Vec<Vec<Value>> {
     rows.collect::<Result<_, _>>().expect("values")
 }
 
+/// What happened to each incident, in order.
+fn incident_events(folder: &Path) -> Vec<(String, u32, String)> {
+    let sql = Connection::open(database(folder)).expect("readable");
+    let mut rows = sql
+        .prepare("SELECT incident_id, sequence, kind FROM incident_events ORDER BY 1, 2")
+        .expect("a statement");
+    let event = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let rows = rows.query_map([], event).expect("rows");
+    rows.collect::<Result<_, _>>().expect("values")
+}
+
 /// How many of them each policy found CRITICAL.
 fn critical(folder: &Path) -> [usize; 2] {
     let sql = Connection::open(database(folder)).expect("readable");
@@ -104,7 +115,7 @@ async fn repeated_kills_lose_and_double_nothing() {
         webhook: Some(webhook.uri()),
         ..Setup::default()
     };
-    let (summary, alerts, undisturbed) = {
+    let (summary, alerts, undisturbed, events) = {
         let (broker, folder, other) = (broker().await, folder(), receiver(200).await);
         send(&broker, messages.clone());
         let setup = Setup {
@@ -119,7 +130,8 @@ async fn repeated_kills_lose_and_double_nothing() {
         );
         app.stop().await.expect("a clean stop");
         assert!(critical(folder.path()).iter().all(|found| *found > 5));
-        (found.0, found.1, findings(folder.path()))
+        let (findings, events) = (findings(folder.path()), incident_events(folder.path()));
+        (found.0, found.1, findings, events)
     };
     let (broker, folder) = (broker().await, folder());
     for round in messages.chunks(MINUTES / ROUNDS) {
@@ -156,4 +168,7 @@ async fn repeated_kills_lose_and_double_nothing() {
         findings(folder.path()) == undisturbed,
         "the findings of both policies are those of an undisturbed run"
     );
+    let resolved = events.iter().filter(|(_, _, kind)| kind == "resolved");
+    assert!(resolved.count() > 2, "{events:?}");
+    assert_eq!(incident_events(folder.path()), events);
 }
