@@ -61,7 +61,7 @@ pub struct Options {
     #[arg(long, value_name = "ACTION", default_value = "stop", value_parser = on_error())]
     pub on_error: OnError,
 
-    /// CSV file of labelled incidents: columns start, end (exclusive), kind and optionally stream and alert (yes; no for a harmless event such as a sale). Without it, the result is what would have been sent
+    /// CSV file of labelled incidents: columns start, end (exclusive), kind and optionally stream and alert (yes; no for a harmless event such as a sale). Without it, the feedback in the database; without both, the result is what would have been sent
     #[arg(long, value_name = "CSV")]
     pub incidents: Option<PathBuf>,
 

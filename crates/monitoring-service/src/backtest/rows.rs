@@ -152,7 +152,7 @@ pub(super) fn history(comparison: &Comparison) -> String {
 /// The labels in one line.
 pub(super) fn labels(file: Option<&LabelFile>) -> String {
     let Some(file) = file else {
-        return "no labels (--incidents): this is what would have been sent".to_owned();
+        return "no labels (--incidents, or feedback in the --database): this is what would have been sent".to_owned();
     };
     let elsewhere = match file.elsewhere {
         0 => String::new(),

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use detection::{Minute, MinuteCounts, Stream, backtest::LabelledIncident};
+use detection::{
+    Minute, MinuteCounts, Stream,
+    backtest::{LabelledIncident, Report},
+};
 use transaction_csv::{LoadOptions, labels::load_incidents, load_file};
 
 use super::Options;
-use crate::store::{MinuteFilter, stored_minutes};
+use crate::store::{MinuteFilter, labelled_incidents, stored_minutes};
 
 /// The minutes to fold, and where they are from.
 #[derive(Debug)]
@@ -111,12 +114,16 @@ pub struct LabelFile {
 }
 
 impl LabelFile {
-    /// Reads the labels that the flags name, if any.
+    /// Reads the labels that the flags name, else the feedback in the database, if any.
     pub fn load(options: &Options, history: &History) -> anyhow::Result<Option<Self>> {
-        let Some(path) = &options.incidents else {
-            return Ok(None);
+        let (path, all) = match (&options.incidents, &options.database) {
+            (Some(path), _) => (path, load_incidents(path).context("--incidents")?),
+            (None, Some(path)) => (path, labelled_incidents(path).context("--database")?),
+            (None, None) => return Ok(None),
         };
-        let all = load_incidents(path).context("--incidents")?;
+        if all.is_empty() && options.incidents.is_none() {
+            return Ok(None);
+        }
         let count = all.len();
         let is_here = |label: &LabelledIncident| {
             let mut streams = history.streams.iter();
@@ -135,6 +142,23 @@ impl LabelFile {
     /// Incidents that a policy should find.
     pub(super) fn incidents(&self) -> impl Iterator<Item = &LabelledIncident> {
         self.labels.iter().filter(|label| label.alert)
+    }
+
+    /// True if the policy found every incident, and notified of no harmless event.
+    pub(super) fn is_met_by(&self, report: &Report) -> bool {
+        let found = report
+            .score
+            .as_ref()
+            .is_some_and(|score| score.found == score.incidents);
+        let alarms = report
+            .episodes
+            .iter()
+            .filter_map(|episode| Some((&episode.stream, episode.critical_at?)));
+        let is_false = |(stream, minute): (&Stream, Minute)| {
+            let mut harmless = self.harmless();
+            harmless.any(|label| label.covers(stream, minute, 0))
+        };
+        found && !alarms.into_iter().any(is_false)
     }
 
     /// Harmless events: an alert for one is false.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use detection::backtest::Report;
 
-use super::{Comparison, PolicyResult, Sweep, rows};
+use super::{Comparison, LabelFile, PolicyResult, Sweep, rows};
 
 /// Width of the column of labels.
 const LABEL_WIDTH: usize = 36;
@@ -39,6 +39,7 @@ fn write(out: &mut String, comparison: &Comparison) -> fmt::Result {
     }
     for policy in &comparison.policies {
         write_sweep(out, policy)?;
+        write_spared(out, policy, comparison.labels.as_ref())?;
     }
     for checked in &comparison.checked {
         let met = if checked.met { "met" } else { "NOT MET" };
@@ -119,6 +120,32 @@ fn write_sweep(out: &mut String, policy: &PolicyResult) -> fmt::Result {
         writeln!(out, "  {advice}")?;
     }
     Ok(())
+}
+
+/// The lowest threshold that misses no labelled incident and notifies of no harmless event.
+fn write_spared(
+    out: &mut String,
+    policy: &PolicyResult,
+    labels: Option<&LabelFile>,
+) -> fmt::Result {
+    let (Some(sweep), Some(labels)) = (&policy.sweep, labels) else {
+        return Ok(());
+    };
+    let false_alarms = labels.harmless().count();
+    if false_alarms == 0 {
+        return Ok(());
+    }
+    match sweep.reports.iter().find(|report| labels.is_met_by(report)) {
+        Some(report) => writeln!(
+            out,
+            "  CRITICAL at {} spares all false alarms ({false_alarms}) and misses no incident",
+            report.critical
+        ),
+        None => writeln!(
+            out,
+            "  none of them spares all false alarms ({false_alarms}) without missing an incident"
+        ),
+    }
 }
 
 fn write_sweep_row(

@@ -87,6 +87,33 @@ fn the_table_compares_the_policies() {
 }
 
 #[test]
+fn a_sweep_says_what_spares_the_false_alarms() {
+    let files = Files::new();
+    let advice = |false_alarm: &str| {
+        let labels = format!(
+            "start,end,kind,alert\n2025-09-01 16:40,2025-09-01 17:00,real,yes\n{false_alarm},false_alarm,no\n"
+        );
+        std::fs::write(files.path("feedback.csv"), labels).unwrap();
+        let flags = [
+            "--incidents",
+            "@feedback.csv",
+            "--policy",
+            "zscore",
+            "--sweep=4,8",
+        ];
+        files.run(&flags).unwrap().1
+    };
+    let alike = advice("2025-09-01 20:00,2025-09-01 20:10");
+    assert!(
+        alike.contains("none of them spares all false alarms (1)"),
+        "{alike}"
+    );
+    let spared = advice("2025-09-01 21:00,2025-09-01 21:10");
+    let expected = "CRITICAL at 4 spares all false alarms (1) and misses no incident";
+    assert!(spared.contains(expected), "{spared}");
+}
+
+#[test]
 fn without_labels_it_says_what_would_be_sent() {
     let (_, table) = Files::new()
         .run(&["--policy", "adaptive", "--sweep=4,80"])

@@ -48,7 +48,7 @@ pub use outbox::{
     ListedDelivery, OutboxState, Replay,
 };
 pub use ranges::{RangeFindings, Series, SeriesFilter, SeriesPoint, StatusTotal, Summary};
-pub use read_only::{MinuteFilter, stored_minutes};
+pub use read_only::{MinuteFilter, labelled_incidents, stored_minutes};
 pub use rows::{Explained, RowFilter, RowRecord};
 pub use streams::{NewestRow, StreamInput, StreamRecord};
 pub use upkeep::Retention;

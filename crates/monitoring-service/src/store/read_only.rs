@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use detection::{Minute, MinuteCounts, Stream};
+use detection::{Minute, MinuteCounts, Stream, backtest::LabelledIncident};
 use rusqlite::{Connection, params};
 
-use super::{Store, StoreError, minutes::observed_minutes, schema};
+use super::{Store, StoreError, alerts::unreadable, minutes::observed_minutes, schema};
 
 /// Minutes that are read at most: they are all in memory, about 300 bytes each.
 const MAX_MINUTES: usize = 5_000_000;
@@ -34,6 +34,28 @@ pub fn stored_minutes(path: &Path, filter: &MinuteFilter) -> Result<Vec<MinuteCo
     schema::check(path)?;
     let sql = schema::open_reader(path)?;
     read(&sql, filter)
+}
+
+/// The incidents that people labelled (`POST /incidents/{id}/feedback`), oldest first, from a database as above. An incident that is
+/// open ends after its newest minute.
+pub fn labelled_incidents(path: &Path) -> Result<Vec<LabelledIncident>, StoreError> {
+    schema::check(path)?;
+    let sql = schema::open_reader(path)?;
+    let mut statement = sql.prepare(
+        "SELECT stream, opened_at_ms / 60000, coalesce(ended_at_ms / 60000, minute + 1), verdict FROM incidents
+         WHERE verdict IS NOT NULL AND kind = 'anomaly' ORDER BY opened_at_ms, seq",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let (stream, verdict): (String, String) = (row.get(0)?, row.get(3)?);
+        Ok(LabelledIncident {
+            stream: Some(stream.parse().map_err(unreadable)?),
+            start: Minute::from_epoch_minutes(row.get(1)?),
+            end: Minute::from_epoch_minutes(row.get(2)?),
+            alert: verdict == "real",
+            kind: verdict,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 impl Store {

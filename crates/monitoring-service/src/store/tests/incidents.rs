@@ -12,10 +12,12 @@ use crate::{
     alerts::{
         IncidentSettings, NotifyPolicy,
         incident::{IncidentEventKind, IncidentKind, IncidentMessage},
+        incident_record::{Feedback, Verdict},
         incident_update::{EventSuppression, IncidentUpdate, Now, RecordedEvent},
+        json::At,
         release,
     },
-    store::{Content, DeliveryFilter, IncidentFilter, IngestCommit, Store},
+    store::{Content, DeliveryFilter, IncidentFilter, IngestCommit, Store, labelled_incidents},
 };
 
 const START: i64 = 29_200_000;
@@ -241,4 +243,31 @@ fn a_restart_anywhere_gives_the_same_incidents() {
             |minute: i64| (minute * 7919 + seed * 104_729) % 5 == 0 || minute == 38 + seed;
         assert_eq!(run(&restarts), undisturbed, "seed {seed}");
     }
+}
+
+#[test]
+fn feedback_is_a_label() {
+    let (store, folder) = open();
+    let (mut service, streams) = (Service::new(&store, 0), names(1));
+    for minute in 0..60 {
+        let denied = if minute == 40 { 60 } else { 0 };
+        service.minute(&streams, minute, denied);
+    }
+    let path = folder.path().join("test.db");
+    assert_eq!(labelled_incidents(&path).expect("readable"), []);
+    let feedback = Feedback {
+        verdict: Verdict::FalseAlarm,
+        note: None,
+        by: None,
+        at: At(0),
+    };
+    let id = service.sent()[0].id;
+    wait(store.label_incident(id, feedback)).expect("known");
+    let labels = labelled_incidents(&path).expect("readable");
+    let [label] = &labels[..] else {
+        panic!("{labels:?}")
+    };
+    let minute = |minute| Minute::from_epoch_minutes(START + minute);
+    assert_eq!((label.start, label.end), (minute(40), minute(46)));
+    assert!(!label.alert && label.kind == "false_alarm");
 }
