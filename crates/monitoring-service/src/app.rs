@@ -8,9 +8,8 @@ use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    alerts::DEFAULT_RECEIVER,
     clock::{Clock, milliseconds},
-    config::{Config, WebhookFormat},
+    config::{Config, ReceiverSettings, WebhookFormat},
     context::Context,
     evaluate::Evaluator,
     ingest::{self, status::SharedStatus},
@@ -147,52 +146,50 @@ impl App {
     }
 
     fn delivery(&self) -> anyhow::Result<Delivery> {
-        let receiver = self.default_receiver()?;
-        if receiver.is_none() {
+        let receivers = self.config.receivers();
+        if receivers.is_empty() {
             tracing::warn!(
-                "no receiver is configured: alerts are only logged and listed, and nobody is notified; set ALERT_WEBHOOK_URL"
+                "no receiver is configured: alerts are only logged and listed, and nobody is notified; set ALERT_WEBHOOK_URL or RECEIVERS_FILE"
             );
         }
+        let receiver = |settings: &ReceiverSettings| {
+            let context = || format!("receiver {:?}", settings.name);
+            self.receiver(settings).with_context(context)
+        };
         Ok(Delivery {
             context: self.context.clone(),
-            receivers: receiver.into_iter().collect(),
+            receivers: receivers.iter().map(receiver).collect::<Result<_, _>>()?,
             give_up_after: self.config.webhook_give_up_after,
             public_url: self.config.public_url.clone(),
         })
     }
 
-    /// The receiver of `ALERT_WEBHOOK_URL`.
-    fn default_receiver(&self) -> anyhow::Result<Option<Receiver>> {
+    fn receiver(&self, settings: &ReceiverSettings) -> anyhow::Result<Receiver> {
         let config = &self.config;
-        let Some(url) = &config.alert_webhook_url else {
-            return Ok(None);
-        };
         let keys = config.webhook_secret.clone().unwrap_or_default();
+        let proxy = config.webhook_proxy.as_ref();
         let client = WebhookClient::with(
-            url.expose().clone(),
+            settings.url.expose().clone(),
             config.webhook_timeout,
-            config
-                .webhook_proxy
-                .as_ref()
-                .map(|proxy| proxy.expose().clone()),
-            client::headers(config.webhook_headers.expose())?,
+            proxy.map(|proxy| proxy.expose().clone()),
+            client::headers(settings.headers.expose())?,
         )?;
-        let routing_key = config.webhook_routing_key.as_ref();
-        Ok(Some(Receiver {
-            name: DEFAULT_RECEIVER.to_owned(),
+        let routing_key = settings.routing_key.as_ref();
+        Ok(Receiver {
+            name: settings.name.clone(),
             client: client.signing_with(keys.expose()),
-            format: match config.webhook_format {
+            format: match settings.format {
                 WebhookFormat::Json => Format::Json,
                 WebhookFormat::Slack => Format::Slack,
                 WebhookFormat::PagerDuty => Format::PagerDuty {
                     routing_key: routing_key
-                        .context("WEBHOOK_ROUTING_KEY is not set")?
+                        .context("its routing key is not set")?
                         .expose()
                         .to_owned(),
                 },
                 WebhookFormat::Alertmanager => Format::Alertmanager,
             },
-        }))
+        })
     }
 
     fn ping(&self) -> anyhow::Result<Option<Ping>> {

@@ -21,15 +21,13 @@ use detection::{
 };
 use tracing::Level;
 
-use crate::{
-    alerts::{DEFAULT_RECEIVER, IncidentSettings, NotifyPolicy, Route},
-    backtest,
-    clock::milliseconds,
-};
+use crate::backtest;
 
+mod receivers;
 mod values;
 
 pub use common::kafka::KafkaProperties;
+pub use receivers::{ReceiverSettings, ReceiversFile};
 pub use values::{ApiToken, RoutingKey, SecretUrl, WebhookFormat, WebhookHeaders, WebhookKeys};
 
 use values::{choice, duration, http_url, whole_minutes};
@@ -127,6 +125,10 @@ pub struct Config {
     /// More headers of webhooks, such as credentials: `Name: value`, one a line or with `;` between them
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(WebhookHeaders::parse), default_value = "", hide_default_value = true)]
     pub webhook_headers: WebhookHeaders,
+
+    /// File of more receivers (TOML, docs/receivers.md): each has a name, an address, a format, and the severities and streams that it gets
+    #[arg(long, env, value_parser = ReceiversFile::read)]
+    pub receivers_file: Option<ReceiversFile>,
 
     /// Proxy of webhooks, http or https; without it, they are sent directly
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
@@ -393,11 +395,13 @@ impl Config {
                     .to_owned(),
             );
         }
-        if self.log_webhook_url.is_some() && self.log_webhook_url == self.alert_webhook_url {
-            return Err(
-                "LOG_WEBHOOK_URL equals ALERT_WEBHOOK_URL, whose receiver expects alerts only; give another address"
-                    .to_owned(),
-            );
+        let receivers = self.receivers();
+        let shared = |one: &&ReceiverSettings| Some(&one.url) == self.log_webhook_url.as_ref();
+        if let Some(receiver) = receivers.iter().find(shared) {
+            return Err(format!(
+                "LOG_WEBHOOK_URL is the address of the receiver {:?} (ALERT_WEBHOOK_URL, RECEIVERS_FILE), which expects alerts only; give another address",
+                receiver.name
+            ));
         }
         Ok(())
     }
@@ -438,33 +442,11 @@ impl Config {
         }
     }
 
-    /// What is notified.
-    pub fn notify_policy(&self) -> NotifyPolicy {
-        let route = Route {
-            acknowledgements: matches!(
-                self.webhook_format,
-                WebhookFormat::PagerDuty | WebhookFormat::Json
-            ),
-            ..Route::critical(DEFAULT_RECEIVER)
-        };
-        let notify = self.notify.unwrap_or(match self.detection_policy {
+    fn notify_or_default(&self) -> Notify {
+        self.notify.unwrap_or(match self.detection_policy {
             PolicyName::ZScore => Notify::Alerts,
             PolicyName::Adaptive => Notify::Incidents,
-        });
-        NotifyPolicy {
-            routes: self
-                .alert_webhook_url
-                .iter()
-                .map(|_| route.clone())
-                .collect(),
-            max_age_ms: self.page_max_age.map(milliseconds),
-            incidents: IncidentSettings {
-                notified: notify == Notify::Incidents,
-                warnings: self.notify_severity == Severity::Warning,
-                group_wait_ms: milliseconds(self.group_wait),
-                escalate_after_ms: milliseconds(self.escalate_after),
-            },
-        }
+        })
     }
 
     /// The telemetry settings.

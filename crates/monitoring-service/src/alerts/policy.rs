@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use detection::{Minute, Severity, Suppression};
+use detection::{Minute, Severity, StreamPattern, Suppression};
 
 use super::{incident::IncidentEventKind, incident_update::EventSuppression};
 
@@ -16,8 +16,8 @@ pub struct Route {
     pub receiver: String,
     /// The severities that it gets.
     pub severities: Vec<Severity>,
-    /// The streams that it gets: a name, or the beginning of names and `*`. Empty: all.
-    pub streams: Vec<String>,
+    /// The streams that it gets; empty: all.
+    pub streams: Vec<StreamPattern>,
     /// True if its format has a form for acknowledgements.
     pub acknowledgements: bool,
 }
@@ -36,17 +36,11 @@ impl Route {
     /// True if it gets messages of this severity and stream. What concerns no single stream concerns every receiver.
     fn takes(&self, severity: Severity, stream: Option<&str>) -> bool {
         let meant = |name| {
-            let fits = |pattern: &String| matches(pattern, name);
+            let fits = |pattern: &StreamPattern| pattern.matches(name);
             self.streams.is_empty() || self.streams.iter().any(fits)
         };
         self.severities.contains(&severity) && stream.is_none_or(meant)
     }
-}
-
-fn matches(pattern: &str, name: &str) -> bool {
-    pattern
-        .strip_suffix('*')
-        .map_or(pattern == name, |start| name.starts_with(start))
 }
 
 /// The settings that decide what is notified, and whom.
@@ -193,7 +187,9 @@ mod tests {
             ..Route::critical("all")
         };
         let europe = Route {
-            streams: vec!["eu-*".to_owned(), "shop".to_owned()],
+            streams: ["eu-*", "shop"]
+                .map(|text| text.parse().expect("a pattern"))
+                .into(),
             ..Route::critical("europe")
         };
         NotifyPolicy {

@@ -57,9 +57,11 @@ impl fmt::Debug for ApiToken {
 }
 
 /// The format of webhooks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WebhookFormat {
     /// JSON of this service, for programs
+    #[default]
     Json,
     /// A message for a Slack incoming webhook
     Slack,
@@ -105,20 +107,20 @@ impl WebhookHeaders {
     /// Parses `Name: value`, one a line or with `;` between them.
     pub fn parse(text: &str) -> Result<Self, String> {
         let lines = text.split(['\n', ';']).map(str::trim);
-        let header = |line: &str| {
-            let (name, value) = line.split_once(':').ok_or("give `Name: value`")?;
-            let (name, value) = (name.trim(), value.trim());
-            let is_token = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-            if name.is_empty() || !name.bytes().all(is_token) {
-                return Err("the name of a header has letters, digits, `-`, `_` and `.` only");
-            }
-            if !value.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
-                return Err("the value of a header must be ASCII");
-            }
-            Ok((name.to_ascii_lowercase(), value.to_owned()))
-        };
+        let pair = |line| str::split_once(line, ':').ok_or("give `Name: value`");
         let lines = lines.filter(|line| !line.is_empty());
-        let headers = lines.map(header).collect::<Result<_, _>>();
+        let pairs: Vec<_> = lines.map(pair).collect::<Result<_, _>>()?;
+        Self::from_pairs(pairs)
+    }
+
+    /// Accepts names and values; the error repeats neither.
+    pub(super) fn from_pairs(
+        pairs: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
+    ) -> Result<Self, String> {
+        let headers = pairs.into_iter();
+        let headers =
+            headers.map(|(name, value)| header(name.as_ref().trim(), value.as_ref().trim()));
+        let headers = headers.collect::<Result<_, _>>();
         headers.map(Self).map_err(str::to_owned)
     }
 
@@ -126,6 +128,17 @@ impl WebhookHeaders {
     pub fn expose(&self) -> &[(String, String)] {
         &self.0
     }
+}
+
+fn header(name: &str, value: &str) -> Result<(String, String), &'static str> {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err("the name of a header has letters, digits, `-`, `_` and `.` only");
+    }
+    if !value.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+        return Err("the value of a header must be ASCII");
+    }
+    Ok((name.to_ascii_lowercase(), value.to_owned()))
 }
 
 impl fmt::Debug for WebhookHeaders {
