@@ -20,7 +20,9 @@ RUN apt-get update -q \
 WORKDIR /src
 ENV CARGO_TERM_COLOR=never \
     # Link zlib statically: the runtime image has none.
-    LIBZ_SYS_STATIC=1
+    LIBZ_SYS_STATIC=1 \
+    # As in .cargo/config.toml, which the image does not have.
+    CFLAGS=-g0
 # The layer of the dependencies: built again only when a manifest or the lock file changes.
 COPY --from=skeleton /skeleton .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -209,7 +209,10 @@ impl Running {
         let flags = ["demo", "--speed", "max", "--file"]
             .map(Into::into)
             .into_iter();
-        let cli = Cli::parse_from(flags.chain([file, "--incidents".into(), incidents]));
+        // A receiver that refuses every connection has the metrics of a receiver.
+        let receiver = ["--webhook-url", "http://127.0.0.1:9/"].map(Into::into);
+        let files = [file, "--incidents".into(), incidents];
+        let cli = Cli::parse_from(flags.chain(files).chain(receiver));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let stop = CancellationToken::new();
@@ -348,7 +351,7 @@ fn rules(text: &str) -> Vec<String> {
         }
         found.push(expression);
     }
-    assert_eq!(found.len(), 5, "{found:#?}");
+    assert_eq!(found.len(), 7, "{found:#?}");
     found
 }
 
