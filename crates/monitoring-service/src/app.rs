@@ -20,6 +20,7 @@ use crate::{
         client::{self, WebhookClient},
         ping::{self, Ping},
         receiver::Format,
+        template::Template,
     },
     page::{self, events::Feed},
     routes::{self, AppState},
@@ -188,6 +189,14 @@ impl App {
                         .to_owned(),
                 },
                 WebhookFormat::Alertmanager => Format::Alertmanager,
+                WebhookFormat::Template => {
+                    let path = settings
+                        .template
+                        .as_deref()
+                        .context("its template is not set")?;
+                    let public_url = config.public_url.as_deref();
+                    Format::Template(Box::new(Template::read(path, public_url)?))
+                }
             },
         })
     }

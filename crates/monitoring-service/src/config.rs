@@ -122,6 +122,10 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(RoutingKey::parse))]
     pub webhook_routing_key: Option<RoutingKey>,
 
+    /// Template of webhooks (minijinja, docs/receivers.md), for WEBHOOK_FORMAT=template
+    #[arg(long, env)]
+    pub webhook_template_file: Option<PathBuf>,
+
     /// More headers of webhooks, such as credentials: `Name: value`, one a line or with `;` between them
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(WebhookHeaders::parse), default_value = "", hide_default_value = true)]
     pub webhook_headers: WebhookHeaders,
@@ -392,6 +396,13 @@ impl Config {
         if is_pagerduty != self.webhook_routing_key.is_some() {
             return Err(
                 "WEBHOOK_FORMAT=pagerduty and WEBHOOK_ROUTING_KEY need each other; give both or neither"
+                    .to_owned(),
+            );
+        }
+        let is_template = self.webhook_format == WebhookFormat::Template;
+        if is_template != self.webhook_template_file.is_some() {
+            return Err(
+                "WEBHOOK_FORMAT=template and WEBHOOK_TEMPLATE_FILE need each other; give both or neither"
                     .to_owned(),
             );
         }

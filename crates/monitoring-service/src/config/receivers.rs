@@ -1,7 +1,7 @@
 //! The receivers: the one that variables describe, and those of `RECEIVERS_FILE`.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use detection::{Severity, StreamPattern};
 use serde::Deserialize;
@@ -23,6 +23,8 @@ pub struct ReceiverSettings {
     pub format: WebhookFormat,
     /// The integration key; set if the format is PagerDuty's.
     pub routing_key: Option<RoutingKey>,
+    /// The template; set if the format is one.
+    pub template: Option<PathBuf>,
     /// More headers.
     pub headers: WebhookHeaders,
     /// The severities that it gets.
@@ -47,6 +49,13 @@ impl ReceiverSettings {
         if is_pagerduty != self.routing_key.is_some() {
             return Err(
                 "routing_key: it and format = \"pagerduty\" need each other; give both or neither"
+                    .to_owned(),
+            );
+        }
+        let is_template = self.format == WebhookFormat::Template;
+        if is_template != self.template.is_some() {
+            return Err(
+                "template: it and format = \"template\" need each other; give both or neither"
                     .to_owned(),
             );
         }
@@ -148,6 +157,7 @@ struct Fields {
     #[serde(default)]
     headers: BTreeMap<String, String>,
     routing_key: Option<String>,
+    template: Option<PathBuf>,
     #[serde(default = "critical")]
     severities: Vec<SeverityName>,
     #[serde(default)]
@@ -192,6 +202,7 @@ impl Fields {
             routing_key: key
                 .transpose()
                 .map_err(|reason| format!("routing_key: {reason}"))?,
+            template: self.template.map(|file| folder.join(file)),
             headers: WebhookHeaders::from_pairs(self.headers)
                 .map_err(|reason| format!("headers: {reason}"))?,
             severities: self.severities.into_iter().map(severity).collect(),
@@ -208,6 +219,7 @@ impl Config {
             url: url.clone(),
             format: self.webhook_format,
             routing_key: self.webhook_routing_key.clone(),
+            template: self.webhook_template_file.clone(),
             headers: self.webhook_headers.clone(),
             severities: vec![Severity::Critical],
             streams: Vec::new(),

@@ -70,6 +70,8 @@ pub enum WebhookFormat {
     PagerDuty,
     /// Alerts for the API v2 of an Alertmanager (.../api/v2/alerts)
     Alertmanager,
+    /// What WEBHOOK_TEMPLATE_FILE makes of the JSON
+    Template,
 }
 
 /// The integration key of a PagerDuty service; it is never shown.

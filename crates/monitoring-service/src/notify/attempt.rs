@@ -83,11 +83,13 @@ impl Delivery {
         let timer = self.context.metrics.delivery_duration.start_timer();
         let body = receiver.body(&due.content, self.public_url.as_deref());
         let sent_at_s = self.context.clock.now_ms().div_euclid(1000);
-        let answer = receiver
-            .client
-            .post(due.content.id(), sent_at_s, body)
-            .instrument(span.clone())
-            .await;
+        let answer = match body {
+            Ok(body) => {
+                let post = receiver.client.post(due.content.id(), sent_at_s, body);
+                post.instrument(span.clone()).await
+            }
+            Err(error) => Err(error),
+        };
         timer.observe_duration();
         let status = answer
             .as_ref()

@@ -54,6 +54,12 @@ pub(crate) enum WebhookError {
         /// `WEBHOOK_TIMEOUT`.
         limit: Duration,
     },
+    /// The message could not be written, so nothing was sent.
+    #[error("the template of the receiver fails, correct it and start again: {reason}")]
+    Template {
+        /// What the template does wrong.
+        reason: String,
+    },
     /// There was no answer.
     #[error("the receiver cannot be reached: {reason}")]
     Unreachable {
@@ -70,21 +76,24 @@ impl WebhookError {
         match self {
             Self::Gone => Some(410),
             Self::Refused { status, .. } => Some(*status),
-            Self::NoAnswer { .. } | Self::Unreachable { .. } => None,
+            Self::NoAnswer { .. } | Self::Unreachable { .. } | Self::Template { .. } => None,
         }
     }
 
     /// True if the receiver may have accepted the request.
     pub(crate) const fn may_have_arrived(&self) -> bool {
         match self {
-            Self::Gone | Self::Refused { .. } => false,
+            Self::Gone | Self::Refused { .. } | Self::Template { .. } => false,
             Self::NoAnswer { .. } => true,
             Self::Unreachable { connected, .. } => *connected,
         }
     }
 
-    /// The status of the answer, or `unreachable`, for metrics and traces.
+    /// The status of the answer, or `template`, or `unreachable`, for metrics and traces.
     pub(crate) fn class(&self) -> String {
+        if matches!(self, Self::Template { .. }) {
+            return "template".to_owned();
+        }
         self.status()
             .map_or_else(|| "unreachable".to_owned(), |status| status.to_string())
     }

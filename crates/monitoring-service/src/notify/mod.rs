@@ -28,6 +28,7 @@ pub(crate) mod ping;
 pub(crate) mod receiver;
 mod retry;
 mod slack;
+pub(crate) mod template;
 
 pub(crate) use receiver::Receiver;
 

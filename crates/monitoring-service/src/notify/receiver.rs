@@ -1,6 +1,11 @@
 //! A receiver: its name, its client and its format.
 
-use super::{alertmanager, client::WebhookClient, json, pagerduty, slack};
+use super::{
+    alertmanager,
+    client::{WebhookClient, WebhookError},
+    json, pagerduty, slack,
+    template::Template,
+};
 use crate::store::Content;
 
 /// A receiver of notifications.
@@ -26,16 +31,25 @@ pub(crate) enum Format {
     },
     /// Alerts for the API of an Alertmanager.
     Alertmanager,
+    /// What a template of the operator makes of the JSON.
+    Template(Box<Template>),
 }
 
 impl Receiver {
     /// The body of the POST.
-    pub(super) fn body(&self, content: &Content, public_url: Option<&str>) -> Vec<u8> {
-        match &self.format {
+    pub(super) fn body(
+        &self,
+        content: &Content,
+        public_url: Option<&str>,
+    ) -> Result<Vec<u8>, WebhookError> {
+        Ok(match &self.format {
             Format::Json => json::body(content, public_url),
             Format::Slack => slack::body(content, public_url),
             Format::PagerDuty { routing_key } => pagerduty::body(content, routing_key, public_url),
             Format::Alertmanager => alertmanager::body(content, public_url),
-        }
+            Format::Template(template) => template
+                .body(content, public_url)
+                .map_err(|reason| WebhookError::Template { reason })?,
+        })
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn conclude(
 /// The wait after a failed attempt with `earlier` failed ones before it.
 pub(super) fn wait(earlier: u32, error: &WebhookError, now: SystemTime, random: f64) -> Duration {
     match error {
-        WebhookError::Gone | WebhookError::Unreachable { .. } => {
+        WebhookError::Gone | WebhookError::Unreachable { .. } | WebhookError::Template { .. } => {
             backoff(INITIAL_BACKOFF, earlier, random)
         }
         WebhookError::NoAnswer { .. } => backoff(TIMEOUT_BACKOFF, earlier, 0.5 + random / 2.0),
