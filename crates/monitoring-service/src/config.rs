@@ -24,10 +24,12 @@ use tracing::Level;
 use crate::backtest;
 
 mod receivers;
+mod unknown;
 mod values;
 
 pub use common::kafka::KafkaProperties;
 pub use receivers::{ReceiverSettings, ReceiversFile};
+pub use unknown::{UnknownVariable, unknown_variables};
 pub use values::{ApiToken, RoutingKey, SecretUrl, WebhookFormat, WebhookHeaders, WebhookKeys};
 
 use values::{choice, duration, http_url, whole_minutes};

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use common::metrics::MetricsRegistry;
 use common::probe;
 use monitoring_service::clock::Clock;
-use monitoring_service::config::{Action, Config};
+use monitoring_service::config::{self, Action, Config};
 use monitoring_service::{app, backtest, lifecycle};
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -31,6 +31,13 @@ fn check_health(address: SocketAddr) -> ExitCode {
 
 fn run(config: Config) -> anyhow::Result<ExitCode> {
     let telemetry = common::init(config.telemetry())?;
+    for variable in config::unknown_variables() {
+        tracing::warn!(
+            variable = variable.name,
+            nearest = variable.nearest,
+            "unknown variable has no effect; is the nearest meant?"
+        );
+    }
     let outcome = lifecycle::run(serve(config));
     if let Err(error) = &outcome {
         tracing::error!(error = format!("{error:#}"), "service failed");
