@@ -45,6 +45,23 @@ struct Message {
     transactions: Vec<StatusCount>,
 }
 
+/// The message without other fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExactMessage {
+    timestamp: Minute,
+    #[serde(default)]
+    stream: Stream,
+    transactions: Vec<ExactCount>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExactCount {
+    status: Status,
+    count: u32,
+}
+
 /// The reason why a payload cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
@@ -57,6 +74,29 @@ pub enum MessageError {
     /// JSON, but a field is missing or has an invalid value.
     #[error("{0}")]
     InvalidMessage(serde_json::Error),
+    /// The same, in words of our own.
+    #[error("{0}")]
+    Unusable(String),
+    /// It has fields that mean nothing here, and they are refused.
+    #[error("unknown fields (STRICT_MESSAGES): {0}")]
+    UnknownFields(String),
+    /// The shape of the message is recognized.
+    #[error("{error}; {hint}")]
+    Recognized {
+        /// What is wrong.
+        error: Box<MessageError>,
+        /// What it is, and what reads it.
+        hint: String,
+    },
+}
+
+impl From<serde_json::Error> for MessageError {
+    fn from(error: serde_json::Error) -> Self {
+        match error.classify() {
+            serde_json::error::Category::Data => Self::InvalidMessage(error),
+            _ => Self::InvalidJson(error),
+        }
+    }
 }
 
 /// The reason why the statuses of one minute are refused.
@@ -79,11 +119,24 @@ pub enum TransactionsError {
 
 impl MessageError {
     /// A short stable name of the reason, for tables and metric labels.
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::TooLarge(_) => "too_large",
             Self::InvalidJson(_) => "invalid_json",
-            Self::InvalidMessage(_) => "invalid_message",
+            Self::InvalidMessage(_) | Self::Unusable(_) => "invalid_message",
+            Self::UnknownFields(_) => "unknown_fields",
+            Self::Recognized { error, .. } => error.code(),
+        }
+    }
+
+    /// The error, with what the message is if that is recognized.
+    pub(crate) fn with_hint(self, hint: Option<String>) -> Self {
+        match hint {
+            Some(hint) => Self::Recognized {
+                error: Box::new(self),
+                hint,
+            },
+            None => self,
         }
     }
 }
@@ -151,10 +204,18 @@ impl MinuteCounts {
         if payload.len() > MAX_PAYLOAD_BYTES {
             return Err(MessageError::TooLarge(payload.len()));
         }
-        serde_json::from_slice(payload).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => MessageError::InvalidMessage(error),
-            _ => MessageError::InvalidJson(error),
-        })
+        Ok(serde_json::from_slice(payload)?)
+    }
+
+    /// Reads a message payload that has no other fields; none if anything differs.
+    pub(crate) fn from_exact_json(payload: &[u8]) -> Option<Self> {
+        let message: ExactMessage = serde_json::from_slice(payload).ok()?;
+        let counts = message.transactions.into_iter();
+        let transactions = counts.map(|of| StatusCount {
+            status: of.status,
+            count: of.count,
+        });
+        Self::try_new(message.stream, message.timestamp, transactions.collect()).ok()
     }
 
     /// The message payload.
