@@ -50,4 +50,4 @@ pub use recompute::recompute;
 pub use settings::MonitorSettings;
 pub use silence::Silence;
 pub use status::{MonitoredStatus, Status};
-pub use stream::Stream;
+pub use stream::{Stream, StreamError};

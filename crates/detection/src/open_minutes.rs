@@ -72,9 +72,9 @@ impl OpenMinutes {
         Self::restore(settings, merge, StoredOpenMinutes::default())
     }
 
-    /// True if the stream has open minutes or gets zeros.
-    pub fn knows(&self, stream: &str) -> bool {
-        self.streams.contains_key(stream)
+    /// The stream of this name, if it has open minutes or gets zeros.
+    pub fn stream(&self, name: &str) -> Option<&Stream> {
+        Some(self.streams.get_key_value(name)?.0)
     }
 
     /// Adds one count that was read from a partition. The event time moves the partition's watermark.

@@ -156,7 +156,7 @@ fn a_stream_is_dormant_after_a_day_of_zeros() {
         .filter(|line| line.contains(" a "))
         .count();
     assert_eq!(of_a, 1 + 1440);
-    assert!(!open.knows("a"));
+    assert!(open.stream("a").is_none());
     add(
         &mut open,
         &[
@@ -253,7 +253,7 @@ fn streams_of_partitions_that_are_gone_close_at_once() {
     stored.partitions.clear();
     let mut open = OpenMinutes::restore(SETTINGS, Merge::Add, stored);
     assert_eq!(close(&mut open), ["0 a approved=1"]);
-    assert!(!open.knows("a"));
+    assert!(open.stream("a").is_none());
 }
 
 /// What is stored after the changes of `open`, as the store does it.

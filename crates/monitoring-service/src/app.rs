@@ -130,6 +130,9 @@ impl App {
             group_id: self.config.kafka_group_id.clone(),
             properties: self.config.kafka_properties.clone(),
             max_streams: self.config.max_streams as usize,
+            input: self.config.input.kafka_input,
+            mapping: self.config.input.mapping(),
+            open_minutes: self.config.input.open_minutes(self.config.stale_after),
             refresh: ingest::METADATA_REFRESH_INTERVAL,
         }
     }

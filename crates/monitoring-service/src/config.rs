@@ -23,11 +23,13 @@ use tracing::Level;
 
 use crate::backtest;
 
+mod input;
 mod receivers;
 mod unknown;
 mod values;
 
 pub use common::kafka::KafkaProperties;
+pub use input::InputConfig;
 pub use receivers::{ReceiverSettings, ReceiversFile};
 pub use unknown::{UnknownVariable, unknown_variables};
 pub use values::{ApiToken, RoutingKey, SecretUrl, WebhookFormat, WebhookHeaders, WebhookKeys};
@@ -64,9 +66,13 @@ pub struct Config {
     #[arg(long, env, default_value = "localhost:9092")]
     pub kafka_bootstrap_servers: String,
 
-    /// Kafka topic of the minute counts
+    /// Kafka topic to read
     #[arg(long, env, default_value = "transactions")]
     pub kafka_topic: String,
+
+    /// What messages are, and how they are read.
+    #[command(flatten)]
+    pub input: InputConfig,
 
     /// Consumer group to commit offsets to, for lag tools only: the service resumes from the offsets in its database
     #[arg(long, env, default_value = "monitoring-service")]

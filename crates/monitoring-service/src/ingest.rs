@@ -7,11 +7,14 @@
 mod assignment;
 mod batch;
 mod kafka;
+pub mod notes;
+mod open;
 mod plan;
 mod publish;
 mod reader;
 mod recovery;
 mod rejections;
+mod settings;
 pub mod snapshots;
 mod spans;
 pub mod status;
@@ -27,6 +30,7 @@ use rdkafka::{Message as _, consumer::Consumer as _, error::KafkaError, message:
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+pub use self::settings::{KafkaInput, Settings};
 use self::{
     batch::Batch,
     kafka::{KafkaConsumer, Topic},
@@ -38,7 +42,6 @@ use self::{
 };
 use crate::{
     clock::Stopwatch,
-    config::KafkaProperties,
     context::Context,
     liveness::Task,
     store::{InFlightCommit, IngestCommit, OffsetAdvance, StoredOffset},
@@ -46,6 +49,9 @@ use crate::{
 
 /// Messages of one transaction.
 const MAX_MESSAGES: usize = 1000;
+
+/// The same if each is a single transaction: a commit then stores far fewer counts than messages.
+const MAX_TRANSACTIONS: usize = 20_000;
 
 /// Time limit for collecting the messages of one transaction in a backlog.
 const BATCH_TIMEOUT: Duration = Duration::from_millis(20);
@@ -62,23 +68,6 @@ const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// First and longest pause between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// The settings of ingest.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Brokers to start from.
-    pub bootstrap_servers: String,
-    /// Topic to read.
-    pub topic: String,
-    /// The group of the offsets committed to Kafka.
-    pub group_id: String,
-    /// More librdkafka properties.
-    pub properties: KafkaProperties,
-    /// Maximum number of streams.
-    pub max_streams: usize,
-    /// Interval of metadata requests; [`METADATA_REFRESH_INTERVAL`].
-    pub refresh: Duration,
-}
-
 /// Consumes until the stop. Blocks, so it needs its own thread.
 pub fn run(
     settings: Settings,
@@ -87,7 +76,7 @@ pub fn run(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let consumer = kafka::consumer(&settings)?;
-    let reader = Reader::new(context.store.clone(), &settings, context.monitor);
+    let reader = Reader::new(&context, &settings);
     let mut ingest = Ingest {
         settings,
         context,
@@ -96,6 +85,7 @@ pub fn run(
         positions: BTreeMap::new(),
         in_flight: None,
         in_doubt: false,
+        doubted: None,
         warned_too_late: HashSet::new(),
         rejections: Rejections::default(),
     };
@@ -131,6 +121,8 @@ struct Ingest {
     in_flight: Option<InFlightBatch>,
     /// True if a connection was lost and nothing was read since.
     in_doubt: bool,
+    /// Since the last lost connection.
+    doubted: Option<Stopwatch>,
     /// Streams whose minutes were logged as too late.
     warned_too_late: HashSet<Stream>,
     rejections: Rejections,
@@ -190,6 +182,7 @@ impl Ingest {
         if topic.partitions.is_empty() {
             return Err(Interrupted::NoTopic);
         }
+        self.reader.resume(&topic.cluster_id)?;
         self.assign(consumer, &topic)?;
         let (mut refreshed, mut committed) = (Stopwatch::start(), Stopwatch::start());
         let mut anchor = None;
@@ -240,12 +233,18 @@ impl Ingest {
         );
         let mut watch = Stopwatch::start();
         let mut more = true;
-        while more && batch.messages < MAX_MESSAGES && watch.elapsed() < BATCH_TIMEOUT {
+        let max_messages = match self.settings.input {
+            KafkaInput::Transactions => MAX_TRANSACTIONS,
+            KafkaInput::Minutes | KafkaInput::Updates => MAX_MESSAGES,
+        };
+        while more && batch.messages < max_messages && watch.elapsed() < BATCH_TIMEOUT {
             let idle = batch.messages == 0 && self.in_flight.is_none();
             match consumer.poll(if idle { POLL_TIMEOUT } else { Duration::ZERO }) {
                 None => more = false,
                 // While a broker is down each attempt queues an error, which is read after it returns.
-                Some(Err(error)) if kafka::is_of_connection(&error) => self.in_doubt = true,
+                Some(Err(error)) if kafka::is_of_connection(&error) => {
+                    (self.in_doubt, self.doubted) = (true, Some(Stopwatch::start()));
+                }
                 Some(Ok(message)) => {
                     if batch.messages == 0 {
                         watch = Stopwatch::start();
@@ -264,7 +263,8 @@ impl Ingest {
             }
         }
         self.settle()?;
-        if batch.messages > 0 {
+        self.close_minutes(&mut batch, &mut spans)?;
+        if batch.messages > 0 || !batch.commit.observed.is_empty() {
             self.begin_commit(topic, batch, &spans, watch);
         }
         if more {
@@ -327,7 +327,9 @@ impl Ingest {
         )?;
         position.read = Some(here);
         let alerts = batch.push(reading, &self.context.notify);
-        spans.push(span, alerts);
+        if let Some(span) = span {
+            spans.push(span, alerts);
+        }
         Ok(())
     }
 
@@ -358,6 +360,7 @@ impl Ingest {
             .values_mut()
             .for_each(|position| position.stored = position.read);
         commit.states = self.reader.monitor.take_due_states();
+        commit.open = self.open_commit(topic);
         let (snapshots, commit) = (self.snapshots_of(&commit), Arc::new(commit));
         let inserting = Stopwatch::start();
         let job = self.context.store.begin_ingest(&commit);

@@ -63,6 +63,8 @@ common::metrics! {
         pub evaluations: IntCounterVec("monitoring_evaluations_total", labels ["severity"]),
         /// Minutes that arrived late: evaluated, corrected or too_late
         late_minutes: IntCounterVec("monitoring_late_minutes_total", labels ["result"]),
+        /// Messages that were read although something about them is odd: unknown_field, other_key, ignored_status, ambiguous_time, split_stream or overwritten_minute
+        pub messages_noted: IntCounterVec("monitoring_messages_noted_total", labels ["note"]),
         /// Messages that cannot be used
         pub dead_letters: IntCounterVec("monitoring_dead_letters_total", labels ["reason"]),
         /// Gaps in the Kafka offsets: messages were deleted (retention), the topic was recreated, or another cluster answers

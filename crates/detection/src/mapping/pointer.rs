@@ -107,7 +107,7 @@ impl<'de> Walk<'_, 'de> {
         }
     }
 
-    fn take(self, value: Scalar<'de>) {
+    fn take(self, value: &Scalar<'de>) {
         for i in 0..COUNT {
             let ends = |of: &Pointer| of.0.len() == self.depth;
             if self.on_path[i] && self.pointers[i].is_some_and(ends) {
@@ -125,7 +125,7 @@ impl<'de> Walk<'_, 'de> {
             on_path,
             found: self.found,
         };
-        here.take(Scalar::Compound);
+        here.take(&Scalar::Compound);
     }
 }
 
@@ -168,37 +168,37 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<(), E> {
-        self.take(Scalar::Text(text.into()));
+        self.take(&Scalar::Text(text.into()));
         Ok(())
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.take(Scalar::Text(text.to_owned().into()));
+        self.take(&Scalar::Text(text.to_owned().into()));
         Ok(())
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
-        self.take(Scalar::Integer(number));
+        self.take(&Scalar::Integer(number));
         Ok(())
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        self.take(Scalar::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
+        self.take(&Scalar::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
         Ok(())
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
-        self.take(Scalar::Float(number));
+        self.take(&Scalar::Float(number));
         Ok(())
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        self.take(Scalar::Compound);
+        self.take(&Scalar::Compound);
         Ok(())
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.take(Scalar::Null);
+        self.take(&Scalar::Null);
         Ok(())
     }
 }

@@ -100,14 +100,8 @@ impl<'a> Scalar<'a> {
     pub(super) fn instant(&self, zone: &TimeZone) -> Result<Instant, MessageError> {
         let at = match self {
             Self::Text(text) => of_text(text, zone)?,
-            Self::Integer(number) => of_epoch(i128::from(*number)),
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "nanoseconds of an epoch time"
-            )]
-            Self::Float(number) if number.is_finite() => {
-                once((number * epoch_unit_ns(*number) / 1e6).floor() as i64)
-            }
+            Self::Integer(number) => of_epoch(*number),
+            Self::Float(number) if number.is_finite() => of_fraction(*number),
             _ => None,
         };
         at.map_or_else(
@@ -128,24 +122,35 @@ fn once(ms: i64) -> Option<Instant> {
     known.then_some(Instant { ms, occurs_twice })
 }
 
-/// Nanoseconds of the unit of an epoch time, told by its size: seconds until the year 5138, then milliseconds, and so on.
-const fn epoch_unit_ns(number: f64) -> f64 {
-    match number.abs() {
-        ..1e11 => 1e9,
-        ..1e14 => 1e6,
-        ..1e17 => 1e3,
-        _ => 1.0,
+/// Nanoseconds of the unit of an epoch time, found by its size: seconds until the year 5138, then milliseconds, and so on.
+const fn epoch_unit_ns(size: u128) -> i64 {
+    if size < 100_000_000_000 {
+        1_000_000_000
+    } else if size < 100_000_000_000_000 {
+        1_000_000
+    } else if size < 100_000_000_000_000_000 {
+        1_000
+    } else {
+        1
     }
 }
 
-fn of_epoch(number: i128) -> Option<Instant> {
-    let unit_ns = match number.unsigned_abs() {
-        ..100_000_000_000 => 1_000_000_000,
-        ..100_000_000_000_000 => 1_000_000,
-        ..100_000_000_000_000_000 => 1_000,
-        _ => 1,
-    };
-    once(i64::try_from((number * unit_ns).div_euclid(1_000_000)).ok()?)
+fn of_epoch(number: i64) -> Option<Instant> {
+    let number = i128::from(number);
+    let ns = number * i128::from(epoch_unit_ns(number.unsigned_abs()));
+    once(i64::try_from(ns.div_euclid(1_000_000)).ok()?)
+}
+
+/// An epoch time with a fraction.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a time with a fraction is exact to a millisecond in a double"
+)]
+fn of_fraction(number: f64) -> Option<Instant> {
+    let ns = number * epoch_unit_ns(number.abs() as u128) as f64;
+    once((ns / 1e6).floor() as i64)
 }
 
 fn of_text(text: &str, zone: &TimeZone) -> Result<Option<Instant>, MessageError> {

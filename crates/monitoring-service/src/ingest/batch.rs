@@ -17,6 +17,8 @@ use crate::{
 pub(super) enum Reading {
     /// An observed minute.
     Observed(Observed),
+    /// Counts of a minute that is still open.
+    Open,
     /// A message that cannot be used.
     DeadLetter(DeadLetter),
 }
@@ -46,34 +48,39 @@ impl Batch {
 
     /// Adds a message and returns the number of its alerts.
     pub(super) fn push(&mut self, reading: Reading, policy: &NotifyPolicy) -> usize {
-        let before = self.commit.alerts.len();
+        self.messages += 1;
         match reading {
             Reading::DeadLetter(letter) => self.commit.dead_letters.push(letter),
-            Reading::Observed(mut observed) => {
-                for raised in observed.alerts.drain(..) {
-                    let key = raised.anomaly.key.clone();
-                    self.commit.cooldowns.push((key, raised.cooldown));
-                    let alert = Alert::of_stream(raised, policy, self.commit.now_ms);
-                    self.commit.alerts.push(alert);
-                }
-                if let Some(step) = observed.incident.take() {
-                    let now = Now {
-                        policy,
-                        silences: &self.silences,
-                        ms: self.commit.now_ms,
-                    };
-                    let update = IncidentUpdate::of_fold(&step, observed.counts.stream(), &now);
-                    self.add(update);
-                }
-                self.commit.observed.push(observed);
-            }
+            Reading::Open => {}
+            Reading::Observed(observed) => return self.add(observed, policy),
         }
-        self.messages += 1;
+        0
+    }
+
+    /// Adds an observed minute and returns the number of its alerts.
+    pub(super) fn add(&mut self, mut observed: Observed, policy: &NotifyPolicy) -> usize {
+        let before = self.commit.alerts.len();
+        for raised in observed.alerts.drain(..) {
+            let key = raised.anomaly.key.clone();
+            self.commit.cooldowns.push((key, raised.cooldown));
+            let alert = Alert::of_stream(raised, policy, self.commit.now_ms);
+            self.commit.alerts.push(alert);
+        }
+        if let Some(step) = observed.incident.take() {
+            let now = Now {
+                policy,
+                silences: &self.silences,
+                ms: self.commit.now_ms,
+            };
+            let update = IncidentUpdate::of_fold(&step, observed.counts.stream(), &now);
+            self.update(update);
+        }
+        self.commit.observed.push(observed);
         self.commit.alerts.len() - before
     }
 
     /// Adds an update of an incident to what the batch says of it already.
-    fn add(&mut self, update: IncidentUpdate) {
+    fn update(&mut self, update: IncidentUpdate) {
         match self.incidents.entry(update.message.id) {
             Entry::Occupied(known) => self.commit.incidents[*known.get()].merge(update),
             Entry::Vacant(new) => {

@@ -247,6 +247,12 @@ mod tests {
             group_id: "test".to_owned(),
             properties: crate::config::KafkaProperties::default(),
             max_streams: 1,
+            input: super::super::KafkaInput::Minutes,
+            mapping: detection::Mapping::default(),
+            open_minutes: detection::open_minutes::Settings {
+                close_after_ms: 10_000,
+                max_pause_minutes: 3,
+            },
             refresh: super::super::METADATA_REFRESH_INTERVAL,
         };
         let consumer = consumer(&settings).expect("a consumer");

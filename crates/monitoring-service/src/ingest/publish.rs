@@ -136,7 +136,7 @@ impl Ingest {
         });
     }
 
-    pub(super) fn publish_progress(&self, consumer: &KafkaConsumer) {
+    pub(super) fn publish_progress(&mut self, consumer: &KafkaConsumer) {
         let caught_up = self.positions.values().all(|position| position.at_end);
         let next = self
             .positions
@@ -147,7 +147,13 @@ impl Ingest {
         } else {
             consumer.context().lag(next)
         };
-        self.publish(|status| (status.caught_up, status.lag) = (caught_up, Some(lag)));
+        let notes = self.reader.notes.take_changed();
+        self.publish(|status| {
+            (status.caught_up, status.lag) = (caught_up, Some(lag));
+            if let Some(notes) = notes {
+                status.notes = notes;
+            }
+        });
     }
 
     pub(super) fn publish(&self, change: impl FnOnce(&mut IngestStatus)) {

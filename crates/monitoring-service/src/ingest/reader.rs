@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use common::propagation;
 use detection::{
-    Minute, MinuteCounts, Monitor, MonitorSettings, Observed, Silence, StoredStream,
+    Mapping, Minute, MinuteCounts, Monitor, Observed, Silence, StoredStream, Stream,
+    mapping::ReadMinute,
     message::{MAX_PAYLOAD_BYTES, MessageError},
+    open_minutes::{self, Merge, OpenMinutes},
 };
 use opentelemetry::{
-    Context, KeyValue,
+    KeyValue,
     global::BoxedTracer,
     trace::{Span as _, SpanKind, Status, Tracer as _},
 };
@@ -17,9 +19,10 @@ use rdkafka::{
     message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 
-use super::{Settings, batch::Reading, spans::MessageSpan};
+use super::{KafkaInput, Settings, batch::Reading, notes::Notes, spans::MessageSpan};
 use crate::{
     clock,
+    context::Context,
     store::{DeadLetter, Store, StoreError},
 };
 
@@ -37,6 +40,10 @@ enum Refusal {
         "minute {minute} is more than 5 minutes ahead of the clock; check the clock of the producer"
     )]
     Future { minute: Minute },
+    #[error(transparent)]
+    Stream(#[from] detection::StreamError),
+    #[error(transparent)]
+    Statuses(#[from] detection::message::TransactionsError),
     #[error(
         "stream {stream} exceeds MAX_STREAMS = {limit}; raise it, or check the stream names of the producers"
     )]
@@ -46,11 +53,12 @@ enum Refusal {
 }
 
 impl Refusal {
-    const fn code(&self) -> &'static str {
+    fn code(&self) -> &'static str {
         match self {
             Self::NullPayload => "null_payload",
             Self::Message(error) => error.code(),
             Self::Future { .. } => "future",
+            Self::Stream(_) | Self::Statuses(_) => "invalid_message",
             Self::TooManyStreams { .. } => "too_many_streams",
             Self::Store(_) => "store",
         }
@@ -60,6 +68,12 @@ impl Refusal {
 /// Reads messages with the fold, and restores streams from the store.
 pub(super) struct Reader {
     pub(super) monitor: Monitor,
+    /// Empty if messages are closed minutes.
+    pub(super) open: OpenMinutes,
+    pub(super) notes: Notes,
+    input: KafkaInput,
+    mapping: Mapping,
+    open_minutes: open_minutes::Settings,
     store: Store,
     tracer: BoxedTracer,
     span_name: String,
@@ -70,16 +84,26 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(store: Store, settings: &Settings, monitor: MonitorSettings) -> Self {
+    pub(super) fn new(context: &Context, settings: &Settings) -> Self {
         Self {
-            monitor: Monitor::new(monitor),
-            store,
+            monitor: Monitor::new(context.monitor),
+            open: OpenMinutes::new(settings.open_minutes, merge(settings.input)),
+            notes: Notes::new(context.metrics.messages_noted.clone()),
+            input: settings.input,
+            mapping: settings.mapping.clone(),
+            open_minutes: settings.open_minutes,
+            store: context.store.clone(),
             tracer: common::trace::tracer(),
             span_name: format!("process {}", settings.topic),
             topic: settings.topic.clone(),
             max_streams: settings.max_streams,
             streams: 0,
         }
+    }
+
+    /// How counts of open minutes are put together.
+    pub(super) const fn merge(&self) -> Merge {
+        merge(self.input)
     }
 
     /// Clears the memory and counts the stored streams. After a failed commit the memory may be ahead of the store.
@@ -89,7 +113,17 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads one message. Its span is a child of the producer's. `timed`: measure its evaluation,
+    /// Loads the open minutes of the topic. Those of another topic or input close at once.
+    pub(super) fn resume(&mut self, cluster_id: &str) -> Result<(), StoreError> {
+        let mut stored = self.store.open_minutes(cluster_id, &self.topic)?;
+        if self.input == KafkaInput::Minutes {
+            stored.partitions.clear();
+        }
+        self.open = OpenMinutes::restore(self.open_minutes, self.merge(), stored);
+        Ok(())
+    }
+
+    /// Reads one message. Its span is a child of the producer's; a single transaction has none. `timed`: measure its evaluation,
     /// since it may be the only message of its transaction. On an error of the store the message is not read.
     pub(super) fn read(
         &mut self,
@@ -97,30 +131,31 @@ impl Reader {
         silences: &[Silence],
         now_ms: i64,
         timed: bool,
-    ) -> Result<(Reading, MessageSpan), StoreError> {
-        let parent = propagation::extract(message.headers());
-        let mut span = self.span(message, &parent);
-        let start = timed.then(clock::span_time);
-        let observed = self.observe(message.payload(), silences, now_ms);
+    ) -> Result<(Reading, Option<MessageSpan>), StoreError> {
+        let traced = self.input != KafkaInput::Transactions;
+        let mut span = traced.then(|| self.span(message));
+        let start = (timed && self.input == KafkaInput::Minutes).then(clock::span_time);
+        let read = self.take(message, silences, now_ms);
         let judged = start.map(|start| start..clock::span_time());
-        let reading = match observed {
-            Ok(observed) => Reading::Observed(observed),
+        let reading = match read {
+            Ok(reading) => reading,
             Err(Refusal::Store(error)) => return Err(error),
             Err(refusal) => {
+                let span = span.get_or_insert_with(|| self.span(message));
                 span.set_status(Status::error(refusal.to_string()));
                 span.set_attribute(KeyValue::new("error.type", refusal.code()));
                 Reading::DeadLetter(dead_letter(message, &refusal, now_ms))
             }
         };
-        let context = span.span_context().clone();
-        Ok((reading, MessageSpan { context, judged }))
+        let span = span.map(|span| MessageSpan {
+            context: span.span_context().clone(),
+            judged,
+        });
+        Ok((reading, span))
     }
 
-    fn span(
-        &self,
-        message: &BorrowedMessage<'_>,
-        parent: &Context,
-    ) -> opentelemetry::global::BoxedSpan {
+    fn span(&self, message: &BorrowedMessage<'_>) -> opentelemetry::global::BoxedSpan {
+        let parent = propagation::extract(message.headers());
         let attributes = [
             KeyValue::new("messaging.system", "kafka"),
             KeyValue::new("messaging.operation.name", "process"),
@@ -137,28 +172,114 @@ impl Reader {
             .span_builder(self.span_name.clone())
             .with_kind(SpanKind::Consumer);
         span.with_attributes(attributes)
-            .start_with_context(&self.tracer, parent)
+            .start_with_context(&self.tracer, &parent)
     }
 
-    fn observe(
+    fn take(
         &mut self,
-        payload: Option<&[u8]>,
+        message: &BorrowedMessage<'_>,
         silences: &[Silence],
         now_ms: i64,
-    ) -> Result<Observed, Refusal> {
-        let counts = MinuteCounts::from_json(payload.ok_or(Refusal::NullPayload)?)?;
-        let minute = counts.minute();
-        if minute.start().as_millisecond() > now_ms + MAX_AHEAD_MS {
-            return Err(Refusal::Future { minute });
+    ) -> Result<Reading, Refusal> {
+        let payload = message.payload().ok_or(Refusal::NullPayload)?;
+        match self.input {
+            KafkaInput::Minutes => {
+                let counts = self.minute(payload, now_ms)?;
+                self.accept(counts.stream())?;
+                let observed = self.monitor.observe(counts, silences);
+                let newest = self.monitor.history(observed.counts.stream());
+                let newest = newest.and_then(|history| Some(history.newest()?.minute));
+                let is_newest = newest == Some(observed.counts.minute());
+                self.notes.key(message.key(), &observed, is_newest, now_ms);
+                Ok(Reading::Observed(observed))
+            }
+            KafkaInput::Updates => {
+                let counts = self.minute(payload, now_ms)?;
+                self.accept(counts.stream())?;
+                self.open.add_minute(message.partition(), &counts)?;
+                Ok(Reading::Open)
+            }
+            KafkaInput::Transactions => {
+                self.transaction(message.partition(), payload, now_ms)?;
+                Ok(Reading::Open)
+            }
         }
+    }
+
+    /// The counts of a minute in a payload.
+    fn minute(&mut self, payload: &[u8], now_ms: i64) -> Result<MinuteCounts, Refusal> {
+        let ReadMinute {
+            counts,
+            unknown_fields,
+            ignored,
+            occurs_twice,
+        } = self.mapping.minute(payload)?;
+        refuse_future(counts.minute(), now_ms)?;
+        self.notes.unknown_fields(unknown_fields);
+        self.notes.ignored_statuses(ignored);
+        self.notes.time(occurs_twice);
+        Ok(counts)
+    }
+
+    /// Adds the transaction in a payload to its open minute.
+    fn transaction(&mut self, partition: i32, payload: &[u8], now_ms: i64) -> Result<(), Refusal> {
+        let transaction = self.mapping.transaction(payload)?;
+        let minute = Minute::from_epoch_minutes(transaction.at_ms.div_euclid(60_000));
+        refuse_future(minute, now_ms)?;
+        self.notes.time(transaction.occurs_twice);
+        let Some(status) = &transaction.status else {
+            self.notes.ignored_statuses(transaction.count.into());
+            return Ok(());
+        };
+        let name = transaction.stream.as_deref().unwrap_or(Stream::DEFAULT);
+        let stream = match self.open.stream(name) {
+            Some(known) => known.clone(),
+            None => name.parse()?,
+        };
+        self.accept(&stream)?;
+        self.open.add(
+            partition,
+            transaction.at_ms,
+            &stream,
+            status,
+            transaction.count,
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn note_split_streams(&mut self) {
+        for stream in self.open.take_split() {
+            self.notes.split_stream(&stream);
+        }
+    }
+
+    /// Observes the counts of a stream that was accepted before.
+    pub(super) fn observe(
+        &mut self,
+        counts: MinuteCounts,
+        silences: &[Silence],
+    ) -> Result<Observed, StoreError> {
         if !self.monitor.knows(counts.stream()) {
-            self.restore(counts.stream())?;
+            let (name, settings) = (counts.stream().as_str(), self.monitor.settings());
+            let stored = self
+                .store
+                .stored_stream(name, settings)?
+                .unwrap_or_default();
+            self.monitor.restore(counts.stream().clone(), stored);
         }
         Ok(self.monitor.observe(counts, silences))
     }
 
+    /// Loads a new stream into memory, if there is room for it.
+    fn accept(&mut self, stream: &Stream) -> Result<(), Refusal> {
+        if self.monitor.knows(stream) || self.open.stream(stream.as_str()).is_some() {
+            return Ok(());
+        }
+        self.restore(stream)
+    }
+
     /// Loads a stream into memory.
-    fn restore(&mut self, stream: &detection::Stream) -> Result<(), Refusal> {
+    fn restore(&mut self, stream: &Stream) -> Result<(), Refusal> {
         let limit = self.max_streams;
         let settings = self.monitor.settings();
         let stored = match self.store.stored_stream(stream.as_str(), settings)? {
@@ -177,6 +298,20 @@ impl Reader {
         self.monitor.restore(stream.clone(), stored);
         Ok(())
     }
+}
+
+const fn merge(input: KafkaInput) -> Merge {
+    match input {
+        KafkaInput::Transactions => Merge::Add,
+        KafkaInput::Minutes | KafkaInput::Updates => Merge::Replace,
+    }
+}
+
+fn refuse_future(minute: Minute, now_ms: i64) -> Result<(), Refusal> {
+    if minute.start().as_millisecond() > now_ms + MAX_AHEAD_MS {
+        return Err(Refusal::Future { minute });
+    }
+    Ok(())
 }
 
 fn dead_letter(message: &BorrowedMessage<'_>, refusal: &Refusal, now_ms: i64) -> DeadLetter {

@@ -30,19 +30,24 @@ pub(super) struct MessageSpans {
     first: Option<MessageSpan>,
     /// The first sampled messages.
     sampled: Vec<SpanContext>,
-    /// For each alert of the batch, the span of its message.
-    causes: Vec<SpanContext>,
+    /// For each alert of the batch, the span of its message; none for one of a minute that closed.
+    causes: Vec<Option<SpanContext>>,
 }
 
 impl MessageSpans {
     /// Adds the span of a message with this many alerts.
     pub(super) fn push(&mut self, span: MessageSpan, alerts: usize) {
-        let causes = std::iter::repeat_n(&span.context, alerts).cloned();
-        self.causes.extend(causes);
+        let causes = std::iter::repeat_n(Some(&span.context), alerts);
+        self.causes.extend(causes.map(Option::<&_>::cloned));
         if self.sampled.len() < MAX_LINKS && span.context.is_sampled() {
             self.sampled.push(span.context.clone());
         }
         self.first.get_or_insert(span);
+    }
+
+    /// Adds alerts of a minute that closed: many messages caused them.
+    pub(super) fn push_alerts(&mut self, alerts: usize) {
+        self.causes.extend(std::iter::repeat_n(None, alerts));
     }
 }
 
@@ -57,14 +62,14 @@ impl Spans {
     pub(super) fn begin(batch: &mut Batch, messages: &MessageSpans) -> Self {
         let tracer = common::trace::tracer();
         let judge = judge(&tracer, batch, messages);
+        let store = store(&tracer, batch, messages);
         let alerts = batch.commit.alerts.iter_mut().zip(&messages.causes);
-        let alerts = alerts
-            .map(|(alert, cause)| begin_alert(&tracer, alert, judge.as_ref().unwrap_or(cause)));
+        let alerts = alerts.map(|(alert, cause)| {
+            let cause = judge.as_ref().or(cause.as_ref());
+            begin_alert(&tracer, alert, cause.unwrap_or(store.span_context()))
+        });
         let alerts = alerts.collect();
-        Self {
-            store: store(&tracer, batch, messages),
-            alerts,
-        }
+        Self { store, alerts }
     }
 
     /// Ends them all, with the error of a failed batch.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::notes::MessageNotes;
 pub use super::rejections::Acceptance;
 
 /// The status of reading from Kafka.
@@ -25,6 +26,8 @@ pub struct IngestStatus {
     pub acceptance: Acceptance,
     /// The error that prevents consuming, if any.
     pub error: Option<String>,
+    /// What was noticed in messages.
+    pub notes: MessageNotes,
 }
 
 /// The status, as ingest last published it. A clone shares it.
@@ -44,6 +47,7 @@ impl SharedStatus {
             lag: None,
             acceptance: Acceptance::Unknown,
             error: None,
+            notes: MessageNotes::default(),
         })))
     }
 

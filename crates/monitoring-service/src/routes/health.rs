@@ -1,6 +1,6 @@
 //! Health for probes and people, and the metrics.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -21,7 +21,10 @@ use super::{
 use crate::{
     alerts::inputs::faults,
     context::Context,
-    ingest::status::{Acceptance, IngestStatus},
+    ingest::{
+        notes::MessageNotes,
+        status::{Acceptance, IngestStatus},
+    },
     liveness::{HUNG_TIMEOUT_MS, TaskLiveness},
     notify::board::Failing,
     store::{OutboxState, StoreError, StreamInput},
@@ -61,6 +64,7 @@ pub(crate) struct Health {
 pub(crate) struct Parts {
     pub(crate) database: DatabaseHealth,
     pub(crate) kafka: KafkaHealth,
+    pub(crate) messages: MessagesHealth,
     pub(crate) deliveries: DeliveriesHealth,
     pub(crate) offset_gaps: OffsetGapsHealth,
     pub(crate) streams: StreamsHealth,
@@ -86,6 +90,23 @@ pub(crate) struct KafkaHealth {
     /// Why most of the newest messages are dead letters; null if they are not.
     pub(crate) rejecting: Option<String>,
     pub(crate) error: Option<String>,
+}
+
+/// What was noticed in messages since the start.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MessagesHealth {
+    /// Degraded while producers of different keys replace each other's minutes in one stream.
+    pub(crate) status: Condition,
+    /// Unknown fields, each with the number of its messages.
+    pub(crate) unknown_fields: BTreeMap<String, u64>,
+    /// Messages whose Kafka key is not their stream.
+    pub(crate) other_keys: u64,
+    /// Transactions of statuses that STATUS_ALIASES ignores.
+    pub(crate) ignored_statuses: u64,
+    /// Local times that occurred twice; the earlier was taken.
+    pub(crate) ambiguous_times: u64,
+    /// Streams on more than one partition, whose minutes close with the slowest.
+    pub(crate) split_streams: u64,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -158,12 +179,14 @@ pub(crate) async fn check(state: &Context) -> Health {
         newest_gap_ms,
         inputs,
     } = stored.unwrap_or_default();
+    let ingest = state.ingest.get();
     let parts = Parts {
         database: DatabaseHealth {
             status: Condition::degraded_if(error.is_some()),
             error,
         },
-        kafka: kafka(state.ingest.get()),
+        messages: messages(&ingest.notes, now_ms),
+        kafka: kafka(ingest),
         deliveries: deliveries(outbox, receivers(state, now_ms)),
         offset_gaps: offset_gaps(newest_gap_ms, now_ms),
         streams: streams(&inputs, now_ms),
@@ -180,6 +203,7 @@ impl Parts {
         self.database
             .status
             .max(self.kafka.status)
+            .max(self.messages.status)
             .max(self.deliveries.status)
             .max(self.offset_gaps.status)
             .max(self.streams.status)
@@ -231,6 +255,17 @@ fn kafka(ingest: IngestStatus) -> KafkaHealth {
         partitions: ingest.partitions,
         lag: ingest.lag,
         error: ingest.error,
+    }
+}
+
+fn messages(notes: &MessageNotes, now_ms: i64) -> MessagesHealth {
+    MessagesHealth {
+        status: Condition::degraded_if(notes.is_overwriting(now_ms)),
+        unknown_fields: notes.unknown_fields.clone(),
+        other_keys: notes.other_keys,
+        ignored_statuses: notes.ignored_statuses,
+        ambiguous_times: notes.ambiguous_times,
+        split_streams: notes.split_streams,
     }
 }
 

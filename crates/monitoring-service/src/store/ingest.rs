@@ -13,6 +13,7 @@ use super::{
     offset_gaps::OffsetGap,
     offsets,
     offsets::OffsetAdvance,
+    open_minutes::{self, OpenCommit},
     watermarks::Watermarks,
     writer::{PendingWrite, Transaction},
 };
@@ -34,6 +35,8 @@ pub struct IngestCommit {
     pub cooldowns: Vec<(AlertKey, Cooldown)>,
     /// States of policies that are due, after these minutes.
     pub states: Vec<DetectorState>,
+    /// The changes of minutes that are still open.
+    pub open: Option<OpenCommit>,
     /// Messages that cannot be used.
     pub dead_letters: Vec<DeadLetter>,
     /// Offset gaps.
@@ -93,6 +96,9 @@ fn write(
     }
     for state in &commit.states {
         detector_states::write(sql, state)?;
+    }
+    if let Some(open) = &commit.open {
+        open_minutes::write(sql, open)?;
     }
     for letter in &commit.dead_letters {
         dead_letters::insert(sql, letter)?;

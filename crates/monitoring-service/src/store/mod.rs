@@ -13,6 +13,7 @@ mod minutes;
 mod names;
 mod offset_gaps;
 mod offsets;
+mod open_minutes;
 mod outbox;
 mod ranges;
 mod read_only;
@@ -43,6 +44,7 @@ pub use incidents::{IncidentFilter, StoredEvent};
 pub use ingest::{InFlightCommit, IngestCommit};
 pub use offset_gaps::{OffsetGap, OffsetGapReason, OffsetGapRecord};
 pub use offsets::{OffsetAdvance, StoredOffset};
+pub use open_minutes::OpenCommit;
 pub use outbox::{
     Attempt, Content, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryState, DueDelivery,
     ListedDelivery, OutboxState, Replay,

@@ -262,6 +262,24 @@ CREATE TABLE write_checks (
     id    INTEGER PRIMARY KEY CHECK (id = 1),
     at_ms INTEGER NOT NULL
 ) STRICT;
+-- Minutes whose counts still grow: written in the transaction of the offsets that they were read from. States and counts are JSON.
+CREATE TABLE open_partitions (
+    cluster_id TEXT NOT NULL,
+    topic      TEXT NOT NULL,
+    partition  INTEGER NOT NULL,
+    state      TEXT NOT NULL,
+    PRIMARY KEY (cluster_id, topic, partition)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE open_streams (
+    stream TEXT PRIMARY KEY,
+    state  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE open_minutes (
+    stream TEXT NOT NULL,
+    minute INTEGER NOT NULL,
+    counts TEXT NOT NULL,
+    PRIMARY KEY (stream, minute)
+) STRICT, WITHOUT ROWID;
 
 -- Kept after their end, so that a suppressed alert can be explained.
 CREATE TABLE silences (

@@ -230,9 +230,11 @@ impl Store {
         .await
     }
 
-    /// How many streams are monitored. Blocks.
+    /// How many streams are monitored, also by open minutes alone. Blocks.
     pub fn count_streams(&self) -> Result<usize, StoreError> {
-        const COUNT: &str = "SELECT count(*) FROM streams WHERE retired_at_ms IS NULL";
+        const COUNT: &str =
+            "SELECT count(*) FROM (SELECT name FROM streams WHERE retired_at_ms IS NULL
+             UNION SELECT stream FROM open_streams)";
         self.read_blocking(|sql| Ok(sql.query_row(COUNT, [], |row| row.get(0))?))
     }
 

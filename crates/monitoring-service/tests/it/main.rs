@@ -7,6 +7,7 @@ mod contract;
 mod doors;
 mod harness;
 mod ingest;
+mod inputs;
 mod kill;
 mod lifecycle;
 mod messages;

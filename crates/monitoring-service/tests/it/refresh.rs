@@ -38,6 +38,9 @@ impl Reading {
             group_id: config.kafka_group_id.clone(),
             properties: config.kafka_properties.clone(),
             max_streams: 10,
+            input: config.input.kafka_input,
+            mapping: config.input.mapping(),
+            open_minutes: config.input.open_minutes(config.stale_after),
             refresh: Duration::from_millis(50),
         };
         let context = Context::new(

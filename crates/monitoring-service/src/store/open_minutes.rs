@@ -1,0 +1,118 @@
+//! Minutes whose counts still grow, stored so that a crash loses and doubles nothing.
+
+use detection::{
+    Minute, Status, StatusCount, Stream,
+    open_minutes::{Counts, OpenChanges, StoredOpenMinutes},
+};
+use rusqlite::{Connection, Row, params, types::Type};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Store, StoreError};
+
+/// The changes of open minutes in a commit.
+#[derive(Clone, Debug)]
+pub struct OpenCommit {
+    /// The cluster of the partitions.
+    pub cluster_id: String,
+    /// Their topic.
+    pub topic: String,
+    /// What changed.
+    pub changes: OpenChanges,
+}
+
+impl Store {
+    /// The open minutes of all streams, with the partitions of a topic. Blocks.
+    pub fn open_minutes(
+        &self,
+        cluster_id: &str,
+        topic: &str,
+    ) -> Result<StoredOpenMinutes, StoreError> {
+        self.read_blocking(|sql| {
+            let sql = sql.unchecked_transaction()?;
+            let mut partitions = sql.prepare_cached(
+                "SELECT partition, state FROM open_partitions WHERE cluster_id = ?1 AND topic = ?2",
+            )?;
+            let mut streams = sql.prepare_cached("SELECT stream, state FROM open_streams")?;
+            let mut minutes =
+                sql.prepare_cached("SELECT stream, minute, counts FROM open_minutes")?;
+            Ok(StoredOpenMinutes {
+                partitions: partitions
+                    .query_map([cluster_id, topic], |row| Ok((row.get(0)?, json(row, 1)?)))?
+                    .collect::<Result<_, _>>()?,
+                streams: streams
+                    .query_map([], |row| Ok((name(row, 0)?, json(row, 1)?)))?
+                    .collect::<Result<_, _>>()?,
+                minutes: minutes
+                    .query_map([], |row| {
+                        let minute = Minute::from_epoch_minutes(row.get(1)?);
+                        Ok((name(row, 0)?, minute, json(row, 2)?))
+                    })?
+                    .collect::<Result<_, _>>()?,
+            })
+        })
+    }
+
+    /// The stored counts of a minute that were named. Blocks.
+    pub fn named_counts(&self, stream: &str, minute: Minute) -> Result<Counts, StoreError> {
+        self.read_blocking(|sql| {
+            let mut statement = sql.prepare_cached(
+                "SELECT statuses.name, count FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id
+                 WHERE stream_id = (SELECT id FROM streams WHERE name = ?1) AND minute = ?2 AND implied = 0",
+            )?;
+            let counts = statement.query_map(params![stream, minute.epoch_minutes()], |row| {
+                let status = Status::parse(&row.get::<_, String>(0)?).map_err(|error| wrong(0, error))?;
+                let count = row.get(1)?;
+                Ok(StatusCount { status, count })
+            })?;
+            Ok(counts.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+pub(super) fn write(sql: &Connection, commit: &OpenCommit) -> Result<(), StoreError> {
+    let mut partition =
+        sql.prepare_cached("INSERT OR REPLACE INTO open_partitions VALUES (?1, ?2, ?3, ?4)")?;
+    for (id, state) in &commit.changes.partitions {
+        partition.execute(params![commit.cluster_id, commit.topic, id, text(state)])?;
+    }
+    for (stream, state) in &commit.changes.streams {
+        let stream = stream.as_str();
+        if let Some(state) = state {
+            sql.prepare_cached("INSERT OR REPLACE INTO open_streams VALUES (?1, ?2)")?
+                .execute(params![stream, text(state)])?;
+        } else {
+            for table in ["open_streams", "open_minutes"] {
+                sql.prepare_cached(&format!("DELETE FROM {table} WHERE stream = ?1"))?
+                    .execute([stream])?;
+            }
+        }
+    }
+    let mut put = sql.prepare_cached("INSERT OR REPLACE INTO open_minutes VALUES (?1, ?2, ?3)")?;
+    let mut close =
+        sql.prepare_cached("DELETE FROM open_minutes WHERE stream = ?1 AND minute = ?2")?;
+    for (stream, minute, counts) in &commit.changes.minutes {
+        let (stream, minute) = (stream.as_str(), minute.epoch_minutes());
+        match counts {
+            Some(counts) => put.execute(params![stream, minute, text(counts)])?,
+            None => close.execute(params![stream, minute])?,
+        };
+    }
+    Ok(())
+}
+
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("names and integers always serialize")
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|error| wrong(column, error))
+}
+
+fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Stream> {
+    let name = row.get_ref(column)?.as_str()?;
+    name.parse().map_err(|error| wrong(column, error))
+}
+
+fn wrong(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}
