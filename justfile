@@ -34,6 +34,11 @@ contract:
 check-stack *ARGS:
     scripts/check-stack {{ARGS}}
 
+# Kill the service while the sample is replayed over a Kafka broker: every notification arrives once, in order.
+check-kills *ARGS:
+    cargo build --release -p monitoring-service -p stream-processor
+    scripts/check-kills {{ARGS}}
+
 # Find words that the glossary in CONTRIBUTING.md replaced.
 check-language *ARGS:
     scripts/check-language {{ARGS}}
