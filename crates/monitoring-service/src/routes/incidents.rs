@@ -173,7 +173,7 @@ struct Incidents {
     responses((
         status = 200,
         description = "A page of incidents, newest first",
-        body = Incidents,
+        content((Incidents = "application/json"), (String = "text/csv", example = json!(csv::EXAMPLE))),
         links(("incident" = (operation_id = "get_incident", parameters(("id" = "$response.body#/incidents/0/id")))))
     ), openapi::Query)
 )]

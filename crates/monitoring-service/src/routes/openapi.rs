@@ -175,10 +175,11 @@ fn add_examples(document: &mut utoipa::openapi::OpenApi) {
         };
         for (status, answer) in &mut operation.responses.responses {
             let RefOr::T(answer) = answer else { continue };
-            for content in answer.content.values_mut() {
-                if let (RefOr::T(content), true) = (content, status.starts_with('2')) {
-                    content.example = Some(example.clone());
-                }
+            // The first form is the one that the example has: CSV comes after JSON.
+            if let (Some(RefOr::T(content)), true) =
+                (answer.content.values_mut().next(), status.starts_with('2'))
+            {
+                content.example = Some(example.clone());
             }
         }
     }

@@ -29,6 +29,11 @@ const HEADER: [&str; 15] = [
     "note",
 ];
 
+/// A table as the contract shows it.
+pub(super) const EXAMPLE: &str = "id,kind,stream,policy,severity,title,opened_at,ended_at,end_reason,minutes,missing_approvals,excess_problems,acknowledged_by,verdict,note
+9c4fcf7c-956e-5d14-bdd7-9b976c4d837a,anomaly,default,zscore,CRITICAL,default: denied up,2025-07-12T18:05:00Z,2025-07-12T18:24:00Z,recovered,19,469,311,on call,real,the acquirer was down
+";
+
 /// The table. The cursor of the next page is in the header `x-next-cursor`.
 pub(super) fn table(
     incidents: &[IncidentRecord],
@@ -83,4 +88,17 @@ fn line(record: &IncidentRecord) -> [String; HEADER.len()] {
         text(feedback.map(|feedback| feedback.verdict.into())),
         text(feedback.and_then(|feedback| feedback.note.as_deref())),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_has_the_columns() {
+        let mut example = csv::Reader::from_reader(EXAMPLE.as_bytes());
+        assert_eq!(example.headers().expect("a header"), &HEADER[..]);
+        let lines: Vec<_> = example.records().collect::<Result<_, _>>().expect("lines");
+        assert_eq!(lines.len(), 1);
+    }
 }
