@@ -19,8 +19,8 @@ const USUAL_RANK: usize = 3;
 /// A stream is stale after this many times its usual pause.
 const STALE_FACTOR: i64 = 2;
 
-/// The longest pauses of a stream in the last 7 days, at most [`MAX_PAUSES`]: the distance between two of its minutes that follow each
-/// other, where it is more than one minute and at most an hour.
+/// The 8 longest pauses of a stream in the last 7 days: the distance between two of its minutes that follow each other, where it is
+/// more than one minute and at most an hour.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pauses(Vec<Pause>);
 
