@@ -89,7 +89,7 @@ impl ReceiverBoard {
     }
 
     /// Records a failed attempt. Returns the failure if it is to be logged: the first one, then one a minute.
-    pub(super) fn failed(
+    pub(crate) fn failed(
         &self,
         name: &str,
         error: String,

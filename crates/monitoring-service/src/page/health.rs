@@ -2,31 +2,53 @@
 
 use maud::{Markup, html};
 
-use super::parts::{at, lasting};
-use crate::routes::health::{Condition, Health, KafkaHealth};
+use super::parts::{ago, at, lasting};
+use crate::{
+    ingest::status::IngestStatus,
+    routes::{
+        AppState,
+        health::{Condition, DeliveriesHealth, Health, KafkaHealth, Parts},
+    },
+};
 
-/// A fault and what to do about it.
+/// A first connection to Kafka may take this long before it is shown as a fault, milliseconds.
+const CONNECTING_MS: i64 = 30_000;
+
+/// What is wrong, and what to do about it.
 struct Fault {
     what: String,
-    fix: &'static str,
+    fix: String,
 }
 
-pub(super) fn line(health: &Health, now_ms: i64) -> Markup {
-    let faults = faults(health, now_ms);
-    if health.status == Condition::Ok && faults.is_empty() {
-        return html! {
-            p id="health" class="health ok" data-live { span class="dot" {} (quiet(health)) }
-        };
-    }
-    html! {
-        ul id="health" class="health crit" data-live {
-            @for fault in &faults { li { b { (fault.what) } " " (fault.fix) } }
-            @if faults.is_empty() { li { b { "The service is degraded." } " GET /health names the part." } }
+impl Fault {
+    fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            fix: fix.into(),
         }
     }
 }
 
-fn quiet(health: &Health) -> Markup {
+pub(super) fn line(state: &AppState, health: &Health) -> Markup {
+    let now_ms = state.clock.now_ms();
+    if health.status == Condition::Ok && health.parts.streams.notes.is_empty() {
+        return quiet(state, health);
+    }
+    let faults = faults(&health.parts, &state.ingest.get(), now_ms);
+    let class = match health.status {
+        Condition::Degraded if !faults.is_empty() => "crit",
+        _ => "warn",
+    };
+    html! {
+        ul id="health" class={ "health " (class) } data-live {
+            @for fault in &faults { li { b { (fault.what) } " " (fault.fix) } }
+            @if faults.is_empty() && health.status == Condition::Degraded { li { b { "Connecting to Kafka." } } }
+            @for note in &health.parts.streams.notes { li { (note) "." } }
+        }
+    }
+}
+
+fn quiet(state: &AppState, health: &Health) -> Markup {
     let (kafka, deliveries) = (&health.parts.kafka, &health.parts.deliveries);
     let reading = match kafka.lag {
         Some(lag @ 1..) if !kafka.caught_up => {
@@ -34,81 +56,114 @@ fn quiet(health: &Health) -> Markup {
         }
         _ => "Counts are read as they arrive.".to_owned(),
     };
+    let notifies = state.notify.has_receiver();
     html! {
-        (reading) " "
-        @match (deliveries.pending, deliveries.oldest_pending_at) {
-            (Some(pending @ 1..), Some(oldest)) => {
-                (pending) " notification(s) pending, the oldest since " (at(oldest.0)) "."
+        p id="health" class="health ok" data-live {
+            span class={ "dot" @if !notifies { " warn" } } {} (reading) " "
+            @match (deliveries.pending, deliveries.oldest_pending_at) {
+                _ if !notifies => { "Nobody is notified: set ALERT_WEBHOOK_URL to the address of a receiver." }
+                (Some(pending @ 1..), Some(oldest)) => {
+                    (notifications(pending)) " pending, the oldest since " (at(oldest.0)) "."
+                }
+                _ => { "Every notification is delivered." }
             }
-            _ => { "Every notification is delivered." }
         }
     }
 }
 
-fn faults(health: &Health, now_ms: i64) -> Vec<Fault> {
-    let parts = &health.parts;
-    let mut faults = Vec::new();
-    let mut add = |condition, what: String, fix| {
-        if condition == Condition::Degraded {
-            faults.push(Fault { what, fix });
-        }
-    };
-    let error = |error: &Option<String>, or: &str| error.clone().unwrap_or_else(|| or.to_owned());
-    add(
-        parts.database.status,
-        format!(
-            "The database does not answer: {}.",
-            error(&parts.database.error, "unknown reason")
-        ),
-        "Check the disk of the service.",
-    );
-    let (what, fix) = kafka(&parts.kafka, now_ms);
-    add(parts.kafka.status, what, fix);
-    for note in &parts.streams.notes {
-        add(
-            parts.streams.status,
-            note.clone(),
-            "GET /streams shows the streams.",
-        );
+fn notifications(number: u64) -> String {
+    match number {
+        1 => "1 notification".to_owned(),
+        _ => format!("{number} notifications"),
     }
-    add(
-        parts.deliveries.status,
-        format!(
-            "{} notification(s) were given up.",
-            parts.deliveries.dead.unwrap_or_default()
-        ),
-        "See Deliveries: fix the receiver, then send them again.",
-    );
-    add(
-        parts.offset_gaps.status,
-        "Messages were deleted in Kafka before they were read.".to_owned(),
-        "GET /offset-gaps lists them; their minutes are unknown.",
-    );
-    add(
-        parts.tasks.status,
-        format!(
-            "The task {} has not reported for {} s.",
-            parts.tasks.oldest_report, parts.tasks.oldest_report_seconds
-        ),
-        "The service restarts itself if it hangs; read its log.",
-    );
+}
+
+/// Everything that is wrong; the notes about streams follow the last one.
+fn faults(parts: &Parts, ingest: &IngestStatus, now_ms: i64) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if let Some(error) = &parts.database.error {
+        let what = format!("The database cannot be used: {error}.");
+        faults.push(Fault::new(what, "Check the disk of the service."));
+    }
+    if parts.kafka.status == Condition::Degraded {
+        faults.extend(kafka(&parts.kafka, ingest, now_ms));
+    }
+    if parts.messages.status == Condition::Degraded {
+        faults.push(Fault::new(
+            "Messages with different keys replace each other's minutes in one stream.",
+            "Give each producer a stream of its own, or name the field of the stream in TRANSACTION_STREAM.",
+        ));
+    }
+    faults.extend(deliveries(&parts.deliveries, now_ms));
+    if parts.offset_gaps.status == Condition::Degraded {
+        faults.push(Fault::new(
+            "Kafka deleted messages before they were read.",
+            "Their minutes are unknown; GET /offset-gaps lists them.",
+        ));
+    }
+    if parts.tasks.status == Condition::Degraded {
+        let (task, seconds) = (parts.tasks.oldest_report, parts.tasks.oldest_report_seconds);
+        faults.push(Fault::new(
+            format!("The task {task} has not reported for {seconds} s."),
+            "The service ends itself if this lasts; read its log.",
+        ));
+    }
+    if parts.streams.status == Condition::Degraded {
+        faults.push(Fault::new(
+            "Nobody can be notified about a stream.",
+            "Its producer has to be changed:",
+        ));
+    }
     faults
 }
 
-/// What is wrong with reading from Kafka, and what to do.
-fn kafka(kafka: &KafkaHealth, now_ms: i64) -> (String, &'static str) {
+/// What is wrong with reading from Kafka.
+fn kafka(kafka: &KafkaHealth, ingest: &IngestStatus, now_ms: i64) -> Option<Fault> {
     if let Some(why) = &kafka.rejecting {
-        let what = format!("Most of the newest messages cannot be used: {why}.");
-        return (what, "GET /dead-letters lists them; fix the producer.");
+        let fix =
+            "Their counts are unknown until the producer is fixed; GET /dead-letters lists them.";
+        return Some(Fault::new(format!("{why}."), fix));
     }
-    let error = kafka.error.as_deref();
-    let what = format!(
-        "Counts have not been read for {}: {}.",
-        lasting(kafka.since.0, now_ms),
-        error.unwrap_or("Kafka is not connected yet")
-    );
-    (
-        what,
-        "Check the brokers and KAFKA_BOOTSTRAP_SERVERS; nothing is evaluated until then.",
-    )
+    let unread_ms = ingest.consuming_since_ms.max(ingest.since_ms);
+    let what = match (&kafka.error, kafka.consuming) {
+        (None, _) if now_ms - unread_ms < CONNECTING_MS => return None,
+        (error, false) => format!(
+            "Counts have not been read for {}: {}.",
+            lasting(ingest.consuming_since_ms, now_ms),
+            error.as_deref().unwrap_or("Kafka is not connected yet")
+        ),
+        (error, true) => format!(
+            "Kafka reports an error: {}.",
+            error.as_deref().unwrap_or("unknown")
+        ),
+    };
+    let fix = "Nothing is evaluated until then. Check the brokers, KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC.";
+    Some(Fault::new(what, fix))
+}
+
+/// Receivers that do not accept notifications, and notifications that nobody was sent.
+fn deliveries(deliveries: &DeliveriesHealth, now_ms: i64) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for receiver in &deliveries.receivers {
+        if receiver.status != Condition::Degraded {
+            continue;
+        }
+        let since = receiver
+            .failing_since
+            .map_or_else(|| "lately".to_owned(), |since| ago(since.0, now_ms));
+        let what = format!(
+            "The receiver {} does not accept notifications (first failure {since}): {}.",
+            receiver.name,
+            receiver.last_error.as_deref().unwrap_or("unknown reason")
+        );
+        let waiting = notifications(deliveries.pending.unwrap_or_default());
+        let fix = format!("{waiting} pending; they are sent as soon as it accepts them.");
+        faults.push(Fault::new(what, fix));
+    }
+    if let Some(dead @ 1..) = deliveries.dead {
+        let what = format!("{} given up.", notifications(dead));
+        let fix = "Deliveries shows why: fix the receiver, then send them again.";
+        faults.push(Fault::new(what, fix));
+    }
+    faults
 }

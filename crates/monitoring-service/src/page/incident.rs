@@ -15,7 +15,10 @@ use super::{
     chart::HATCH,
     frame::{Frame, Here, View},
     gather::{Gathered, gather},
-    incidents::{acknowledge as acknowledge_form, end_reason, path, suppression, verdict},
+    incidents::{
+        acknowledge as acknowledge_form, end_reason, path, so_far, suppression, verdict,
+        worst_first,
+    },
     parts::{at, lasting, number, severity, stream_path, without_severity},
     stream::{Shown, chart},
 };
@@ -119,7 +122,7 @@ fn heading(here: &Here, incident: &IncidentRecord) -> Markup {
                 " " (feedback.by.as_deref().unwrap_or("A person")) " calls it " b { (verdict(feedback.verdict)) } "."
             }
         }
-        p class="lead" { (so_far(message)) }
+        p class="lead" { (lead(message)) }
         @if incident.is_open() && message.acknowledged_by.is_none() { (acknowledge_form(here, incident)) }
         @if let Some(note) = incident.feedback.as_ref().and_then(|feedback| feedback.note.as_ref()) {
             p class="note" { (note) }
@@ -128,22 +131,10 @@ fn heading(here: &Here, incident: &IncidentRecord) -> Markup {
 }
 
 /// What it costs, while the evidence says what it is; its message where there is no evidence, or it is over.
-fn so_far(message: &IncidentMessage) -> String {
-    let missing = message.missing_approvals.filter(|missing| *missing > 0);
-    let excess = message.excess_problems.filter(|excess| *excess > 0);
-    if message.ended_at.is_some() || message.statuses.is_empty() {
-        return message.message.clone();
-    }
-    match (missing, excess) {
-        (Some(missing), Some(excess)) => format!(
-            "About {missing} approvals fewer and {excess} problem payments more than expected so far."
-        ),
-        (Some(missing), None) => format!("About {missing} approvals fewer than expected so far."),
-        (None, Some(excess)) => {
-            format!("About {excess} problem payments more than expected so far.")
-        }
-        (None, None) => message.message.clone(),
-    }
+fn lead(message: &IncidentMessage) -> String {
+    let is_explained = message.ended_at.is_none() && !message.statuses.is_empty();
+    let cost = is_explained.then(|| so_far(message)).flatten();
+    cost.unwrap_or_else(|| message.message.clone())
 }
 
 /// The counts against what was expected, and what else was in trouble.
@@ -153,7 +144,7 @@ fn evidence(here: &Here, message: &IncidentMessage) -> Markup {
             section {
                 h2 { "Evidence" }
                 ul class="rows" {
-                    @for joined in &message.statuses {
+                    @for joined in worst_first(message) {
                         li class="none" {
                             div class="what" {
                                 (severity(joined.severity)) " " b { (joined.status) " " (joined.direction) }

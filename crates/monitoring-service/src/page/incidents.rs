@@ -6,12 +6,13 @@ use uuid::Uuid;
 
 use super::{
     frame::Here,
-    parts::{at, class, lasting, severity},
+    parts::{at, class, lasting, severity, without_severity},
 };
 use crate::{
     alerts::{
-        incident::EndReason,
+        incident::{EndReason, IncidentKind, IncidentMessage, StatusEvidence},
         incident_record::{IncidentRecord, Verdict},
+        incident_text::{loss, trouble},
         incident_update::EventSuppression,
     },
     store::{IncidentFilter, Store, StoreError},
@@ -69,7 +70,7 @@ fn open_row(here: &Here, incident: &IncidentRecord) -> Markup {
                 a href=(here.link(&path(message.id))) { (message.title) }
                 span class="when" { "since " (at(message.opened_at.0)) }
             }
-            p { (message.message) }
+            (how_bad_and_why(message))
             @match &message.acknowledged_by {
                 Some(by) => p class="dim" { "Acknowledged by " (by) "." },
                 None => (acknowledge(here, incident)),
@@ -79,6 +80,33 @@ fn open_row(here: &Here, incident: &IncidentRecord) -> Markup {
             }
         }
     }
+}
+
+/// What it costs so far, then the finding of its worst status and the other ones in words. Its message where it has no findings.
+fn how_bad_and_why(message: &IncidentMessage) -> Markup {
+    let statuses = worst_first(message);
+    let (IncidentKind::Anomaly, [worst, others @ ..]) = (message.kind, &*statuses) else {
+        return html! { p { (message.message) } };
+    };
+    html! {
+        @if let Some(loss) = so_far(message) { p class="lead" { (loss) } }
+        p class="dim" {
+            (without_severity(&worst.sentence).trim_end_matches('.')) "."
+            @if !others.is_empty() { " Also " (trouble(message.kind, others)) "." }
+        }
+    }
+}
+
+/// The estimated loss of an open incident, as a sentence.
+pub(super) fn so_far(message: &IncidentMessage) -> Option<String> {
+    loss(message.missing_approvals, message.excess_problems).map(|loss| format!("{loss} so far."))
+}
+
+/// The statuses of an incident, those of the worst severity first.
+pub(super) fn worst_first(message: &IncidentMessage) -> Vec<StatusEvidence> {
+    let mut statuses = message.statuses.clone();
+    statuses.sort_by_key(|status| std::cmp::Reverse(status.severity));
+    statuses
 }
 
 /// A form of one button. The list is loaded again afterwards.

@@ -46,7 +46,7 @@ pub(super) async fn view(
     let here = &view.here;
     let body = html! {
         h1 class="sr" { "Overview" }
-        (health::line(&health, now_ms))
+        (health::line(&state, &health))
         (incidents::open(here, &open))
         (in_trouble(here, &streams[..wrong], &streams, now_ms))
         (incidents::ended(here, &ended))

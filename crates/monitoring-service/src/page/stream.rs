@@ -249,7 +249,7 @@ fn ranges(state: &AppState, shown: &Shown) -> Markup {
                 }
             }
             @if policies.len() > 1 {
-                span class="dim" { "judged by" }
+                span class="dim" { "policy" }
                 @for policy in policies {
                     @let range = shown.last.map_or_else(|| format!("from={}&to={}", shown.from, shown.to), |last| format!("last={}", last.name()));
                     a href=(format!("?{range}&policy={policy}")) aria-current=[(shown.policy == policy).then_some("true")] { (policy) }

@@ -1,0 +1,94 @@
+//! The line of health: what is wrong, and what to do.
+
+use crate::{
+    alerts::NotifyPolicy,
+    ingest::status::Acceptance,
+    routes::harness::{Api, NOW_MS},
+};
+
+/// A service that reads from Kafka.
+fn reading() -> Api {
+    let api = Api::new();
+    api.state.ingest.update(NOW_MS, |status| {
+        (status.connected, status.consuming, status.caught_up) = (true, true, true);
+    });
+    api
+}
+
+/// The line of health of the overview, without its tags.
+async fn line(api: &Api) -> String {
+    let text = api.get("/").await.text;
+    let (_, rest) = text.split_once("id=\"health\"").expect("a line of health");
+    let line = rest.split("<section").next().unwrap_or_default();
+    let parts = line.split('<').filter_map(|part| part.split_once('>'));
+    let words: Vec<_> = parts.map(|(_, text)| text.trim()).collect();
+    words
+        .join(" ")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[tokio::test]
+async fn a_quiet_line_says_that_the_job_is_done() {
+    assert_eq!(
+        line(&reading()).await,
+        "Counts are read as they arrive. Every notification is delivered."
+    );
+}
+
+#[tokio::test]
+async fn without_a_receiver_nobody_is_notified() {
+    let api = reading().with(|state| state.context.notify = NotifyPolicy::default());
+    assert_eq!(
+        line(&api).await,
+        "Counts are read as they arrive. Nobody is notified: set ALERT_WEBHOOK_URL to the address of a receiver."
+    );
+}
+
+#[tokio::test]
+async fn a_first_connection_may_take_half_a_minute() {
+    let api = Api::new();
+    assert_eq!(line(&api).await, "Connecting to Kafka.");
+    let api = api.with(|state| {
+        state.context.ingest = crate::ingest::status::SharedStatus::new(NOW_MS - 120_000);
+    });
+    assert!(
+        line(&api).await.starts_with(
+            "Counts have not been read for 2 min: Kafka is not connected yet. Nothing is evaluated until then."
+        ),
+        "{}",
+        line(&api).await
+    );
+}
+
+#[tokio::test]
+async fn unusable_messages_name_the_reason() {
+    let api = reading();
+    api.state.ingest.update(NOW_MS, |status| {
+        let why = "11 of the newest 20 messages are dead letters, the last one: no JSON";
+        status.acceptance = Acceptance::Rejecting(why.to_owned());
+    });
+    assert!(
+        line(&api).await.starts_with(
+            "11 of the newest 20 messages are dead letters, the last one: no JSON. Their counts are unknown until the producer is fixed"
+        ),
+        "{}",
+        line(&api).await
+    );
+}
+
+#[tokio::test]
+async fn a_receiver_that_refuses_is_named_with_its_words() {
+    let api = reading();
+    for attempt in 0..3 {
+        let error = "the receiver answered 404 Not Found: no such team".to_owned();
+        let at_ms = NOW_MS - 180_000 + attempt;
+        api.state.receivers.failed("default", error, NOW_MS, at_ms);
+    }
+    assert_eq!(
+        line(&api).await,
+        "The receiver default does not accept notifications (first failure 3 min ago): the receiver answered 404 Not Found: no such team. \
+         0 notifications pending; they are sent as soon as it accepts them."
+    );
+}
