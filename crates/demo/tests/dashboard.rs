@@ -1,5 +1,5 @@
 //! Checks the queries of the dashboard and of the Prometheus rules against a running demo: every metric and label of a query, every route and
-//! column of a table, every label of a log query. It does not test what Grafana draws.
+//! column of a table, every link to the service, every label of a log query. It does not test what Grafana draws.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -327,8 +327,63 @@ async fn every_query_names_existing_metrics_and_fields() -> anyhow::Result<()> {
             }
         }
     }
+    wrong.extend(dead_links(&running, &dashboard).await);
     assert!(wrong.is_empty(), "{wrong:#?}");
     running.stop().await
+}
+
+/// The links to the service that are not answered 200, where a value of the first row stands for that of a click.
+async fn dead_links(running: &Running, dashboard: &Value) -> Vec<String> {
+    let each = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut links = each(&dashboard["links"]);
+    for panel in each(&dashboard["panels"]) {
+        for of_column in each(&panel["fieldConfig"]["overrides"]) {
+            let properties = each(&of_column["properties"]).into_iter();
+            let of_links = properties.filter(|property| property["id"] == "links");
+            let mut found: Vec<_> = of_links.flat_map(|it| each(&it["value"])).collect();
+            let value = first_value(running, &panel["targets"][0], &of_column).await;
+            for link in &mut found {
+                let url = link["url"].as_str().expect("a url");
+                link["url"] = url.replace("${__value.raw}", &value).into();
+            }
+            links.extend(found);
+        }
+    }
+    let mut dead = Vec::new();
+    for link in links {
+        let url = link["url"].as_str().expect("a url");
+        let Some(path) = url.strip_prefix("${api_url}") else {
+            continue;
+        };
+        let path = path
+            .replace("${stream}", "default")
+            .replace("${__from:date:iso}", "2025-07-12T10:00:03.004Z")
+            .replace("${__to:date:iso}", "2025-07-12T12:00:03.004Z");
+        let status = running.get(&path).await.map(|(status, _)| status);
+        if path.contains('$') || status != Some(200) {
+            dead.push(format!("{}: GET {path}: {status:?}", link["title"]));
+        }
+    }
+    dead
+}
+
+/// The value of a column in the first row of a table; empty for a column without values.
+async fn first_value(running: &Running, target: &Value, of_column: &Value) -> String {
+    let columns = target["columns"].as_array().into_iter().flatten();
+    let name = &of_column["matcher"]["options"];
+    let Some(column) = columns.into_iter().find(|column| column["text"] == *name) else {
+        return String::new();
+    };
+    let path = target["url"].as_str().expect("a path");
+    let answer = running
+        .try_json(&path.replace("${stream}", "default"))
+        .await;
+    let [root, selector] = [&target["root_selector"], &column["selector"]]
+        .map(|it| it.as_str().expect("a selector").replace('.', "/"));
+    let value = answer.and_then(|it| it.pointer(&format!("/{root}/0/{selector}")).cloned());
+    value.map_or_else(String::new, |value| {
+        value.as_str().unwrap_or_default().to_owned()
+    })
 }
 
 /// The expressions of a rule file.

@@ -227,6 +227,7 @@ impl App {
             draining,
             api_token: self.config.api_token.clone(),
             public_url: self.config.public_url.clone(),
+            grafana_url: self.config.grafana_url.clone(),
             feed: Feed::new(self.context.clock.now_ms()),
         }
     }

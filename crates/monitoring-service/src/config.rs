@@ -226,6 +226,10 @@ pub struct Config {
     #[arg(long, env, value_parser = http_url)]
     pub public_url: Option<String>,
 
+    /// Address of a Grafana with the dashboard of this project, which incidents and streams on the page link to
+    #[arg(long, env, value_parser = http_url)]
+    pub grafana_url: Option<String>,
+
     /// Base address of an OTLP/HTTP collector, such as http://localhost:4318; without it, traces are not exported. The other standard `OTEL_*` variables apply, too
     #[arg(long, env)]
     pub otel_exporter_otlp_endpoint: Option<String>,

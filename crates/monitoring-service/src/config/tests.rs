@@ -175,7 +175,7 @@ fn a_policy_alerts_and_the_other_runs_in_shadow() {
 
 #[test]
 fn errors_name_variable_value_and_allowed_values() {
-    let cases: [(&str, [&str; 3]); 20] = [
+    let cases: [(&str, [&str; 3]); 21] = [
         (
             "--adaptive-critical=1",
             ["ADAPTIVE_CRITICAL", "1", "above 1 and at most 100"],
@@ -244,6 +244,10 @@ fn errors_name_variable_value_and_allowed_values() {
         (
             "--public-url=ftp://example.org",
             ["PUBLIC_URL", "'ftp://example.org'", "http:// or https://"],
+        ),
+        (
+            "--grafana-url=grafana:3000",
+            ["GRAFANA_URL", "'grafana:3000'", "http:// or https://"],
         ),
     ];
     for (arg, parts) in cases {
@@ -348,8 +352,16 @@ fn log_records_cannot_go_to_the_alert_receiver() {
 }
 
 #[test]
-fn the_public_url_loses_its_last_slash() {
-    let config = parse(&["--public-url=https://monitor.example/base/"]).expect("allowed");
+fn addresses_of_links_lose_their_last_slash() {
+    let config = parse(&[
+        "--public-url=https://monitor.example/base/",
+        "--grafana-url=https://grafana.example/",
+    ])
+    .expect("allowed");
+    assert_eq!(
+        config.grafana_url.as_deref(),
+        Some("https://grafana.example")
+    );
     assert_eq!(
         config.public_url.as_deref(),
         Some("https://monitor.example/base")

@@ -16,7 +16,7 @@ pub struct UnknownVariable {
 }
 
 /// Beginnings that other programs share: those of Rust, OpenTelemetry and `HTTP_PROXY`.
-const SHARED: [&str; 3] = ["RUST", "OTEL", "HTTP"];
+const SHARED: [&str; 4] = ["RUST", "OTEL", "HTTP", "GRAFANA"];
 
 /// The variables of this process that begin like ours and are unknown. Empty ones count as not set.
 pub fn unknown_variables() -> Vec<UnknownVariable> {
@@ -106,6 +106,7 @@ mod tests {
             "HTTP_PROXY",
             "KAFKA_SERVICE_HOST",
             "KAFKA_PORT_9092_TCP",
+            "GRAFANA_PASSWORD",
             "PATH",
             "HOME",
             "PAGER",

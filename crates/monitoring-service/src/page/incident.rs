@@ -15,6 +15,7 @@ use super::{
     chart::HATCH,
     frame::{Frame, Here, View},
     gather::{Gathered, gather},
+    grafana::Grafana,
     incidents::{
         acknowledge as acknowledge_form, end_reason, path, so_far, suppression, verdict,
         worst_first,
@@ -57,6 +58,7 @@ pub(super) async fn view(
         div id="incident" data-live {
             (heading(here, &incident))
             (evidence(here, message))
+            (elsewhere(here, state.grafana(), message))
         }
         @if let Some((shown, gathered)) = &charts {
             (PreEscaped(HATCH))
@@ -172,8 +174,27 @@ fn evidence(here: &Here, message: &IncidentMessage) -> Markup {
                 "."
             }
         }
-        p class="dim" {
-            @if let Some(trace_id) = &message.trace_id { "Trace and logs: " code { (trace_id) } ". " }
+    }
+}
+
+/// Where else the incident can be seen.
+fn elsewhere(here: &Here, grafana: Option<Grafana>, message: &IncidentMessage) -> Markup {
+    const AROUND_MS: i64 = AROUND_MINUTES * 60_000;
+    let from_ms = message.opened_at.0 - AROUND_MS;
+    let to_ms = message.ended_at.map(|ended| ended.0 + AROUND_MS);
+    html! {
+        p class="links" {
+            @if let Some(grafana) = grafana {
+                a href=(grafana.dashboard(message.stream.as_deref(), from_ms, to_ms)) { "Dashboard" }
+            }
+            @match (grafana, &message.trace_id) {
+                (Some(grafana), Some(trace_id)) => {
+                    a href=(grafana.trace(trace_id)) { "Trace" }
+                    a href=(grafana.logs(trace_id)) { "Logs" }
+                }
+                (None, Some(trace_id)) => span { "Trace and logs: " code { (trace_id) } }
+                (_, None) => {}
+            }
             a href=(here.link(&format!("incidents/{}", message.id))) { "As JSON" }
         }
     }

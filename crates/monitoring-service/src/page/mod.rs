@@ -10,6 +10,7 @@ mod deliveries;
 pub(crate) mod events;
 mod frame;
 mod gather;
+mod grafana;
 mod health;
 mod incident;
 mod incidents;

@@ -217,7 +217,13 @@ fn heading(view: &View, state: &AppState, shown: &Shown) -> Markup {
                 (ago(stream.arrived_at_ms, state.clock.now_ms())) "."
                 @if let Some(since_ms) = stream.stale_since_ms { " No new minute since " (at(since_ms)) "." }
                 @if stream.old_since_ms.is_some() { " Only minutes older than ALLOWED_LATENESS arrive; they are not evaluated." }
-                " " a href=(view.here.link(&format!("page/silences?stream={}", stream.name))) { "Silence this stream" }
+            }
+            p class="links" {
+                a href=(view.here.link(&format!("page/silences?stream={}", stream.name))) { "Silence this stream" }
+                @if let Some(grafana) = state.grafana() {
+                    @let [from_ms, to_ms] = [shown.from, shown.to].map(|end| end.start().as_millisecond());
+                    a href=(grafana.dashboard(Some(&stream.name), from_ms, Some(to_ms))) { "Dashboard" }
+                }
             }
         }
     }

@@ -61,6 +61,8 @@ pub(crate) struct AppState {
     pub api_token: Option<ApiToken>,
     /// The public address of the service, for the contract and for cookies.
     pub public_url: Option<String>,
+    /// The address of Grafana, for links of the page.
+    pub grafana_url: Option<String>,
     /// The events of the page.
     pub feed: Feed,
 }

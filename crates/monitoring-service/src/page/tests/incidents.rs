@@ -86,3 +86,28 @@ async fn an_alert_leads_to_its_explanation() {
         "{location}"
     );
 }
+
+#[tokio::test]
+async fn an_incident_and_its_stream_lead_to_the_dashboard() {
+    let api = after_a_burst()
+        .with(|state| state.grafana_url = Some("https://pay.example/grafana".to_owned()));
+    let id = the_open_incident(&api).await;
+    let dashboard =
+        "href=\"https://pay.example/grafana/d/monitoring-overview?var-stream=default&amp;";
+    for (path, range) in [
+        (
+            format!("/page/incidents/{id}"),
+            "from=1752328800000&amp;to=now\"",
+        ),
+        (
+            "/page/streams/default?last=1h".to_owned(),
+            "from=1752328860000&amp;to=1752332460000\"",
+        ),
+    ] {
+        let text = api.get(&path).await.text;
+        assert!(
+            text.contains(&format!("{dashboard}{range}")),
+            "{path}: {text}"
+        );
+    }
+}

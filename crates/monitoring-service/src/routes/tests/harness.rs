@@ -92,6 +92,7 @@ impl Api {
             draining: CancellationToken::new(),
             api_token: None,
             public_url: None,
+            grafana_url: None,
             feed: Feed::new(NOW_MS),
         };
         Self {
