@@ -138,7 +138,7 @@ fn progress(listed: &ListedDelivery) -> Markup {
     let delivery = &listed.delivery;
     html! {
         p class="dim" {
-            (delivery.attempts) " attempt(s)"
+            (delivery.attempts) @if delivery.attempts == 1 { " attempt" } @else { " attempts" }
             @if let Some(last) = delivery.last_attempt_at { ", the last " (at(last.0)) }
             @if let Some(status) = delivery.last_status { ", answered " (status) }
             @if let Some(next) = delivery.next_attempt_at { ", next " (at(next.0)) }

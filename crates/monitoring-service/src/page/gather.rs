@@ -51,8 +51,12 @@ impl Gathered {
     }
 }
 
-/// Reads the counts of the range by the minute, and its alerts.
-pub(super) async fn gather(state: &AppState, shown: &Shown) -> Result<Gathered, Problem> {
+/// Reads the counts of the range by the minute, and its alerts. `path`: the way from the view to that of the stream, empty in that view.
+pub(super) async fn gather(
+    state: &AppState,
+    shown: &Shown,
+    path: &str,
+) -> Result<Gathered, Problem> {
     let minutes = shown.to.since(shown.from).max(1);
     let step_minutes = (minutes + MAX_STEPS - 1).div_euclid(MAX_STEPS).max(1);
     let filter = SeriesFilter {
@@ -74,6 +78,7 @@ pub(super) async fn gather(state: &AppState, shown: &Shown) -> Result<Gathered, 
     alerts.reverse();
     let axis = Axis {
         shown,
+        path,
         step_minutes,
         steps: usize::try_from((minutes + step_minutes - 1) / step_minutes).unwrap_or(1),
         warning: warning_limit(state),
@@ -117,6 +122,7 @@ async fn incidents(state: &AppState, shown: &Shown) -> Result<Vec<(Minute, Minut
 /// How a range is cut into steps.
 struct Axis<'a> {
     shown: &'a Shown,
+    path: &'a str,
     step_minutes: i64,
     steps: usize,
     warning: f64,
@@ -194,7 +200,8 @@ impl Axis<'_> {
             alert,
             title: format!("{} UTC: {counts}{range}", minute.replace('T', " ")),
             link: format!(
-                "?{}&amp;minute={minute}&amp;status={status}#explanation",
+                "{}?{}&amp;minute={minute}&amp;status={status}#explanation",
+                self.path,
                 self.shown.query().replace('&', "&amp;")
             ),
         })

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::parts::{ago, at, lasting};
+use super::parts::{ago, at, grouped, lasting};
 use crate::{
     ingest::status::IngestStatus,
     routes::{
@@ -52,7 +52,10 @@ fn quiet(state: &AppState, health: &Health) -> Markup {
     let (kafka, deliveries) = (&health.parts.kafka, &health.parts.deliveries);
     let reading = match kafka.lag {
         Some(lag @ 1..) if !kafka.caught_up => {
-            format!("Older counts are being read: {lag} messages are left.")
+            format!(
+                "Older counts are being read: {} messages are left.",
+                grouped(lag)
+            )
         }
         _ => "Counts are read as they arrive.".to_owned(),
     };
@@ -74,7 +77,7 @@ fn quiet(state: &AppState, health: &Health) -> Markup {
 fn notifications(number: u64) -> String {
     match number {
         1 => "1 notification".to_owned(),
-        _ => format!("{number} notifications"),
+        _ => format!("{} notifications", grouped(number)),
     }
 }
 

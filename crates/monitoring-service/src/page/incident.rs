@@ -52,7 +52,7 @@ pub(super) async fn view(
     let Some((incident, events)) = state.store.incident(id).await? else {
         return Err(incidents::unknown(id));
     };
-    let charts = charts(&state, &incident.message).await?;
+    let charts = charts(&state, &view.here, &incident.message).await?;
     let (here, message) = (&view.here, &incident.message);
     let body = html! {
         div id="incident" data-live {
@@ -80,6 +80,7 @@ pub(super) async fn view(
 /// The charts from an hour before it began to an hour after it ended.
 async fn charts(
     state: &AppState,
+    here: &Here,
     message: &IncidentMessage,
 ) -> Result<Option<(Shown, Gathered)>, Problem> {
     let (Some(name), false) = (&message.stream, message.statuses.is_empty()) else {
@@ -102,7 +103,8 @@ async fn charts(
         to,
         last: None,
     };
-    let gathered = gather(state, &shown).await?;
+    let path = here.link(&stream_path(&shown.stream.name));
+    let gathered = gather(state, &shown, &path).await?;
     Ok(Some((shown, gathered)))
 }
 

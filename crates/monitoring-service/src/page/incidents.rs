@@ -1,5 +1,7 @@
 //! Lists of incidents: the open ones with a button to take one over, and those that ended.
 
+use std::{cmp::Reverse, collections::HashSet};
+
 use detection::State;
 use maud::{Markup, html};
 use uuid::Uuid;
@@ -27,10 +29,17 @@ pub(super) fn path(id: Uuid) -> String {
     format!("page/incidents/{id}")
 }
 
-/// Those that are open, the worst first, and the newest of those that ended. Members of a group are shown with it.
-pub(super) async fn newest(
-    store: &Store,
-) -> Result<(Vec<IncidentRecord>, Vec<IncidentRecord>), StoreError> {
+/// The incidents of the overview.
+pub(super) struct Newest {
+    /// Those that are open, the worst first. Members of a group are shown with it.
+    pub(super) open: Vec<IncidentRecord>,
+    /// The newest of those that ended.
+    pub(super) ended: Vec<IncidentRecord>,
+    /// The streams of the open ones, also of the members of groups.
+    pub(super) streams: HashSet<String>,
+}
+
+pub(super) async fn newest(store: &Store) -> Result<Newest, StoreError> {
     let of = async |open, limit| {
         let filter = IncidentFilter {
             open: Some(open),
@@ -40,9 +49,17 @@ pub(super) async fn newest(
         store.incidents(filter).await
     };
     let (mut open, ended) = (of(true, MAX_OPEN).await?, of(false, MAX_ENDED).await?);
+    let streams = open
+        .iter()
+        .filter_map(|incident| incident.message.stream.clone());
+    let streams = streams.collect();
     open.retain(|incident| incident.group.is_none());
-    open.sort_by_key(|incident| std::cmp::Reverse(incident.message.severity));
-    Ok((open, ended))
+    open.sort_by_key(|incident| Reverse(incident.message.severity));
+    Ok(Newest {
+        open,
+        ended,
+        streams,
+    })
 }
 
 pub(super) fn open(here: &Here, incidents: &[IncidentRecord]) -> Markup {
@@ -75,11 +92,19 @@ fn open_row(here: &Here, incident: &IncidentRecord) -> Markup {
                 Some(by) => p class="dim" { "Acknowledged by " (by) "." },
                 None => (acknowledge(here, incident)),
             }
-            @if let Some(reason) = incident.suppressed {
+            @if let Some(reason) = incident.suppressed.filter(|reason| is_its_own(*reason)) {
                 p class="dim" { "Not notified: " (suppression(reason)) "." }
             }
         }
     }
+}
+
+/// Whether the reason is one of this incident. A reason of all of them is said once, by the line of health or in the story.
+const fn is_its_own(reason: EventSuppression) -> bool {
+    !matches!(
+        reason,
+        EventSuppression::Alerts | EventSuppression::NoReceiver
+    )
 }
 
 /// What it costs so far, then the finding of its worst status and the other ones in words. Its message where it has no findings.
@@ -105,7 +130,7 @@ pub(super) fn so_far(message: &IncidentMessage) -> Option<String> {
 /// The statuses of an incident, those of the worst severity first.
 pub(super) fn worst_first(message: &IncidentMessage) -> Vec<StatusEvidence> {
     let mut statuses = message.statuses.clone();
-    statuses.sort_by_key(|status| std::cmp::Reverse(status.severity));
+    statuses.sort_by_key(|status| Reverse(status.severity));
     statuses
 }
 

@@ -40,19 +40,42 @@ pub(super) async fn view(
     let now_ms = state.clock.now_ms();
     let health = check(&state).await;
     let streams = streams(&state).await?;
-    let (open, ended) = incidents::newest(&state.store).await?;
-    let is_wrong = |shown: &&Shown| shown.stream.state() >= State::Warning;
-    let wrong = streams.iter().filter(is_wrong).take(MAX_LISTED).count();
+    let newest = incidents::newest(&state.store).await?;
+    let summary = summary(&streams);
+    // An open incident says more than a row of its stream would.
+    let (mut listed, mut tiles) = (Vec::new(), Vec::new());
+    for shown in streams {
+        let has_incident = newest.streams.contains(&shown.stream.name);
+        let is_row = shown.stream.state() >= State::Warning && !has_incident;
+        if is_row && listed.len() < MAX_LISTED {
+            listed.push(shown);
+        } else {
+            tiles.push(shown);
+        }
+    }
     let here = &view.here;
+    let later = tiles.len() > MAX_TILES_FIRST;
     let body = html! {
         h1 class="sr" { "Overview" }
         (health::line(&state, &health))
-        (incidents::open(here, &open))
-        (in_trouble(here, &streams[..wrong], &streams, now_ms))
-        (incidents::ended(here, &ended))
-        @if streams.len() > MAX_TILES_FIRST { (others(here, &streams[wrong..])) }
+        (incidents::open(here, &newest.open))
+        section id="streams" data-live {
+            h2 { "Streams" }
+            (summary)
+            @if !listed.is_empty() {
+                ul class="rows" { @for shown in &listed { (row(here, shown, now_ms)) } }
+            }
+            @if !later { (tile_list(here, &tiles)) }
+        }
+        (incidents::ended(here, &newest.ended))
+        @if later {
+            section id="others" data-live {
+                h2 { @if listed.is_empty() { "Every stream" } @else { "Other streams" } }
+                (tile_list(here, &tiles))
+            }
+        }
     };
-    let title = title(&open);
+    let title = title(&newest.open);
     Ok(Frame::live(&view).answer(&title, &body))
 }
 
@@ -96,37 +119,7 @@ async fn stored_history(
     Ok(Some(Arc::new(state.monitor.history(observed))))
 }
 
-fn in_trouble(here: &Here, wrong: &[Shown], all: &[Shown], now_ms: i64) -> Markup {
-    html! {
-        section id="streams" data-live {
-            h2 { "Streams" }
-            @if all.is_empty() {
-                p class="empty" {
-                    "No counts have arrived. Send minute counts to the topic of KAFKA_TOPIC; the first stream appears here by itself."
-                }
-            } @else {
-                p class="dim" { (summary(all)) }
-            }
-            @if !wrong.is_empty() {
-                ul class="rows" {
-                    @for shown in wrong { (row(here, shown, now_ms)) }
-                }
-            }
-            @if all.len() <= MAX_TILES_FIRST { (tiles(here, &all[wrong.len()..])) }
-        }
-    }
-}
-
-fn others(here: &Here, others: &[Shown]) -> Markup {
-    html! {
-        section id="others" data-live {
-            h2 { "Other streams" }
-            (tiles(here, others))
-        }
-    }
-}
-
-fn tiles(here: &Here, streams: &[Shown]) -> Markup {
+fn tile_list(here: &Here, streams: &[Shown]) -> Markup {
     html! {
         @if !streams.is_empty() {
             ul class="tiles" { @for shown in streams { (tile(here, shown)) } }
@@ -134,8 +127,8 @@ fn tiles(here: &Here, streams: &[Shown]) -> Markup {
     }
 }
 
-/// `2 CRITICAL, 1 STALE, 497 NORMAL. Each line is the approval rate ...`
-fn summary(streams: &[Shown]) -> String {
+/// `2 CRITICAL, 1 STALE, 497 NORMAL. A line is the approval rate ...`
+fn summary(streams: &[Shown]) -> Markup {
     let mut states: BTreeMap<Reverse<State>, usize> = BTreeMap::new();
     for shown in streams {
         *states.entry(Reverse(shown.stream.state())).or_default() += 1;
@@ -144,10 +137,15 @@ fn summary(streams: &[Shown]) -> String {
         .iter()
         .map(|(Reverse(state), count)| format!("{count} {}", state.to_string().replace('_', " ")));
     let states: Vec<_> = states.collect();
-    format!(
-        "{}. A line is the approval rate of the newest hour.",
-        states.join(", ")
-    )
+    html! {
+        @if states.is_empty() {
+            p class="empty" {
+                "No counts have arrived. Send minute counts to the topic of KAFKA_TOPIC; the first stream appears here by itself."
+            }
+        } @else {
+            p class="dim" { (states.join(", ")) ". A line is the approval rate of the newest hour." }
+        }
+    }
 }
 
 /// A stream that needs attention: what it is about, in a sentence.
@@ -173,10 +171,10 @@ fn row(here: &Here, shown: &Shown, now_ms: i64) -> Markup {
 fn tile(here: &Here, shown: &Shown) -> Markup {
     let stream = &shown.stream;
     html! {
-        li {
+        li class=[(stream.state() >= State::Warning).then(|| class(stream.state()))] {
             a href=(here.link(&stream_path(&stream.name))) { (stream.name) }
-            @if stream.state() != State::Normal { (badge(stream.state())) }
             (rate(shown))
+            @if stream.state() != State::Normal { (badge(stream.state())) }
         }
     }
 }

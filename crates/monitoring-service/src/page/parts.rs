@@ -64,6 +64,14 @@ pub(super) fn number(count: f64) -> String {
     }
 }
 
+/// A whole number with commas: `33,484`.
+pub(super) fn grouped(number: u64) -> String {
+    match (number / 1000, number % 1000) {
+        (0, rest) => rest.to_string(),
+        (thousands, rest) => format!("{},{rest:03}", grouped(thousands)),
+    }
+}
+
 /// The sentence of an alert without its severity, which stands beside it.
 pub(super) fn sentence(alert: &Alert) -> &str {
     without_severity(&alert.message)
@@ -92,6 +100,18 @@ mod tests {
             at(1_752_332_400_000).into_string(),
             "<time datetime=\"2025-07-12T15:00:00Z\" title=\"2025-07-12 15:00:00 UTC\">12 Jul 15:00</time>"
         );
+    }
+
+    #[test]
+    fn a_long_number_has_commas() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (12_034_005, "12,034,005"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn fold(
 fn form(names: &[String], chosen: &str, days: u32, threshold: f64, current: Detector) -> Markup {
     let unit = match current.policy() {
         PolicyName::ZScore => "standard deviations",
-        PolicyName::Adaptive => "decades of the false-alarm budget",
+        PolicyName::Adaptive => "decades (5 is a chance of 1 in 100,000)",
     };
     html! {
         form class="card" {
@@ -160,12 +160,20 @@ fn form(names: &[String], chosen: &str, days: u32, threshold: f64, current: Dete
             }
             label for="days" { "Range" }
             select id="days" name="days" {
-                @for of in DAYS { option value=(of) selected[of == days] { "the newest " (of) " day(s)" } }
+                @for of in DAYS { option value=(of) selected[of == days] { (in_days(of)) } }
             }
-            label for="tenths" { "What if CRITICAL began at another threshold? Shown: " (format!("{threshold:.1}")) " " (unit) }
+            label for="tenths" { "What if CRITICAL began at another threshold?" }
             input id="tenths" name="tenths" type="range" min="15" max="120" step="5" value=(format!("{:.0}", threshold * 10.0));
+            div { output for="tenths" { (format!("{threshold:.1}")) } " " (unit) }
             button { "Compare" }
         }
+    }
+}
+
+fn in_days(days: u32) -> String {
+    match days {
+        1 => "the newest day".to_owned(),
+        days => format!("the newest {days} days"),
     }
 }
 

@@ -80,6 +80,6 @@ fn explain(problem: &Problem, here: &Here) -> Markup {
         @if let Some(fix) = problem.what_to_do() {
             p { "What to do: " (fix) "." }
         }
-        p { a href=(here.link("")) { "Overview" } }
+        p { a href=(here.link("")) { "Back to the overview" } }
     }
 }

@@ -109,6 +109,11 @@
   for (const part of live(document)) served.set(part.id, part.outerHTML);
   localize(document);
   showZone();
+  // A slider of tenths shows its value beside it.
+  for (const output of document.querySelectorAll("output")) {
+    const slider = document.getElementById(output.htmlFor.value);
+    slider.addEventListener("input", () => { output.textContent = (slider.value / 10).toFixed(1); });
+  }
   if (!events) return;
   listen();
   // While the tab is hidden there is no connection.

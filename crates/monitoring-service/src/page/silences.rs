@@ -99,7 +99,7 @@ pub(super) async fn view(
 fn list(here: &Here, silences: &[SilenceRecord], now_ms: i64) -> Markup {
     html! {
         section {
-            h2 { "Not ended" }
+            h2 { "Active and planned" }
             @if silences.is_empty() {
                 p class="empty" { "There is no silence: every alert is notified by its rules." }
             } @else {

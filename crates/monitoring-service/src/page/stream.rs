@@ -177,7 +177,7 @@ pub(super) async fn view(
             Some(explained(&state, name.clone(), minute, status, policy).await?)
         }
     };
-    let gathered = gather(&state, &shown).await?;
+    let gathered = gather(&state, &shown, "").await?;
     let newest = state
         .store
         .newest_rows(vec![name.to_string()], policy)

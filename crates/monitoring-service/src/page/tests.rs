@@ -125,9 +125,11 @@ async fn a_burst_is_seen_on_the_overview_and_the_stream() {
     let overview = api.get("/").await.text;
     assert!(overview.contains("(1) Overview"), "{overview}");
     assert!(overview.contains("default: denied up"), "{overview}");
-    assert!(overview.contains(
-        "<span class=\"badge crit\">CRITICAL</span> <a href=\"./page/streams/default\">"
-    ));
+    assert!(
+        overview.contains("<li class=\"crit\"><a href=\"./page/streams/default\">default</a>"),
+        "its incident says why, so its stream is a tile: {overview}"
+    );
+    assert!(overview.contains("problem payments more than expected so far."));
     let stream = api
         .get("/page/streams/default?minute=2025-07-12T15:00&status=denied")
         .await

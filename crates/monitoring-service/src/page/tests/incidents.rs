@@ -111,3 +111,21 @@ async fn an_incident_and_its_stream_lead_to_the_dashboard() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_point_of_a_chart_leads_to_its_explanation() {
+    let api = after_a_burst();
+    let id = the_open_incident(&api).await;
+    let text = api.get(&format!("/page/incidents/{id}")).await.text;
+    let (_, rest) = text
+        .split_once("<a href=\"../../page/streams/default?from=")
+        .unwrap();
+    let (query, _) = rest.split_once("#explanation\"").unwrap();
+    let path = format!("/page/streams/default?from={}", query.replace("&amp;", "&"));
+    let answer = api.get(&path).await;
+    assert!(
+        answer.text.contains("id=\"explanation\""),
+        "{path}: {}",
+        answer.text
+    );
+}
