@@ -14,7 +14,7 @@ use crate::{
         Alert, Subject,
         incident::{EndReason, IncidentKind},
         incident_record::IncidentRecord,
-        incident_update::{Now, opened},
+        incident_update::{IncidentUpdate, Now, opened},
         ingest,
         inputs::{InputFault, faults},
         release::{self, Open},
@@ -181,15 +181,7 @@ impl Scheduler {
         let up = move |newest: Option<&_>| ingest::up(newest, &notify, now_ms);
         self.record(DOWN_OR_UP, up).await?;
         self.check_acceptance(status.acceptance, now_ms).await?;
-        let (notify, announcer) = (self.context.notify.clone(), &self.context.announcer);
-        let over = move |open: &[IncidentRecord]| {
-            let now = Now::without_silences(&notify, now_ms);
-            open.iter()
-                .map(|incident| now.ended(incident, EndReason::Recovered, None))
-                .collect()
-        };
-        let kind = IncidentKind::IngestDown;
-        announcer.announce_incidents(&self.context.store.change_incidents(kind, over).await?);
+        self.end(IncidentKind::IngestDown, now_ms).await?;
         // After an outage of ingest, producers get a full STALE_AFTER before their streams count as stale.
         if status.caught_up && long_ago {
             self.record_stale(now_ms).await?;
@@ -202,17 +194,46 @@ impl Scheduler {
         let why = status
             .error
             .unwrap_or_else(|| "the Kafka brokers cannot be reached".to_owned());
-        let (reason, policy) = (why.clone(), notify.clone());
+        let message = format!("Nothing is monitored: {why}.");
         let down = move |newest: Option<&_>| ingest::down(newest, since_ms, &why, &notify, now_ms);
         self.record(DOWN_OR_UP, down).await?;
-        let opened = move |open: &[IncidentRecord]| {
+        self.begin(IncidentKind::IngestDown, since_ms, message, now_ms)
+            .await
+    }
+
+    /// Opens the incident of a condition of ingest, unless it is open.
+    async fn begin(
+        &self,
+        kind: IncidentKind,
+        since_ms: i64,
+        message: String,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let policy = self.context.notify.clone();
+        let opening = move |open: &[IncidentRecord]| {
             let now = Now::without_silences(&policy, now_ms);
-            let message = format!("Nothing is monitored: {reason}.");
-            let opened = opened(IncidentKind::IngestDown, None, since_ms, message, &now);
-            open.is_empty().then_some(opened).into_iter().collect()
+            let opened = || opened(kind, None, since_ms, message.clone(), &now);
+            open.is_empty().then(opened).into_iter().collect()
         };
-        let kind = IncidentKind::IngestDown;
-        let events = self.context.store.change_incidents(kind, opened).await?;
+        self.change(kind, opening).await
+    }
+
+    /// Ends the incident of a condition of ingest, if it is open.
+    async fn end(&self, kind: IncidentKind, now_ms: i64) -> Result<(), StoreError> {
+        let policy = self.context.notify.clone();
+        let over = move |open: &[IncidentRecord]| {
+            let now = Now::without_silences(&policy, now_ms);
+            let ended = |incident| now.ended(incident, EndReason::Recovered, None);
+            open.iter().map(ended).collect()
+        };
+        self.change(kind, over).await
+    }
+
+    async fn change<F>(&self, kind: IncidentKind, decide: F) -> Result<(), StoreError>
+    where
+        F: Fn(&[IncidentRecord]) -> Vec<IncidentUpdate> + Send + 'static,
+    {
+        let events = self.context.store.change_incidents(kind, decide).await?;
         self.context.announcer.announce_incidents(&events);
         Ok(())
     }
@@ -230,12 +251,19 @@ impl Scheduler {
             Acceptance::Accepting => {
                 let accepting =
                     move |newest: Option<&_>| ingest::accepting(newest, &notify, now_ms);
-                self.record(subjects, accepting).await
+                self.record(subjects, accepting).await?;
+                self.end(IncidentKind::IngestRejecting, now_ms).await
             }
             Acceptance::Rejecting(why) => {
+                let message = format!(
+                    "{}. GET /dead-letters lists them.",
+                    why.trim_end_matches('.')
+                );
                 let rejecting =
                     move |newest: Option<&_>| ingest::rejecting(newest, &why, &notify, now_ms);
-                self.record(subjects, rejecting).await
+                self.record(subjects, rejecting).await?;
+                self.begin(IncidentKind::IngestRejecting, now_ms, message, now_ms)
+                    .await
             }
         }
     }

@@ -23,6 +23,8 @@ pub enum IncidentKind {
     StaleStream,
     /// Kafka cannot be read, so nothing is monitored.
     IngestDown,
+    /// Most of the newest messages are dead letters.
+    IngestRejecting,
     /// Several incidents of streams that opened together, with the same statuses and directions.
     Group,
 }
@@ -51,7 +53,7 @@ pub enum IncidentEventKind {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum EndReason {
-    /// The counts are usual again; minutes arrive again; Kafka is read again.
+    /// The counts are usual again; minutes arrive again; Kafka is read again; messages can be used again.
     Recovered,
     /// It lasted so long that its counts are usual from now on.
     NewLevel,
@@ -105,7 +107,7 @@ pub struct IncidentMessage {
     /// The worst severity so far.
     #[schema(value_type = schema::AlertSeverity)]
     pub severity: Severity,
-    /// The stream; none for `ingest_down` and `group`.
+    /// The stream; none for `ingest_down`, `ingest_rejecting` and `group`.
     pub stream: Option<String>,
     /// The policy; none where no policy decided.
     #[schema(value_type = Option<schema::Policy>)]
@@ -126,7 +128,7 @@ pub struct IncidentMessage {
     /// When the event was recorded.
     #[schema(value_type = schema::Instant)]
     pub recorded_at: At,
-    /// The statuses, those that joined first first. Empty for `stale_stream` and `ingest_down`.
+    /// The statuses, those that joined first first. Empty where no counts are evaluated: `stale_stream`, `ingest_down`, `ingest_rejecting`.
     pub statuses: Vec<StatusEvidence>,
     /// Approvals fewer than expected since it opened; none where it is unknown or not about approvals.
     pub missing_approvals: Option<u64>,

@@ -15,6 +15,7 @@ pub fn trouble(kind: IncidentKind, statuses: &[StatusEvidence]) -> String {
     match kind {
         IncidentKind::StaleStream => "no new minutes".to_owned(),
         IncidentKind::IngestDown => "Kafka cannot be read".to_owned(),
+        IncidentKind::IngestRejecting => "most messages are dead letters".to_owned(),
         IncidentKind::Anomaly | IncidentKind::Group if statuses.is_empty() => {
             "no new minutes".to_owned()
         }
@@ -114,6 +115,9 @@ pub fn over(message: &IncidentMessage, by: Option<&str>) -> String {
         }
         (_, IncidentKind::StaleStream) => format!("New minutes arrive again after {length}."),
         (_, IncidentKind::IngestDown) => format!("Kafka is read again after {length}."),
+        (_, IncidentKind::IngestRejecting) => {
+            format!("Most messages can be used again after {length}.")
+        }
         _ => format!(
             "All {} streams are over it after {length}.",
             message.stream_count

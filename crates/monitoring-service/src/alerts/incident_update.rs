@@ -337,10 +337,7 @@ pub(super) fn opening(
         severity: Severity::Critical,
         stream: stream.map(ToOwned::to_owned),
         policy: None,
-        title: match stream {
-            Some(stream) => format!("{stream}: {trouble}"),
-            None => format!("ingest down: {trouble}"),
-        },
+        title: format!("{}: {trouble}", stream.unwrap_or("ingest")),
         message: String::new(),
         opened_at: At(opened_at_ms),
         ended_at: None,

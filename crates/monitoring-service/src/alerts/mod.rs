@@ -112,6 +112,8 @@ impl Alert {
                 | Subject::StreamsResumed { .. }
                 | Subject::IngestDown
                 | Subject::IngestUp
+                | Subject::IngestRejecting
+                | Subject::IngestAccepting
         );
         Self {
             id: subject::monitor_alert_id(&subject, since_ms),

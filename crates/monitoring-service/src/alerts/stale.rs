@@ -106,10 +106,8 @@ pub fn change(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> StaleCh
             names.len(),
             streams.join(", ")
         );
-        let DeadLetterCount { count, newest } = &rules.dead_letters;
-        if let Some(newest) = newest {
-            let count = format!("; meanwhile {count} message(s) were dead letters");
-            message = format!("{message}{count}, the last one: {newest}");
+        if let Some(meanwhile) = meanwhile(&rules.dead_letters) {
+            message = format!("{message}; {meanwhile}");
         }
         let subject = Subject::StaleStreams { streams };
         change
@@ -149,10 +147,12 @@ impl Freshness {
             ms: now_ms,
         };
         let since = self.newest.plus(1).start();
+        let meanwhile = meanwhile(&rules.dead_letters);
         let message = format!(
-            "No new minute from {} since {}.",
+            "No new minute from {} since {}{}.",
             self.stream,
-            since.strftime("%H:%M UTC")
+            since.strftime("%H:%M UTC"),
+            meanwhile.map_or_else(String::new, |meanwhile| format!("; {meanwhile}"))
         );
         let (kind, stream) = (IncidentKind::StaleStream, Some(self.stream.as_str()));
         opened(kind, stream, since.as_millisecond(), message, &now)
@@ -163,6 +163,15 @@ impl Freshness {
             && self.arrived_at_ms
                 < now_ms.saturating_sub(limit_ms(&self.pauses, self.newest, stale_after_ms))
     }
+}
+
+/// What the dead letters of the meantime say about missing minutes.
+fn meanwhile(dead_letters: &DeadLetterCount) -> Option<String> {
+    let newest = dead_letters.newest.as_ref()?;
+    let count = dead_letters.count;
+    Some(format!(
+        "meanwhile {count} message(s) were dead letters, the last one: {newest}"
+    ))
 }
 
 fn alert(

@@ -50,6 +50,7 @@ fn of_incident(message: &IncidentMessage) -> PostableAlert {
         IncidentKind::Anomaly => "TransactionAnomaly",
         IncidentKind::StaleStream => "StaleStream",
         IncidentKind::IngestDown => "IngestDown",
+        IncidentKind::IngestRejecting => "IngestRejecting",
         IncidentKind::Group => "TransactionAnomalyGroup",
     };
     let mut labels = BTreeMap::from([

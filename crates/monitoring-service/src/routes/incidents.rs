@@ -93,7 +93,7 @@ values! {
         "use open or resolved";
     IncidentKind: reference::<schema::IncidentKindName>(),
         |text: &str| text.parse().map_err(|_| "is not the kind of an incident".to_owned()),
-        "use anomaly, stale_stream, ingest_down or group";
+        "use anomaly, stale_stream, ingest_down, ingest_rejecting or group";
     Format: schema::one_of(["json", "csv"]),
         |text: &str| match text {
             "json" => Ok(Format::Json),

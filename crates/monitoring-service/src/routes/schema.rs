@@ -77,8 +77,9 @@ schemas! {
     DeliveryState: "`pending`: not delivered yet; `delivered`: the receiver accepted it; `dead`: given up; `superseded`: not sent, a later message \
         replaces it." = one_of(["pending", "delivered", "superseded", "dead"]);
     IncidentState: "The state of an incident." = one_of(["resolved", "open"]);
-    IncidentKindName: "`anomaly`: counts left their range; `stale_stream`: no new minutes; `ingest_down`: Kafka cannot be read; `group`: \
-        several with one cause." = one_of(["stale_stream", "ingest_down", "group", "anomaly"]);
+    IncidentKindName: "`anomaly`: counts left their range; `stale_stream`: no new minutes; `ingest_down`: Kafka cannot be read; \
+        `ingest_rejecting`: most messages are dead letters; `group`: several with one cause."
+        = one_of(["stale_stream", "ingest_down", "ingest_rejecting", "group", "anomaly"]);
     IncidentEventName: "`opened`, also again soon after its end; `escalated`: it became worse, or nobody acknowledged it; `acknowledged`: a \
         person took it over; `resolved`: it is over." = one_of(["escalated", "acknowledged", "resolved", "opened"]);
     EndReasonName: "`recovered`: usual again; `new_level`: its counts are usual from now on; `by_hand`: a person resolved it; `retired`: its \

@@ -6,6 +6,7 @@ mod clients;
 mod contract;
 mod doors;
 mod harness;
+mod incidents;
 mod ingest;
 mod inputs;
 mod kill;
