@@ -178,6 +178,12 @@ impl Monitor {
         self.due.clear();
     }
 
+    /// Drops one stream from memory.
+    pub fn forget_stream(&mut self, stream: &Stream) {
+        self.streams.remove(stream);
+        self.due.remove(stream);
+    }
+
     /// The observed minutes of a stream in memory.
     pub fn history(&self, stream: &Stream) -> Option<&History> {
         self.streams.get(stream).map(|stream| &stream.history)

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use self::{partition::Partition, stream::OpenStream};
 pub use self::{
     partition::PartitionState,
-    stored::{OpenChanges, StoredOpenMinutes},
+    stored::{OpenChanges, StoredOpenMinutes, StreamChange},
     stream::StreamState,
 };
 use crate::{
@@ -134,7 +134,7 @@ impl OpenMinutes {
         };
         if !open.state.partitions.contains(&partition) {
             open.state.partitions.push(partition);
-            open.state_changed = true;
+            open.note_state();
             self.split.push(stream.clone());
         }
         let slowest =
@@ -151,7 +151,7 @@ impl OpenMinutes {
         }
         if minute < open.state.since {
             open.state.since = minute;
-            open.state_changed = true;
+            open.note_state();
         }
         put(open.counts_of(minute), self.merge)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use detection::{
     Minute, MinuteCounts, Status, StatusCount, Stream,
-    open_minutes::{Merge, OpenMinutes, Settings, StoredOpenMinutes},
+    open_minutes::{Merge, OpenMinutes, Settings, StoredOpenMinutes, StreamChange},
 };
 use proptest::prelude::*;
 
@@ -256,6 +256,25 @@ fn streams_of_partitions_that_are_gone_close_at_once() {
     assert!(open.stream("a").is_none());
 }
 
+#[test]
+fn a_stream_dropped_from_the_store_starts_again() {
+    let mut before = open();
+    let both = [(0, 0, "a", "approved"), (0, 1, "b", "approved")];
+    add(&mut before, &both);
+    let mut stored = stored_after(&mut before, StoredOpenMinutes::default());
+    stored.streams.retain(|(name, _)| name.as_str() == "b");
+    stored.minutes.retain(|(name, ..)| name.as_str() == "b");
+    let mut open = OpenMinutes::restore(SETTINGS, Merge::Add, stored.clone());
+    add(&mut open, &[(0, 130, "b", "approved")]);
+    assert_eq!(close(&mut open), ["0 b approved=1", "1 b approved=0"]);
+    let stored = stored_after(&mut open, stored);
+    let again = [(0, 190, "a", "denied"), (0, 250, "b", "approved")];
+    add(&mut open, &again);
+    let closed = ["2 b approved=1", "3 a denied=1", "3 b approved=0"];
+    assert_eq!(close(&mut open), closed);
+    assert_eq!(stored_after(&mut open, stored).streams.len(), 2);
+}
+
 /// What is stored after the changes of `open`, as the store does it.
 fn stored_after(open: &mut OpenMinutes, stored: StoredOpenMinutes) -> StoredOpenMinutes {
     let mut partitions: BTreeMap<_, _> = stored.partitions.into_iter().collect();
@@ -265,11 +284,17 @@ fn stored_after(open: &mut OpenMinutes, stored: StoredOpenMinutes) -> StoredOpen
     let changes = open.take_changes();
     partitions.extend(changes.partitions);
     for (stream, state) in changes.streams {
-        if let Some(state) = state {
-            streams.insert(stream, state);
-        } else {
-            minutes.retain(|(of, _), _| *of != stream);
-            streams.remove(&stream);
+        match state {
+            StreamChange::Begin(state) => {
+                assert!(streams.insert(stream, state).is_none(), "it is new");
+            }
+            StreamChange::Continue(state) => {
+                assert!(streams.insert(stream, state).is_some(), "it is stored");
+            }
+            StreamChange::End => {
+                minutes.retain(|(of, _), _| *of != stream);
+                streams.remove(&stream);
+            }
         }
     }
     for (stream, minute, counts) in changes.minutes {

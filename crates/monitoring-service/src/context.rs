@@ -5,7 +5,7 @@ use detection::{MonitorSettings, PolicyName};
 use crate::{
     alerts::{Announcer, NotifyPolicy, Silences},
     clock::Clock,
-    ingest::{snapshots::Snapshots, status::SharedStatus},
+    ingest::{retirements::Retirements, snapshots::Snapshots, status::SharedStatus},
     liveness::TaskLiveness,
     metrics::ServiceMetrics,
     notify::board::ReceiverBoard,
@@ -29,6 +29,8 @@ pub struct Context {
     pub announcer: Announcer,
     /// The history of each stream as of its last commit.
     pub snapshots: Snapshots,
+    /// Streams that were retired, until ingest has forgotten them.
+    pub retired: Retirements,
     /// The status of reading from Kafka.
     pub ingest: SharedStatus,
     /// The settings of the fold.
@@ -57,6 +59,7 @@ impl Context {
             silences: Silences::default(),
             announcer: Announcer::new(metrics.alerts.clone(), metrics.incident_events.clone()),
             snapshots: Snapshots::default(),
+            retired: Retirements::default(),
             ingest: SharedStatus::new(now_ms),
             receivers: ReceiverBoard::new(notify.routes.iter().map(|route| &*route.receiver)),
             store,

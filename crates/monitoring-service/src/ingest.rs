@@ -14,6 +14,7 @@ mod publish;
 mod reader;
 mod recovery;
 mod rejections;
+pub mod retirements;
 mod settings;
 pub mod snapshots;
 mod spans;
@@ -44,7 +45,7 @@ use crate::{
     clock::Stopwatch,
     context::Context,
     liveness::Task,
-    store::{InFlightCommit, IngestCommit, OffsetAdvance, StoredOffset},
+    store::{InFlightCommit, IngestCommit, OffsetAdvance, StoreError, StoredOffset},
 };
 
 /// Messages of one transaction.
@@ -227,6 +228,7 @@ impl Ingest {
     /// Reads the messages of one transaction and hands them to the writer: a live message alone, many in a backlog. In a
     /// backlog the next batch is read and observed while this one is written.
     fn gather(&mut self, consumer: &KafkaConsumer, topic: &Topic) -> Result<(), Interrupted> {
+        self.reload_retired(topic)?;
         let (mut batch, mut spans) = (
             Batch::new(self.context.clock.now_ms()),
             MessageSpans::default(),
@@ -385,8 +387,10 @@ impl Ingest {
         let events = match stored {
             Ok(events) => events,
             Err(error) => {
-                let errors = &self.context.metrics.store_errors;
-                errors.with_label_values(&["ingest"]).inc();
+                if !matches!(error, StoreError::StreamRetired(_)) {
+                    let errors = &self.context.metrics.store_errors;
+                    errors.with_label_values(&["ingest"]).inc();
+                }
                 return Err(error.into());
             }
         };

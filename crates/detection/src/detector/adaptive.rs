@@ -81,6 +81,15 @@ impl AdaptiveState {
         self.episodes.open.is_some()
     }
 
+    /// Ends the open episode without an event, as if there had been none. True if one was open.
+    pub fn drop_episode(&mut self) -> bool {
+        let dropped = self.episodes.open.take().is_some();
+        if dropped {
+            self.run = 0;
+        }
+        dropped
+    }
+
     /// Folds the next observed minute: evaluates it, learns from it unless an episode is open, and updates the episode.
     /// A minute that is not newer than all before is only evaluated, as by [`Self::judge`].
     pub fn observe(

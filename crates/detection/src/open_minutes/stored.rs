@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{
     Counts, Merge, OpenMinutes, Settings,
     partition::{Partition, PartitionState},
-    stream::{OpenMinute, OpenStream, StreamState},
+    stream::{OpenMinute, OpenStream, Stored, StreamState},
 };
 use crate::{minute::Minute, stream::Stream};
 
@@ -25,10 +25,21 @@ pub struct StoredOpenMinutes {
 pub struct OpenChanges {
     /// Partitions to replace.
     pub partitions: Vec<(i32, PartitionState)>,
-    /// Streams to replace; `None`: to delete, with their minutes.
-    pub streams: Vec<(Stream, Option<StreamState>)>,
-    /// Minutes to replace; `None`: closed, to delete.
+    /// Streams, in their order.
+    pub streams: Vec<(Stream, StreamChange)>,
+    /// Minutes to replace; `None`: closed, to delete. Their streams are stored.
     pub minutes: Vec<(Stream, Minute, Option<Counts>)>,
+}
+
+/// The change of what is stored of one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamChange {
+    /// It is new.
+    Begin(StreamState),
+    /// It is stored already, unless it was retired meanwhile; then these changes must not be stored.
+    Continue(StreamState),
+    /// It ends, with its minutes.
+    End,
 }
 
 impl OpenMinutes {
@@ -74,7 +85,8 @@ impl OpenMinutes {
             }
         }
         let forgotten = std::mem::take(&mut self.forgotten);
-        changes.streams = forgotten.into_iter().map(|of| (of, None)).collect();
+        let end = |stream| (stream, StreamChange::End);
+        changes.streams = forgotten.into_iter().map(end).collect();
         for stream in std::mem::take(&mut self.changed) {
             if let Some(open) = self.streams.get_mut(&stream) {
                 open.take_changes(&stream, &mut changes);
@@ -87,11 +99,14 @@ impl OpenMinutes {
 impl OpenStream {
     fn take_changes(&mut self, stream: &Stream, changes: &mut OpenChanges) {
         self.listed = false;
-        if std::mem::take(&mut self.state_changed) {
-            changes
-                .streams
-                .push((stream.clone(), Some(self.state.clone())));
-        }
+        let change = match std::mem::replace(&mut self.stored, Stored::Same) {
+            Stored::Nothing => Some(StreamChange::Begin(self.state.clone())),
+            Stored::Before => Some(StreamChange::Continue(self.state.clone())),
+            Stored::Same => None,
+        };
+        changes
+            .streams
+            .extend(change.map(|change| (stream.clone(), change)));
         let ended = self.ended.drain(..);
         changes
             .minutes

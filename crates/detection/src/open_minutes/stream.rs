@@ -45,12 +45,21 @@ pub(super) struct OpenMinute {
     pub(super) changed: bool,
 }
 
+/// What is stored of a stream's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    Nothing,
+    /// The state before it changed.
+    Before,
+    Same,
+}
+
 /// A stream with its open minutes.
 #[derive(Debug)]
 pub(super) struct OpenStream {
     pub(super) state: StreamState,
-    /// True if the state differs from the stored one.
-    pub(super) state_changed: bool,
+    /// What is stored of the state.
+    pub(super) stored: Stored,
     pub(super) minutes: BTreeMap<Minute, OpenMinute>,
     /// Closed minutes whose counts are still stored.
     pub(super) ended: Vec<Minute>,
@@ -63,7 +72,7 @@ impl OpenStream {
     pub(super) const fn restored(state: StreamState) -> Self {
         Self {
             state,
-            state_changed: false,
+            stored: Stored::Same,
             minutes: BTreeMap::new(),
             ended: Vec::new(),
             listed: false,
@@ -81,7 +90,7 @@ impl OpenStream {
             statuses: Vec::new(),
         };
         Self {
-            state_changed: true,
+            stored: Stored::Nothing,
             ..Self::restored(state)
         }
     }
@@ -91,6 +100,13 @@ impl OpenStream {
         let open = self.minutes.entry(minute).or_default();
         open.changed = true;
         &mut open.counts
+    }
+
+    /// Notes that the state differs from the stored one.
+    pub(super) fn note_state(&mut self) {
+        if self.stored == Stored::Same {
+            self.stored = Stored::Before;
+        }
     }
 
     /// True if it must be put into the list of streams with changes.
@@ -118,7 +134,7 @@ impl OpenStream {
         }
         let start = self.state.closed.max(self.state.since);
         self.state.closed = end;
-        self.state_changed = true;
+        self.note_state();
         for minute in self.due(start, end, partitions) {
             let counts = self.minutes.remove(&minute).map(|open| open.counts);
             match counts {

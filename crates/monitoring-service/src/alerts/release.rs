@@ -1,6 +1,6 @@
 //! Which openings that wait are notified now, alone or as a group, and which incidents escalate because nobody acknowledged them. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use detection::{PolicyName, Severity};
 use uuid::Uuid;
@@ -27,8 +27,6 @@ pub struct Open {
     pub incidents: Vec<IncidentRecord>,
     /// How many streams are monitored.
     pub streams: usize,
-    /// The streams that were retired.
-    pub retired: BTreeSet<String>,
 }
 
 /// What to do.
@@ -68,9 +66,6 @@ pub fn plan(open: &Open, alerting: PolicyName, now: &Now<'_>) -> Plan {
         {
             plan.updates
                 .push(now.ended(incident, EndReason::PolicyOff, None));
-        } else if is_retired(open, incident) {
-            plan.updates
-                .push(now.ended(incident, EndReason::Retired, None));
         } else if is_waiting && now.covers(&incident.message) {
             plan.silenced.push(incident.message.id);
         } else if is_waiting {
@@ -86,11 +81,6 @@ pub fn plan(open: &Open, alerting: PolicyName, now: &Now<'_>) -> Plan {
     release(&mut plan, open, waiting, now);
     follow_groups(&mut plan, open, now);
     plan
-}
-
-fn is_retired(open: &Open, incident: &IncidentRecord) -> bool {
-    let stream = incident.message.stream.as_ref();
-    stream.is_some_and(|stream| open.retired.contains(stream))
 }
 
 /// True if an opening that was silenced or too old is worth a notification now.

@@ -123,6 +123,19 @@ impl Reader {
         Ok(())
     }
 
+    /// Forgets these streams, and loads the open minutes of the topic again.
+    pub(super) fn reload(
+        &mut self,
+        streams: &[Stream],
+        cluster_id: &str,
+    ) -> Result<(), StoreError> {
+        for stream in streams {
+            self.monitor.forget_stream(stream);
+        }
+        self.streams = self.store.count_streams()?;
+        self.resume(cluster_id)
+    }
+
     /// Reads one message. Its span is a child of the producer's; a single transaction has none. `timed`: measure its evaluation,
     /// since it may be the only message of its transaction. On an error of the store the message is not read.
     pub(super) fn read(

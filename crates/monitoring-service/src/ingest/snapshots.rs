@@ -72,6 +72,14 @@ impl Snapshots {
             .extend(snapshots.map(|(stream, snapshot)| (stream, (commit, snapshot))));
     }
 
+    /// Removes streams whose stored state was changed by others.
+    pub(super) fn forget(&self, streams: &[Stream]) {
+        let mut published = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        published
+            .streams
+            .retain(|stream, _| !streams.contains(stream));
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Published> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -213,6 +213,7 @@ impl Delivery {
                 Ok(STORE_RETRY_INTERVAL)
             }
             error @ (StoreError::OffsetMoved { .. }
+            | StoreError::StreamRetired(_)
             | StoreError::Broken(_)
             | StoreError::Closed) => Err(error),
         }

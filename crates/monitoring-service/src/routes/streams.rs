@@ -19,6 +19,8 @@ use super::{
 };
 use crate::{
     alerts::{
+        incident::EndReason,
+        incident_update::Now,
         json::AlertView,
         stale::{is_live, limit_ms},
     },
@@ -89,8 +91,8 @@ pub(super) async fn list(
     Ok(Json(Streams { streams }))
 }
 
-/// Switches a stream off: it is in no list, never stale, and its open incidents end. Its history stays until its retention ends; its
-/// next minute switches it on again.
+/// Switches a stream off: it is in no list, never stale, its open incidents end, and minutes that are still open are dropped. Its history
+/// stays until its retention ends; its next minute switches it on again.
 #[utoipa::path(
     delete,
     path = "/streams/{id}",
@@ -103,11 +105,20 @@ pub(super) async fn retire(
     extract::State(state): extract::State<Arc<AppState>>,
     PathId(stream): PathId<Stream>,
 ) -> Result<impl IntoResponse, Problem> {
-    let now_ms = state.clock.now_ms();
-    if !state.store.retire_stream(stream.as_str(), now_ms).await? {
+    let (now_ms, policy) = (state.clock.now_ms(), state.notify.clone());
+    let end = move |incident: &_| {
+        Now::without_silences(&policy, now_ms).ended(incident, EndReason::Retired, None)
+    };
+    let (store, name) = (&state.store, stream.as_str());
+    let Some(events) = store
+        .retire_stream(name, state.monitor, now_ms, end)
+        .await?
+    else {
         return Err(parameters::unknown_stream(&stream));
-    }
+    };
+    state.retired.push(stream.clone());
     state.metrics.forget_stream(stream.as_str());
+    state.announcer.announce_incidents(&events);
     tracing::info!(stream = stream.as_str(), "stream retired");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -15,7 +15,7 @@ use super::{
     writer::Transaction,
 };
 use crate::alerts::{
-    incident::{IncidentEventKind, IncidentKind, IncidentMessage},
+    incident::{EndReason, IncidentEventKind, IncidentKind, IncidentMessage},
     incident_record::{Feedback, IncidentRecord},
     incident_update::{EventSuppression, IncidentUpdate, NewEvent, RecordedEvent},
 };
@@ -146,19 +146,20 @@ impl Store {
     }
 }
 
-/// The last incident of a stream and policy, as the fold remembers it.
+/// The last incident of a stream and policy, as the fold remembers it; none if the fold has forgotten it.
 pub(super) fn last_of_stream(
     sql: &Connection,
     stream: &str,
     policy: PolicyName,
 ) -> Result<Option<Incident>, StoreError> {
-    let memory: Option<String> = sql
+    let memory: Option<Option<String>> = sql
         .prepare_cached(
-            "SELECT memory FROM incidents WHERE stream = ?1 AND policy = ?2 AND memory IS NOT NULL ORDER BY seq DESC LIMIT 1",
+            "SELECT memory FROM incidents WHERE stream = ?1 AND policy = ?2 ORDER BY seq DESC LIMIT 1",
         )?
         .query_row(params![stream, policy_code(policy)], |row| row.get(0))
         .optional()?;
     memory
+        .flatten()
         .map(|json| serde_json::from_str(&json))
         .transpose()
         .map_err(|error| StoreError::Broken(format!("an incident cannot be read: {error}")))
@@ -170,10 +171,31 @@ struct Known {
     is_open: bool,
     is_notified: bool,
     is_grouped: bool,
+    /// True if its stream was retired: the fold starts again.
+    is_forgotten: bool,
     acknowledged_by: Option<String>,
 }
 
+/// Ends the open incidents of a stream that is retired, and lets the fold forget the last one.
+pub(super) fn retire(
+    transaction: &mut Transaction<'_>,
+    stream: &str,
+    end: impl Fn(&IncidentRecord) -> IncidentUpdate,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let open = open_of_stream(transaction.sql, stream)?;
+    let events = record_all(transaction, open.iter().map(end))?;
+    transaction
+        .sql
+        .prepare_cached(
+            "UPDATE incidents SET memory = NULL WHERE seq IN (SELECT max(seq) FROM incidents WHERE stream = ?1 GROUP BY policy)",
+        )?
+        .execute([stream])?;
+    Ok(events)
+}
+
 /// Records an update with its events and deliveries. Returns the events.
+///
+/// [`StoreError::StreamRetired`] if the fold goes on with an incident whose stream was retired.
 pub(super) fn record(
     transaction: &mut Transaction<'_>,
     update: &IncidentUpdate,
@@ -183,7 +205,7 @@ pub(super) fn record(
         .sql
         .prepare_cached(
             "SELECT sequence, ended_at_ms IS NULL AS open, notified_at_ms IS NOT NULL AS notified, group_id IS NOT NULL AS grouped,
-             message ->> '$.acknowledged_by' AS acknowledged_by FROM incidents WHERE id = ?1",
+             memory IS NULL AS forgotten, message ->> '$.acknowledged_by' AS acknowledged_by FROM incidents WHERE id = ?1",
         )?
         .query_row([&id], |row| {
             Ok(Known {
@@ -191,6 +213,7 @@ pub(super) fn record(
                 is_open: row.get("open")?,
                 is_notified: row.get("notified")?,
                 is_grouped: row.get("grouped")?,
+                is_forgotten: row.get("forgotten")?,
                 acknowledged_by: row.get("acknowledged_by")?,
             })
         })
@@ -200,14 +223,19 @@ pub(super) fn record(
         None => insert(transaction.sql, update)?,
     };
     let opens = |event: &NewEvent| event.message.event == IncidentEventKind::Opened;
+    let opens = update.events.iter().any(opens);
     if let Some((memory, minute)) = &update.memory {
+        if known.is_forgotten && !opens {
+            let stream = update.message.stream.clone().unwrap_or_default();
+            return Err(StoreError::StreamRetired(stream));
+        }
         transaction
             .sql
             .prepare_cached("UPDATE incidents SET memory = ?2, minute = ?3 WHERE id = ?1")?
             .execute(params![id, memory, minute.epoch_minutes()])?;
     }
     // A person resolved it. Its findings go on to be counted and change nothing, until it opens again.
-    if !known.is_open && !update.events.iter().any(opens) {
+    if !known.is_open && !opens {
         return Ok(Vec::new());
     }
     let mut recorded = Vec::with_capacity(update.events.len());
@@ -244,6 +272,15 @@ pub(super) fn open_of(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+fn open_of_stream(sql: &Connection, stream: &str) -> Result<Vec<IncidentRecord>, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NULL AND +stream = ?1 ORDER BY seq"
+    );
+    let mut statement = sql.prepare_cached(&text)?;
+    let rows = statement.query_map([stream], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 fn insert(sql: &Connection, update: &IncidentUpdate) -> Result<Known, StoreError> {
     let message = &update.message;
     let kind: &str = message.kind.into();
@@ -265,6 +302,7 @@ fn insert(sql: &Connection, update: &IncidentUpdate) -> Result<Known, StoreError
         is_open: true,
         is_notified: false,
         is_grouped: false,
+        is_forgotten: false,
         acknowledged_by: None,
     })
 }
@@ -388,10 +426,13 @@ fn follow(
                 "UPDATE incident_events SET suppressed = 'not_opened' WHERE incident_id = ?1 AND suppressed = 'waiting'",
             )?
             .execute([&id])?;
+            // A policy that alerts again later starts again.
+            let forgets = message.end_reason == Some(EndReason::PolicyOff);
             sql.prepare_cached(
-                "UPDATE incidents SET release_at_ms = NULL, suppressed = iif(suppressed = 'waiting', 'not_opened', suppressed) WHERE id = ?1",
+                "UPDATE incidents SET release_at_ms = NULL, suppressed = iif(suppressed = 'waiting', 'not_opened', suppressed),
+                 memory = iif(?2, NULL, memory) WHERE id = ?1",
             )?
-            .execute([&id])?;
+            .execute(params![id, forgets])?;
         }
     }
     Ok(())

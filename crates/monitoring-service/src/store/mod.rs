@@ -72,6 +72,9 @@ pub enum StoreError {
         /// Which partition.
         partition: i32,
     },
+    /// The stream was retired after it was loaded: the caller must load it again.
+    #[error("the stream {0} was retired meanwhile")]
+    StreamRetired(String),
     /// Permanent: the file is damaged or not ours, or a statement is wrong.
     #[error("{0}")]
     Broken(String),

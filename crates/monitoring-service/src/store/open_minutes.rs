@@ -2,7 +2,7 @@
 
 use detection::{
     Minute, Status, StatusCount, Stream,
-    open_minutes::{Counts, OpenChanges, StoredOpenMinutes},
+    open_minutes::{Counts, OpenChanges, StoredOpenMinutes, StreamChange},
 };
 use rusqlite::{Connection, Row, params, types::Type};
 use serde::{Serialize, de::DeserializeOwned};
@@ -69,33 +69,55 @@ impl Store {
     }
 }
 
+/// Drops everything about a stream that is retired.
+pub(super) fn forget(sql: &Connection, stream: &str) -> rusqlite::Result<()> {
+    for table in ["open_streams", "open_minutes"] {
+        sql.prepare_cached(&format!("DELETE FROM {table} WHERE stream = ?1"))?
+            .execute([stream])?;
+    }
+    Ok(())
+}
+
+/// [`StoreError::StreamRetired`] if the changes are those of a stream that was retired since it was loaded.
 pub(super) fn write(sql: &Connection, commit: &OpenCommit) -> Result<(), StoreError> {
     let mut partition =
         sql.prepare_cached("INSERT OR REPLACE INTO open_partitions VALUES (?1, ?2, ?3, ?4)")?;
     for (id, state) in &commit.changes.partitions {
         partition.execute(params![commit.cluster_id, commit.topic, id, text(state)])?;
     }
-    for (stream, state) in &commit.changes.streams {
+    let retired = |stream: &str| StoreError::StreamRetired(stream.to_owned());
+    for (stream, change) in &commit.changes.streams {
         let stream = stream.as_str();
-        if let Some(state) = state {
-            sql.prepare_cached("INSERT OR REPLACE INTO open_streams VALUES (?1, ?2)")?
-                .execute(params![stream, text(state)])?;
-        } else {
-            for table in ["open_streams", "open_minutes"] {
-                sql.prepare_cached(&format!("DELETE FROM {table} WHERE stream = ?1"))?
-                    .execute([stream])?;
+        match change {
+            StreamChange::Begin(state) => {
+                sql.prepare_cached("INSERT OR REPLACE INTO open_streams VALUES (?1, ?2)")?
+                    .execute(params![stream, text(state)])?;
             }
+            StreamChange::Continue(state) => {
+                let continued = sql
+                    .prepare_cached("UPDATE open_streams SET state = ?2 WHERE stream = ?1")?
+                    .execute(params![stream, text(state)])?;
+                if continued == 0 {
+                    return Err(retired(stream));
+                }
+            }
+            StreamChange::End => forget(sql, stream)?,
         }
     }
-    let mut put = sql.prepare_cached("INSERT OR REPLACE INTO open_minutes VALUES (?1, ?2, ?3)")?;
+    let mut put = sql.prepare_cached(
+        "INSERT OR REPLACE INTO open_minutes SELECT stream, ?2, ?3 FROM open_streams WHERE stream = ?1",
+    )?;
     let mut close =
         sql.prepare_cached("DELETE FROM open_minutes WHERE stream = ?1 AND minute = ?2")?;
     for (stream, minute, counts) in &commit.changes.minutes {
         let (stream, minute) = (stream.as_str(), minute.epoch_minutes());
-        match counts {
-            Some(counts) => put.execute(params![stream, minute, text(counts)])?,
-            None => close.execute(params![stream, minute])?,
+        let Some(counts) = counts else {
+            close.execute(params![stream, minute])?;
+            continue;
         };
+        if put.execute(params![stream, minute, text(counts)])? == 0 {
+            return Err(retired(stream));
+        }
     }
     Ok(())
 }

@@ -60,14 +60,7 @@ fn open(sql: &Connection) -> Result<Open, StoreError> {
     let streams = sql
         .prepare_cached("SELECT count(*) FROM streams WHERE retired_at_ms IS NULL")?
         .query_row([], |row| row.get(0))?;
-    let mut retired =
-        sql.prepare_cached("SELECT name FROM streams WHERE retired_at_ms IS NOT NULL")?;
-    let retired = retired.query_map([], |row| row.get(0))?;
-    Ok(Open {
-        incidents,
-        streams,
-        retired: retired.collect::<Result<_, _>>()?,
-    })
+    Ok(Open { incidents, streams })
 }
 
 fn carry_out(

@@ -2,17 +2,21 @@
 //! in [`crate::alerts::stale`].
 
 use detection::{
-    Judgement, Minute, MonitorSettings, MonitoredStatus, Pauses, PolicyName, State, StoredStream,
+    DetectorState, Judgement, Minute, MonitorSettings, MonitoredStatus, Pauses, PolicyName, State,
+    StoredStream,
     detector::adaptive::{AdaptiveSettings, AdaptiveState, MAX_LEARNED_MINUTES},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Store, StoreError, alerts, cooldowns, detector_states,
+    Store, StoreError, alerts,
+    alerts::unreadable,
+    cooldowns, detector_states,
     findings::{self, judgement_columns, state_column, state_from},
     incidents,
     minutes::observed_minutes,
     names::stream_id,
+    open_minutes,
     watermarks::{read_hours_off, read_pauses},
     writer::Transaction,
 };
@@ -152,19 +156,34 @@ impl Store {
         .await
     }
 
-    /// Switches a stream off until its next minute; false if there is none of this name.
-    pub async fn retire_stream(&self, name: &str, now_ms: i64) -> Result<bool, StoreError> {
+    /// Switches a stream off until its next minute, and ends its open incidents: in one transaction everything is forgotten that would go
+    /// on without a minute. None if there is no stream of this name.
+    pub async fn retire_stream<E>(
+        &self,
+        name: &str,
+        settings: MonitorSettings,
+        now_ms: i64,
+        end: E,
+    ) -> Result<Option<Vec<RecordedEvent>>, StoreError>
+    where
+        E: Fn(&IncidentRecord) -> IncidentUpdate + Send + 'static,
+    {
         let name = name.to_owned();
         self.writer
             .call(move |transaction| {
-                let retired = transaction
-                    .sql
+                let sql = transaction.sql;
+                let retired = sql
                     .prepare_cached(
                         "UPDATE streams SET retired_at_ms = coalesce(retired_at_ms, ?2), stale_since_ms = NULL, stale_alerted = 0
                          WHERE name = ?1",
                     )?
                     .execute(params![name, now_ms])?;
-                Ok(retired == 1)
+                if retired == 0 {
+                    return Ok(None);
+                }
+                open_minutes::forget(sql, &name)?;
+                drop_episode(sql, &name, &settings)?;
+                incidents::retire(transaction, &name, &end).map(Some)
             })
             .await
     }
@@ -287,6 +306,30 @@ impl Store {
             })
             .await
     }
+}
+
+/// Ends the episode of the policy `adaptive`, so that the next one of the stream opens and alerts.
+fn drop_episode(
+    sql: &Connection,
+    stream: &str,
+    settings: &MonitorSettings,
+) -> Result<(), StoreError> {
+    let (Some(adaptive), Some(mut stored)) =
+        (settings.adaptive(), stored_stream(sql, stream, settings)?)
+    else {
+        return Ok(());
+    };
+    let mut state = stored.fold_adaptive(adaptive).0.clone();
+    if let (true, Some(minute)) = (state.drop_episode(), state.newest()) {
+        let state = DetectorState {
+            stream: stream.parse().map_err(unreadable)?,
+            policy: PolicyName::Adaptive,
+            minute,
+            bytes: state.to_bytes(),
+        };
+        detector_states::write(sql, &state)?;
+    }
+    Ok(())
 }
 
 fn stored_stream(

@@ -5,6 +5,7 @@ mod failures;
 mod incidents;
 mod outbox_events;
 mod readers;
+mod retirement;
 mod upkeep;
 
 use std::{

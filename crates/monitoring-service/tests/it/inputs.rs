@@ -10,7 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::harness::{
-    Message, NOW_MS, Setup, TestApp, broker, database, folder, minute, sample, send, until,
+    Message, NOW_MS, Setup, TestApp, broker, client, database, folder, minute, sample, send, until,
 };
 
 /// Minutes of the sample file; the first incident is among them.
@@ -234,6 +234,55 @@ async fn a_stream_that_stops_while_others_go_on_is_zero_at_once() {
     })
     .await;
     assert!(app.get("/alerts?stream=b").await["alerts"] == json!([]));
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_stream_has_no_zeros_until_it_comes_back() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let setup = Setup {
+        clock: clock.clone(),
+        change: transactions,
+        ..Setup::default()
+    };
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await;
+    let of = |minute: i64, stream: &str| {
+        let at = NOW_MS / 1000 + minute * 60;
+        Message::new(json!({"timestamp": at, "status": "approved", "stream": stream}).to_string())
+    };
+    let observed = async |stream: &str, minutes: u64| {
+        let path = format!("/transactions/summary?stream={stream}");
+        until(&format!("{stream} has {minutes} minutes"), async || {
+            app.get(&path).await["minutes_observed"] == minutes
+        })
+        .await;
+    };
+    // The newest minute of both is open.
+    let both = (-10..0).flat_map(|minute| ["a", "b"].map(|stream| vec![of(minute, stream); 5]));
+    send(&broker, both.flatten());
+    app.until_consumed(100).await;
+    observed("a", 9).await;
+    let retired = client()
+        .delete(format!("{}/streams/a", app.url))
+        .send()
+        .await;
+    assert_eq!(retired.expect("an answer").status().as_u16(), 204);
+    send(&broker, (0..3).map(|minute| of(minute, "b")));
+    observed("b", 11).await;
+    observed("a", 9).await;
+    let names = async |path: &str| {
+        let streams = app.get(path).await["streams"].clone();
+        let streams = streams.as_array().expect("a list").iter();
+        streams
+            .map(|stream| stream["stream"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names("/streams").await, ["b"]);
+    assert_eq!(names("/streams?retired=true").await, ["a"]);
+    send(&broker, [of(3, "a"), of(5, "b")]);
+    observed("b", 14).await;
+    observed("a", 10).await;
+    assert_eq!(names("/streams").await, ["a", "b"]);
     app.stop().await.expect("a clean stop");
 }
 

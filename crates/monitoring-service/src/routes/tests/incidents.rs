@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    http::{Request, StatusCode},
+    http::{Method, Request, StatusCode},
 };
 use serde_json::{Value, json};
 
@@ -75,6 +75,23 @@ async fn a_person_takes_over_and_resolves_once() {
     let events = story["events"].as_array().unwrap().iter();
     let events: Vec<_> = events.map(|event| event["event"].clone()).collect();
     assert_eq!(events, ["opened", "acknowledged", "resolved"]);
+}
+
+#[tokio::test]
+async fn retiring_a_stream_ends_its_incident() {
+    let api = after_a_burst();
+    let path = format!("/incidents/{}", only(&api).await["id"].as_str().unwrap());
+    let retired = api.method(Method::DELETE, "/streams/default").await;
+    assert_eq!(retired.status, StatusCode::NO_CONTENT);
+    let incident = only(&api).await;
+    assert_eq!(
+        (&incident["state"], &incident["end_reason"]),
+        (&json!("resolved"), &json!("retired"))
+    );
+    let story = api.ok(&path).await;
+    let events = story["events"].as_array().unwrap().iter();
+    let events: Vec<_> = events.map(|event| event["event"].clone()).collect();
+    assert_eq!(events, ["opened", "resolved"]);
 }
 
 #[tokio::test]

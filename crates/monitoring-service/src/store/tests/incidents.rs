@@ -7,22 +7,27 @@ use detection::{
     Stream,
 };
 
+use uuid::Uuid;
+
 use super::{open, wait};
 use crate::{
     alerts::{
         IncidentSettings, NotifyPolicy,
-        incident::{IncidentEventKind, IncidentKind, IncidentMessage},
+        incident::{EndReason, IncidentEventKind, IncidentKind, IncidentMessage},
         incident_record::{Feedback, Verdict},
         incident_update::{EventSuppression, IncidentUpdate, Now, RecordedEvent},
         json::At,
         release,
     },
-    store::{Content, DeliveryFilter, IncidentFilter, IngestCommit, Store, labelled_incidents},
+    store::{
+        Content, DeliveryFilter, IncidentFilter, IngestCommit, Store, StoreError,
+        labelled_incidents,
+    },
 };
 
 const START: i64 = 29_200_000;
 
-fn at_ms(minute: i64) -> i64 {
+pub(super) fn at_ms(minute: i64) -> i64 {
     Minute::from_epoch_minutes(START + minute + 1)
         .start()
         .as_millisecond()
@@ -41,28 +46,46 @@ fn policy(group_wait_ms: i64) -> NotifyPolicy {
 }
 
 /// A service without Kafka: the fold, the store, and what is notified.
-struct Service {
-    store: Store,
+pub(super) struct Service {
+    pub(super) store: Store,
     monitor: Monitor,
     policy: NotifyPolicy,
 }
 
 impl Service {
-    fn new(store: &Store, group_wait_ms: i64) -> Self {
+    pub(super) fn new(store: &Store, group_wait_ms: i64) -> Self {
+        Self::judging(store, group_wait_ms, MonitorSettings::default())
+    }
+
+    pub(super) fn judging(store: &Store, group_wait_ms: i64, settings: MonitorSettings) -> Self {
         Self {
             store: store.clone(),
-            monitor: Monitor::new(MonitorSettings::default()),
+            monitor: Monitor::new(settings),
             policy: policy(group_wait_ms),
         }
     }
 
     /// Forgets everything that is not stored.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.monitor.forget();
     }
 
     /// Commits one minute of these streams.
-    fn minute(&mut self, streams: &[String], minute: i64, denied: u32) -> Vec<RecordedEvent> {
+    pub(super) fn minute(
+        &mut self,
+        streams: &[String],
+        minute: i64,
+        denied: u32,
+    ) -> Vec<RecordedEvent> {
+        self.try_minute(streams, minute, denied).expect("committed")
+    }
+
+    pub(super) fn try_minute(
+        &mut self,
+        streams: &[String],
+        minute: i64,
+        denied: u32,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut commit = IngestCommit {
             now_ms: at_ms(minute),
             ..IngestCommit::default()
@@ -97,8 +120,35 @@ impl Service {
             observed.alerts.clear();
             commit.observed.push(observed);
         }
-        let job = self.store.begin_ingest(&Arc::new(commit));
-        job.wait().expect("committed")
+        self.store.begin_ingest(&Arc::new(commit)).wait()
+    }
+
+    /// Retires a stream, as `DELETE /streams/{id}` does.
+    pub(super) fn retire(&self, stream: &str, minute: i64) -> Vec<RecordedEvent> {
+        let (policy, now_ms) = (self.policy.clone(), at_ms(minute));
+        let settings = *self.monitor.settings();
+        let end = move |incident: &_| {
+            Now::without_silences(&policy, now_ms).ended(incident, EndReason::Retired, None)
+        };
+        let retired = wait(self.store.retire_stream(stream, settings, now_ms, end));
+        retired.expect("a stream")
+    }
+
+    /// A person resolves the open incident.
+    pub(super) fn by_hand(&self, minute: i64) -> Uuid {
+        let open = IncidentFilter {
+            open: Some(true),
+            limit: 1,
+            ..IncidentFilter::default()
+        };
+        let id = wait(self.store.incidents(open))[0].message.id;
+        let (policy, now_ms) = (self.policy.clone(), at_ms(minute));
+        let end = move |incident: &_| {
+            let now = Now::without_silences(&policy, now_ms);
+            Some(now.ended(incident, EndReason::ByHand, None))
+        };
+        wait(self.store.update_incident(id, end)).expect("there");
+        id
     }
 
     /// The pass of the scheduler.
@@ -127,7 +177,7 @@ impl Service {
     }
 }
 
-fn names(count: usize) -> Vec<String> {
+pub(super) fn names(count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("s{number:02}")).collect()
 }
 
