@@ -134,9 +134,10 @@ pub struct IncidentMessage {
     pub missing_approvals: Option<u64>,
     /// Payments of problem statuses above the expected since it opened; none where it is unknown.
     pub excess_problems: Option<u64>,
-    /// The streams of a group, by name, at most 20; for one stream, other streams with the same trouble at this time.
+    /// The streams of a group, by name, at most 20. Of one stream, the others with the same statuses and directions that opened within two
+    /// minutes of it or were open at this time; in a list, those that the newest notification named.
     pub streams: Vec<String>,
-    /// How many streams the group has.
+    /// How many streams these are in all, the one of the incident included.
     pub stream_count: u32,
     /// Who acknowledged it.
     pub acknowledged_by: Option<String>,

@@ -1,5 +1,6 @@
 //! The alert: its subject, its text, whether it is notified. It is stored and sent elsewhere.
 
+pub mod alike;
 pub mod announcer;
 pub mod incident;
 pub mod incident_record;

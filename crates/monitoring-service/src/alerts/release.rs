@@ -6,6 +6,7 @@ use detection::{PolicyName, Severity};
 use uuid::Uuid;
 
 use super::{
+    alike::TOGETHER_MS,
     incident::{EndReason, IncidentEventKind, IncidentKind, IncidentMessage, StatusEvidence},
     incident_record::IncidentRecord,
     incident_text as text,
@@ -13,9 +14,6 @@ use super::{
     json::At,
     subject::MAX_NAMED,
 };
-
-/// Incidents of one group open at most this long after another of its members.
-const GROUP_SPAN_MS: i64 = 2 * 60_000;
 
 /// The fewest members of a group.
 const MIN_MEMBERS: usize = 3;
@@ -165,7 +163,7 @@ fn join_groups<'a>(
         let fits = |group: &&Uuid| {
             members(open, **group).any(|member| {
                 signature(member) == signature(incident)
-                    && (member.message.opened_at.0 - opened_ms).abs() <= GROUP_SPAN_MS
+                    && (member.message.opened_at.0 - opened_ms).abs() <= TOGETHER_MS
             })
         };
         groups.iter().find(fits).copied()
@@ -219,7 +217,7 @@ fn release(plan: &mut Plan, open: &Open, waiting: Vec<&IncidentRecord>, now: &No
 fn clusters<'a, 'b>(
     alike: &'b [&'a IncidentRecord],
 ) -> impl Iterator<Item = &'b [&'a IncidentRecord]> {
-    alike.chunk_by(|one, next| next.message.opened_at.0 - one.message.opened_at.0 <= GROUP_SPAN_MS)
+    alike.chunk_by(|one, next| next.message.opened_at.0 - one.message.opened_at.0 <= TOGETHER_MS)
 }
 
 fn group_of(members: &[&IncidentRecord], streams: usize, now: &Now<'_>) -> IncidentUpdate {

@@ -1,13 +1,14 @@
 //! Incidents and their events: recorded in the transaction of their cause, with the deliveries, and read back. The rules are in
 //! [`crate::alerts`] and the fold.
 
+pub(super) mod alike;
 pub(super) mod reading;
 
 use detection::{Incident, Minute, PolicyName, Severity};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
-use self::reading::{COLUMNS, events, list, one, read};
+use self::reading::{COLUMNS, events, list, one, read, read_message};
 use super::{
     Store, StoreError,
     findings::{policy_code, severity_code},
@@ -59,17 +60,18 @@ impl Store {
         self.read(move |sql| list(sql, &filter)).await
     }
 
-    /// An incident and its events, in order.
+    /// An incident with the other streams that had the same trouble, and its events, in order.
     pub async fn incident(
         &self,
         id: Uuid,
     ) -> Result<Option<(IncidentRecord, Vec<StoredEvent>)>, StoreError> {
         self.read(move |sql| {
             let sql = sql.unchecked_transaction()?;
-            let found = one(&sql, id)?;
-            found
-                .map(|incident| Ok((incident, events(&sql, id)?)))
-                .transpose()
+            let Some(mut incident) = one(&sql, id)? else {
+                return Ok(None);
+            };
+            alike::name_others(&sql, &mut incident.message)?;
+            Ok(Some((incident, events(&sql, id)?)))
         })
         .await
     }
@@ -174,6 +176,19 @@ struct Known {
     /// True if its stream was retired: the fold starts again.
     is_forgotten: bool,
     acknowledged_by: Option<String>,
+    /// The other streams that were named last; none where the incident is of no single stream.
+    others: Option<(Vec<String>, u32)>,
+}
+
+impl Known {
+    /// Gives a message what the incident keeps between updates.
+    fn keep(&self, message: &mut IncidentMessage) {
+        message.sequence = self.sequence;
+        message.acknowledged_by.clone_from(&self.acknowledged_by);
+        if let Some((streams, count)) = &self.others {
+            (message.streams, message.stream_count) = (streams.clone(), *count);
+        }
+    }
 }
 
 /// Ends the open incidents of a stream that is retired, and lets the fold forget the last one.
@@ -205,16 +220,19 @@ pub(super) fn record(
         .sql
         .prepare_cached(
             "SELECT sequence, ended_at_ms IS NULL AS open, notified_at_ms IS NOT NULL AS notified, group_id IS NOT NULL AS grouped,
-             memory IS NULL AS forgotten, message ->> '$.acknowledged_by' AS acknowledged_by FROM incidents WHERE id = ?1",
+             memory IS NULL AS forgotten, stream IS NOT NULL AS of_stream, message FROM incidents WHERE id = ?1",
         )?
         .query_row([&id], |row| {
+            let message = read_message(row)?;
+            let others = (message.streams, message.stream_count);
             Ok(Known {
                 sequence: row.get("sequence")?,
                 is_open: row.get("open")?,
                 is_notified: row.get("notified")?,
                 is_grouped: row.get("grouped")?,
                 is_forgotten: row.get("forgotten")?,
-                acknowledged_by: row.get("acknowledged_by")?,
+                acknowledged_by: message.acknowledged_by,
+                others: row.get::<_, bool>("of_stream")?.then_some(others),
             })
         })
         .optional()?;
@@ -286,7 +304,7 @@ fn insert(sql: &Connection, update: &IncidentUpdate) -> Result<Known, StoreError
     let kind: &str = message.kind.into();
     sql.prepare_cached(
         "INSERT INTO incidents (id, kind, stream, policy, severity, opened_at_ms, recorded_at_ms, message, sequence)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '{}', 0)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)",
     )?
     .execute(params![
         message.id.to_string(),
@@ -295,7 +313,8 @@ fn insert(sql: &Connection, update: &IncidentUpdate) -> Result<Known, StoreError
         message.policy.map(policy_code),
         severity_code(message.severity),
         message.opened_at.0,
-        message.recorded_at.0
+        message.recorded_at.0,
+        json(message)?
     ])?;
     Ok(Known {
         sequence: 0,
@@ -304,6 +323,7 @@ fn insert(sql: &Connection, update: &IncidentUpdate) -> Result<Known, StoreError
         is_grouped: false,
         is_forgotten: false,
         acknowledged_by: None,
+        others: message.stream.is_some().then(|| (Vec::new(), 1)),
     })
 }
 
@@ -314,8 +334,7 @@ fn write_message(
     known: &Known,
 ) -> Result<(), StoreError> {
     let mut message = update.message.clone();
-    message.sequence = known.sequence;
-    message.acknowledged_by.clone_from(&known.acknowledged_by);
+    known.keep(&mut message);
     sql.prepare_cached(
         "UPDATE incidents SET message = ?2, sequence = ?3, severity = ?4, ended_at_ms = ?5 WHERE id = ?1",
     )?
@@ -347,14 +366,19 @@ fn record_event(
         known.acknowledged_by.clone_from(&message.acknowledged_by);
     }
     known.sequence += 1;
-    message.sequence = known.sequence;
-    message.acknowledged_by.clone_from(&known.acknowledged_by);
+    known.keep(&mut message);
     let suppressed = match (known.is_grouped, known.is_notified) {
         (true, _) => Some(EventSuppression::Group),
         (false, true) => event.as_news,
         (false, false) => event.as_opening,
     };
     let sql = transaction.sql;
+    if suppressed.is_none() {
+        alike::name_others(sql, &mut message)?;
+        if let Some(others) = &mut known.others {
+            *others = (message.streams.clone(), message.stream_count);
+        }
+    }
     sql.prepare_cached(
         "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, suppressed, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?

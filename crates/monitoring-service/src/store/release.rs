@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     Store, StoreError,
     incidents::{
-        self,
+        self, alike,
         reading::{COLUMNS, read},
     },
     outbox,
@@ -116,6 +116,7 @@ fn release(
         .sql
         .prepare_cached("UPDATE incidents SET suppressed = NULL, release_at_ms = NULL, notified_at_ms = ?2 WHERE id = ?1")?
         .execute(params![id, now_ms])?;
+    alike::name_others_of_opening(transaction.sql, newest)?;
     outbox::insert_event(transaction, newest, receivers, now_ms, now_ms)?;
     Ok(())
 }

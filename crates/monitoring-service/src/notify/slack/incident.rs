@@ -40,7 +40,11 @@ fn fields(message: &IncidentMessage) -> Vec<(&'static str, String)> {
         fields.push(("Stream", stream.clone()));
     }
     if !message.streams.is_empty() {
-        fields.push(("Streams", message.streams.join(", ")));
+        let name = match message.stream {
+            Some(_) => "Same trouble",
+            None => "Streams",
+        };
+        fields.push((name, message.streams.join(", ")));
     }
     fields.push(("Since", message.opened_at.to_string()));
     if let Some(ended_at) = message.ended_at {

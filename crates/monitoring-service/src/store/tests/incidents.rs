@@ -231,6 +231,38 @@ fn two_streams_are_notified_alone() {
     let sent = service.sent();
     let titles: Vec<_> = sent.iter().map(|message| message.title.as_str()).collect();
     assert_eq!(titles, ["s01: denied up", "s02: denied up"]);
+    let others: Vec<_> = sent.iter().map(|message| &message.streams[..]).collect();
+    assert_eq!(others, [["s02"], ["s01"]], "they waited for each other");
+    let listed = wait(store.incidents(IncidentFilter {
+        limit: 10,
+        ..IncidentFilter::default()
+    }));
+    let listed: Vec<_> = listed.iter().map(|of| &of.message.streams[..]).collect();
+    assert_eq!(listed, [["s01"], ["s02"]], "the newest first");
+}
+
+#[test]
+fn messages_name_the_streams_with_the_same_trouble() {
+    let (store, _folder) = open();
+    let (mut service, streams) = (Service::new(&store, 0), names(2));
+    for minute in 0..50 {
+        let denied = if minute == 40 { 60 } else { 0 };
+        service.minute(&streams, minute, denied);
+    }
+    let sent = service.sent();
+    let named: Vec<_> = sent
+        .iter()
+        .map(|of| (of.sequence, &of.streams[..]))
+        .collect();
+    let (first, second) = (&["s01".to_owned()][..], &["s02".to_owned()][..]);
+    // The opening of the first is sent at once, before the second opens.
+    assert_eq!(named, [(1, &[][..]), (1, first), (2, second), (2, first)]);
+    let (incident, events) = wait(store.incident(sent[0].id)).expect("stored");
+    assert_eq!(
+        (&incident.message.streams[..], incident.message.stream_count),
+        (second, 2)
+    );
+    assert_eq!(events[0].event.message.streams, [""; 0], "as it was sent");
 }
 
 #[test]
