@@ -1,7 +1,7 @@
-//! The real program, killed at bad moments: totals are right, every alert exists once, every notification arrives.
+//! The real program, killed at bad moments: totals are right, every alert and incident exists once, every notification arrives, in order.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -10,8 +10,8 @@ use rusqlite::{Connection, OpenFlags, Row, types::Value};
 use wiremock::MockServer;
 
 use crate::harness::{
-    Setup, TOPIC, TestApp, broker, database, folder, received, receiver, sample, send, substance,
-    until,
+    Message, Setup, TOPIC, TestApp, broker, database, folder, received, receiver, sample, send,
+    substance, until,
 };
 
 /// Minutes of the sample file to send; the second incident is among them.
@@ -22,7 +22,8 @@ const ROUNDS: usize = 10;
 struct Running(Child);
 
 impl Running {
-    fn start(brokers: &str, folder: &Path, webhook: &str) -> Self {
+    /// Starts, with these settings beside the usual ones.
+    fn start(brokers: &str, folder: &Path, webhook: &str, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
         command
             .env_clear()
@@ -34,7 +35,8 @@ impl Running {
             .env("RUST_LOG", "off");
         command
             .env("PAGE_MAX_AGE", "36500d")
-            .env("ALERT_WEBHOOK_URL", webhook);
+            .env("ALERT_WEBHOOK_URL", webhook)
+            .envs(settings.iter().copied());
         Self(
             command
                 .stdout(Stdio::null())
@@ -79,15 +81,45 @@ fn findings(folder: &Path) -> Vec<Vec<Value>> {
     rows.collect::<Result<_, _>>().expect("values")
 }
 
-/// What happened to each incident, in order.
-fn incident_events(folder: &Path) -> Vec<(String, u32, String)> {
+/// An event of an incident.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Event {
+    incident: String,
+    sequence: u64,
+    kind: String,
+}
+
+/// What happened to each incident, in order, and with it the end of the minute that ended it.
+fn incident_events(folder: &Path, which: &str) -> Vec<(Event, Option<String>)> {
     let sql = Connection::open(database(folder)).expect("readable");
-    let mut rows = sql
-        .prepare("SELECT incident_id, sequence, kind FROM incident_events ORDER BY 1, 2")
-        .expect("a statement");
-    let event = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let query = format!(
+        "SELECT incident_id, sequence, kind, message ->> '$.ended_at' FROM incident_events WHERE {which} ORDER BY 1, 2"
+    );
+    let mut rows = sql.prepare(&query).expect("a statement");
+    let event = |row: &Row<'_>| {
+        let (incident, sequence, kind) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let event = Event {
+            incident,
+            sequence,
+            kind,
+        };
+        Ok((event, row.get(3)?))
+    };
     let rows = rows.query_map([], event).expect("rows");
     rows.collect::<Result<_, _>>().expect("values")
+}
+
+/// What the receiver got about incidents, in the order of arrival: each message once or, after a kill, again.
+async fn arrivals(receiver: &MockServer) -> Vec<Event> {
+    let event = |message: &serde_json::Value| {
+        let text = |name: &str| message[name].as_str().expect("a text").to_owned();
+        Event {
+            incident: text("id"),
+            sequence: message["sequence"].as_u64().expect("a number"),
+            kind: text("type").replace("incident.", ""),
+        }
+    };
+    received(receiver).await.iter().map(event).collect()
 }
 
 /// How many of them each policy found CRITICAL.
@@ -130,13 +162,19 @@ async fn repeated_kills_lose_and_double_nothing() {
         );
         app.stop().await.expect("a clean stop");
         assert!(critical(folder.path()).iter().all(|found| *found > 5));
-        let (findings, events) = (findings(folder.path()), incident_events(folder.path()));
+        let events = incident_events(folder.path(), "true");
+        let findings = findings(folder.path());
         (found.0, found.1, findings, events)
     };
     let (broker, folder) = (broker().await, folder());
     for round in messages.chunks(MINUTES / ROUNDS) {
         let before = stored(folder.path());
-        let running = Running::start(&broker.bootstrap_servers(), folder.path(), &webhook.uri());
+        let running = Running::start(
+            &broker.bootstrap_servers(),
+            folder.path(),
+            &webhook.uri(),
+            &[],
+        );
         let (first, second) = round.split_at(round.len() / 2);
         send(&broker, first.to_vec());
         until("some of it is stored", async || {
@@ -168,7 +206,111 @@ async fn repeated_kills_lose_and_double_nothing() {
         findings(folder.path()) == undisturbed,
         "the findings of both policies are those of an undisturbed run"
     );
-    let resolved = events.iter().filter(|(_, _, kind)| kind == "resolved");
+    let resolved = events.iter().filter(|(event, _)| event.kind == "resolved");
     assert!(resolved.count() > 2, "{events:?}");
-    assert_eq!(incident_events(folder.path()), events);
+    assert_eq!(incident_events(folder.path(), "true"), events);
+}
+
+/// Every incident is notified, at once.
+const INCIDENTS: [(&str, &str); 3] = [
+    ("NOTIFY", "incidents"),
+    ("NOTIFY_SEVERITY", "warning"),
+    ("GROUP_WAIT", "0s"),
+];
+
+/// The notified events of an undisturbed run.
+async fn undisturbed(messages: &[Message]) -> Vec<(Event, Option<String>)> {
+    let (broker, folder, receiver) = (broker().await, folder(), receiver(200).await);
+    send(&broker, messages.to_vec());
+    let (brokers, webhook) = (broker.bootstrap_servers(), receiver.uri());
+    let running = Running::start(&brokers, folder.path(), &webhook, &INCIDENTS);
+    until("all of it is stored", async || {
+        stored(folder.path()) == messages.len()
+    })
+    .await;
+    drop(running);
+    incident_events(folder.path(), "suppressed IS NULL")
+}
+
+/// For each notified end, the event before it and how many messages to send before it: a different one of the five calm minutes each time.
+fn cuts(events: &[(Event, Option<String>)], start: jiff::Timestamp) -> Vec<(usize, Event)> {
+    let ends = events.iter().enumerate().filter_map(|(at, (_, ended_at))| {
+        let ended_at: jiff::Timestamp = ended_at.as_ref()?.parse().expect("a time");
+        let minutes = ended_at.duration_since(start).as_secs() / 60;
+        Some((
+            usize::try_from(minutes).expect("later"),
+            events[at - 1].0.clone(),
+        ))
+    });
+    let mut ends: Vec<_> = ends.collect();
+    ends.sort();
+    let cut =
+        |(number, (end, opening)): (usize, (usize, Event))| (end - 1 - number * 2 % 5, opening);
+    ends.into_iter().enumerate().map(cut).collect()
+}
+
+/// Killed between the opening and the end of each incident, and once more before: while messages are in flight, after the opening is
+/// stored, and after it was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_kills_keep_incidents_in_order() {
+    let messages = sample(MINUTES);
+    let expected = undisturbed(&messages).await;
+    let cuts = cuts(&expected, "2025-07-12T13:45:00Z".parse().expect("a time"));
+    assert!(cuts.len() > 5, "{cuts:?}");
+    let (broker, folder, receiver) = (broker().await, folder(), receiver(200).await);
+    let (brokers, webhook) = (broker.bootstrap_servers(), receiver.uri());
+    let start = || Running::start(&brokers, folder.path(), &webhook, &INCIDENTS);
+    let knows = async |opening: &Event| arrivals(&receiver).await.contains(opening);
+    let mut sent = 0;
+    for (number, (cut, opening)) in cuts.iter().enumerate() {
+        let running = start();
+        if let Some((_, before)) = number.checked_sub(1).map(|before| &cuts[before]) {
+            until("the opening before is known", async || knows(before).await).await;
+        }
+        let (first, second) = messages[sent..*cut].split_at((cut - sent) / 2);
+        send(&broker, first.to_vec());
+        drop(running);
+        let running = start();
+        send(&broker, second.to_vec());
+        until("the incident is open", async || {
+            if number % 2 == 0 {
+                stored(folder.path()) == *cut
+            } else {
+                knows(opening).await
+            }
+        })
+        .await;
+        drop(running);
+        sent = *cut;
+    }
+    send(&broker, messages[sent..].to_vec());
+    let running = start();
+    let expected: BTreeSet<_> = expected.into_iter().map(|(event, _)| event).collect();
+    until("all messages have arrived", async || {
+        arrivals(&receiver)
+            .await
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            == expected
+    })
+    .await;
+    drop(running);
+    let mut last = BTreeMap::new();
+    for Event {
+        incident,
+        sequence,
+        kind,
+    } in arrivals(&receiver).await
+    {
+        let before = last.insert(incident, (sequence, kind.clone()));
+        let (number, before) = before.unwrap_or((0, "resolved".to_owned()));
+        // The same again, or the next.
+        assert!(sequence >= number, "{sequence} after {number}");
+        assert!(
+            sequence == number || kind != before,
+            "{kind} after {before}"
+        );
+    }
+    let events = incident_events(folder.path(), "suppressed IS NULL");
+    assert!(events.iter().map(|(event, _)| event).eq(&expected));
 }
