@@ -406,7 +406,7 @@ fn rules(text: &str) -> Vec<String> {
         }
         found.push(expression);
     }
-    assert_eq!(found.len(), 7, "{found:#?}");
+    assert_eq!(found.len(), 8, "{found:#?}");
     found
 }
 

@@ -8,6 +8,8 @@ use detection::{
 };
 use prometheus::IntCounterVec;
 
+use crate::alerts::incident::IncidentKind;
+
 mod streams;
 
 use streams::StreamMetrics;
@@ -129,7 +131,7 @@ impl ServiceMetrics {
     /// Creates the series whose labels are known. `increase()` does not count the first event of a
     /// series that begins at 1.
     fn start_at_zero(&self) {
-        let known: [(&IntCounterVec, &[&str]); 6] = [
+        let known: [(&IntCounterVec, &[&str]); 8] = [
             (&self.messages_consumed, &["stored", "dead_letter"]),
             (&self.evaluations, &["NORMAL", "WARNING", "CRITICAL"]),
             (&self.late_minutes, &["evaluated", "corrected", "too_late"]),
@@ -139,6 +141,29 @@ impl ServiceMetrics {
             ),
             (&self.delivery_attempts, &["delivered", "retry", "dead"]),
             (
+                &self.dead_letters,
+                &[
+                    "null_payload",
+                    "too_large",
+                    "invalid_json",
+                    "invalid_message",
+                    "unknown_fields",
+                    "future",
+                    "too_many_streams",
+                ],
+            ),
+            (
+                &self.messages_noted,
+                &[
+                    "unknown_field",
+                    "other_key",
+                    "ignored_status",
+                    "ambiguous_time",
+                    "split_stream",
+                    "overwritten_minute",
+                ],
+            ),
+            (
                 &self.store_errors,
                 &["ingest", "scheduler", "delivery", "evaluate"],
             ),
@@ -146,6 +171,13 @@ impl ServiceMetrics {
         for (counter, values) in known {
             for value in values {
                 counter.with_label_values(&[value]);
+            }
+        }
+        let critical = Severity::Critical.name();
+        for kind in IncidentKind::ALL {
+            for event in ["opened", "escalated", "resolved"] {
+                let labels = [kind.into(), event, critical, "none"];
+                self.incident_events.with_label_values(&labels);
             }
         }
         for status in MonitoredStatus::ALL {

@@ -29,6 +29,17 @@ pub enum IncidentKind {
     Group,
 }
 
+impl IncidentKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Anomaly,
+        Self::StaleStream,
+        Self::IngestDown,
+        Self::IngestRejecting,
+        Self::Group,
+    ];
+}
+
 /// A change of an incident that is notified.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr,

@@ -15,6 +15,7 @@ use super::{
     parts::{at, sentence, severity, stream_path},
 };
 use crate::{
+    notify::board::Failing,
     routes::{
         AppState,
         deliveries::{DeliveryId, replay_delivery},
@@ -50,10 +51,11 @@ pub(super) async fn view(
         h1 { "Deliveries" }
         @if !state.notify.has_receiver() {
             p class="lead warn" {
-                "No receiver is configured, so nobody is notified. Set ALERT_WEBHOOK_URL to the address of one."
+                "No receiver is configured, so nobody is notified. Set ALERT_WEBHOOK_URL to the address of one, or RECEIVERS_FILE to a file of several."
             }
         }
         div id="deliveries" data-live {
+            (receivers(&state.receivers.all()))
             (list(here, "Given up", "Nothing was given up.", &dead))
             (list(here, "Pending", "Nothing is pending.", &pending))
             (list(here, "Delivered", "Nothing was delivered yet.", &delivered))
@@ -61,6 +63,33 @@ pub(super) async fn view(
         }
     };
     Ok(Frame::live(&view).answer("Deliveries", &body))
+}
+
+/// Whether each receiver accepts its messages.
+fn receivers(receivers: &[(String, Option<Failing>)]) -> Markup {
+    html! {
+        @if !receivers.is_empty() {
+            section {
+                h2 { "Receivers" }
+                ul class="rows" {
+                    @for (name, failing) in receivers {
+                        li class=(if failing.is_some() { "crit" } else { "ok" }) {
+                            @match failing {
+                                None => p { b { (name) } " has no failed attempt since its last success." }
+                                Some(failing) => {
+                                    p {
+                                        b { (name) } " has failed since " (at(failing.since_ms)) ", "
+                                        (failing.attempts) " attempt(s); the next " (at(failing.retry_at_ms)) "."
+                                    }
+                                    p class="quote" { (failing.error) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn list(here: &Here, title: &str, empty: &str, deliveries: &[ListedDelivery]) -> Markup {
@@ -156,4 +185,20 @@ pub(super) async fn replay(
     replay_delivery(&state, id).await?;
     let location = view.here.link("page/deliveries");
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{alerts::NotifyPolicy, routes::harness::Api};
+
+    #[tokio::test]
+    async fn the_view_names_the_receivers_or_says_that_there_is_none() {
+        let api = Api::new();
+        let text = api.get("/page/deliveries").await.text;
+        assert!(text.contains("<b>default</b> has no failed"), "{text}");
+        assert!(!text.contains("nobody is notified"), "{text}");
+        let nobody = api.with(|state| state.context.notify = NotifyPolicy::default());
+        let text = nobody.get("/page/deliveries").await.text;
+        assert!(text.contains("or RECEIVERS_FILE to a file"), "{text}");
+    }
 }
