@@ -167,12 +167,20 @@ pub(super) fn last_of_stream(
         .map_err(|error| StoreError::Broken(format!("an incident cannot be read: {error}")))
 }
 
+/// Who heard of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Nobody,
+    /// The receivers of its group, as a member of it.
+    Group,
+    Receivers,
+}
+
 /// Who knows of an incident, before an update.
 struct Known {
     sequence: u32,
     is_open: bool,
-    is_notified: bool,
-    is_grouped: bool,
+    heard: Heard,
     /// True if its stream was retired: the fold starts again.
     is_forgotten: bool,
     acknowledged_by: Option<String>,
@@ -228,8 +236,11 @@ pub(super) fn record(
             Ok(Known {
                 sequence: row.get("sequence")?,
                 is_open: row.get("open")?,
-                is_notified: row.get("notified")?,
-                is_grouped: row.get("grouped")?,
+                heard: match (row.get("grouped")?, row.get("notified")?) {
+                    (true, _) => Heard::Group,
+                    (false, true) => Heard::Receivers,
+                    (false, false) => Heard::Nobody,
+                },
                 is_forgotten: row.get("forgotten")?,
                 acknowledged_by: message.acknowledged_by,
                 others: row.get::<_, bool>("of_stream")?.then_some(others),
@@ -319,8 +330,7 @@ fn insert(sql: &Connection, update: &IncidentUpdate) -> Result<Known, StoreError
     Ok(Known {
         sequence: 0,
         is_open: true,
-        is_notified: false,
-        is_grouped: false,
+        heard: Heard::Nobody,
         is_forgotten: false,
         acknowledged_by: None,
         others: message.stream.is_some().then(|| (Vec::new(), 1)),
@@ -355,11 +365,11 @@ fn record_event(
 ) -> Result<RecordedEvent, StoreError> {
     let mut message = event.message.clone();
     let kind = message.event;
-    if kind == IncidentEventKind::Escalated && !known.is_notified && !known.is_grouped {
+    if kind == IncidentEventKind::Escalated && known.heard == Heard::Nobody {
         message.event = IncidentEventKind::Opened;
     }
     if kind == IncidentEventKind::Opened {
-        (known.is_notified, known.is_grouped) = (false, false);
+        known.heard = Heard::Nobody;
         known.acknowledged_by = None;
     }
     if kind == IncidentEventKind::Acknowledged {
@@ -367,10 +377,10 @@ fn record_event(
     }
     known.sequence += 1;
     known.keep(&mut message);
-    let suppressed = match (known.is_grouped, known.is_notified) {
-        (true, _) => Some(EventSuppression::Group),
-        (false, true) => event.as_news,
-        (false, false) => event.as_opening,
+    let suppressed = match known.heard {
+        Heard::Group => Some(EventSuppression::Group),
+        Heard::Receivers => event.as_news,
+        Heard::Nobody => event.as_opening,
     };
     let sql = transaction.sql;
     if suppressed.is_none() {
@@ -413,9 +423,11 @@ fn follow(
 ) -> Result<(), StoreError> {
     let (id, at_ms) = (message.id.to_string(), message.recorded_at.0);
     match event.message.event {
-        IncidentEventKind::Opened | IncidentEventKind::Escalated if !known.is_grouped => {
-            if !known.is_notified {
-                known.is_notified = suppressed.is_none();
+        IncidentEventKind::Opened | IncidentEventKind::Escalated if known.heard != Heard::Group => {
+            if known.heard == Heard::Nobody {
+                if suppressed.is_none() {
+                    known.heard = Heard::Receivers;
+                }
                 let release_at = suppressed
                     .filter(|reason| *reason == EventSuppression::Waiting)
                     .map(|_| at_ms + event.wait_ms);
@@ -426,7 +438,7 @@ fn follow(
                     id,
                     suppressed.map(EventSuppression::reason),
                     release_at,
-                    known.is_notified.then_some(at_ms)
+                    (known.heard == Heard::Receivers).then_some(at_ms)
                 ])?;
             }
             if message.event == IncidentEventKind::Opened {

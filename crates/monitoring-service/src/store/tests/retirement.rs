@@ -12,7 +12,10 @@ use super::{
     open, raw, wait,
 };
 use crate::{
-    alerts::incident::{EndReason, IncidentEventKind},
+    alerts::{
+        incident::{EndReason, IncidentEventKind},
+        incident_record::IncidentRecord,
+    },
     store::{IncidentFilter, IngestCommit, OpenCommit, StoreError},
 };
 
@@ -66,10 +69,7 @@ fn a_stream_that_comes_back_starts_again() {
             ..IncidentFilter::default()
         };
         let incidents = wait(store.incidents(all));
-        let open: Vec<_> = incidents
-            .iter()
-            .map(|incident| incident.is_open())
-            .collect();
+        let open: Vec<_> = incidents.iter().map(IncidentRecord::is_open).collect();
         assert_eq!(open, [true, false]);
     }
 }
