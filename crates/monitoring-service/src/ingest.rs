@@ -6,7 +6,9 @@
 
 mod assignment;
 mod batch;
+mod gather;
 mod kafka;
+mod lanes;
 pub mod notes;
 mod open;
 mod plan;
@@ -27,13 +29,14 @@ use std::{
 };
 
 use detection::Stream;
-use rdkafka::{Message as _, consumer::Consumer as _, error::KafkaError, message::BorrowedMessage};
+use rdkafka::consumer::Consumer as _;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub use self::settings::{KafkaInput, Settings};
 use self::{
     batch::Batch,
+    gather::Fetched,
     kafka::{KafkaConsumer, Topic},
     reader::Reader,
     recovery::{Interrupted, Recovery},
@@ -184,12 +187,29 @@ impl Ingest {
             return Err(Interrupted::NoTopic);
         }
         self.reader.resume(&topic.cluster_id)?;
-        self.assign(consumer, &topic)?;
+        let mut lanes = self.assign(consumer, &topic)?;
+        let outcome = self.consume(consumer, &topic, &mut lanes, stop);
+        // A partition stays paused over the next assignment.
+        for partition in lanes.paused() {
+            kafka::resume(consumer, &self.settings.topic, partition)?;
+        }
+        outcome
+    }
+
+    /// Consumes until the first error or the stop.
+    fn consume<'c>(
+        &mut self,
+        consumer: &'c KafkaConsumer,
+        topic: &Topic,
+        lanes: &mut Fetched<'c>,
+        stop: &CancellationToken,
+    ) -> Result<(), Interrupted> {
+        let session = Stopwatch::start();
         let (mut refreshed, mut committed) = (Stopwatch::start(), Stopwatch::start());
         let mut anchor = None;
         while !stop.is_cancelled() {
             self.report();
-            self.gather(consumer, &topic)?;
+            self.gather(consumer, topic, lanes, &session)?;
             self.publish_progress(consumer);
             anchor = anchor.or_else(|| self.newest_read());
             if committed.elapsed() > OFFSET_COMMIT_INTERVAL {
@@ -199,7 +219,7 @@ impl Ingest {
             }
             if refreshed.elapsed() > self.settings.refresh {
                 refreshed = Stopwatch::start();
-                self.refresh(consumer, &topic, anchor)?;
+                self.refresh(consumer, topic, anchor)?;
                 anchor = self.newest_read();
             }
         }
@@ -223,116 +243,6 @@ impl Ingest {
             from,
             to,
         }
-    }
-
-    /// Reads the messages of one transaction and hands them to the writer: a live message alone, many in a backlog. In a
-    /// backlog the next batch is read and observed while this one is written.
-    fn gather(&mut self, consumer: &KafkaConsumer, topic: &Topic) -> Result<(), Interrupted> {
-        self.reload_retired(topic)?;
-        let (mut batch, mut spans) = (
-            Batch::new(self.context.clock.now_ms()),
-            MessageSpans::default(),
-        );
-        let mut watch = Stopwatch::start();
-        let mut more = true;
-        let max_messages = match self.settings.input {
-            KafkaInput::Transactions => MAX_TRANSACTIONS,
-            KafkaInput::Minutes | KafkaInput::Updates => MAX_MESSAGES,
-        };
-        while more && batch.messages < max_messages && watch.elapsed() < BATCH_TIMEOUT {
-            let idle = batch.messages == 0 && self.in_flight.is_none();
-            match consumer.poll(if idle { POLL_TIMEOUT } else { Duration::ZERO }) {
-                None => more = false,
-                // While a broker is down each attempt queues an error, which is read after it returns.
-                Some(Err(error)) if kafka::is_of_connection(&error) => {
-                    (self.in_doubt, self.doubted) = (true, Some(Stopwatch::start()));
-                }
-                Some(Ok(message)) => {
-                    if batch.messages == 0 {
-                        watch = Stopwatch::start();
-                        batch.commit.now_ms = self.context.clock.now_ms();
-                        batch.silences = self.context.silences.active(batch.commit.now_ms);
-                    }
-                    self.in_doubt = false;
-                    self.take(consumer, topic, &message, &mut batch, &mut spans)?;
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    if let Some(position) = self.positions.get_mut(&partition) {
-                        position.at_end = true;
-                    }
-                }
-                Some(Err(error)) => return Err(error.into()),
-            }
-        }
-        self.settle()?;
-        self.close_minutes(&mut batch, &mut spans)?;
-        if batch.messages > 0 || !batch.commit.observed.is_empty() {
-            self.begin_commit(topic, batch, &spans, watch);
-        }
-        if more {
-            Ok(())
-        } else {
-            self.settle().and_then(|()| self.resolve_doubt(consumer))
-        }
-    }
-
-    /// Checks the brokers after a lost connection, when nothing is left to read. librdkafka reconnects by itself, so it is an
-    /// error only if the brokers do not answer.
-    fn resolve_doubt(&mut self, consumer: &KafkaConsumer) -> Result<(), Interrupted> {
-        if std::mem::take(&mut self.in_doubt) {
-            kafka::topic(consumer.client(), &self.settings.topic)
-                .map_err(Interrupted::Unreachable)?;
-        }
-        Ok(())
-    }
-
-    /// Adds one message to the batch, unless it was consumed before.
-    fn take(
-        &mut self,
-        consumer: &KafkaConsumer,
-        topic: &Topic,
-        message: &BorrowedMessage<'_>,
-        batch: &mut Batch,
-        spans: &mut MessageSpans,
-    ) -> Result<(), Interrupted> {
-        let partition = message.partition();
-        let Some(position) = self.positions.get_mut(&partition) else {
-            return Ok(());
-        };
-        let here = StoredOffset {
-            last_offset: message.offset(),
-            last_timestamp_ms: message.timestamp().to_millis(),
-        };
-        position.at_end = false;
-        if std::mem::take(&mut position.verify)
-            && let Some(stored) = position.stored
-            && stored.last_offset == here.last_offset
-            && stored != here
-        {
-            return Err(self.recreated(consumer, topic));
-        }
-        let (next, first) = (position.next(), position.read.is_none());
-        if here.last_offset < next {
-            return Ok(());
-        }
-        if !first {
-            self.context
-                .metrics
-                .offsets_missing
-                .inc_by((here.last_offset - next).unsigned_abs());
-        }
-        let (reading, span) = self.reader.read(
-            message,
-            &batch.silences,
-            batch.commit.now_ms,
-            batch.messages == 0,
-        )?;
-        position.read = Some(here);
-        let alerts = batch.push(reading, &self.context.notify);
-        if let Some(span) = span {
-            spans.push(span, alerts);
-        }
-        Ok(())
     }
 
     /// Hands the batch to the writer. The positions count as stored from now on: if the commit fails, the session restarts.

@@ -6,6 +6,7 @@ use rdkafka::consumer::Consumer as _;
 
 use super::{
     Anchor, Ingest, Position,
+    gather::Fetched,
     kafka::{self, KafkaConsumer, Topic},
     plan::{self, Gap, Start},
     recovery::Interrupted,
@@ -14,11 +15,11 @@ use crate::store::{IngestCommit, OffsetGap, OffsetGapReason, StoreError, StoredO
 
 impl Ingest {
     /// Decides where to start in each partition, records offset gaps, and assigns.
-    pub(super) fn assign(
+    pub(super) fn assign<'c>(
         &mut self,
-        consumer: &KafkaConsumer,
+        consumer: &'c KafkaConsumer,
         topic: &Topic,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<Fetched<'c>, Interrupted> {
         let name = self.settings.topic.clone();
         let stored = self.context.store.offsets(&topic.cluster_id, &name)?;
         let elsewhere = if stored.is_empty() {
@@ -27,7 +28,8 @@ impl Ingest {
         } else {
             BTreeMap::new()
         };
-        let mut offsets = Vec::new();
+        let (mut offsets, mut lanes) = (Vec::new(), Vec::new());
+        consumer.context().forget_ends();
         self.positions.clear();
         for &partition in &topic.partitions {
             self.report();
@@ -39,6 +41,7 @@ impl Ingest {
             };
             self.record_gap(topic, partition, stored, &start)?;
             offsets.push((partition, start.offset));
+            lanes.push((partition, start.offset, log.high));
             let (stored, read) = (start.consumed, start.consumed);
             self.positions.insert(
                 partition,
@@ -56,7 +59,8 @@ impl Ingest {
             (status.consuming, status.partitions, status.error) = (true, partitions, None);
         });
         tracing::info!(topic = name, partitions, "consuming");
-        Ok(())
+        let slack_minutes = i64::from(self.context.monitor.allowed_lateness_minutes / 2);
+        Ok(Fetched::new(lanes, slack_minutes))
     }
 
     /// Stores an offset gap and the offset at which reading continues.

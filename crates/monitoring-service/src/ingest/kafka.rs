@@ -49,6 +49,22 @@ impl Watcher {
     }
 }
 
+impl Watcher {
+    /// The end of each partition's log, from the last statistics.
+    pub(super) fn each_end(&self, note: impl FnMut((i32, i64))) {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.iter()
+            .map(|(&partition, &end)| (partition, end))
+            .for_each(note);
+    }
+
+    /// Forgets the ends, since the topic may be another one.
+    pub(super) fn forget_ends(&self) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.clear();
+    }
+}
+
 impl ClientContext for Watcher {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // Ingest logs a lost connection once; librdkafka repeats it for each broker and try.
@@ -209,6 +225,30 @@ pub(super) fn assign(
     offsets: impl IntoIterator<Item = (i32, i64)>,
 ) -> Result<(), KafkaError> {
     consumer.assign(&list(topic, offsets)?)
+}
+
+/// Stops to fetch a partition. Its messages that were fetched and not yet returned are dropped and fetched again later.
+pub(super) fn pause(
+    consumer: &KafkaConsumer,
+    topic: &str,
+    partition: i32,
+) -> Result<(), KafkaError> {
+    consumer.pause(&one(topic, partition))
+}
+
+/// Continues to fetch a partition, after the last message that was returned.
+pub(super) fn resume(
+    consumer: &KafkaConsumer,
+    topic: &str,
+    partition: i32,
+) -> Result<(), KafkaError> {
+    consumer.resume(&one(topic, partition))
+}
+
+fn one(topic: &str, partition: i32) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, partition);
+    list
 }
 
 /// Commits the offsets to Kafka, for lag tools only: they are never read back, so a failure is no fault.

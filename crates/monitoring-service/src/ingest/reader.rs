@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use common::propagation;
 use detection::{
     Mapping, Minute, MinuteCounts, Monitor, Observed, Silence, StoredStream, Stream,
-    mapping::ReadMinute,
+    mapping::{ReadMinute, Transaction},
     message::{MAX_PAYLOAD_BYTES, MessageError},
     open_minutes::{self, Merge, OpenMinutes},
 };
@@ -61,6 +61,24 @@ impl Refusal {
             Self::Stream(_) | Self::Statuses(_) => "invalid_message",
             Self::TooManyStreams { .. } => "too_many_streams",
             Self::Store(_) => "store",
+        }
+    }
+}
+
+/// What a message says, or why it cannot be used.
+pub(super) struct Parsed<'m>(Result<Content<'m>, Refusal>);
+
+enum Content<'m> {
+    Counts(ReadMinute),
+    Transaction(Minute, Transaction<'m>),
+}
+
+impl Parsed<'_> {
+    /// Its minute; none if it cannot be used.
+    pub(super) fn minute(&self) -> Option<Minute> {
+        match self.0.as_ref().ok()? {
+            Content::Counts(read) => Some(read.counts.minute()),
+            Content::Transaction(minute, _) => Some(*minute),
         }
     }
 }
@@ -136,11 +154,31 @@ impl Reader {
         self.resume(cluster_id)
     }
 
+    /// Parses one message. Nothing is changed, so it may be parsed again.
+    pub(super) fn parse<'m>(&self, message: &'m BorrowedMessage<'_>, now_ms: i64) -> Parsed<'m> {
+        let payload = message.payload().ok_or(Refusal::NullPayload);
+        let content = payload.and_then(|payload| match self.input {
+            KafkaInput::Minutes | KafkaInput::Updates => {
+                let read = self.mapping.minute(payload)?;
+                refuse_future(read.counts.minute(), now_ms)?;
+                Ok(Content::Counts(read))
+            }
+            KafkaInput::Transactions => {
+                let transaction = self.mapping.transaction(payload)?;
+                let minute = Minute::from_epoch_minutes(transaction.at_ms.div_euclid(60_000));
+                refuse_future(minute, now_ms)?;
+                Ok(Content::Transaction(minute, transaction))
+            }
+        });
+        Parsed(content)
+    }
+
     /// Reads one message. Its span is a child of the producer's; a single transaction has none. `timed`: measure its evaluation,
     /// since it may be the only message of its transaction. On an error of the store the message is not read.
     pub(super) fn read(
         &mut self,
         message: &BorrowedMessage<'_>,
+        parsed: Parsed<'_>,
         silences: &[Silence],
         now_ms: i64,
         timed: bool,
@@ -148,9 +186,11 @@ impl Reader {
         let traced = self.input != KafkaInput::Transactions;
         let mut span = traced.then(|| self.span(message));
         let start = (timed && self.input == KafkaInput::Minutes).then(clock::span_time);
-        let read = self.take(message, silences, now_ms);
+        let taken = parsed
+            .0
+            .and_then(|content| self.take(message, content, silences, now_ms));
         let judged = start.map(|start| start..clock::span_time());
-        let reading = match read {
+        let reading = match taken {
             Ok(reading) => reading,
             Err(Refusal::Store(error)) => return Err(error),
             Err(refusal) => {
@@ -191,54 +231,40 @@ impl Reader {
     fn take(
         &mut self,
         message: &BorrowedMessage<'_>,
+        content: Content<'_>,
         silences: &[Silence],
         now_ms: i64,
     ) -> Result<Reading, Refusal> {
-        let payload = message.payload().ok_or(Refusal::NullPayload)?;
-        match self.input {
-            KafkaInput::Minutes => {
-                let counts = self.minute(payload, now_ms)?;
-                self.accept(counts.stream())?;
-                let observed = self.monitor.observe(counts, silences);
-                let newest = self.monitor.history(observed.counts.stream());
-                let newest = newest.and_then(|history| Some(history.newest()?.minute));
-                let is_newest = newest == Some(observed.counts.minute());
-                self.notes.key(message.key(), &observed, is_newest, now_ms);
-                Ok(Reading::Observed(observed))
+        let read = match content {
+            Content::Counts(read) => read,
+            Content::Transaction(_, transaction) => {
+                self.transaction(message.partition(), &transaction)?;
+                return Ok(Reading::Open);
             }
-            KafkaInput::Updates => {
-                let counts = self.minute(payload, now_ms)?;
-                self.accept(counts.stream())?;
-                self.open.add_minute(message.partition(), &counts)?;
-                Ok(Reading::Open)
-            }
-            KafkaInput::Transactions => {
-                self.transaction(message.partition(), payload, now_ms)?;
-                Ok(Reading::Open)
-            }
+        };
+        self.notes.unknown_fields(read.unknown_fields);
+        self.notes.ignored_statuses(read.ignored);
+        self.notes.time(read.occurs_twice);
+        let counts = read.counts;
+        self.accept(counts.stream())?;
+        if self.input == KafkaInput::Updates {
+            self.open.add_minute(message.partition(), &counts)?;
+            return Ok(Reading::Open);
         }
+        let observed = self.monitor.observe(counts, silences);
+        let newest = self.monitor.history(observed.counts.stream());
+        let newest = newest.and_then(|history| Some(history.newest()?.minute));
+        let is_newest = newest == Some(observed.counts.minute());
+        self.notes.key(message.key(), &observed, is_newest, now_ms);
+        Ok(Reading::Observed(observed))
     }
 
-    /// The counts of a minute in a payload.
-    fn minute(&mut self, payload: &[u8], now_ms: i64) -> Result<MinuteCounts, Refusal> {
-        let ReadMinute {
-            counts,
-            unknown_fields,
-            ignored,
-            occurs_twice,
-        } = self.mapping.minute(payload)?;
-        refuse_future(counts.minute(), now_ms)?;
-        self.notes.unknown_fields(unknown_fields);
-        self.notes.ignored_statuses(ignored);
-        self.notes.time(occurs_twice);
-        Ok(counts)
-    }
-
-    /// Adds the transaction in a payload to its open minute.
-    fn transaction(&mut self, partition: i32, payload: &[u8], now_ms: i64) -> Result<(), Refusal> {
-        let transaction = self.mapping.transaction(payload)?;
-        let minute = Minute::from_epoch_minutes(transaction.at_ms.div_euclid(60_000));
-        refuse_future(minute, now_ms)?;
+    /// Adds a transaction to its open minute.
+    fn transaction(
+        &mut self,
+        partition: i32,
+        transaction: &Transaction<'_>,
+    ) -> Result<(), Refusal> {
         self.notes.time(transaction.occurs_twice);
         let Some(status) = &transaction.status else {
             self.notes.ignored_statuses(transaction.count.into());

@@ -12,6 +12,7 @@ mod inputs;
 mod kill;
 mod lifecycle;
 mod messages;
+mod partitions;
 mod policies;
 mod receivers;
 mod refresh;
