@@ -1,4 +1,4 @@
-//! The periodic checks: stale streams, ingest down or up, stuck deliveries, retention, gauges. The rules in
+//! The periodic checks: the database's files, stale streams, ingest down or up, stuck deliveries, retention, gauges. The rules in
 //! [`crate::alerts`] decide which findings become alerts.
 
 use std::{
@@ -62,6 +62,10 @@ pub(crate) struct Scheduler {
 /// Runs the checks until the stop.
 pub(crate) async fn run(scheduler: Scheduler, stop: CancellationToken) -> anyhow::Result<()> {
     loop {
+        // Nothing that is written from here on would be kept.
+        if let Err(error @ StoreError::Broken(_)) = scheduler.context.store.check_files() {
+            return Err(error.into());
+        }
         let passed = match scheduler.pass().await {
             Ok(()) => scheduler.wait(&stop).await,
             Err(error) => Err(error),

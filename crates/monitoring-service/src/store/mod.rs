@@ -6,6 +6,7 @@ mod attempts;
 mod cooldowns;
 mod dead_letters;
 mod detector_states;
+mod files;
 mod findings;
 mod incidents;
 mod ingest;
@@ -111,6 +112,7 @@ pub struct Store {
 
 struct Shared {
     locked: schema::LockedPath,
+    files: files::OpenFiles,
     readers: Arc<Readers>,
     outbox_changed: Arc<Notify>,
     write_error: writer::WriteError,
@@ -132,6 +134,7 @@ impl Store {
             write_error.clone(),
         );
         let shared = Shared {
+            files: files::OpenFiles::of(&locked.path)?,
             locked,
             readers,
             outbox_changed,
@@ -170,6 +173,11 @@ impl Store {
                 Ok(())
             })
             .await
+    }
+
+    /// [`StoreError::Broken`] if the files of the database were deleted or replaced since they were opened.
+    pub fn check_files(&self) -> Result<(), StoreError> {
+        self.shared.files.check()
     }
 
     /// The path of the database.

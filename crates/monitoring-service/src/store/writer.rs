@@ -15,7 +15,7 @@ use std::{
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{StoreError, readers::Readers};
+use super::{StoreError, files, readers::Readers};
 use crate::clock::Stopwatch;
 
 /// Length of the queue; when it is full, senders wait.
@@ -184,8 +184,6 @@ impl Writer {
         write_error: WriteError,
     ) -> (Self, WriterHandle) {
         let (sender, jobs) = mpsc::channel(QUEUE);
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
         let (ids, limits) = (Ids::default(), WalLimits::default());
         (
             Self {
@@ -195,7 +193,7 @@ impl Writer {
                 readers,
                 outbox_changed,
                 write_error,
-                wal: wal.into(),
+                wal: files::wal(path),
                 limits,
                 tried: None,
             },

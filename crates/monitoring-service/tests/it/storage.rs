@@ -1,9 +1,11 @@
 //! A database that fails while the service runs: no message is skipped, and ingest resumes at the stored offset.
 
+use std::{path::Path, time::Duration};
+
 use monitoring_service::alerts::Alert;
 use rusqlite::Connection;
 
-use crate::harness::{TestApp, broker, database, folder, sample, send, substance, until};
+use crate::harness::{Setup, TestApp, broker, database, folder, sample, send, substance, until};
 
 const MINUTES: usize = 300;
 
@@ -79,4 +81,34 @@ async fn a_refused_batch_ends_the_service() {
     app.until_consumed(MINUTES as u64 - 100).await;
     assert_eq!(substance(&app.alerts().await), undisturbed().await);
     app.stop().await.expect("a clean stop");
+}
+
+/// Changes the file of the database.
+type Change = fn(&Path) -> std::io::Result<()>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_or_replaced_files_end_the_service() {
+    let replace = |path: &Path| {
+        let copy = path.with_extension("copy");
+        std::fs::copy(path, &copy)?;
+        std::fs::rename(&copy, path)
+    };
+    let changes: [(&str, Change); 2] = [
+        ("deleted", |path| std::fs::remove_file(path)),
+        ("replaced", replace),
+    ];
+    for (event, change) in changes {
+        let (broker, folder) = (broker().await, folder());
+        let setup = Setup {
+            change: |config| config.alert_check_interval = Duration::from_secs(1),
+            ..Setup::default()
+        };
+        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await;
+        send(&broker, sample(10));
+        app.until_consumed(10).await;
+        change(&database(folder.path())).expect("changed");
+        let error = app.ended().await.expect_err("it cannot go on");
+        let expected = format!("was {event} while the service runs");
+        assert!(format!("{error:#}").contains(&expected), "{error:#}");
+    }
 }
