@@ -11,6 +11,7 @@ use crate::{
     clock::{Clock, milliseconds},
     config::{Config, ReceiverSettings, WebhookFormat},
     context::Context,
+    database_check,
     evaluate::Evaluator,
     ingest::{self, status::SharedStatus},
     lifecycle::{self, STOP_TIMEOUT, Supervisor},
@@ -103,12 +104,14 @@ impl App {
         context.refresh_silences().await?;
         let liveness = context.liveness.clone();
         let events = page::events::run(state.feed.clone(), context.clone(), stop.clone());
+        let database_check = database_check::run(context.clone(), stop.clone());
         let (token, runtime) = (stop.clone(), Handle::current());
         supervisor.thread("ingest", move || {
             ingest::run(settings, context, runtime, &token)
         })?;
         supervisor.spawn("scheduler", scheduler::run(scheduler, stop.clone()));
         supervisor.spawn("events", events);
+        supervisor.spawn("database check", database_check);
         supervisor.spawn("delivery", notify::deliver(delivery, stop.clone()));
         if let Some(ping) = ping {
             supervisor.spawn("heartbeat", ping::run(ping, stop.clone()));

@@ -297,6 +297,9 @@ const DIRECTIONS: [(&str, ApprovedDirection); 3] = [
 /// The subcommand of the health check.
 const HEALTHCHECK: &str = "healthcheck";
 
+/// The subcommand that checks the database.
+const CHECK: &str = "check";
+
 /// The subcommand that scores the policies on a history.
 const BACKTEST: &str = "backtest";
 
@@ -320,6 +323,8 @@ pub enum Action {
     Serve(Box<Config>),
     /// Check the health of the service that listens on this address.
     CheckHealth(SocketAddr),
+    /// Check the database at this path for damage.
+    CheckDatabase(PathBuf),
     /// Score the policies on a history, under these settings.
     Backtest(Box<backtest::Options>, MonitorSettings),
 }
@@ -343,6 +348,9 @@ impl Action {
         let config = Config::from_arg_matches(&matches)?;
         if matches.subcommand_name() == Some(HEALTHCHECK) {
             return Ok(Self::CheckHealth(config.http_addr));
+        }
+        if matches.subcommand_name() == Some(CHECK) {
+            return Ok(Self::CheckDatabase(config.database_path));
         }
         if let Some(backtest) = matches.subcommand_matches(BACKTEST) {
             refuse_flags_before(&mut command, &matches)?;
@@ -515,6 +523,9 @@ fn command() -> Command {
         .disable_help_subcommand(true)
         .subcommand(Command::new(HEALTHCHECK).about(
             "Check the service on HTTP_ADDR with GET /health/ready: exit code 0 if it is ready, else 1 and the reason, within 3 s",
+        ))
+        .subcommand(Command::new(CHECK).about(
+            "Check the database at DATABASE_PATH for damage, also while the service runs: exit code 0 if there is none, else 1 and what was found",
         ))
         .subcommand(backtest_command())
         .after_help("Durations have a unit: 30s, 5m, 24h, 90d. An empty variable counts as not set.")

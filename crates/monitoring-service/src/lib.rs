@@ -8,6 +8,7 @@ pub mod backtest;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod database_check;
 mod evaluate;
 pub mod ingest;
 pub mod lifecycle;

@@ -8,12 +8,13 @@ use common::metrics::MetricsRegistry;
 use common::probe;
 use monitoring_service::clock::Clock;
 use monitoring_service::config::{self, Action, Config};
-use monitoring_service::{app, backtest, lifecycle};
+use monitoring_service::{app, backtest, database_check, lifecycle};
 
 fn main() -> anyhow::Result<ExitCode> {
     match Action::load() {
         Action::Serve(config) => run(*config),
         Action::CheckHealth(address) => Ok(check_health(address)),
+        Action::CheckDatabase(path) => Ok(database_check::command(&path)),
         Action::Backtest(options, settings) => Ok(backtest::command(&options, &settings)),
     }
 }

@@ -75,6 +75,8 @@ pub(crate) struct Parts {
 pub(crate) struct DatabaseHealth {
     pub(crate) status: Condition,
     pub(crate) error: Option<String>,
+    /// When all of it was checked for damage since the start; null while the check runs. Damage ends the service.
+    pub(crate) checked_at: Option<Instant>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -184,6 +186,7 @@ pub(crate) async fn check(state: &Context) -> Health {
         database: DatabaseHealth {
             status: Condition::degraded_if(error.is_some()),
             error,
+            checked_at: state.store.checked_at_ms().map(Instant),
         },
         messages: messages(&ingest.notes, now_ms),
         kafka: kafka(ingest),

@@ -10,6 +10,7 @@ mod files;
 mod findings;
 mod incidents;
 mod ingest;
+mod integrity;
 mod minutes;
 mod names;
 mod offset_gaps;
@@ -32,7 +33,7 @@ mod writer;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use rusqlite::{Connection, ErrorCode};
@@ -43,6 +44,7 @@ pub use attempts::{EventDelivery, PendingOf};
 pub use dead_letters::{DeadLetter, DeadLetterCount, DeadLetterRecord};
 pub use incidents::{IncidentFilter, StoredEvent};
 pub use ingest::{InFlightCommit, IngestCommit};
+pub use integrity::check_database;
 pub use offset_gaps::{OffsetGap, OffsetGapReason, OffsetGapRecord};
 pub use offsets::{OffsetAdvance, StoredOffset};
 pub use open_minutes::OpenCommit;
@@ -116,6 +118,8 @@ struct Shared {
     readers: Arc<Readers>,
     outbox_changed: Arc<Notify>,
     write_error: writer::WriteError,
+    /// When all of the database was checked, milliseconds since 1970.
+    checked_at_ms: OnceLock<i64>,
 }
 
 impl Store {
@@ -139,6 +143,7 @@ impl Store {
             readers,
             outbox_changed,
             write_error,
+            checked_at_ms: OnceLock::new(),
         };
         Ok((
             Self {
@@ -173,6 +178,16 @@ impl Store {
                 Ok(())
             })
             .await
+    }
+
+    /// When all of the database was checked for damage since it was opened, milliseconds since 1970.
+    pub fn checked_at_ms(&self) -> Option<i64> {
+        self.shared.checked_at_ms.get().copied()
+    }
+
+    /// Notes that all of the database was checked.
+    pub(crate) fn note_checked(&self, now_ms: i64) {
+        self.shared.checked_at_ms.get_or_init(|| now_ms);
     }
 
     /// [`StoreError::Broken`] if the files of the database were deleted or replaced since they were opened.

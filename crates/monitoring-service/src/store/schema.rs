@@ -7,7 +7,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::StoreError;
+use super::{StoreError, integrity};
 
 /// Marks a database as ours ("txmn"), so that another program's file is never touched.
 pub(super) const APPLICATION_ID: i32 = 0x7478_6d6e;
@@ -365,6 +365,7 @@ pub(super) fn open_writer(locked: &LockedPath) -> Result<Connection, StoreError>
     let has_content = path.metadata().is_ok_and(|file| file.len() > 0);
     if has_content {
         check(path)?;
+        integrity::check_before_open(path)?;
     }
     let refuse = |error| refused(path, &error);
     let mut connection = Connection::open(path).map_err(refuse)?;

@@ -3,6 +3,7 @@
 mod both_policies;
 mod failures;
 mod incidents;
+mod integrity;
 mod outbox_events;
 mod readers;
 mod retirement;

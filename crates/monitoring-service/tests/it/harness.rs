@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::{Command, Output},
     time::Duration,
 };
 
@@ -342,4 +343,19 @@ pub(crate) fn substance(alerts: &[Alert]) -> Vec<Alert> {
         ..alert.clone()
     };
     alerts.iter().map(bare).collect()
+}
+
+/// The real program on the database in this folder.
+pub(crate) fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
+    command
+        .env_clear()
+        .env("DATABASE_PATH", database(folder))
+        .env("HTTP_ADDR", "127.0.0.1:0");
+    command
+}
+
+/// What a program printed.
+pub(crate) fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }

@@ -13,20 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
-use crate::harness::{TestApp, broker, database, evaluate, folder, until};
-
-fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
-    command
-        .env_clear()
-        .env("DATABASE_PATH", database(folder))
-        .env("HTTP_ADDR", "127.0.0.1:0");
-    command
-}
-
-fn printed(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
+use crate::harness::{TestApp, broker, database, evaluate, folder, printed, program, until};
 
 /// The address in the program's log. A thread reads the rest of the log, so that the program never blocks on it.
 fn address(child: &mut Child) -> String {

@@ -5,7 +5,9 @@ use std::{path::Path, time::Duration};
 use monitoring_service::alerts::Alert;
 use rusqlite::Connection;
 
-use crate::harness::{Setup, TestApp, broker, database, folder, sample, send, substance, until};
+use crate::harness::{
+    Setup, TestApp, broker, database, folder, printed, program, sample, send, substance, until,
+};
 
 const MINUTES: usize = 300;
 
@@ -111,4 +113,53 @@ async fn deleted_or_replaced_files_end_the_service() {
         let expected = format!("was {event} while the service runs");
         assert!(format!("{error:#}").contains(&expected), "{error:#}");
     }
+}
+
+/// Puts an index back that misses a change made meanwhile. It has as many entries as before, so `quick_check` does not see it.
+fn break_index(path: &Path) {
+    const REMOVE: &str = "INSERT INTO silences (id, created_at_ms, from_ms, until_ms, reason) VALUES ('x', 0, 0, 1, '');
+        PRAGMA writable_schema=ON;
+        CREATE TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'silences_by_end';
+        DELETE FROM sqlite_schema WHERE name = 'silences_by_end';";
+    const WRITE: &str = "UPDATE silences SET until_ms = 2";
+    const RESTORE: &str = "PRAGMA writable_schema=ON;
+        INSERT INTO sqlite_schema SELECT * FROM kept;
+        DROP TABLE kept;";
+    for step in [REMOVE, WRITE, RESTORE] {
+        let sql = Connection::open(path).expect("opened");
+        sql.execute_batch(step).expect("broken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_is_found_later_ends_the_service() {
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::with_defaults(&broker, &folder).await;
+    let check = || {
+        let mut command = program(folder.path());
+        let output = command.arg("check").output().expect("started");
+        (output.status.code(), printed(&output))
+    };
+    until("all of the database is checked", async || {
+        app.get("/health").await["parts"]["database"]["checked_at"].is_string()
+    })
+    .await;
+    let (code, text) = check();
+    assert!(
+        code == Some(0) && text.contains("no damage found"),
+        "{text}"
+    );
+    app.stop().await.expect("a clean stop");
+    break_index(&database(folder.path()));
+    let app = TestApp::with_defaults(&broker, &folder).await;
+    let error = app.ended().await.expect_err("it cannot go on");
+    let (code, text) = check();
+    for found in [format!("{error:#}"), text] {
+        assert!(
+            found.contains("missing from index silences_by_end"),
+            "{found}"
+        );
+        assert!(found.contains("restore the file from a backup"), "{found}");
+    }
+    assert_eq!(code, Some(1));
 }
