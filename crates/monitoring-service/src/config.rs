@@ -300,6 +300,9 @@ const HEALTHCHECK: &str = "healthcheck";
 /// The subcommand that checks the database.
 const CHECK: &str = "check";
 
+/// The subcommand that steps over records.
+const SKIP: &str = "skip";
+
 /// The subcommand that scores the policies on a history.
 const BACKTEST: &str = "backtest";
 
@@ -325,8 +328,23 @@ pub enum Action {
     CheckHealth(SocketAddr),
     /// Check the database at this path for damage.
     CheckDatabase(PathBuf),
+    /// Step over records of Kafka.
+    SkipRecords(SkipRecords),
     /// Score the policies on a history, under these settings.
     Backtest(Box<backtest::Options>, MonitorSettings),
+}
+
+/// What the command `skip` needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkipRecords {
+    /// The database.
+    pub database: PathBuf,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset at which reading continues.
+    pub to_offset: i64,
 }
 
 impl Action {
@@ -351,6 +369,14 @@ impl Action {
         }
         if matches.subcommand_name() == Some(CHECK) {
             return Ok(Self::CheckDatabase(config.database_path));
+        }
+        if let Some(skip) = matches.subcommand_matches(SKIP) {
+            return Ok(Self::SkipRecords(SkipRecords {
+                database: config.database_path,
+                topic: config.kafka_topic,
+                partition: *skip.get_one("partition").expect("it is required"),
+                to_offset: *skip.get_one("to_offset").expect("it is required"),
+            }));
         }
         if let Some(backtest) = matches.subcommand_matches(BACKTEST) {
             refuse_flags_before(&mut command, &matches)?;
@@ -527,8 +553,25 @@ fn command() -> Command {
         .subcommand(Command::new(CHECK).about(
             "Check the database at DATABASE_PATH for damage, also while the service runs: exit code 0 if there is none, else 1 and what was found",
         ))
+        .subcommand(skip_command())
         .subcommand(backtest_command())
         .after_help("Durations have a unit: 30s, 5m, 24h, 90d. An empty variable counts as not set.")
+}
+
+fn skip_command() -> Command {
+    let number = |id: &'static str, flag: &'static str| Arg::new(id).long(flag).required(true);
+    Command::new(SKIP)
+        .about("Step over records of KAFKA_TOPIC that cannot be read, while the service is stopped: they become an offset gap in the database at DATABASE_PATH")
+        .arg(
+            number("partition", "partition")
+                .value_parser(clap::value_parser!(i32).range(0..))
+                .help("Partition of the records"),
+        )
+        .arg(
+            number("to_offset", "to-offset")
+                .value_parser(clap::value_parser!(i64).range(1..))
+                .help("Offset at which reading continues"),
+        )
 }
 
 /// The command `backtest` has its own flags and the policy settings of the service; the others are hidden at their defaults.

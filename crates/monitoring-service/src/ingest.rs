@@ -12,6 +12,7 @@ mod lanes;
 pub mod notes;
 mod open;
 mod plan;
+mod progress;
 mod publish;
 mod reader;
 mod recovery;
@@ -38,6 +39,7 @@ use self::{
     batch::Batch,
     gather::Fetched,
     kafka::{KafkaConsumer, Topic},
+    progress::Progress,
     reader::Reader,
     recovery::{Interrupted, Recovery},
     rejections::Rejections,
@@ -92,6 +94,8 @@ pub fn run(
         doubted: None,
         warned_too_late: HashSet::new(),
         rejections: Rejections::default(),
+        progress: Progress::default(),
+        failed_at_ms: None,
     };
     let mut backoff = BACKOFF.0;
     while !stop.is_cancelled() {
@@ -130,6 +134,9 @@ struct Ingest {
     /// Streams whose minutes were logged as too late.
     warned_too_late: HashSet<Stream>,
     rejections: Rejections,
+    progress: Progress,
+    /// When the last session ended, until every partition has gone on since.
+    failed_at_ms: Option<i64>,
 }
 
 /// A batch in flight, and the snapshots and metrics to publish after its commit.

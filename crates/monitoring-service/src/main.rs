@@ -1,19 +1,20 @@
 //! The program `monitoring-service`: reads the settings, starts telemetry, and runs the service until a stop signal.
 
-use std::io::{Write as _, stderr};
+use std::io::{Write as _, stderr, stdout};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use common::metrics::MetricsRegistry;
 use common::probe;
 use monitoring_service::clock::Clock;
-use monitoring_service::config::{self, Action, Config};
-use monitoring_service::{app, backtest, database_check, lifecycle};
+use monitoring_service::config::{self, Action, Config, SkipRecords};
+use monitoring_service::{app, backtest, database_check, lifecycle, store};
 
 fn main() -> anyhow::Result<ExitCode> {
     match Action::load() {
         Action::Serve(config) => run(*config),
         Action::CheckHealth(address) => Ok(check_health(address)),
+        Action::SkipRecords(skip) => Ok(skip_records(&skip)),
         Action::CheckDatabase(path) => Ok(database_check::command(&path)),
         Action::Backtest(options, settings) => Ok(backtest::command(&options, &settings)),
     }
@@ -25,6 +26,31 @@ fn check_health(address: SocketAddr) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints what is skipped, or why nothing is.
+fn skip_records(skip: &SkipRecords) -> ExitCode {
+    let SkipRecords {
+        database,
+        topic,
+        partition,
+        to_offset,
+    } = skip;
+    let now_ms = Clock::system().now_ms();
+    match store::skip_records(database, topic, *partition, *to_offset, now_ms) {
+        Ok(gap) => {
+            let (from, to) = (gap.from_offset, gap.to_offset);
+            let _ = writeln!(
+                stdout(),
+                "{topic}[{partition}]: the offsets from {from} to before {to} are an offset gap; start the service"
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }

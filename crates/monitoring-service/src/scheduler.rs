@@ -169,8 +169,19 @@ impl Scheduler {
 
     /// Streams are only marked as stale while ingest is up and caught up; otherwise the monitor may be the cause.
     async fn check_ingest(&self, now_ms: i64) -> Result<(), StoreError> {
-        let status = self.context.ingest.get();
+        let mut status = self.context.ingest.get();
         self.show_ingest(&status);
+        let still = status.stands_still;
+        if let Some(still) =
+            still.filter(|still| now_ms - still.since_ms > self.context.stale_after_ms)
+        {
+            let cause = status
+                .error
+                .map_or_else(String::new, |error| format!(": {error}"));
+            status.error = Some(format!("{still}{cause}"));
+            status.consuming_since_ms = still.since_ms;
+            return self.record_down(status, now_ms).await;
+        }
         let long_ago = now_ms - status.consuming_since_ms > self.context.stale_after_ms;
         // A new installation may wait for its topic; that is not ingest down.
         let reads = status.consuming

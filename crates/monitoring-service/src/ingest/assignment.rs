@@ -40,6 +40,7 @@ impl Ingest {
                 None => plan::start(stored, log),
             };
             self.record_gap(topic, partition, stored, &start)?;
+            self.progress.set_log(partition, log);
             offsets.push((partition, start.offset));
             lanes.push((partition, start.offset, log.high));
             let (stored, read) = (start.consumed, start.consumed);
@@ -54,9 +55,10 @@ impl Ingest {
             );
         }
         kafka::assign(consumer, &name, offsets)?;
+        self.progress.keep(&topic.partitions);
         let partitions = self.positions.len();
         self.publish(|status| {
-            (status.consuming, status.partitions, status.error) = (true, partitions, None);
+            (status.consuming, status.partitions) = (true, partitions);
         });
         tracing::info!(topic = name, partitions, "consuming");
         let slack_minutes = i64::from(self.context.monitor.allowed_lateness_minutes / 2);

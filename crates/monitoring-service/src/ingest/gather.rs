@@ -37,7 +37,7 @@ impl Ingest {
             .context()
             .each_end(|(partition, end)| lanes.set_end(partition, end));
         let mut watch = Stopwatch::start();
-        let (mut more, mut is_dry) = (true, false);
+        let (mut more, mut is_dry, mut failed) = (true, false, None);
         let max_messages = match self.settings.input {
             KafkaInput::Transactions => MAX_TRANSACTIONS,
             KafkaInput::Minutes | KafkaInput::Updates => MAX_MESSAGES,
@@ -71,6 +71,7 @@ impl Ingest {
                         position.at_end = lanes.is_at_end(partition);
                     }
                 }
+                Next::Fetch if failed.is_some() => break,
                 Next::Fetch => {
                     // What waits may be allowed when nothing more was fetched.
                     let is_urgent = lanes.is_waiting() && !is_dry;
@@ -80,7 +81,14 @@ impl Ingest {
                     } else {
                         Duration::ZERO
                     };
-                    is_dry = !self.fetch(consumer, lanes, timeout, now)?;
+                    match self.fetch(consumer, lanes, timeout, now) {
+                        Ok(fetched) => is_dry = !fetched,
+                        // What was fetched before it is read first: the next session may end alike.
+                        Err(error) => {
+                            (failed, is_dry) = (Some(error), false);
+                            lanes.release();
+                        }
+                    }
                     if is_dry {
                         lanes.note_dry();
                         more = is_urgent;
@@ -93,7 +101,9 @@ impl Ingest {
         if batch.messages > 0 || !batch.commit.observed.is_empty() {
             self.begin_commit(topic, batch, &spans, watch);
         }
-        if more {
+        if let Some(error) = failed {
+            Err(error)
+        } else if more {
             Ok(())
         } else {
             self.settle().and_then(|()| self.resolve_doubt(consumer))

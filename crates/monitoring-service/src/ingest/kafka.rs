@@ -136,6 +136,8 @@ pub(super) fn timestamp_at(
 
 fn config(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
+    // Without it, damaged records are read as something else, or their partition stands still without an error.
+    config.set("check.crcs", "true");
     for (key, value) in settings.properties.pairs() {
         config.set(key, value);
     }

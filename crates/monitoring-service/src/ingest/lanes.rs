@@ -39,6 +39,8 @@ pub(super) struct Lanes<M> {
     /// Messages that were fetched since a lane had become empty, and true if no more had been fetched then, or too many.
     ahead: usize,
     is_ahead: bool,
+    /// True if nothing more is fetched.
+    is_released: bool,
 }
 
 /// One partition.
@@ -98,6 +100,7 @@ impl<M> Lanes<M> {
             run: None,
             ahead: 0,
             is_ahead: false,
+            is_released: false,
         }
     }
 
@@ -152,6 +155,11 @@ impl<M> Lanes<M> {
         }
     }
 
+    /// Notes that nothing more will be fetched: what waits waits for nobody.
+    pub(super) fn release(&mut self) {
+        (self.run, self.is_released) = (None, true);
+    }
+
     /// True if the partition was read to its end.
     pub(super) fn is_at_end(&self, partition: i32) -> bool {
         let lane = self.partitions.get(&partition);
@@ -202,7 +210,7 @@ impl<M> Lanes<M> {
             let slack_minutes = if self.is_ahead { self.slack_minutes } else { 0 };
             let limits =
                 others.filter_map(|(_, lane)| lane.limit(now, self.is_ahead, slack_minutes));
-            let limit = limits.min();
+            let limit = limits.min().filter(|_| !self.is_released);
             let is_allowed = lane
                 .head
                 .is_none_or(|(head, _)| limit.is_none_or(|limit| head <= limit));

@@ -8,6 +8,7 @@ use rdkafka::consumer::Consumer as _;
 use super::{
     Ingest,
     kafka::{self, KafkaConsumer},
+    progress::StandStill,
     recovery::Interrupted,
     snapshots::Snapshot,
     status::IngestStatus,
@@ -119,7 +120,10 @@ impl Ingest {
     }
 
     /// Publishes an error in the status and, if it is new, in the log.
-    pub(super) fn note(&self, interrupted: &Interrupted) {
+    pub(super) fn note(&mut self, interrupted: &Interrupted) {
+        self.note_progress();
+        self.failed_at_ms = Some(self.context.clock.now_ms());
+        let stands_still = self.progress.longest();
         let text = interrupted.to_string();
         if self.context.ingest.get().error.as_ref() != Some(&text) {
             tracing::warn!(
@@ -133,10 +137,37 @@ impl Ingest {
             status.connected &= !matches!(interrupted, Interrupted::Unreachable(_));
             (status.consuming, status.caught_up) = (false, false);
             (status.lag, status.error) = (None, Some(text));
+            status.stands_still = stands_still;
         });
     }
 
+    /// Notes how far each partition is.
+    fn note_progress(&mut self) {
+        let now_ms = self.context.clock.now_ms();
+        for (&partition, position) in &self.positions {
+            self.progress
+                .note(partition, position.next(), position.at_end, now_ms);
+        }
+    }
+
+    /// True if every partition has gone on since the last session ended. Until then its error is shown: the next one may end alike.
+    fn is_over(&mut self, stands_still: Option<StandStill>) -> bool {
+        let failed_at_ms = self.failed_at_ms;
+        let is_over = failed_at_ms
+            .is_none_or(|failed_ms| stands_still.is_none_or(|still| still.since_ms > failed_ms));
+        if is_over {
+            self.failed_at_ms = None;
+        }
+        is_over
+    }
+
     pub(super) fn publish_progress(&mut self, consumer: &KafkaConsumer) {
+        consumer
+            .context()
+            .each_end(|(partition, end)| self.progress.set_end(partition, end));
+        self.note_progress();
+        let stands_still = self.progress.longest();
+        let is_over = self.is_over(stands_still);
         let caught_up = self.positions.values().all(|position| position.at_end);
         let next = self
             .positions
@@ -150,6 +181,10 @@ impl Ingest {
         let notes = self.reader.notes.take_changed();
         self.publish(|status| {
             (status.caught_up, status.lag) = (caught_up, Some(lag));
+            status.stands_still = stands_still;
+            if is_over {
+                status.error = None;
+            }
             if let Some(notes) = notes {
                 status.notes = notes;
             }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::notes::MessageNotes;
-pub use super::rejections::Acceptance;
+pub use super::{progress::StandStill, rejections::Acceptance};
 
 /// The status of reading from Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct IngestStatus {
     pub partitions: usize,
     /// Messages not yet read; none while unknown.
     pub lag: Option<u64>,
+    /// The partition that stands still for the longest time while messages wait, if any.
+    pub stands_still: Option<StandStill>,
     /// Whether the newest messages are used.
     pub acceptance: Acceptance,
     /// The error that prevents consuming, if any.
@@ -45,6 +47,7 @@ impl SharedStatus {
             caught_up: false,
             partitions: 0,
             lag: None,
+            stands_still: None,
             acceptance: Acceptance::Unknown,
             error: None,
             notes: MessageNotes::default(),

@@ -33,6 +33,9 @@ use crate::{
 /// Health is degraded for this long after an offset gap, milliseconds.
 const OFFSET_GAP_DEGRADED_MS: i64 = 3_600_000;
 
+/// A partition that stands still for this long is named, milliseconds.
+const STANDS_STILL_MS: i64 = 60_000;
+
 /// Notes about streams that one answer has.
 const MAX_NOTES: usize = 20;
 
@@ -189,7 +192,7 @@ pub(crate) async fn check(state: &Context) -> Health {
             checked_at: state.store.checked_at_ms().map(Instant),
         },
         messages: messages(&ingest.notes, now_ms),
-        kafka: kafka(ingest),
+        kafka: kafka(ingest, now_ms),
         deliveries: deliveries(outbox, receivers(state, now_ms)),
         offset_gaps: offset_gaps(newest_gap_ms, now_ms),
         streams: streams(&inputs, now_ms),
@@ -242,12 +245,20 @@ async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result
         })
 }
 
-fn kafka(ingest: IngestStatus) -> KafkaHealth {
+fn kafka(ingest: IngestStatus, now_ms: i64) -> KafkaHealth {
+    let stands_still = ingest
+        .stands_still
+        .filter(|still| now_ms - still.since_ms > STANDS_STILL_MS)
+        .map(|still| still.to_string());
+    let error = match (ingest.error, stands_still) {
+        (Some(error), Some(still)) => Some(format!("{still}: {error}")),
+        (error, still) => error.or(still),
+    };
     let rejecting = match ingest.acceptance {
         Acceptance::Rejecting(why) => Some(why),
         Acceptance::Unknown | Acceptance::Accepting => None,
     };
-    let faulty = !ingest.consuming || ingest.error.is_some() || rejecting.is_some();
+    let faulty = !ingest.consuming || error.is_some() || rejecting.is_some();
     KafkaHealth {
         status: Condition::degraded_if(faulty),
         rejecting,
@@ -257,7 +268,7 @@ fn kafka(ingest: IngestStatus) -> KafkaHealth {
         caught_up: ingest.caught_up,
         partitions: ingest.partitions,
         lag: ingest.lag,
-        error: ingest.error,
+        error,
     }
 }
 

@@ -24,6 +24,7 @@ mod release;
 mod rows;
 mod schema;
 mod silences;
+mod skip;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,7 @@ pub use outbox::{
 pub use ranges::{RangeFindings, Series, SeriesFilter, SeriesPoint, StatusTotal, Summary};
 pub use read_only::{MinuteFilter, labelled_incidents, stored_minutes};
 pub use rows::{Explained, RowFilter, RowRecord};
+pub use skip::skip_records;
 pub use streams::{NewestRow, StreamInput, StreamRecord};
 pub use upkeep::Retention;
 pub use writer::Writer;

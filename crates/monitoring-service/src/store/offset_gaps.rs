@@ -35,10 +35,12 @@ pub enum OffsetGapReason {
     Recreated,
     /// Another cluster answers under the same settings, so what was not read from the earlier one is lost.
     NewCluster,
+    /// A person stepped over records that could not be read.
+    Skipped,
 }
 
 impl OffsetGapReason {
-    /// `retention`, `recreated` or `new_cluster`.
+    /// `retention`, `recreated`, `new_cluster` or `skipped`.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -59,7 +61,7 @@ pub struct OffsetGapRecord {
     pub from_offset: i64,
     /// The offset at which reading continued: the first after the gap, or the start of a recreated topic.
     pub to_offset: i64,
-    /// `retention`, `recreated` or `new_cluster`.
+    /// `retention`, `recreated`, `new_cluster` or `skipped`.
     pub reason: String,
     /// When it was detected.
     pub detected_at: At,

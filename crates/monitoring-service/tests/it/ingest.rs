@@ -2,7 +2,7 @@
 
 use embedded_kafka::EmbeddedKafka;
 
-use crate::harness::{TOPIC, TestApp, broker, folder, sample, send, until};
+use crate::harness::{TOPIC, TestApp, broker, folder, printed, program, sample, send, until};
 
 async fn observed(app: &TestApp) -> u64 {
     app.get("/transactions/summary").await["minutes_observed"]
@@ -159,4 +159,52 @@ async fn a_rebuilt_cluster_is_an_offset_gap() {
         assert_eq!(health["parts"]["offset_gaps"]["status"], "degraded");
         app.stop().await.expect("a clean stop");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_skipped_are_an_offset_gap() {
+    let (broker, folder) = (broker().await, folder());
+    send(&broker, sample(50));
+    let app = TestApp::with_defaults(&broker, &folder).await;
+    app.until_consumed(50).await;
+    let skip = |to_offset: &str| {
+        let mut command = program(folder.path());
+        command.args(["skip", "--partition", "0", "--to-offset", to_offset]);
+        let output = command.output().expect("started");
+        (output.status.code(), printed(&output))
+    };
+    let (code, text) = skip("60");
+    assert!(
+        code == Some(1) && text.contains("another monitoring-service uses"),
+        "{text}"
+    );
+    app.stop().await.expect("a clean stop");
+    let (code, text) = skip("50");
+    assert!(
+        code == Some(1) && text.contains("from offset 50 on"),
+        "{text}"
+    );
+    let (code, text) = skip("60");
+    assert!(
+        code == Some(0) && text.contains("from 50 to before 60"),
+        "{text}"
+    );
+    send(&broker, sample(80).split_off(50));
+    let app = TestApp::with_defaults(&broker, &folder).await;
+    app.until_consumed(20).await;
+    let gaps = app.get("/offset-gaps").await["offset_gaps"].take();
+    assert_eq!(
+        (
+            &gaps[0]["from_offset"],
+            &gaps[0]["to_offset"],
+            &gaps[0]["reason"]
+        ),
+        (&50.into(), &60.into(), &"skipped".into())
+    );
+    assert_eq!(
+        app.get("/health").await["parts"]["offset_gaps"]["status"],
+        "degraded"
+    );
+    assert_eq!(observed(&app).await, 70);
+    app.stop().await.expect("a clean stop");
 }

@@ -164,3 +164,36 @@ async fn a_deleted_topic_is_ingest_down() {
     .await;
     app.stop().await.expect("a clean stop");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_stands_still_is_ingest_down() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
+    send(&broker, sample(10));
+    app.until_consumed(10).await;
+    broker.corrupt_fetches(100_000);
+    send(&broker, sample(20).split_off(10));
+    until("health says so", async || {
+        app.get("/health").await["parts"]["kafka"]["status"] == "degraded"
+    })
+    .await;
+    clock.set_ms(NOW_MS + 4 * MINUTE_MS);
+    until("ingest down is noticed", async || {
+        types(&app).await == ["ingest.down"]
+    })
+    .await;
+    let message = app.alerts().await[0].message.clone();
+    assert!(
+        message.contains("partition 0 stands still at offset 10, and 10 messages wait"),
+        "{message}"
+    );
+    let kafka = app.get("/health").await["parts"]["kafka"].take();
+    assert_eq!(kafka["status"], "degraded", "{kafka}");
+    broker.come_back();
+    app.until_consumed(20).await;
+    until("ingest up is noticed", async || {
+        types(&app).await == ["ingest.down", "ingest.up"]
+    })
+    .await;
+    app.stop().await.expect("a clean stop");
+}

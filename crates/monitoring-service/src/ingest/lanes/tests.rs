@@ -123,3 +123,14 @@ fn a_partition_with_enough_messages_pauses() {
     assert!(!lanes.push(0, 9999, 7), "fetched again");
     assert_eq!(lanes.take(0), None);
 }
+
+#[test]
+fn after_an_error_what_waits_is_read() {
+    let mut lanes = lanes(3, 50);
+    push(&mut lanes, 0, &[3, 9]);
+    push(&mut lanes, 1, &[5]);
+    assert!(read(&mut lanes, NOW).is_empty());
+    lanes.release();
+    assert_eq!(read(&mut lanes, NOW).len(), 3);
+    assert!(!lanes.is_at_end(0), "the rest is unknown");
+}

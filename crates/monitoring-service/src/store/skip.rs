@@ -1,0 +1,75 @@
+//! Steps over records that Kafka cannot deliver, while no service runs. They become an offset gap.
+
+use std::path::Path;
+
+use rusqlite::{OptionalExtension as _, TransactionBehavior, params};
+
+use super::{
+    OffsetGap, OffsetGapReason, StoreError, StoredOffset, offset_gaps,
+    offsets::{self, OffsetAdvance},
+    schema,
+};
+
+/// Continues the partition of a topic at `to_offset`, which must be after the next offset to read. The records before it are an offset
+/// gap, which is returned. An error while a service uses the database.
+pub fn skip_records(
+    path: &Path,
+    topic: &str,
+    partition: i32,
+    to_offset: i64,
+    now_ms: i64,
+) -> Result<OffsetGap, StoreError> {
+    const NEWEST: &str =
+        "SELECT cluster_id, partition, last_offset, last_timestamp_ms FROM offsets WHERE topic = ?1
+         ORDER BY partition = ?2 DESC, last_timestamp_ms DESC NULLS LAST LIMIT 1";
+    if !path.is_file() {
+        return Err(StoreError::Broken(format!(
+            "there is no database {}; check DATABASE_PATH",
+            path.display()
+        )));
+    }
+    let locked = schema::lock(path)?;
+    let mut sql = schema::open_writer(&locked)?;
+    let sql = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let newest = sql.query_row(NEWEST, params![topic, partition], |row| {
+        let stored = StoredOffset {
+            last_offset: row.get(2)?,
+            last_timestamp_ms: row.get(3)?,
+        };
+        Ok((row.get::<_, String>(0)?, row.get::<_, i32>(1)?, stored))
+    });
+    let Some((cluster_id, of, stored)) = newest.optional()? else {
+        return Err(StoreError::Broken(format!(
+            "nothing was read from the topic {topic} yet; check KAFKA_TOPIC"
+        )));
+    };
+    let from = (of == partition).then_some(stored);
+    let from_offset = from.map_or(0, |stored| stored.last_offset + 1);
+    if to_offset <= from_offset {
+        return Err(StoreError::Broken(format!(
+            "{topic}[{partition}] is read from offset {from_offset} on; give a later offset than that"
+        )));
+    }
+    let gap = OffsetGap {
+        topic: topic.to_owned(),
+        partition,
+        from_offset,
+        to_offset,
+        reason: OffsetGapReason::Skipped,
+        detected_at_ms: now_ms,
+    };
+    offset_gaps::insert(&sql, &gap)?;
+    let advance = OffsetAdvance {
+        cluster_id,
+        topic: topic.to_owned(),
+        partition,
+        from,
+        to: StoredOffset {
+            last_offset: to_offset - 1,
+            last_timestamp_ms: None,
+        },
+    };
+    offsets::advance(&sql, &advance)?;
+    sql.commit()?;
+    Ok(gap)
+}
