@@ -2,7 +2,7 @@
 //!
 //! A minute closes when the newest event time read from its partition has passed its end by [`Settings::close_after_ms`]. So a replay
 //! closes what a live run closes, for any order of the transactions within that bound. Only where a partition was read to its end
-//! does the wall clock, an argument, close its newest minute too.
+//! does the wall clock, an argument, close its newest minute too, later by the delay of the newest message.
 //!
 //! A zero is a fact here: when a minute closes, every stream of the partition has it, because the feed was alive. A partition without
 //! any message for [`Settings::max_pause_minutes`] or longer is stale, and its minutes are unknown.
@@ -47,6 +47,16 @@ pub enum Merge {
     Add,
     /// Totals so far.
     Replace,
+}
+
+impl Merge {
+    /// How far beyond its event time a message counts: totals are those of a whole minute.
+    const fn span_ms(self) -> i64 {
+        match self {
+            Self::Add => 0,
+            Self::Replace => MINUTE_MS,
+        }
+    }
 }
 
 /// The counts of minutes that are not closed yet.
@@ -157,12 +167,13 @@ impl OpenMinutes {
     }
 
     /// Closes the minutes that are due, oldest first, with zeros where nothing came. `at_end` tells which partitions were read to
-    /// their end: there the wall clock closes minutes, too.
+    /// their end: there the wall clock closes minutes, too, less the delay with which their newest message came. Call it after each
+    /// batch of messages.
     pub fn close(&mut self, now_ms: i64, at_end: impl Fn(i32) -> bool) -> Vec<MinuteCounts> {
         let mut moved = self.streams.values().any(|open| open.state.is_detached());
+        let span_ms = self.merge.span_ms();
         for (id, partition) in &mut self.partitions {
-            let clock_ms = at_end(*id).then_some(now_ms);
-            moved |= partition.advance(clock_ms, &self.settings);
+            moved |= partition.advance(now_ms, at_end(*id), span_ms, &self.settings);
         }
         if !moved {
             return Vec::new();

@@ -79,6 +79,7 @@ fn a_minute_closes_when_the_watermark_passed_its_end() {
 fn the_clock_closes_only_at_the_end_of_a_partition() {
     let mut open = open();
     add(&mut open, &[(0, 5, "a", "approved")]);
+    assert!(open.close(5_000, |_| true).is_empty());
     assert!(open.close(70_000, |_| false).is_empty());
     assert!(open.close(69_999, |_| true).is_empty());
     assert_eq!(shown(&open.close(70_000, |_| true)), ["0 a approved=1"]);
@@ -86,6 +87,41 @@ fn the_clock_closes_only_at_the_end_of_a_partition() {
         open.close(9_000_000, |_| true).is_empty(),
         "no message: stale, not zero"
     );
+}
+
+#[test]
+fn the_clock_waits_as_long_as_the_feed_is_behind() {
+    // Old transactions are sent again, sixty times as fast.
+    let mut open = open();
+    let start = 9_000_000;
+    for second in 0..60 {
+        add(&mut open, &[(0, second * 10, "a", "approved")]);
+        let closed = shown(&open.close(start + second * 166, |_| true));
+        let end = second >= 7 && second % 6 == 1;
+        assert_eq!(closed.len(), usize::from(end), "{second}: {closed:?}");
+    }
+    let end = start + 59 * 166;
+    assert!(open.close(end + 19_999, |_| true).is_empty());
+    let last = shown(&open.close(end + 20_000, |_| true));
+    assert_eq!(last, ["9 a approved=6"]);
+}
+
+#[test]
+fn updates_close_by_the_clock_when_their_minute_has_ended() {
+    let minute = |number| {
+        let minute = Minute::from_epoch_minutes(number);
+        MinuteCounts::try_new(stream("a"), minute, Vec::new()).expect("valid")
+    };
+    let mut open = OpenMinutes::new(SETTINGS, Merge::Replace);
+    open.add_minute(0, &minute(0)).expect("few statuses");
+    for (now_ms, closed) in [(40_000, 0), (69_999, 0), (70_000, 1)] {
+        assert_eq!(open.close(now_ms, |_| true).len(), closed, "{now_ms}");
+    }
+    // A replay: the minute ended long ago, and its next update may still come.
+    open.add_minute(0, &minute(2)).expect("few statuses");
+    for (now_ms, closed) in [(9_000_000, 1), (9_009_999, 0), (9_010_000, 1)] {
+        assert_eq!(open.close(now_ms, |_| true).len(), closed, "{now_ms}");
+    }
 }
 
 #[test]
@@ -99,8 +135,9 @@ fn a_stream_that_stops_while_others_go_on_has_zeros() {
             (0, 65, "b", "approved"),
         ],
     );
+    let closed = [65_000, 130_000].map(|now_ms| shown(&open.close(now_ms, |_| true)));
     assert_eq!(
-        shown(&open.close(130_000, |_| true)),
+        closed.concat(),
         [
             "0 a approved=1",
             "0 b approved=1",

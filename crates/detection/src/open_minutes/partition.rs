@@ -26,6 +26,8 @@ pub(super) struct Partition {
     pub(super) complete: Option<Minute>,
     /// The minutes before `complete` in which a stream without counts has zeros: alive, or in a short pause. In order.
     pub(super) zeros: Vec<Minute>,
+    /// The watermark, and the clock when it was first seen.
+    pub(super) seen: Option<(i64, i64)>,
 }
 
 impl Partition {
@@ -64,9 +66,17 @@ impl Partition {
     }
 
     /// Finds how far minutes may close, by the watermark and, at the end of the partition, by the clock. True if that changed.
-    pub(super) fn advance(&mut self, clock_ms: Option<i64>, settings: &Settings) -> bool {
+    /// Each message is about the time up to `span_ms` after its event time.
+    pub(super) fn advance(
+        &mut self,
+        now_ms: i64,
+        at_end: bool,
+        span_ms: i64,
+        settings: &Settings,
+    ) -> bool {
+        let clock_ms = self.feed_clock_ms(now_ms, span_ms);
         let by_watermark = self.horizon(settings.close_after_ms);
-        let by_clock = clock_ms.map(|now_ms| closed_at(now_ms, settings.close_after_ms));
+        let by_clock = at_end.then(|| closed_at(clock_ms, settings.close_after_ms));
         let complete = by_clock.map_or(by_watermark, |by_clock| by_clock.max(by_watermark));
         if self.complete == Some(complete) {
             return false;
@@ -74,6 +84,21 @@ impl Partition {
         self.complete = Some(complete);
         self.zeros = self.alive_before(complete, settings.max_pause_minutes);
         true
+    }
+
+    /// The clock, less the delay of the feed: the messages of a replay are old when they come, and the next ones are as old.
+    fn feed_clock_ms(&mut self, now_ms: i64, span_ms: i64) -> i64 {
+        let Some(watermark_ms) = self.state.watermark_ms else {
+            return now_ms;
+        };
+        let since_ms = match self.seen {
+            Some((known_ms, since_ms)) if known_ms == watermark_ms => since_ms,
+            _ => now_ms,
+        };
+        self.seen = Some((watermark_ms, since_ms));
+        let passed_ms = now_ms.saturating_sub(since_ms).max(0);
+        let newest_ms = watermark_ms.saturating_add(span_ms);
+        newest_ms.saturating_add(passed_ms).min(now_ms)
     }
 
     fn alive_before(&self, end: Minute, max_pause_minutes: i64) -> Vec<Minute> {

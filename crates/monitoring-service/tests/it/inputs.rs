@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use embedded_kafka::EmbeddedKafka;
 use monitoring_service::{clock::Clock, config::Config, ingest::KafkaInput};
 use rusqlite::{Connection, types::Value};
 use serde_json::json;
@@ -110,33 +109,33 @@ async fn until_minutes(app: &TestApp, minutes: usize) {
     .await;
 }
 
-/// Everything stored after these messages, with restarts while they are read. All are sent before: at the end of the partition the
-/// clock would close a minute that the next part goes on with.
+/// Everything stored after these messages, with restarts while they are read. They are old, so the clock closes the last minute only
+/// when it has gone on.
 async fn read(messages: &[Message], parts: usize, change: fn(&mut Config)) -> Vec<Vec<Value>> {
     let (broker, folder) = (broker().await, folder());
     send(&broker, messages.to_vec());
     for part in 1..=parts {
-        let app = start(&broker, &folder, change).await;
+        let clock = Clock::fixed(NOW_MS);
+        let setup = Setup {
+            clock: clock.clone(),
+            change,
+            ..Setup::default()
+        };
+        let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await;
+        let caught_up = async || app.get("/health").await["parts"]["kafka"]["caught_up"] == true;
         if part < parts {
             until("something is read", async || {
-                app.consumed() > 0
-                    || app.get("/health").await["parts"]["kafka"]["caught_up"] == true
+                app.consumed() > 0 || caught_up().await
             })
             .await;
         } else {
+            until("all is read", caught_up).await;
+            clock.set_ms(NOW_MS + 70_000);
             until_minutes(&app, MINUTES).await;
         }
         app.stop().await.expect("a clean stop");
     }
     stored(&folder)
-}
-
-async fn start(broker: &EmbeddedKafka, folder: &TempDir, change: fn(&mut Config)) -> TestApp {
-    let setup = Setup {
-        change,
-        ..Setup::default()
-    };
-    TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,9 +153,9 @@ async fn three_inputs_of_the_same_data_give_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_transaction_is_added_to_its_minute() {
-    let (broker, folder) = (broker().await, folder());
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
     let setup = Setup {
-        clock: Clock::fixed(NOW_MS),
+        clock: clock.clone(),
         change: transactions,
         ..Setup::default()
     };
@@ -175,6 +174,8 @@ async fn a_late_transaction_is_added_to_its_minute() {
             of(130, "approved"),
         ],
     );
+    app.until_consumed(4).await;
+    clock.set_ms(NOW_MS + 60_000);
     // The minute between them is a short pause: zeros.
     until_minutes(&app, 3).await;
     send(
@@ -208,7 +209,7 @@ async fn a_late_transaction_is_added_to_its_minute() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_stops_while_others_go_on_is_zero_at_once() {
-    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS - 40_000));
     let setup = Setup {
         clock: clock.clone(),
         change: transactions,
@@ -216,7 +217,7 @@ async fn a_stream_that_stops_while_others_go_on_is_zero_at_once() {
     };
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup).await;
     let of = |minute: i64, stream: &str| {
-        let at = NOW_MS / 1000 - (50 - minute) * 60;
+        let at = NOW_MS / 1000 - (50 - minute) * 60 + 20;
         Message::new(json!({"timestamp": at, "status": "approved", "stream": stream}).to_string())
     };
     let both = (0..49).flat_map(|minute| ["a", "b"].map(|stream| vec![of(minute, stream); 20]));
