@@ -15,11 +15,14 @@ use common::logging::LogFormat;
 use crate::producer::{Kafka, OWNED_PROPERTIES};
 use crate::replay::Timeline;
 use crate::run::Options;
+use crate::shape::Shape;
 use crate::speed::Speed;
 
 mod input;
 
 pub use input::InputArgs;
+
+use self::input::named;
 
 const AFTER_HELP: &str = "\
 An empty variable counts as not set.
@@ -84,6 +87,17 @@ pub struct Cli {
     /// Multiple of real time (600: ten minutes of data per second), or max.
     #[arg(long, env = "STREAM_SPEED", value_name = "STREAM_SPEED", default_value_t = Speed::DEFAULT)]
     pub speed: Speed,
+
+    /// What one message is: the counts of a closed minute (minutes); counts that grow until the
+    /// minute ends (updates); or one transaction (transactions), up to 8 s out of order. The service
+    /// reads it with KAFKA_INPUT of the same value.
+    #[arg(
+        long,
+        value_name = "SHAPE",
+        default_value = "minutes",
+        value_parser = named::<Shape>()
+    )]
+    pub shape: Shape,
 
     /// Read and check the file and print its totals; needs no Kafka.
     #[arg(long)]
@@ -183,6 +197,7 @@ impl Cli {
             },
             speed: self.speed,
             timeline,
+            shape: self.shape,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The producer side: replays minute counts from a CSV file into Kafka, at any speed.
+//! The producer side: replays minute counts from a CSV file into Kafka, at any speed and in any shape.
 //!
-//! `replay` computes when each minute is due (pure), `pacer` waits for it, `producer` sends it and
-//! accounts for every delivery, and [`run()`] connects them. [`execute`] adds what only the command has:
+//! `replay` computes when each minute is due and `shape` its messages (both pure), `pacer` waits for
+//! them, `producer` sends them and accounts for every delivery, and [`run()`] connects them. [`execute`] adds what only the command has:
 //! terminal, signals, exit code. No count is evaluated here.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -21,6 +21,7 @@ pub use crate::pacer::{Command, Handle, Progress, Remote, remote};
 pub use crate::producer::Kafka;
 pub use crate::replay::{Timeline, file_minute};
 pub use crate::run::{Options, resume, run};
+pub use crate::shape::Shape;
 pub use crate::speed::Speed;
 pub use crate::summary::Summary;
 
@@ -33,6 +34,7 @@ mod producer;
 mod progress;
 mod replay;
 mod run;
+mod shape;
 mod speed;
 mod summary;
 
@@ -45,7 +47,7 @@ pub async fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
     let options = cli.options();
     let loaded = input::load(&cli.input)?;
     if cli.dry_run {
-        let summary = Summary::of(&loaded);
+        let summary = Summary::of(&loaded, cli.shape);
         writeln!(stdout(), "{summary}\nDry run: nothing was sent.")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -111,6 +113,6 @@ fn report(summary: &Summary, options: &Options) {
         );
     }
     if let Some(minute) = summary.stopped_at {
-        warn!(before = %minute, "stopped early; {}", resume(minute, options.timeline));
+        warn!(before = %minute, "stopped early; {}", resume(minute, options));
     }
 }

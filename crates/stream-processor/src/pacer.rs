@@ -1,4 +1,4 @@
-//! Waits until a minute is due, by the schedule of `replay` and the clock, with pauses, changes of speed
+//! Waits until a message is due, by the schedule of `replay` and the clock, with pauses, changes of speed
 //! and the stop. It sends nothing.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::replay::Pace;
 use crate::speed::Speed;
 
-/// Longest sleep between two reads of the wall clock, which can be set while a minute is awaited.
+/// Longest sleep between two reads of the wall clock, which can be set while a message is awaited.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A command to a running replay, from the keys or from a program. To stop it, cancel its token.
@@ -83,19 +83,19 @@ pub fn remote() -> (Remote, Handle) {
     )
 }
 
-/// How the wait for a minute ended.
+/// How the wait for a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// The minute may be sent.
+    /// The message may be sent.
     Due,
     /// Nothing more may be sent.
     Stopped,
 }
 
-/// The wait before each minute.
+/// The wait before each message.
 pub(crate) struct Pacer {
     pace: Pace,
-    /// If set, a minute is not sent before it has closed by this clock.
+    /// If set, nothing is sent before it has happened by this clock.
     live: Option<Clock>,
     started: Instant,
     /// When the pause began, counted from the start.
@@ -121,21 +121,22 @@ impl Pacer {
         }
     }
 
-    pub(crate) async fn until_due(&mut self, minute: Minute) -> Turn {
+    /// Waits until this time of the data, in milliseconds since 1970.
+    pub(crate) async fn until_due(&mut self, due_ms: i64) -> Turn {
         loop {
             while let Ok(command) = self.remote.commands.try_recv() {
-                self.apply(command, minute);
+                self.apply(command, due_ms);
             }
             if self.stop.is_cancelled() {
                 return Turn::Stopped;
             }
-            let wait = self.wait(minute);
+            let wait = self.wait(due_ms);
             if wait.is_zero() {
                 return Turn::Due;
             }
             select! {
                 () = self.stop.cancelled() => {}
-                Some(command) = self.remote.commands.recv() => self.apply(command, minute),
+                Some(command) = self.remote.commands.recv() => self.apply(command, due_ms),
                 () = sleep(wait.min(CLOCK_CHECK_INTERVAL)) => {}
             }
         }
@@ -149,30 +150,30 @@ impl Pacer {
         });
     }
 
-    fn wait(&self, minute: Minute) -> Duration {
+    fn wait(&self, due_ms: i64) -> Duration {
         if self.paused.is_some() {
             return Duration::MAX;
         }
-        let until_closed = self.live.as_ref().map_or(Duration::ZERO, |clock| {
-            let left = minute.plus(1).start().duration_since(clock.now());
-            left.try_into().unwrap_or(Duration::ZERO)
+        let until_then = self.live.as_ref().map_or(Duration::ZERO, |clock| {
+            let left_ms = due_ms.saturating_sub(clock.now_ms());
+            Duration::from_millis(left_ms.try_into().unwrap_or(0))
         });
-        let due = self.pace.due(minute);
+        let due = self.pace.due(due_ms);
         // `--speed max` skips the read of the clock.
         if due.is_zero() {
-            until_closed
+            until_then
         } else {
-            due.saturating_sub(self.started.elapsed()).max(until_closed)
+            due.saturating_sub(self.started.elapsed()).max(until_then)
         }
     }
 
-    fn apply(&mut self, command: Command, next: Minute) {
+    fn apply(&mut self, command: Command, next_ms: i64) {
         let now = self.started.elapsed();
         // While paused, the schedule is stopped at the begin of the pause.
         let at = self.paused.unwrap_or(now);
         match command {
-            Command::Faster => self.pace.change(self.pace.speed().faster(), next, at),
-            Command::Slower => self.pace.change(self.pace.speed().slower(), next, at),
+            Command::Faster => self.pace.change(self.pace.speed().faster(), next_ms, at),
+            Command::Slower => self.pace.change(self.pace.speed().slower(), next_ms, at),
             Command::TogglePause => match self.paused.take() {
                 Some(since) => self.pace.postpone(now.saturating_sub(since)),
                 None => self.paused = Some(now),
@@ -188,13 +189,14 @@ mod tests {
 
     use super::*;
 
-    const fn at(minute: i64) -> Minute {
-        Minute::from_epoch_minutes(minute)
+    /// The end of a minute.
+    const fn end(minute: i64) -> i64 {
+        (minute + 1) * 60_000
     }
 
     fn pacer(speed: &str, live: Option<Clock>) -> (Pacer, Handle, CancellationToken) {
         let ((remote, handle), stop) = (remote(), CancellationToken::new());
-        let pace = Pace::new(speed.parse().unwrap(), at(0));
+        let pace = Pace::new(speed.parse().unwrap(), end(0));
         (Pacer::new(pace, live, remote, stop.clone()), handle, stop)
     }
 
@@ -202,7 +204,7 @@ mod tests {
     async fn due(pacer: &mut Pacer, minutes: impl IntoIterator<Item = i64>) -> Vec<u128> {
         let mut times = Vec::new();
         for minute in minutes {
-            assert_eq!(pacer.until_due(at(minute)).await, Turn::Due);
+            assert_eq!(pacer.until_due(end(minute)).await, Turn::Due);
             times.push(pacer.started.elapsed().as_millis());
         }
         times
@@ -250,7 +252,7 @@ mod tests {
         assert_eq!(times, [5000, 6000]);
         assert!(!handle.progress.borrow().paused);
         handle.commands.send(Command::TogglePause).await.unwrap();
-        let (turn, ()) = tokio::join!(pacer.until_due(at(2)), async {
+        let (turn, ()) = tokio::join!(pacer.until_due(end(2)), async {
             sleep(Duration::from_secs(9)).await;
             stop.cancel();
         });

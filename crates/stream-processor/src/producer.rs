@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use common::kafka::KafkaProperties;
 use common::{propagation, trace};
-use detection::MinuteCounts;
 use opentelemetry::global::BoxedTracer;
 use opentelemetry::trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue};
@@ -28,8 +27,9 @@ mod deliveries;
 
 pub(crate) use deliveries::Unacknowledged;
 
-use self::deliveries::{Deliveries, Message};
+use self::deliveries::{Deliveries, InFlight};
 use crate::metrics::ProcessorMetrics;
+use crate::shape::Body;
 use crate::speed::Speed;
 
 /// Messages sent and not yet acknowledged.
@@ -71,7 +71,7 @@ pub struct Kafka {
     pub properties: KafkaProperties,
 }
 
-/// Sends minute counts.
+/// Sends messages.
 pub(crate) struct Publisher {
     producer: ThreadedProducer<Deliveries>,
     slots: Arc<Semaphore>,
@@ -124,15 +124,15 @@ impl Publisher {
     }
 
     /// Queues one message under a root span of its own, which ends with the delivery.
-    pub(crate) fn send(&self, counts: &MinuteCounts, slot: OwnedSemaphorePermit) {
+    pub(crate) fn send(&self, body: &Body, slot: OwnedSemaphorePermit) {
         let deliveries = self.producer.context();
-        let (key, topic) = (counts.stream().as_str(), &deliveries.kafka.topic);
+        let (key, topic) = (body.stream().as_str(), &deliveries.kafka.topic);
         let trace = self.root_span(topic, key);
         let headers = propagation::inject(&trace, OwnedHeaders::new_with_capacity(1));
-        let payload = counts.to_json();
-        let message = Message {
-            minute: counts.minute(),
-            rows: counts.transactions().len() as u64,
+        let payload = body.to_json();
+        let message = InFlight {
+            minute: body.minute(),
+            rows: body.rows(),
             trace,
             timer: deliveries.metrics.delivery_duration.start_timer(),
             _slot: slot,

@@ -7,21 +7,22 @@ use transaction_csv::{Counts, Minutes};
 
 use crate::speed::Speed;
 
-/// When each minute is due, counted from the start of the replay. It is one known point and a speed: a
+/// When each message is due, counted from the start of the replay. It is one known point and a speed: a
 /// change of speed moves the point, so the past is never computed again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     speed: Speed,
-    minute: Minute,
+    /// A time of the data, in milliseconds since 1970.
+    at_ms: i64,
     due: Duration,
 }
 
 impl Pace {
-    /// `first` is due immediately.
-    pub(crate) const fn new(speed: Speed, first: Minute) -> Self {
+    /// What belongs to `first_ms` is due immediately.
+    pub(crate) const fn new(speed: Speed, first_ms: i64) -> Self {
         Self {
             speed,
-            minute: first,
+            at_ms: first_ms,
             due: Duration::ZERO,
         }
     }
@@ -31,27 +32,27 @@ impl Pace {
         self.speed
     }
 
-    /// When a minute is due.
-    pub(crate) fn due(&self, minute: Minute) -> Duration {
+    /// When this time of the data is due.
+    pub(crate) fn due(&self, at_ms: i64) -> Duration {
         self.due
-            .saturating_add(self.speed.takes(minute.since(self.minute)))
+            .saturating_add(self.speed.takes(at_ms.saturating_sub(self.at_ms)))
     }
 
-    /// Changes the speed at `now`, during the wait for `next`: the rest of that wait is scaled.
-    pub(crate) fn change(&mut self, speed: Speed, next: Minute, now: Duration) {
-        let left = self.due(next).saturating_sub(now);
+    /// Changes the speed at `now`, during the wait for `next_ms`: the rest of that wait is scaled.
+    pub(crate) fn change(&mut self, speed: Speed, next_ms: i64, now: Duration) {
+        let left = self.due(next_ms).saturating_sub(now);
         let left = match (self.speed, speed) {
             (Speed::Times(before), Speed::Times(after)) => left.mul_f64(before / after),
             (_, Speed::Max) | (Speed::Max, _) => Duration::ZERO,
         };
         *self = Self {
             speed,
-            minute: next,
+            at_ms: next_ms,
             due: now.saturating_add(left),
         };
     }
 
-    /// Delays all further minutes by the length of a pause.
+    /// Delays all that follows by the length of a pause.
     pub(crate) fn postpone(&mut self, pause: Duration) {
         self.due = self.due.saturating_add(pause);
     }
@@ -69,7 +70,7 @@ pub enum Timeline {
 }
 
 impl Timeline {
-    /// Whether a minute must have closed before it is sent.
+    /// Whether what a message says must have happened before it is sent.
     pub(crate) const fn is_live(self) -> bool {
         !matches!(self, Self::AsInFile)
     }
@@ -87,7 +88,6 @@ pub(crate) struct Feed<'a> {
     counts: &'a Counts,
     next: Minutes<'a>,
     span: i64,
-    start: Minute,
     shift: i64,
     remaining: Option<u64>,
 }
@@ -104,26 +104,13 @@ impl<'a> Feed<'a> {
             let in_file = file_minute(start, first, span);
             (in_file, start.since(in_file))
         };
-        let begin = counts.iter_from(in_file).next();
-        let begin = begin.map_or(in_file, |counts| counts.minute());
         Self {
             counts,
             next: counts.iter_from(in_file),
             span,
-            start: begin.plus(shift),
             shift,
             remaining: (timeline != Timeline::RebasedForEver).then_some(counts.messages()),
         }
-    }
-
-    /// The first minute to send. There always is one.
-    pub(crate) const fn start(&self) -> Minute {
-        self.start
-    }
-
-    /// How many messages are still to send; `None` if it never ends.
-    pub(crate) const fn remaining(&self) -> Option<u64> {
-        self.remaining
     }
 }
 
@@ -157,6 +144,10 @@ mod tests {
         Minute::from_epoch_minutes(minute)
     }
 
+    const fn ms(minute: i64) -> i64 {
+        minute * 60_000
+    }
+
     /// A file with one row for each minute, each of its own stream.
     fn counts(minutes: &[i64]) -> Counts {
         let row = |(i, minute): (usize, &i64)| format!("{},denied,1,s{i}\n", at(*minute));
@@ -177,29 +168,32 @@ mod tests {
 
     #[test]
     fn at_600_a_minute_is_due_every_tenth_second() {
-        let pace = Pace::new(Speed::DEFAULT, at(10));
-        assert_eq!(pace.due(at(10)), Duration::ZERO);
-        assert_eq!(pace.due(at(13)), Duration::from_millis(300));
-        assert_eq!(Pace::new(Speed::Max, at(10)).due(at(5000)), Duration::ZERO);
+        let pace = Pace::new(Speed::DEFAULT, ms(10));
+        assert_eq!(pace.due(ms(10)), Duration::ZERO);
+        assert_eq!(pace.due(ms(9)), Duration::ZERO);
+        assert_eq!(pace.due(ms(13)), Duration::from_millis(300));
+        assert_eq!(pace.due(ms(10) + 1_200), Duration::from_millis(2));
+        let pace = Pace::new(Speed::Max, ms(10));
+        assert_eq!(pace.due(ms(5000)), Duration::ZERO);
     }
 
     #[test]
     fn a_new_speed_scales_the_rest_of_the_wait() {
-        let mut pace = Pace::new(Speed::Times(60.0), at(0));
-        pace.change(Speed::Times(120.0), at(10), Duration::from_secs(4));
-        assert_eq!(pace.due(at(10)), Duration::from_secs(7));
-        assert_eq!(pace.due(at(12)), Duration::from_secs(8));
-        pace.change(Speed::Max, at(11), Duration::from_secs(7));
-        assert_eq!(pace.due(at(99)), Duration::from_secs(7));
-        pace.change(Speed::Max.slower(), at(12), Duration::from_secs(8));
-        assert_eq!(pace.due(at(112)), Duration::from_secs(9));
+        let mut pace = Pace::new(Speed::Times(60.0), ms(0));
+        pace.change(Speed::Times(120.0), ms(10), Duration::from_secs(4));
+        assert_eq!(pace.due(ms(10)), Duration::from_secs(7));
+        assert_eq!(pace.due(ms(12)), Duration::from_secs(8));
+        pace.change(Speed::Max, ms(11), Duration::from_secs(7));
+        assert_eq!(pace.due(ms(99)), Duration::from_secs(7));
+        pace.change(Speed::Max.slower(), ms(12), Duration::from_secs(8));
+        assert_eq!(pace.due(ms(112)), Duration::from_secs(9));
     }
 
     #[test]
     fn a_pause_delays_the_whole_schedule() {
-        let mut pace = Pace::new(Speed::DEFAULT, at(0));
+        let mut pace = Pace::new(Speed::DEFAULT, ms(0));
         pace.postpone(Duration::from_secs(5));
-        assert_eq!(pace.due(at(1)), Duration::from_millis(5100));
+        assert_eq!(pace.due(ms(1)), Duration::from_millis(5100));
     }
 
     #[test]

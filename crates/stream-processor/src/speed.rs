@@ -35,13 +35,12 @@ impl Speed {
         }
     }
 
-    /// The real time in which `minutes` are sent.
-    pub(crate) fn takes(self, minutes: i64) -> Duration {
+    /// The real time in which `data_ms` milliseconds of data are sent; 0 if it is negative.
+    pub(crate) fn takes(self, data_ms: i64) -> Duration {
         match self {
             Self::Times(times) => {
-                let minutes =
-                    u32::try_from(minutes).unwrap_or(if minutes < 0 { 0 } else { u32::MAX });
-                Duration::from_secs_f64(f64::from(minutes) * 60.0 / times)
+                let data_ms = u64::try_from(data_ms).unwrap_or(0);
+                Duration::from_millis(data_ms).div_f64(times)
             }
             Self::Max => Duration::ZERO,
         }

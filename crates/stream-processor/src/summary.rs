@@ -7,14 +7,16 @@ use detection::{Minute, MinuteCounts, Status, Stream};
 use indicatif::HumanCount;
 use transaction_csv::Loaded;
 
+use crate::shape::{Body, Shape};
+
 /// Totals of a replay. If it succeeded, Kafka acknowledged all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Distinct minutes.
     pub minutes: u64,
-    /// Messages: one per stream and minute.
+    /// Messages.
     pub messages: u64,
-    /// Rows in them: one per stream, minute and status.
+    /// Counts in them; a transaction is one.
     pub rows: u64,
     /// Bad rows of the file that were skipped.
     pub skipped: u64,
@@ -30,6 +32,8 @@ pub struct Summary {
     pub first: Option<Minute>,
     /// The newest minute sent.
     pub last: Option<Minute>,
+    /// The newest one before it.
+    before_last: Option<Minute>,
     /// The first minute not sent completely, if the replay was stopped early.
     pub stopped_at: Option<Minute>,
 }
@@ -45,33 +49,57 @@ impl Summary {
         }
     }
 
-    /// The totals of a file.
-    pub(crate) fn of(loaded: &Loaded) -> Self {
+    /// The totals of a file that is sent in this shape.
+    pub(crate) fn of(loaded: &Loaded, shape: Shape) -> Self {
         let mut summary = Self::new(loaded);
         for counts in &loaded.counts {
-            summary.add(&counts);
+            let (messages, rows) = shape.size(&counts);
+            summary.add_messages(messages, rows, counts.minute(), counts.stream());
+            summary.add_counts(&counts);
         }
         summary
     }
 
-    /// Adds the counts of a minute that is not older than the ones before.
-    pub(crate) fn add(&mut self, counts: &MinuteCounts) {
-        self.minutes += u64::from(self.last != Some(counts.minute()));
-        self.messages += 1;
-        self.rows += counts.transactions().len() as u64;
-        self.first.get_or_insert(counts.minute());
-        self.last = Some(counts.minute());
-        if !self.streams.contains(counts.stream()) {
-            self.streams.insert(counts.stream().clone());
+    /// Adds a message. It is older than the newest minute by a minute at most.
+    pub(crate) fn add(&mut self, body: &Body) {
+        self.add_messages(1, body.rows(), body.minute(), body.stream());
+        match body {
+            Body::Totals(counts) => self.add_counts(counts),
+            Body::Partial(_) => {}
+            Body::Transaction(transaction) => self.add_count(&transaction.status, 1),
         }
+    }
+
+    fn add_messages(&mut self, messages: u64, rows: u64, minute: Minute, stream: &Stream) {
+        self.messages += messages;
+        self.rows += rows;
+        self.add_minute(minute);
+        if !self.streams.contains(stream) {
+            self.streams.insert(stream.clone());
+        }
+    }
+
+    fn add_minute(&mut self, minute: Minute) {
+        if self.last < Some(minute) {
+            self.before_last = self.last.replace(minute);
+            self.minutes += 1;
+        } else if self.last > Some(minute) && self.before_last < Some(minute) {
+            self.before_last = Some(minute);
+            self.minutes += 1;
+        }
+        self.first = Some(self.first.map_or(minute, |first| first.min(minute)));
+    }
+
+    fn add_counts(&mut self, counts: &MinuteCounts) {
         for counted in counts.transactions() {
-            match self.totals.get_mut(&counted.status) {
-                Some(total) => *total += u64::from(counted.count),
-                None => drop(
-                    self.totals
-                        .insert(counted.status.clone(), counted.count.into()),
-                ),
-            }
+            self.add_count(&counted.status, counted.count);
+        }
+    }
+
+    fn add_count(&mut self, status: &Status, count: u32) {
+        match self.totals.get_mut(status) {
+            Some(total) => *total += u64::from(count),
+            None => drop(self.totals.insert(status.clone(), count.into())),
         }
     }
 }
@@ -157,7 +185,7 @@ timestamp,status,count,stream
 1970-01-01 00:07,refunded,0,b
 ";
         let loaded = load(file.as_bytes(), &LoadOptions::default()).unwrap();
-        let summary = Summary::of(&loaded);
+        let summary = Summary::of(&loaded, Shape::Minutes);
         assert_eq!(
             (
                 summary.minutes,

@@ -120,7 +120,7 @@ fn date(text: &str) -> Result<Date, String> {
 }
 
 /// The values of an enum, which `--help` and errors list.
-fn named<T>() -> impl TypedValueParser<Value = T>
+pub(super) fn named<T>() -> impl TypedValueParser<Value = T>
 where
     T: VariantNames + FromStr<Err = strum::ParseError> + Clone + Send + Sync + 'static,
 {

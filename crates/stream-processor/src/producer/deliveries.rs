@@ -29,8 +29,8 @@ pub(crate) struct Unacknowledged {
     pub(crate) earliest: Minute,
 }
 
-/// A message in flight.
-pub(super) struct Message {
+/// A message that is neither acknowledged nor given up.
+pub(super) struct InFlight {
     pub(super) minute: Minute,
     pub(super) rows: u64,
     pub(super) trace: Context,
@@ -64,7 +64,7 @@ impl Deliveries {
         }
     }
 
-    fn acknowledged(&self, message: Message) {
+    fn acknowledged(&self, message: InFlight) {
         if self.unreachable.load(Relaxed) && self.unreachable.swap(false, Relaxed) {
             let servers = &self.kafka.bootstrap_servers;
             info!(bootstrap_servers = servers, "Kafka is reachable");
@@ -76,7 +76,7 @@ impl Deliveries {
         message.trace.span().end();
     }
 
-    pub(super) fn failed(&self, error: &KafkaError, message: Message) {
+    pub(super) fn failed(&self, error: &KafkaError, message: InFlight) {
         self.metrics.in_flight_messages.dec();
         self.metrics.delivery_errors.inc();
         message.timer.stop_and_discard();
@@ -136,9 +136,9 @@ impl Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<Message>;
+    type DeliveryOpaque = Box<InFlight>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, message: Box<Message>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, message: Box<InFlight>) {
         match result {
             Ok(_) => self.acknowledged(*message),
             Err((error, _)) => self.failed(error, *message),

@@ -10,7 +10,9 @@ use embedded_kafka::EmbeddedKafka;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
-use stream_processor::{Kafka, Options, ProcessorMetrics, Remote, Summary, Timeline, remote, run};
+use stream_processor::{
+    Kafka, Options, ProcessorMetrics, Remote, Shape, Summary, Timeline, remote, run,
+};
 use tokio_util::sync::CancellationToken;
 use transaction_csv::{LoadOptions, Loaded, load};
 
@@ -50,6 +52,7 @@ pub(crate) fn options(bootstrap_servers: String, speed: &str, properties: &str) 
         kafka,
         speed: speed.parse().expect("a speed"),
         timeline: Timeline::AsInFile,
+        shape: Shape::Minutes,
     }
 }
 
@@ -59,11 +62,17 @@ pub(crate) struct Replay {
     pub(crate) metrics: ProcessorMetrics,
     pub(crate) handle: stream_processor::Handle,
     pub(crate) shutdown: CancellationToken,
+    clock: Clock,
     remote: Remote,
 }
 
 impl Replay {
     pub(crate) fn new() -> Self {
+        Self::at(Clock::system())
+    }
+
+    /// With another clock.
+    pub(crate) fn at(clock: Clock) -> Self {
         let (registry, (remote, handle)) = (MetricsRegistry::new(), remote());
         let metrics = ProcessorMetrics::new(&registry);
         Self {
@@ -71,6 +80,7 @@ impl Replay {
             metrics,
             handle,
             shutdown: CancellationToken::new(),
+            clock,
             remote,
         }
     }
@@ -81,7 +91,7 @@ impl Replay {
             options,
             &self.metrics,
             self.remote,
-            Clock::system(),
+            self.clock,
             &self.shutdown,
         )
         .await
@@ -92,10 +102,15 @@ impl Replay {
 #[derive(Debug)]
 pub(crate) struct Consumed {
     pub(crate) key: String,
-    pub(crate) counts: MinuteCounts,
     pub(crate) payload: String,
     pub(crate) parent: SpanContext,
     pub(crate) sent_at_ms: i64,
+}
+
+impl Consumed {
+    pub(crate) fn counts(&self) -> MinuteCounts {
+        MinuteCounts::from_json(self.payload.as_bytes()).expect("minute counts")
+    }
 }
 
 /// The first `count` messages of partition 0; none may follow.
@@ -129,7 +144,6 @@ fn consumed(consumer: &BaseConsumer) -> Consumed {
     let context = common::propagation::extract(message.headers());
     Consumed {
         key: String::from_utf8(message.key().expect("a key").to_vec()).expect("UTF-8"),
-        counts: MinuteCounts::from_json(payload).expect("minute counts"),
         payload: String::from_utf8(payload.to_vec()).expect("UTF-8"),
         parent: context.span().span_context().clone(),
         sent_at_ms: message.timestamp().to_millis().expect("a timestamp"),

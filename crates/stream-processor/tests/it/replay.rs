@@ -1,13 +1,13 @@
 //! Files through `run`: which messages arrive, and which errors are returned.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use common::clock::Clock;
 use common::testing::{attribute, record_process, value};
 use embedded_kafka::{ApiKey, EmbeddedKafka, ErrorCode};
 use opentelemetry::trace::{SpanId, SpanKind};
-use stream_processor::{Command, Timeline};
+use stream_processor::{Command, Shape, Timeline};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ async fn two_streams_arrive_keyed_and_in_order_of_time() {
     let found = consume(&kafka, 5);
     let order: Vec<_> = found
         .iter()
-        .map(|f| (f.key.as_str(), f.counts.minute().to_string()))
+        .map(|f| (f.key.as_str(), f.counts().minute().to_string()))
         .collect();
     let expected = [
         ("a", "45"),
@@ -56,7 +56,7 @@ async fn two_streams_arrive_keyed_and_in_order_of_time() {
         order,
         expected.map(|(key, past)| (key, format!("2025-07-12T13:{past}:00Z")))
     );
-    assert!(found.iter().all(|f| f.counts.stream().as_str() == f.key));
+    assert!(found.iter().all(|f| f.counts().stream().as_str() == f.key));
     assert_eq!(
         found[4].payload,
         r#"{"timestamp":"2025-07-12T13:47:00Z","stream":"b","transactions":[{"status":"approved","count":203},{"status":"denied","count":6}]}"#
@@ -95,7 +95,7 @@ async fn more_than_fits_in_flight_arrives_in_order() {
     assert!(
         consume(&kafka, 12_000)
             .iter()
-            .map(|f| f.counts.minute().since(first))
+            .map(|f| f.counts().minute().since(first))
             .eq(0..12_000)
     );
 }
@@ -166,7 +166,7 @@ async fn an_early_stop_reports_its_minute() {
         (2, Some(minute("2025-07-12 13:46")))
     );
     assert_eq!(
-        stream_processor::resume(summary.stopped_at.unwrap(), options.timeline),
+        stream_processor::resume(summary.stopped_at.unwrap(), &options),
         "continue with --from 2025-07-12T13:46:00Z"
     );
     consume(&kafka, 2);
@@ -215,17 +215,17 @@ async fn a_rebased_file_ends_with_the_last_closed_minute() {
         .unwrap();
     assert_eq!((summary.messages, summary.rows), (5, 10));
     for message in consume(&kafka, 5) {
-        let closed_at = message.counts.minute().plus(1).start().as_millisecond();
+        let closed_at = message.counts().minute().plus(1).start().as_millisecond();
         assert!(
             (closed_at..closed_at + 5 * 60_000).contains(&message.sent_at_ms),
             "{message:?}"
         );
         let in_file =
-            stream_processor::file_minute(message.counts.minute(), minute("2025-07-12 13:45"), 3);
+            stream_processor::file_minute(message.counts().minute(), minute("2025-07-12 13:45"), 3);
         let past = in_file.since(minute("2025-07-12 13:44"));
         let base = if message.key == "a" { 100 } else { 200 };
         assert_eq!(
-            i64::from(message.counts.transactions()[0].count),
+            i64::from(message.counts().transactions()[0].count),
             base + past
         );
     }
@@ -354,4 +354,82 @@ async fn refused_properties_are_named_without_values() {
             "{error}"
         );
     }
+}
+
+#[tokio::test]
+async fn transactions_arrive_keyed_by_stream() {
+    let kafka = EmbeddedKafka::start().await.unwrap();
+    let replay = Replay::new();
+    let handle = replay.handle.clone();
+    let mut options = options(kafka.bootstrap_servers(), "max", "");
+    options.shape = Shape::Transactions;
+    let summary = replay.run(&file(TWO_STREAMS), &options).await.unwrap();
+    let total = 101 + 102 + 103 + 201 + 203 + 1 + 2 + 3 + 4 + 6;
+    let found = (summary.minutes, summary.messages, summary.rows);
+    assert_eq!(found, (3, total, total));
+    let totals: Vec<_> = summary.totals.values().copied().collect();
+    assert_eq!(totals, [710, 16]);
+    assert_eq!(handle.progress.borrow().expected, Some(total));
+
+    let found = consume(&kafka, usize::try_from(total).unwrap());
+    let mut counts = BTreeMap::<(String, String), u32>::new();
+    for message in &found {
+        let transaction: serde_json::Value = serde_json::from_str(&message.payload).unwrap();
+        assert_eq!(transaction["stream"], *message.key);
+        let minute = transaction["timestamp"].as_str().unwrap()[..16].to_owned();
+        let status = transaction["status"].as_str().unwrap();
+        *counts
+            .entry((minute, format!("{} {status}", message.key)))
+            .or_default() += 1;
+    }
+    let of = |minute: &str, what: &str| counts[&(format!("2025-07-12T13:{minute}"), what.into())];
+    assert_eq!(counts.len(), 10);
+    assert_eq!(
+        [
+            of("45", "a approved"),
+            of("46", "a denied"),
+            of("47", "b denied")
+        ],
+        [101, 2, 6]
+    );
+}
+
+#[tokio::test]
+async fn a_file_of_zeros_has_no_transactions() {
+    let mut options = options(NO_BROKER.to_owned(), "max", "");
+    options.shape = Shape::Transactions;
+    options.timeline = Timeline::RebasedForEver;
+    let zeros = file("timestamp,status,count\n2025-07-12 13:45,denied,0\n");
+    let error = Replay::new().run(&zeros, &options).await.unwrap_err();
+    assert!(
+        error.to_string().contains("no transaction to send"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_transactions_are_sent_as_they_happen() {
+    let clock = Clock::fixed(90_000);
+    let replay = Replay::at(clock.clone());
+    let (mut handle, shutdown) = (replay.handle.clone(), replay.shutdown.clone());
+    let mut options = options(NO_BROKER.to_owned(), "max", "");
+    options.shape = Shape::Transactions;
+    options.timeline = Timeline::RebasedForEver;
+    // One a second, for ever; the loop begins at 00:00.
+    let loaded = file("timestamp,status,count\n2025-07-12 13:45,denied,60\n");
+    let ticking = async {
+        for second in [90_u64, 100, 130, 200] {
+            clock.set_ms(i64::try_from(second).unwrap() * 1000);
+            // At most 8 s late, and a transaction is anywhere in its second.
+            let reached = handle.progress.wait_for(|now| now.sent >= second - 9);
+            assert!(reached.await.unwrap().sent <= second, "{second}");
+        }
+        shutdown.cancel();
+    };
+    let (outcome, ()) = tokio::join!(replay.run(&loaded, &options), ticking);
+    let error = outcome.unwrap_err().to_string();
+    assert!(
+        error.contains("transactions that are sent again count again"),
+        "{error}"
+    );
 }
