@@ -5,8 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use common::logging::LogFormat;
-use stream_processor::Speed;
+use monitoring_service::ingest::KafkaInput;
+use stream_processor::{Shape, Speed};
+use strum::VariantNames as _;
 
 /// A set of sample data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -25,6 +28,10 @@ pub struct Cli {
     /// Replay speed: a multiple of real time (600: ten minutes per second), or max
     #[arg(long, default_value = "600")]
     pub speed: Speed,
+
+    /// What one Kafka message is: the counts of a closed minute, counts that grow until it ends, or one transaction
+    #[arg(long, default_value = "minutes", value_parser = shape())]
+    pub shape: Shape,
 
     /// Address that the service's HTTP API listens on
     #[arg(long, default_value = "127.0.0.1:8000")]
@@ -69,6 +76,15 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// How the service reads the messages.
+    pub(crate) const fn kafka_input(&self) -> KafkaInput {
+        match self.shape {
+            Shape::Minutes => KafkaInput::Minutes,
+            Shape::Updates => KafkaInput::Updates,
+            Shape::Transactions => KafkaInput::Transactions,
+        }
+    }
+
     /// The file to replay.
     pub fn file(&self) -> &Path {
         self.file.as_deref().unwrap_or(Path::new(match self.data {
@@ -100,6 +116,10 @@ impl Cli {
     }
 }
 
+fn shape() -> impl TypedValueParser<Value = Shape> {
+    PossibleValuesParser::new(Shape::VARIANTS).try_map(|name| name.parse())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -116,6 +136,18 @@ mod tests {
             }
         }
         assert_eq!(Cli::parse_from(["demo"]).data, Data::Flat);
+    }
+
+    #[test]
+    fn the_service_reads_what_is_sent() {
+        for (shape, input) in [
+            ("minutes", KafkaInput::Minutes),
+            ("updates", KafkaInput::Updates),
+            ("transactions", KafkaInput::Transactions),
+        ] {
+            let cli = Cli::parse_from(["demo", "--shape", shape]);
+            assert_eq!(cli.kafka_input(), input);
+        }
     }
 
     #[test]

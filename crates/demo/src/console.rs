@@ -13,7 +13,7 @@ use monitoring_service::{
     alerts::{Alert, Origin},
     store::OutboxState,
 };
-use stream_processor::Speed;
+use stream_processor::{Progress, Shape, Speed};
 
 use crate::{
     Outcome,
@@ -50,7 +50,7 @@ impl Console {
     /// A console; on a terminal, with a progress bar for this many minutes.
     pub(crate) fn new(address: SocketAddr, minutes: u64) -> Result<Self, TemplateError> {
         let style = ProgressStyle::with_template(
-            "  {prefix} [{bar:30}] {human_pos}/{human_len} minutes  {msg}",
+            "  {prefix} [{bar:30}] {human_pos}/{human_len} messages  {msg}",
         )?;
         let on_terminal = io::stdout().is_terminal();
         Ok(Self {
@@ -137,17 +137,21 @@ impl Console {
     }
 
     /// Shows the progress of the replay.
-    pub(crate) fn progress(&self, newest: Option<Minute>, sent: u64, rows: u64, warnings: usize) {
-        let Some(newest) = newest else { return };
+    pub(crate) fn progress(&self, progress: &Progress, rows: u64, warnings: usize) {
+        let (Some(newest), Some(all)) = (progress.minute, progress.expected) else {
+            return;
+        };
+        let sent = progress.sent;
         let found = format!("{} rows, WARNINGs: {warnings}", HumanCount(rows));
         if let Some(bar) = &self.bar {
+            bar.set_length(all);
             bar.set_position(sent);
             bar.set_prefix(minute(newest));
             bar.set_message(found);
         } else {
-            let (sent, all) = (HumanCount(sent), HumanCount(self.minutes));
+            let (sent, all) = (HumanCount(sent), HumanCount(all));
             self.line(&format!(
-                "  ...      {}  {sent} of {all} minutes, {found}",
+                "  ...      {}  {sent} of {all} messages, {found}",
                 minute(newest)
             ));
         }
@@ -170,7 +174,7 @@ impl Console {
     }
 
     /// Compares the stored totals with those of the file.
-    pub(crate) fn totals(&self, outcome: &Outcome, expected: &Totals) {
+    pub(crate) fn totals(&self, outcome: &Outcome, expected: &Totals, shape: Shape) {
         self.line(&format!(
             "\n{BOLD}The end of the file{BOLD:#}{:>22}{:>15}",
             "stored", "in the file"
@@ -188,8 +192,10 @@ impl Console {
             self.line(&format!("  {what:<24}{stored:>15}{expected:>15}{differs}"));
         };
         let stored = &outcome.totals;
-        line("rows", stored.rows, expected.rows);
-        line("minutes", stored.minutes, expected.minutes);
+        if shape == Shape::Minutes {
+            line("rows", stored.rows, expected.rows);
+            line("minutes", stored.minutes, expected.minutes);
+        }
         let total =
             |totals: &Totals, status: &str| totals.statuses.get(status).copied().unwrap_or(0);
         let mut statuses: Vec<_> = stored
@@ -203,7 +209,7 @@ impl Console {
             line(status, total(stored, status), total(expected, status));
         }
         self.line(if outcome.as_in_file {
-            "  They agree: every row of the file is stored once."
+            "  They agree: everything in the file is stored once."
         } else {
             "  They differ; check the log and /dead-letters for the reason."
         });

@@ -47,7 +47,7 @@ const TOPIC: &str = "transactions";
 pub struct Outcome {
     /// Stored totals of the file's streams and time.
     pub totals: Totals,
-    /// True if they equal the totals of the file.
+    /// True if they equal the totals of the file; for other shapes than minutes, those of each status.
     pub as_in_file: bool,
     /// The stored alerts of each policy compared with the labelled incidents: of the one that alerts, then of the one in shadow.
     pub scorecards: [(PolicyName, Scorecard); 2],
@@ -125,6 +125,8 @@ pub async fn run(
         };
         let (options, clock) = (replay_options(cli, &broker), Clock::system());
         let replay = stream_processor::run(&loaded, &options, &producer, remote, clock, &stop);
+        // Its future is large.
+        let replay = Box::pin(replay);
         let outcome = watcher.follow(cli, replay, &progress, &broker, &stop).await;
         if outcome.is_ok() && !cli.once {
             stop.cancelled().await;
@@ -142,7 +144,7 @@ pub async fn run(
 /// The service's defaults. The environment is ignored, so that variables of production cannot send demo alerts to people.
 fn config(cli: &Cli, database_path: PathBuf, broker: &EmbeddedKafka) -> anyhow::Result<Config> {
     let webhook = cli.webhook_url.as_deref().map(SecretUrl::parse).transpose();
-    Ok(Config {
+    let mut config = Config {
         database_path,
         kafka_bootstrap_servers: broker.bootstrap_servers(),
         kafka_topic: TOPIC.to_owned(),
@@ -151,7 +153,9 @@ fn config(cli: &Cli, database_path: PathBuf, broker: &EmbeddedKafka) -> anyhow::
         alert_webhook_url: webhook
             .map_err(|reason| anyhow!("--webhook-url is not valid: {reason}"))?,
         ..Config::default()
-    })
+    };
+    config.input.kafka_input = cli.kafka_input();
+    Ok(config)
 }
 
 fn replay_options(cli: &Cli, broker: &EmbeddedKafka) -> Options {
@@ -164,5 +168,6 @@ fn replay_options(cli: &Cli, broker: &EmbeddedKafka) -> Options {
         kafka,
         speed: cli.speed,
         timeline: Timeline::AsInFile,
+        shape: cli.shape,
     }
 }

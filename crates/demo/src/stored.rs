@@ -22,6 +22,8 @@ pub(crate) struct Scope {
     streams: BTreeSet<Stream>,
     first: Minute,
     last: Minute,
+    /// The newest minute with a transaction.
+    busy: Minute,
 }
 
 /// Sums over the minutes of a file.
@@ -58,6 +60,18 @@ impl Totals {
     }
 }
 
+impl Totals {
+    /// True if both have the same transactions of each status.
+    pub(crate) fn has_transactions_of(&self, other: &Self) -> bool {
+        let some = |totals: &Self| {
+            let mut statuses = totals.statuses.clone();
+            statuses.retain(|_, count| *count > 0);
+            statuses
+        };
+        some(self) == some(other)
+    }
+}
+
 impl Scope {
     /// The scope of a file. Its minutes are sorted, and there is at least one.
     pub(crate) fn of(minutes: &[MinuteCounts]) -> Self {
@@ -65,10 +79,14 @@ impl Scope {
             .iter()
             .map(|counts| counts.stream().clone())
             .collect();
+        let last = minutes[minutes.len() - 1].minute();
+        let is_busy = |counts: &&MinuteCounts| counts.transactions().iter().any(|of| of.count > 0);
+        let busy = minutes.iter().rev().find(is_busy);
         Self {
             streams,
             first: minutes[0].minute(),
-            last: minutes[minutes.len() - 1].minute(),
+            last,
+            busy: busy.map_or(last, MinuteCounts::minute),
         }
     }
 
@@ -108,6 +126,18 @@ impl Scope {
             }
         }
         Ok(totals)
+    }
+
+    /// True if the newest minute with a transaction is stored.
+    pub(crate) async fn newest_is_stored(&self, store: &Store) -> Result<bool, StoreError> {
+        let (from, to) = (Some(self.busy), Some(self.busy.plus(1)));
+        for stream in &self.streams {
+            let summary = store.summary(stream.as_str(), from, to).await?;
+            if summary.minutes_observed > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The stored alerts within the scope.

@@ -86,6 +86,32 @@ async fn a_second_run_changes_nothing() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_shape_has_the_same_scorecard() -> anyhow::Result<()> {
+    let of = async |shape| {
+        let folder = tempfile::tempdir()?;
+        let outcome = run(folder.path(), &["--shape", shape]).await?;
+        anyhow::Ok(outcome.expect("to the end"))
+    };
+    // Together, because the newest minute closes 10 s after the last message.
+    let (minutes, updates, transactions) =
+        tokio::try_join!(of("minutes"), of("updates"), of("transactions"))?;
+    assert_eq!(minutes.scorecards[0].1.delays, [Some(0)]);
+    assert_eq!(updates, minutes);
+    assert_eq!(transactions, minutes);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_are_not_sent_twice_to_a_database() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    run(folder.path(), &[]).await?.expect("to the end");
+    let error = run(folder.path(), &["--shape", "transactions"]).await;
+    let error = error.expect_err("refused").to_string();
+    assert!(error.contains("use another --database"), "{error}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_file_is_an_error_that_names_it() {
     let cli = Cli::parse_from(["demo", "--file", "/nowhere/minutes.csv"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
