@@ -14,7 +14,7 @@ use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
+mod head;
 mod linger;
 mod pool;
 mod response_memory;
@@ -30,11 +31,9 @@ mod tests;
 
 pub use crate::response_memory::ResponseMemory;
 
+use crate::head::Prompt;
 use crate::linger::Lingering;
 use crate::pool::{Activity, Pool};
-
-/// Time limit for the head of a request, and for an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client that reads nothing of its response for this long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +49,15 @@ const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` is cancelled. Then it accepts no more connections, lets requests in flight
 /// end, and after three seconds closes the connections of those that did not.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+///
+/// A connection is closed when it was idle for `keep_alive` after a request. A new one has five
+/// seconds to send the head of its first request.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    keep_alive: Duration,
+    stop: CancellationToken,
+) {
     let graceful = GracefulShutdown::new();
     let mut pool = Pool::default();
     loop {
@@ -64,7 +71,12 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             stream = next => stream,
         };
         let activity = pool.activity();
-        let served = graceful.watch(connection(stream, router.clone(), Arc::clone(&activity)));
+        let served = graceful.watch(connection(
+            stream,
+            router.clone(),
+            keep_alive,
+            Arc::clone(&activity),
+        ));
         pool.spawn(activity, async {
             // An error is the client's: it disconnected, was too slow or did not speak HTTP.
             let _ = served.await;
@@ -118,6 +130,7 @@ fn client_is_gone(error: &io::Error) -> bool {
 fn connection(
     stream: TcpStream,
     router: Router,
+    keep_alive: Duration,
     activity: Arc<Activity>,
 ) -> impl GracefulConnection<Output = hyper::Result<()>> {
     // Responses are small and written at once; waiting to fill a packet would only delay them. This
@@ -126,10 +139,11 @@ fn connection(
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let socket = Lingering::new(Box::pin(stream), Arc::clone(&activity));
+    let socket = Prompt::new(socket, Arc::clone(&activity), keep_alive);
     let router = TowerToHyperService::new(router);
     http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // `head` has the limits of time.
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(
             TokioIo::new(socket),

@@ -3,19 +3,20 @@
 //! It reads and writes no socket.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use axum::response::Response;
 use http_body_util::BodyExt as _;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 /// Open connections: a thousand may listen to events, and the others must not wait for them. A new one evicts the one that has been idle for longest; if none is idle, it
 /// waits, and further ones wait in the backlog of the kernel.
 pub(crate) const MAX_CONNECTIONS: usize = 2048;
 
-/// [`Activity::idle_since`] of a connection with a request in flight.
+/// [`Activity::idle_turn`] of a connection with a request in flight.
 const IN_USE: u64 = u64::MAX;
 
 /// The open connections. Idle and silent ones make room for new ones, so that they cannot lock out
@@ -32,8 +33,10 @@ impl Pool {
     pub(crate) fn activity(&self) -> Arc<Activity> {
         let activity = Activity {
             turns: Arc::clone(&self.turns),
-            idle_since: AtomicU64::new(IN_USE),
+            idle_turn: AtomicU64::new(IN_USE),
             fully_read: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+            idle_began: Mutex::new(Instant::now()),
         };
         activity.become_idle();
         Arc::new(activity)
@@ -71,9 +74,9 @@ impl Pool {
             .connections
             .iter()
             .filter(|(_, task)| !task.is_finished());
-        let oldest = open.min_by_key(|(activity, _)| activity.idle_since.load(Ordering::Relaxed));
+        let oldest = open.min_by_key(|(activity, _)| activity.idle_turn.load(Ordering::Relaxed));
         if let Some((activity, task)) = oldest
-            && activity.idle_since.swap(IN_USE, Ordering::Relaxed) != IN_USE
+            && activity.idle_turn.swap(IN_USE, Ordering::Relaxed) != IN_USE
         {
             task.abort();
         }
@@ -84,8 +87,11 @@ impl Pool {
 pub(crate) struct Activity {
     /// Counts the idle times of all connections, so that they have an order without a clock.
     turns: Arc<AtomicU64>,
-    idle_since: AtomicU64,
+    /// The turn in which it became idle.
+    idle_turn: AtomicU64,
     fully_read: AtomicBool,
+    requests: AtomicU64,
+    idle_began: Mutex<Instant>,
 }
 
 impl Activity {
@@ -95,15 +101,38 @@ impl Activity {
         self.fully_read.load(Ordering::Relaxed)
     }
 
+    /// Whether a request is in flight.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.idle_turn.load(Ordering::Relaxed) == IN_USE
+    }
+
+    /// How many requests have begun.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// When the connection became idle; while a request is in flight, when it was idle before.
+    pub(crate) fn idle_since(&self) -> Instant {
+        *self.idle_began()
+    }
+
+    fn idle_began(&self) -> MutexGuard<'_, Instant> {
+        self.idle_began
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn begin_request(self: &Arc<Self>) -> RequestGuard {
-        self.idle_since.store(IN_USE, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.idle_turn.store(IN_USE, Ordering::Relaxed);
         self.fully_read.store(false, Ordering::Relaxed);
         RequestGuard(Arc::clone(self))
     }
 
     fn become_idle(&self) {
+        *self.idle_began() = Instant::now();
         let turn = self.turns.fetch_add(1, Ordering::Relaxed);
-        self.idle_since.store(turn, Ordering::Relaxed);
+        self.idle_turn.store(turn, Ordering::Relaxed);
     }
 }
 

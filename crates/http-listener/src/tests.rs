@@ -10,7 +10,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::head::HEAD_TIMEOUT;
 use crate::pool::MAX_CONNECTIONS;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 const HUNG: &[u8] = b"GET /hung HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -47,7 +50,7 @@ async fn server() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let mut serving = JoinSet::new();
-    serving.spawn(serve(listener, router, stop.clone()));
+    serving.spawn(serve(listener, router, KEEP_ALIVE, stop.clone()));
     Server {
         address,
         stop,
@@ -83,6 +86,76 @@ async fn silent_and_slow_clients_are_disconnected() {
         exchange(server.address, b"GET /quick HTTP/1.1\r\nx-dribble: ").await,
         ""
     );
+}
+
+/// Sends a request and reads its whole answer.
+async fn keep_alive(stream: &mut TcpStream) {
+    let request = b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"done") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed");
+    }
+}
+
+/// Seconds until the server closes.
+async fn closed_after(stream: &mut TcpStream) -> u64 {
+    let begin = tokio::time::Instant::now();
+    let _ = stream.read(&mut [0; 1]).await;
+    begin.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_kept_alive() {
+    let server = server().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..3 {
+        keep_alive(&mut stream).await;
+        tokio::time::sleep(KEEP_ALIVE - Duration::from_secs(1)).await;
+    }
+    keep_alive(&mut stream).await;
+    assert_eq!(closed_after(&mut stream).await, KEEP_ALIVE.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_begins_late_must_still_be_quick() {
+    let server = server().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(closed_after(&mut stream).await, HEAD_TIMEOUT.as_secs());
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    keep_alive(&mut stream).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    stream.write_all(b"GET /quick HTTP/1.1\r\n").await.unwrap();
+    let begin = tokio::time::Instant::now();
+    let (mut answer, mut request) = stream.split();
+    let dribble = async {
+        while request.write_all(b"x: y\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        pending::<()>().await;
+    };
+    tokio::select! {
+        _ = answer.read_u8() => {}
+        () = dribble => {}
+    }
+    // The head never ends, however often a part of it comes.
+    assert_eq!(begin.elapsed().as_secs(), HEAD_TIMEOUT.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_flight_is_not_idle() {
+    let server = server().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    server.entered.notified().await;
+    tokio::time::sleep(2 * KEEP_ALIVE).await;
+    server.go.notify_one();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"done") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed");
+    }
+    assert_eq!(closed_after(&mut stream).await, KEEP_ALIVE.as_secs());
 }
 
 #[tokio::test]

@@ -116,9 +116,9 @@ impl App {
         if let Some(ping) = ping {
             supervisor.spawn("heartbeat", ping::run(ping, stop.clone()));
         }
-        let token = stop.clone();
+        let (token, keep_alive) = (stop.clone(), config.keep_alive);
         supervisor.spawn("server", async move {
-            http_listener::serve(listener, routes::router(state), token).await;
+            http_listener::serve(listener, routes::router(state), keep_alive, token).await;
             Ok(())
         });
         lifecycle::watchdog(stop, move || liveness.last_reports())?;

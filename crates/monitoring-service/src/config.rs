@@ -58,6 +58,10 @@ pub struct Config {
     #[arg(long, env, default_value = "127.0.0.1:8000")]
     pub http_addr: SocketAddr,
 
+    /// How long an HTTP connection is kept open for its next request; longer than the idle time of a proxy in front (1s to 1h)
+    #[arg(long, env, value_parser = duration("1s", "1h"), default_value = "75s")]
+    pub keep_alive: Duration,
+
     /// SQLite database file; created if it is missing
     #[arg(long, env, default_value = "monitoring.db")]
     pub database_path: PathBuf,

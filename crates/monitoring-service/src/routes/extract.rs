@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     RequestPartsExt as _,
-    body::{Body, Bytes, HttpBody as _},
+    body::{Bytes, HttpBody as _},
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, header, request::Parts},
 };
@@ -15,6 +15,7 @@ use super::{
     error::{Kind, Problem},
     fields::{Declared, Field, Fields},
     given::Given,
+    place::Place,
 };
 
 /// Maximum length of a body.
@@ -91,7 +92,7 @@ impl<T: Fields, S: Sync> FromRequest<S> for JsonBody<T> {
         if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
             return Err(too_large());
         }
-        let body = read(request.into_body()).await?;
+        let body = read(request).await?;
         Given::in_body(&body)
             .map_err(|error| not_an_object::<T>(&body, &error))?
             .read()
@@ -106,7 +107,7 @@ impl<T: Fields, S: Sync> FromRequest<S> for FormBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request.into_body()).await?;
+        let body = read(request).await?;
         let text = std::str::from_utf8(&body).unwrap_or_default();
         Given::in_form(text).read().map(Self)
     }
@@ -157,11 +158,15 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(not_json(&String::from_utf8_lossy(given)))
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    let body = Limited::new(body, MAX_BODY_BYTES).collect();
-    let body = tokio::time::timeout(BODY_TIMEOUT, body)
-        .await
-        .map_err(|_| too_late())?;
+async fn read(mut request: Request) -> Result<Bytes, Problem> {
+    let place = request.extensions_mut().remove::<Place>();
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+    let body = tokio::time::timeout(BODY_TIMEOUT, body);
+    let body = match place {
+        Some(place) => place.during(body).await?,
+        None => body.await,
+    };
+    let body = body.map_err(|_| too_late())?;
     body.map(Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
             return too_large();

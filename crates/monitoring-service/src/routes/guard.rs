@@ -3,7 +3,7 @@
 //!
 //! It is one middleware instead of a stack of layers, so a request costs only one boxed future.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
     extract::{Request, State},
@@ -16,17 +16,20 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use http_listener::ResponseMemory;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
     error::{Kind, Problem},
+    place::{NoPlace, Places},
     session::{Sessions, is_cross_site},
 };
 use crate::{clock::Clock, page};
 
 /// Maximum concurrent requests; further ones are refused at once.
 const MAX_REQUESTS: usize = 256;
+
+/// Maximum requests whose bodies are awaited; a further one takes the place of the oldest. A usual body comes with its head.
+const MAX_BODIES: usize = 64;
 
 /// Time limit from the head of a request to its answer. The body has its own, shorter limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +45,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The limits of requests and who may send them. A clone shares them.
 #[derive(Clone)]
 pub(super) struct Guard {
-    permits: Arc<Semaphore>,
+    places: Places,
     response_memory: ResponseMemory,
     timeout: Duration,
     access: Access,
@@ -83,14 +86,14 @@ impl Access {
 
 impl Default for Guard {
     fn default() -> Self {
-        Self::new(MAX_REQUESTS, REQUEST_TIMEOUT)
+        Self::new(Places::new(MAX_REQUESTS, MAX_BODIES), REQUEST_TIMEOUT)
     }
 }
 
 impl Guard {
-    pub(super) fn new(max_requests: usize, timeout: Duration) -> Self {
+    pub(super) fn new(places: Places, timeout: Duration) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(max_requests)),
+            places,
             response_memory: ResponseMemory::new(MAX_ANSWERS_BYTES),
             timeout,
             access: Access::default(),
@@ -103,13 +106,14 @@ impl Guard {
     }
 
     /// Runs a request within the limits.
-    async fn run(&self, request: Request, next: Next) -> Result<Response, Problem> {
+    async fn run(&self, mut request: Request, next: Next) -> Result<Response, Problem> {
         self.access.check(&request)?;
         let bounded = !is_probe(request.uri().path());
-        let _permit = bounded
-            .then(|| self.permits.try_acquire())
-            .transpose()
-            .map_err(|_| overloaded())?;
+        let place = bounded.then(|| self.places.take()).transpose()?;
+        if let Some(place) = &place {
+            // It is given back while the body is awaited.
+            request.extensions_mut().insert(place.clone());
+        }
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
         let answer = tokio::time::timeout(self.timeout, answer)
             .await
@@ -206,6 +210,20 @@ pub(crate) fn overloaded() -> Problem {
         "the limit of concurrent requests is reached",
     )
     .fix("try again in a second")
+}
+
+impl From<NoPlace> for Problem {
+    fn from(no_place: NoPlace) -> Self {
+        match no_place {
+            NoPlace::Full => overloaded(),
+            NoPlace::SlowBody => Self::new(
+                Kind::Overloaded,
+                "too many requests are waiting for their bodies, and this one waited for longest",
+            )
+            .field("body")
+            .fix("send the body at once, and try again in a second"),
+        }
+    }
 }
 
 fn too_slow(timeout: Duration) -> Problem {

@@ -18,6 +18,7 @@ pub(crate) mod incidents;
 mod offset_gaps;
 mod openapi;
 pub(crate) mod parameters;
+mod place;
 pub(crate) mod schema;
 pub(crate) mod session;
 pub(crate) mod silences;

@@ -1,14 +1,15 @@
 //! The middleware: request ids, faults of the service, limits, the token, headers.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, time::Duration};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     http::{HeaderValue, Method, Request, StatusCode},
-    routing::get,
+    routing::{get, post},
 };
 use common::{metrics::MetricsRegistry, middleware::HttpMetrics};
+use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 
 use super::{
@@ -17,7 +18,12 @@ use super::{
 };
 use crate::{
     config::ApiToken,
-    routes::{guard::Guard, guarded},
+    routes::{
+        extract::{FormBody, Nothing},
+        guard::Guard,
+        guarded,
+        place::Places,
+    },
     store::StoreError,
 };
 
@@ -44,6 +50,7 @@ fn failing() -> Router {
         )
         .route("/slow", get(std::future::pending::<()>))
         .route("/health/live", get(async || ()))
+        .route("/form", post(async |_: FormBody<Nothing>| ()))
         .route(
             "/store",
             get(async || -> Result<(), crate::routes::error::Problem> {
@@ -52,7 +59,7 @@ fn failing() -> Router {
         );
     guarded(
         routes,
-        Guard::new(1, Duration::from_secs(10)),
+        Guard::new(Places::new(1, 2), Duration::from_secs(10)),
         HttpMetrics::new(&MetricsRegistry::new()),
     )
 }
@@ -106,6 +113,58 @@ async fn too_many_requests_never_refuse_a_probe() {
         "/problems/unavailable",
         "the permit is free again"
     );
+}
+
+/// Posts a body that ends on a signal, or never.
+async fn dribble(router: &Router, end: Option<oneshot::Receiver<()>>) -> Answer {
+    let end = async {
+        if let Some(end) = end {
+            end.await.unwrap();
+            return Ok::<_, Infallible>(Bytes::new());
+        }
+        std::future::pending().await
+    };
+    let body = Body::from_stream(futures_util::stream::once(end));
+    let request = Request::post("/form").body(body).unwrap();
+    Answer::of(router.clone().oneshot(request).await.unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_bodies_keep_no_other_request_out() {
+    let router = failing();
+    let (end, ended) = oneshot::channel();
+    let others = async {
+        // There is one place for requests, and two bodies are awaited.
+        assert_problem(&ask(&router, "/store").await, 503, "unavailable");
+        let quick = Request::post("/form").body(Body::empty()).unwrap();
+        let quick = router.clone().oneshot(quick).await.unwrap();
+        assert_eq!(quick.status(), StatusCode::OK);
+        end.send(()).unwrap();
+    };
+    let (oldest, second, third, ()) = tokio::join!(
+        dribble(&router, None),
+        dribble(&router, None),
+        dribble(&router, Some(ended)),
+        others
+    );
+    assert_problem(&oldest, 503, "overloaded");
+    assert_eq!(oldest.json["field"], "body");
+    assert_problem(&second, 408, "request-timeout");
+    assert_eq!(third.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_arrives_needs_a_place() {
+    let router = failing();
+    let (end, ended) = oneshot::channel();
+    let meanwhile = async {
+        let slow = ask(&router, "/slow");
+        end.send(()).unwrap();
+        slow.await
+    };
+    let (late, slow) = tokio::join!(dribble(&router, Some(ended)), meanwhile);
+    assert_problem(&slow, 503, "unavailable");
+    assert_problem(&late, 503, "overloaded");
 }
 
 /// The paths of all routes, read from the source, so that new routes are included.
