@@ -38,6 +38,52 @@ impl fmt::Debug for KafkaProperties {
     }
 }
 
+/// The broker whose name librdkafka could not resolve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnresolvedBroker {
+    address: String,
+    is_advertised: bool,
+}
+
+impl UnresolvedBroker {
+    /// A broker that is not in `bootstrap.servers`; the others advertise its address, `host:port`.
+    pub const fn advertised(address: String) -> Self {
+        Self {
+            address,
+            is_advertised: true,
+        }
+    }
+
+    /// Reads the reason of librdkafka's error `Resolve`: `host:port/id: what failed`, where the id of
+    /// a broker in `bootstrap.servers` is `bootstrap`.
+    pub fn from_reason(reason: &str) -> Option<Self> {
+        let (name, _) = reason.split_once(": ")?;
+        let (address, id) = name.rsplit_once('/')?;
+        let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+        Some(Self {
+            address: address.to_owned(),
+            is_advertised: id != "bootstrap",
+        })
+    }
+}
+
+impl fmt::Display for UnresolvedBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = &self.address;
+        if self.is_advertised {
+            write!(
+                f,
+                "the broker advertises {address}, and this name cannot be resolved here; correct advertised.listeners of the broker, or make the name known to this host"
+            )
+        } else {
+            write!(
+                f,
+                "the name of {address} cannot be resolved here; check KAFKA_BOOTSTRAP_SERVERS"
+            )
+        }
+    }
+}
+
 fn property(number: usize, entry: &str, owned: &[&str]) -> Result<(String, String), String> {
     let (key, value) = entry.split_once('=').ok_or_else(|| {
         format!("entry {number} has no '='; give key=value,key=value and write a comma within a value as \\,")
@@ -95,6 +141,21 @@ mod tests {
             let error = parse(&format!("linger.ms=1,{key}=hunter2")).unwrap_err();
             assert!(error.contains(key) && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_unresolved_broker_is_advertised_or_configured() {
+        let text =
+            |reason: &str| UnresolvedBroker::from_reason(reason).map(|broker| broker.to_string());
+        for name in ["kafka.internal:9192/1", "sasl_ssl://kafka.internal:9192/1"] {
+            let reason = format!("{name}: Failed to resolve 'kafka.internal:9192': (after 0ms)");
+            let text = text(&reason).unwrap();
+            assert!(text.starts_with("the broker advertises kafka.internal:9192, "));
+        }
+        let configured = text("kafak:9092/bootstrap: Failed to resolve 'kafak:9092'").unwrap();
+        assert!(configured.starts_with("the name of kafak:9092 cannot be resolved"));
+        assert_eq!(text("GroupCoordinator: kafka:9192: Failed"), None);
+        assert_eq!(text("2/2 brokers are down"), None);
     }
 
     #[test]

@@ -71,6 +71,15 @@ impl EmbeddedKafka {
         self.broker.bootstrap_servers()
     }
 
+    /// Advertises another name to clients, as `advertised.listeners` does; [`bootstrap_servers`](Self::bootstrap_servers) from before goes on to work.
+    pub fn advertise(&self, host: &str) {
+        self.broker.with_state(|state| {
+            for broker in &mut state.brokers {
+                host.clone_into(&mut broker.host);
+            }
+        });
+    }
+
     /// The id of this cluster, different at every start.
     pub fn cluster_id(&self) -> String {
         self.broker.with_state(|state| state.cluster_id.clone())

@@ -102,9 +102,15 @@ pub fn run(
         let session = Stopwatch::start();
         let outcome = ingest.session(&consumer, stop);
         // Always await the in-flight commit before re-reading offsets.
-        let Err(interrupted) = outcome.and(ingest.settle()) else {
+        let Err(mut interrupted) = outcome.and(ingest.settle()) else {
             break;
         };
+        if interrupted.is_of_a_name()
+            && let Some(broker) =
+                kafka::unresolved_broker(consumer.client(), &ingest.settings.topic)
+        {
+            interrupted = Interrupted::Unresolved(broker);
+        }
         if session.elapsed() > METADATA_REFRESH_INTERVAL {
             backoff = BACKOFF.0;
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::ToSocketAddrs as _,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,13 +11,14 @@ use std::{
 };
 
 use anyhow::Context as _;
+use common::kafka::UnresolvedBroker;
 use rdkafka::{
     ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList,
     client::Client,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
-    metadata::{MetadataPartition, MetadataTopic},
+    metadata::{MetadataBroker, MetadataPartition, MetadataTopic},
     statistics::Statistics,
 };
 
@@ -198,6 +200,15 @@ pub(super) fn topic(client: &Client<Watcher>, name: &str) -> Result<Topic, Kafka
         partitions,
         refused: error.filter(|code| !is_missing(*code)),
     })
+}
+
+/// The first broker that is advertised under a name that cannot be resolved here.
+pub(super) fn unresolved_broker(client: &Client<Watcher>, topic: &str) -> Option<UnresolvedBroker> {
+    let metadata = client.fetch_metadata(Some(topic), REQUEST_TIMEOUT).ok()?;
+    let address = |broker: &MetadataBroker| format!("{}:{}", broker.host(), broker.port());
+    let mut addresses = metadata.brokers().iter().map(address);
+    let unresolved = addresses.find(|address| address.to_socket_addrs().is_err())?;
+    Some(UnresolvedBroker::advertised(unresolved))
 }
 
 /// True if the topic does not exist, or is being created.

@@ -1,6 +1,7 @@
 //! The reasons why a session with the broker ends, and the recovery: assign again or stop the service.
 
 use anyhow::anyhow;
+use common::kafka::UnresolvedBroker;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::store::StoreError;
@@ -10,6 +11,8 @@ use crate::store::StoreError;
 pub(super) enum Interrupted {
     #[error("the Kafka brokers cannot be reached: {0}")]
     Unreachable(KafkaError),
+    #[error("{0}")]
+    Unresolved(UnresolvedBroker),
     #[error("Kafka: {0}")]
     Kafka(#[from] KafkaError),
     #[error("the topic does not exist yet")]
@@ -45,6 +48,14 @@ const fn fix(code: RDKafkaErrorCode) -> &'static str {
 }
 
 impl Interrupted {
+    /// True if the name of a broker could not be resolved. The error does not say which.
+    pub(super) fn is_of_a_name(&self) -> bool {
+        let (Self::Unreachable(error) | Self::Kafka(error)) = self else {
+            return false;
+        };
+        error.rdkafka_error_code() == Some(RDKafkaErrorCode::Resolve)
+    }
+
     pub(super) fn recovery(self) -> Recovery {
         match self {
             Self::Store(error @ (StoreError::Broken(_) | StoreError::Closed)) => {
@@ -59,6 +70,7 @@ impl Interrupted {
                 Recovery::Stop(anyhow!("Kafka: fatal error: {code}"))
             }
             Self::Unreachable(_)
+            | Self::Unresolved(_)
             | Self::Kafka(_)
             | Self::NoTopic
             | Self::TopicRefused { .. }

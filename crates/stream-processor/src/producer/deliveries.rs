@@ -1,9 +1,10 @@
 //! Delivery reports of librdkafka: each message is counted as acknowledged or failed. It sends nothing.
 
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use common::kafka::UnresolvedBroker;
 use detection::Minute;
 use opentelemetry::Context;
 use opentelemetry::trace::{Status, TraceContextExt};
@@ -46,6 +47,8 @@ pub(super) struct Deliveries {
     failed: AtomicU64,
     first_error: OnceLock<KafkaError>,
     earliest: AtomicI64,
+    /// The last broker whose name could not be resolved.
+    unresolved: Mutex<Option<UnresolvedBroker>>,
     /// True from the first connection error to the next acknowledgement.
     unreachable: AtomicBool,
 }
@@ -60,6 +63,7 @@ impl Deliveries {
             failed: AtomicU64::new(0),
             first_error: OnceLock::new(),
             earliest: AtomicI64::new(i64::MAX),
+            unresolved: Mutex::default(),
             unreachable: AtomicBool::new(false),
         }
     }
@@ -103,6 +107,12 @@ impl Deliveries {
         })
     }
 
+    fn unresolved(&self) -> MutexGuard<'_, Option<UnresolvedBroker>> {
+        self.unresolved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn advice(&self, error: &KafkaError) -> String {
         use RDKafkaErrorCode as Code;
         let Kafka {
@@ -110,8 +120,12 @@ impl Deliveries {
             topic,
             ..
         } = &self.kafka;
+        let unresolved = self.unresolved().clone();
         match error.rdkafka_error_code() {
             Some(Code::MessageTimedOut) => {
+                if let Some(broker) = unresolved {
+                    return broker.to_string();
+                }
                 format!(
                     "no broker at {servers} accepted it within message.timeout.ms; check the address and that Kafka runs"
                 )
@@ -149,6 +163,15 @@ impl ProducerContext for Deliveries {
 impl ClientContext for Deliveries {
     /// librdkafka reports every attempt. It is logged once per outage, and only if messages wait.
     fn error(&self, error: KafkaError, reason: &str) {
+        let unresolved = (error.rdkafka_error_code() == Some(RDKafkaErrorCode::Resolve))
+            .then(|| UnresolvedBroker::from_reason(reason))
+            .flatten();
+        let reason = unresolved
+            .as_ref()
+            .map_or_else(|| reason.to_owned(), ToString::to_string);
+        if unresolved.is_some() {
+            *self.unresolved() = unresolved;
+        }
         let messages_wait =
             self.metrics.messages_produced.get() == 0 || self.metrics.in_flight_messages.get() > 0;
         if messages_wait && !self.unreachable.swap(true, Relaxed) {

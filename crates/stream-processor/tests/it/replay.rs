@@ -308,6 +308,21 @@ async fn without_a_broker_the_error_names_the_address() {
     }
 }
 
+#[tokio::test]
+async fn an_advertised_name_that_is_unknown_is_named() {
+    let kafka = EmbeddedKafka::start().await.unwrap();
+    kafka.advertise("broker.invalid");
+    let options = options(kafka.bootstrap_servers(), "max", "message.timeout.ms=500");
+    let error = Replay::new().run(&file(TWO_STREAMS), &options).await;
+    let error = error.unwrap_err().to_string();
+    for part in [
+        "the broker advertises broker.invalid:",
+        "advertised.listeners",
+    ] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stop_waits_ten_seconds_for_the_broker() {
     let replay = Replay::new();
