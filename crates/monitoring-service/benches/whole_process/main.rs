@@ -2,9 +2,10 @@
 //! from a message to disk, time to ready, and query latency with 90 days stored. Figures are medians. A rate depends mostly on the
 //! machine, so each is compared with a floor measured in the same run.
 //!
-//! `cargo bench -p monitoring-service --bench whole_process -- [--brokers localhost:9092] [backlog streams evaluate live start queries]`
+//! `cargo bench -p monitoring-service --bench whole_process -- [--brokers localhost:9092] [backlog streams transactions evaluate live start queries]`
 
 mod queries;
+mod transactions;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -43,6 +44,10 @@ struct Args {
     #[arg(long, default_value_t = 200_000)]
     messages: u64,
 
+    /// Single transactions of the part `transactions`, at least
+    #[arg(long, default_value_t = 3_000_000)]
+    transactions: u64,
+
     /// Measurements of each part
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -69,9 +74,10 @@ fn main() -> anyhow::Result<()> {
             "evaluate" => evaluate(&args)?,
             "live" => live(&args)?,
             "start" => start(&args)?,
+            "transactions" => transactions::transactions(&args)?,
             "queries" => queries::queries(&args)?,
             other => bail!(
-                "{other} is not a part; use backlog, streams, evaluate, live, start or queries"
+                "{other} is not a part; use backlog, streams, transactions, evaluate, live, start or queries"
             ),
         }
     }
