@@ -34,10 +34,10 @@ contract:
 check-stack *ARGS:
     scripts/check-stack {{ARGS}}
 
-# Kill the service while the sample is replayed over a Kafka broker: every notification arrives once, in order.
-check-kills *ARGS:
-    cargo build --release -p monitoring-service -p stream-processor
-    scripts/check-kills {{ARGS}}
+# Injure the programs, their broker, receiver, disk and clients, and check from outside that nothing is lost (docs/reliability.md).
+faults *ARGS:
+    cargo build --release -p monitoring-service -p stream-processor -p faults
+    target/release/faults {{ARGS}}
 
 # Find words that the glossary in CONTRIBUTING.md replaced.
 check-language *ARGS:

@@ -1,0 +1,184 @@
+//! Compares what the API says and what the receiver got with the input, with a calm run, and with each other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use anyhow::Result;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{
+    facts::{Delivery, Facts, Subject},
+    input::Counts,
+    receiver::{Outcome, Receipt},
+    report::Checks,
+};
+
+/// Everything that does not depend on notifications.
+pub(crate) fn check_facts(
+    checks: &Checks,
+    facts: &Facts,
+    calm: &Facts,
+    input: &Counts,
+    accepted: &[String],
+) {
+    let counts: [Vec<_>; 2] = [&facts.counts, input].map(|counts| counts.iter().collect());
+    checks.same("counts equal those of the input", &counts[0], &counts[1]);
+    checks.same(
+        "findings of both policies equal those of a calm run",
+        &facts.findings,
+        &calm.findings,
+    );
+    checks.same(
+        "alerts equal those of a calm run",
+        &facts.alerts,
+        &calm.alerts,
+    );
+    checks.same(
+        "incidents equal those of a calm run",
+        &facts.incidents,
+        &calm.incidents,
+    );
+    for id in accepted {
+        checks.that(
+            "accepted submissions are stored",
+            facts.recorded.contains(id),
+            || id.clone(),
+        );
+    }
+    checks.that(
+        "no offset gap where no record was lost",
+        facts.gaps.is_empty(),
+        || format!("{:?}", facts.gaps),
+    );
+    checks.that(
+        "health is ok in the end",
+        facts.health["status"] == "ok",
+        || facts.health.to_string(),
+    );
+}
+
+/// Every notification arrived, once or again with the same id, in its order.
+pub(crate) fn check_notifications(checks: &Checks, facts: &Facts, receipts: &[Receipt]) {
+    let mut received = BTreeMap::<Subject, Vec<&Receipt>>::new();
+    for receipt in receipts {
+        received
+            .entry(Subject::of(&receipt.body))
+            .or_default()
+            .push(receipt);
+    }
+    let outcome =
+        |receipts: &[&Receipt], outcome| receipts.iter().any(|receipt| receipt.outcome == outcome);
+    for Delivery {
+        subject,
+        state,
+        is_incident,
+    } in &facts.deliveries
+    {
+        let receipts = received.get(subject).map_or(&[][..], Vec::as_slice);
+        checks.that(
+            "each notification arrived, or its incident was over before",
+            {
+                match state.as_str() {
+                    "delivered" => outcome(receipts, Outcome::Accepted),
+                    "superseded" => *is_incident,
+                    _ => false,
+                }
+            },
+            || format!("{subject:?} is {state} after {} attempts", receipts.len()),
+        );
+    }
+    let known: BTreeSet<_> = facts
+        .deliveries
+        .iter()
+        .map(|delivery| &delivery.subject)
+        .collect();
+    for (subject, receipts) in &received {
+        let id = &receipts[0].webhook_id;
+        let same = receipts
+            .iter()
+            .all(|receipt| !id.is_empty() && receipt.webhook_id == *id);
+        checks.that(
+            "each attempt is of a recorded notification, with its one id",
+            same && known.contains(subject),
+            || format!("{subject:?}"),
+        );
+    }
+    let alerts = facts
+        .deliveries
+        .iter()
+        .filter(|delivery| !delivery.is_incident);
+    let delivered: Vec<_> = alerts
+        .map(|delivery| delivery.subject.id.clone())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let notified: Vec<_> = facts.notified.iter().cloned().collect();
+    checks.same(
+        "each alert that is not suppressed has a notification",
+        &delivered,
+        &notified,
+    );
+    check_order(checks, facts, receipts);
+}
+
+/// The messages of each incident, in the order of their first arrival.
+fn check_order(checks: &Checks, facts: &Facts, receipts: &[Receipt]) {
+    let mut stories = BTreeMap::<String, Vec<(u64, &str)>>::new();
+    // A refused message has not arrived.
+    for receipt in receipts
+        .iter()
+        .filter(|receipt| receipt.outcome != Outcome::Refused)
+    {
+        if let Some(event) = receipt.body["event"].as_str() {
+            let subject = Subject::of(&receipt.body);
+            let story = stories.entry(subject.id).or_default();
+            if !story.contains(&(subject.sequence, event)) {
+                story.push((subject.sequence, event));
+            }
+        }
+    }
+    for (id, story) in stories {
+        checks.that(
+            "messages of an incident arrive in order",
+            story.is_sorted(),
+            || format!("{id}: {story:?}"),
+        );
+        let (mut open, mut once) = (false, true);
+        for (_, event) in &story {
+            once &= open || *event == "opened";
+            open = *event != "resolved";
+        }
+        checks.that(
+            "resolved once for each opening",
+            once && open != facts.ended.contains(&id),
+            || format!("{id}: {story:?}"),
+        );
+    }
+}
+
+/// The file itself, after the service stopped: SQLite finds no fault, and the next offsets are those of the topic.
+pub(crate) fn check_database(
+    checks: &Checks,
+    path: &Path,
+    topic: &str,
+    ends: &[i64],
+) -> Result<()> {
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let verdict: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+    checks.that("SQLite finds the database intact", verdict == "ok", || {
+        verdict.clone()
+    });
+    let mut offsets =
+        database.prepare("SELECT partition, last_offset + 1 FROM offsets WHERE topic = ?1")?;
+    let offsets = offsets.query_map([topic], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let stored: BTreeMap<usize, i64> = offsets.collect::<Result<_, _>>()?;
+    for (partition, end) in ends.iter().enumerate().filter(|(_, end)| **end > 0) {
+        let next = stored.get(&partition).copied().unwrap_or(0);
+        checks.that("every offset was read", next == *end, || {
+            format!("partition {partition}: {next} of {end}")
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! A fault campaign. It injures the real programs, their broker connection, their receiver, their disk and their clients, and checks from
+//! outside that nothing was lost, doubled or hidden: by the API, the receiver's log, the input, and the database file after a stop.
+//!
+//! Everything is drawn from a seed, so a round can be repeated; only the moments depend on the machine. It is no part of the product.
+
+mod broker;
+mod checker;
+mod clients;
+mod disk;
+mod facts;
+mod injuries;
+mod input;
+mod plan;
+mod proxy;
+mod receiver;
+mod report;
+mod round;
+mod service;
+mod site;
+
+pub use broker::Broker;
+pub use plan::{Kind, Size};
+pub use report::Report;
+pub use round::Campaign;
