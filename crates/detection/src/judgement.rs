@@ -100,23 +100,40 @@ impl Judgement {
 
     /// The judgement in one sentence, for people.
     pub fn sentence(&self, status: &str, count: u32) -> String {
-        let unjudged = match self {
-            Self::Finding(finding) => return finding.sentence(status, count),
-            Self::Unjudged(unjudged) => unjudged,
-        };
-        let why = match unjudged {
-            Unjudged::TooLate => ": minute older than ALLOWED_LATENESS".to_owned(),
-            Unjudged::NotMonitored => ": this status is not monitored".to_owned(),
-            Unjudged::PolicyOff => " by this policy: it was off when the minute came".to_owned(),
-            Unjudged::Learning { evidence, .. } => match evidence.baseline() {
-                None => ": still learning".to_owned(),
+        match self {
+            Self::Finding(finding) => finding.sentence(status, count),
+            Self::Unjudged(Unjudged::PolicyOff) => format!(
+                "{status} = {count} was not judged by this policy: it was off when the minute came"
+            ),
+            Self::Unjudged(unjudged) => {
+                format!("{status} = {count} was not judged: {}", unjudged.reason())
+            }
+        }
+    }
+
+    /// Why the count was not evaluated; none if it was.
+    pub fn why_not_judged(&self) -> Option<String> {
+        match self {
+            Self::Finding(_) => None,
+            Self::Unjudged(unjudged) => Some(unjudged.reason()),
+        }
+    }
+}
+
+impl Unjudged {
+    fn reason(&self) -> String {
+        match self {
+            Self::TooLate => "minute older than ALLOWED_LATENESS".to_owned(),
+            Self::NotMonitored => "this status is not monitored".to_owned(),
+            Self::PolicyOff => "the policy was off when the minute came".to_owned(),
+            Self::Learning { evidence, .. } => match evidence.baseline() {
+                None => "still learning".to_owned(),
                 Some(baseline) => {
                     let minutes = baseline.minutes();
-                    format!(": still learning, {minutes} earlier minutes observed")
+                    format!("still learning, {minutes} earlier minutes observed")
                 }
             },
-        };
-        format!("{status} = {count} was not judged{why}")
+        }
     }
 }
 

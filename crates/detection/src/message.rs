@@ -1,5 +1,7 @@
 //! The Kafka message: the counts of one closed minute of one stream, as JSON. It only parses and validates.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -80,6 +82,14 @@ pub enum MessageError {
     /// It has fields that mean nothing here, and they are refused.
     #[error("unknown fields (STRICT_MESSAGES): {0}")]
     UnknownFields(String),
+    /// What is wrong with one field.
+    #[error("{error}")]
+    Field {
+        /// A JSON pointer to it.
+        field: String,
+        /// What is wrong.
+        error: Box<MessageError>,
+    },
     /// The shape of the message is recognized.
     #[error("{error}; {hint}")]
     Recognized {
@@ -125,8 +135,31 @@ impl MessageError {
             Self::InvalidJson(_) => "invalid_json",
             Self::InvalidMessage(_) | Self::Unusable(_) => "invalid_message",
             Self::UnknownFields(_) => "unknown_fields",
-            Self::Recognized { error, .. } => error.code(),
+            Self::Field { error, .. } | Self::Recognized { error, .. } => error.code(),
         }
+    }
+
+    /// The JSON pointer to the field that is wrong, where it is one.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Field { field, .. } => Some(field),
+            Self::Recognized { error, .. } => error.field(),
+            _ => None,
+        }
+    }
+
+    /// What the message is and what would read it, if that is recognized.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Recognized { hint, .. } => Some(hint),
+            _ => None,
+        }
+    }
+
+    /// The error of a field.
+    pub(crate) fn of_field(self, field: impl fmt::Display) -> Self {
+        let (field, error) = (field.to_string(), Box::new(self));
+        Self::Field { field, error }
     }
 
     /// The error, with what the message is if that is recognized.

@@ -13,7 +13,10 @@ use crate::{
     context::Context,
     database_check,
     evaluate::Evaluator,
-    ingest::{self, status::SharedStatus},
+    ingest::{
+        self, Requests,
+        status::{IngestStatus, SharedStatus, Source},
+    },
     lifecycle::{self, STOP_TIMEOUT, Supervisor},
     metrics::ServiceMetrics,
     notify::{
@@ -60,6 +63,11 @@ impl App {
         let stale_after_ms = milliseconds(config.stale_after);
         let notify = config.notify_policy();
         let context = Context::new(store, clock, metrics, monitor, notify, stale_after_ms);
+        if config.kafka_brokers().is_none() {
+            let now_ms = context.clock.now_ms();
+            let without_kafka = |status: &mut IngestStatus| status.source = Source::Requests;
+            context.ingest.update(now_ms, without_kafka);
+        }
         Ok(Self {
             config: Box::new(config),
             registry,
@@ -86,7 +94,8 @@ impl App {
         let mut supervisor = Supervisor::new(stop.clone());
         let (settings, scheduler) = (self.ingest_settings(), self.scheduler());
         let (delivery, ping) = (self.delivery()?, self.ping()?);
-        let state = self.state(stop.clone());
+        let (requests, queue) = Requests::new(settings.mapping.clone());
+        let state = self.state(requests, stop.clone());
         let Self {
             config,
             context,
@@ -107,7 +116,7 @@ impl App {
         let database_check = database_check::run(context.clone(), stop.clone());
         let (token, runtime) = (stop.clone(), Handle::current());
         supervisor.thread("ingest", move || {
-            ingest::run(settings, context, runtime, &token)
+            ingest::run(settings, context, queue, runtime, &token)
         })?;
         supervisor.spawn("scheduler", scheduler::run(scheduler, stop.clone()));
         supervisor.spawn("events", events);
@@ -128,7 +137,7 @@ impl App {
 
     fn ingest_settings(&self) -> ingest::Settings {
         ingest::Settings {
-            bootstrap_servers: self.config.kafka_bootstrap_servers.clone(),
+            bootstrap_servers: self.config.kafka_brokers().map(ToOwned::to_owned),
             topic: self.config.kafka_topic.clone(),
             group_id: self.config.kafka_group_id.clone(),
             properties: self.config.kafka_properties.clone(),
@@ -219,9 +228,10 @@ impl App {
         }))
     }
 
-    fn state(&self, draining: CancellationToken) -> AppState {
+    fn state(&self, requests: Requests, draining: CancellationToken) -> AppState {
         AppState {
             context: self.context.clone(),
+            requests,
             evaluator: Evaluator {
                 context: self.context.clone(),
                 cooldown_ms: milliseconds(self.config.alert_cooldown),

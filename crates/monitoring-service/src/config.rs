@@ -21,7 +21,7 @@ use detection::{
 };
 use tracing::Level;
 
-use crate::backtest;
+use crate::{backtest, ingest::KafkaInput};
 
 mod input;
 mod receivers;
@@ -66,7 +66,7 @@ pub struct Config {
     #[arg(long, env, default_value = "monitoring.db")]
     pub database_path: PathBuf,
 
-    /// Kafka brokers to connect to first, host:port,...
+    /// Kafka brokers to connect to first, host:port,...; none: no Kafka, minutes come from POST /transactions
     #[arg(long, env, default_value = "localhost:9092")]
     pub kafka_bootstrap_servers: String,
 
@@ -430,6 +430,12 @@ impl Config {
                 "WARNING_THRESHOLD is {warning} and CRITICAL_THRESHOLD is {critical}: give 0 < warning < critical"
             ));
         }
+        if self.kafka_brokers().is_none() && self.input.kafka_input != KafkaInput::Minutes {
+            return Err(
+                "KAFKA_BOOTSTRAP_SERVERS=none reads no messages, so KAFKA_INPUT says nothing; leave it out: POST /transactions takes minutes"
+                    .to_owned(),
+            );
+        }
         if min_history > baseline_window {
             return Err(format!(
                 "MIN_HISTORY is {min_history} and BASELINE_WINDOW is {baseline_window}: a baseline never has more minutes than its window; give MIN_HISTORY from 1 to {baseline_window}"
@@ -465,6 +471,12 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// The brokers; none runs without Kafka.
+    pub fn kafka_brokers(&self) -> Option<&str> {
+        let brokers = self.kafka_bootstrap_servers.as_str();
+        (!brokers.eq_ignore_ascii_case("none")).then_some(brokers)
     }
 
     /// The settings of the monitor.

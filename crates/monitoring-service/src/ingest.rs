@@ -1,6 +1,6 @@
-//! Kafka → fold → store, on one thread that owns the consumer and the fold.
+//! Kafka and the API → fold → store, on one thread that owns the consumer and the fold.
 //!
-//! One transaction for each consumed batch; memory is a cache of what is committed. The recovery from every error is the
+//! One transaction for each batch of messages or requests; memory is a cache of what is committed. The recovery from every error is the
 //! same: forget, read the stored offsets, check the broker's log, assign again. No consumer group: one replica owns its
 //! database and all partitions, and resumes at once after a kill.
 
@@ -17,7 +17,10 @@ mod publish;
 mod reader;
 mod recovery;
 mod rejections;
+mod replay;
+pub(crate) mod requests;
 pub mod retirements;
+mod serve;
 mod settings;
 pub mod snapshots;
 mod spans;
@@ -34,7 +37,6 @@ use rdkafka::consumer::Consumer as _;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::settings::{KafkaInput, Settings};
 use self::{
     batch::Batch,
     gather::Fetched,
@@ -43,8 +45,13 @@ use self::{
     reader::Reader,
     recovery::{Interrupted, Recovery},
     rejections::Rejections,
+    requests::Answer,
     snapshots::Snapshot,
     spans::{MessageSpans, Spans},
+};
+pub use self::{
+    requests::{RequestQueue, Requests},
+    settings::{KafkaInput, Settings},
 };
 use crate::{
     clock::Stopwatch,
@@ -74,18 +81,21 @@ const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// First and longest pause between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// Consumes until the stop. Blocks, so it needs its own thread.
+/// Consumes and serves the queue until the stop. Blocks, so it needs its own thread.
 pub fn run(
     settings: Settings,
     context: Context,
+    queue: RequestQueue,
     runtime: Handle,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let consumer = kafka::consumer(&settings)?;
+    let has_kafka = settings.bootstrap_servers.is_some();
+    let consumer = has_kafka.then(|| kafka::consumer(&settings)).transpose()?;
     let reader = Reader::new(&context, &settings);
     let mut ingest = Ingest {
         settings,
         context,
+        queue,
         runtime,
         reader,
         positions: BTreeMap::new(),
@@ -100,12 +110,16 @@ pub fn run(
     let mut backoff = BACKOFF.0;
     while !stop.is_cancelled() {
         let session = Stopwatch::start();
-        let outcome = ingest.session(&consumer, stop);
+        let outcome = match &consumer {
+            Some(consumer) => ingest.session(consumer, stop),
+            None => ingest.session_without_kafka(stop),
+        };
         // Always await the in-flight commit before re-reading offsets.
-        let Err(mut interrupted) = outcome.and(ingest.settle()) else {
+        let Err(mut interrupted) = outcome.and(ingest.settle().map_err(Into::into)) else {
             break;
         };
         if interrupted.is_of_a_name()
+            && let Some(consumer) = &consumer
             && let Some(broker) =
                 kafka::unresolved_broker(consumer.client(), &ingest.settings.topic)
         {
@@ -127,6 +141,8 @@ pub fn run(
 struct Ingest {
     settings: Settings,
     context: Context,
+    /// What the API asks.
+    queue: RequestQueue,
     /// For waits on the thread.
     runtime: Handle,
     reader: Reader,
@@ -151,6 +167,8 @@ struct InFlightBatch {
     commit: Arc<IngestCommit>,
     snapshots: Vec<(Stream, Snapshot)>,
     messages: usize,
+    /// The requests in it.
+    answers: Vec<Answer>,
     spans: Spans,
     /// Since its first message was read.
     watch: Stopwatch,
@@ -222,6 +240,7 @@ impl Ingest {
         let mut anchor = None;
         while !stop.is_cancelled() {
             self.report();
+            self.serve(Some(topic), Duration::ZERO)?;
             self.gather(consumer, topic, lanes, &session)?;
             self.publish_progress(consumer);
             anchor = anchor.or_else(|| self.newest_read());
@@ -258,13 +277,29 @@ impl Ingest {
         }
     }
 
-    /// Hands the batch to the writer. The positions count as stored from now on: if the commit fails, the session restarts.
+    /// What was read since the last commit. The positions count as stored from now on: if the commit fails, the session restarts.
+    fn advances(&mut self, topic: &Topic) -> Vec<OffsetAdvance> {
+        let moved = self
+            .positions
+            .iter()
+            .filter(|(_, position)| position.read != position.stored);
+        let offsets = moved.filter_map(|(partition, position)| {
+            Some(self.advance(topic, *partition, position.stored, position.read?))
+        });
+        let offsets = offsets.collect();
+        self.positions
+            .values_mut()
+            .for_each(|position| position.stored = position.read);
+        offsets
+    }
+
+    /// Hands the batch to the writer.
     fn begin_commit(
         &mut self,
-        topic: &Topic,
         mut batch: Batch,
         spans: &MessageSpans,
         watch: Stopwatch,
+        answers: Vec<Answer>,
     ) {
         let spans = Spans::begin(&mut batch, spans);
         batch.trace_incidents();
@@ -273,19 +308,7 @@ impl Ingest {
             messages,
             ..
         } = batch;
-        let moved = self
-            .positions
-            .iter()
-            .filter(|(_, position)| position.read != position.stored);
-        let offsets = moved.filter_map(|(partition, position)| {
-            Some(self.advance(topic, *partition, position.stored, position.read?))
-        });
-        commit.offsets = offsets.collect();
-        self.positions
-            .values_mut()
-            .for_each(|position| position.stored = position.read);
         commit.states = self.reader.monitor.take_due_states();
-        commit.open = self.open_commit(topic);
         let (snapshots, commit) = (self.snapshots_of(&commit), Arc::new(commit));
         let inserting = Stopwatch::start();
         let job = self.context.store.begin_ingest(&commit);
@@ -294,6 +317,7 @@ impl Ingest {
             commit,
             snapshots,
             messages,
+            answers,
             spans,
             watch,
             inserting,
@@ -301,7 +325,7 @@ impl Ingest {
     }
 
     /// Waits for the in-flight batch and publishes it after its commit.
-    fn settle(&mut self) -> Result<(), Interrupted> {
+    fn settle(&mut self) -> Result<(), StoreError> {
         let Some(batch) = self.in_flight.take() else {
             return Ok(());
         };
@@ -314,7 +338,10 @@ impl Ingest {
                     let errors = &self.context.metrics.store_errors;
                     errors.with_label_values(&["ingest"]).inc();
                 }
-                return Err(error.into());
+                for answer in batch.answers {
+                    answer.send(Err(&error));
+                }
+                return Err(error);
             }
         };
         self.context
@@ -328,6 +355,11 @@ impl Ingest {
         self.context.snapshots.publish(batch.snapshots);
         self.publish_commit(&batch.commit, batch.messages);
         self.context.announcer.announce_incidents(&events);
+        for answer in batch.answers {
+            let minutes = answer.outcome.places.len() as u64;
+            self.context.metrics.minutes_posted.inc_by(minutes);
+            answer.send(Ok(&batch.commit));
+        }
         Ok(())
     }
 
@@ -335,14 +367,5 @@ impl Ingest {
         self.context
             .liveness
             .report(Task::Ingest, self.context.clock.now_ms());
-    }
-
-    fn pause(&self, length: Duration, stop: &CancellationToken) {
-        self.report();
-        // The caller checks which of the two ended it.
-        drop(
-            self.runtime
-                .block_on(async { tokio::time::timeout(length, stop.cancelled()).await }),
-        );
     }
 }

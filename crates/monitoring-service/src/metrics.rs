@@ -34,6 +34,8 @@ common::metrics! {
             "monitoring_messages_consumed_total",
             labels ["result"]
         ),
+        /// Minutes stored by POST /transactions and by replays of dead letters
+        pub minutes_posted: IntCounter("monitoring_minutes_posted_total"),
         /// Seconds to read, evaluate and commit a batch of messages
         pub batch_duration: Histogram(
             "monitoring_ingest_batch_duration_seconds",
@@ -74,8 +76,8 @@ common::metrics! {
         /// Offsets without a message inside the log (transaction markers, compaction); no messages
         /// are lost
         pub offsets_missing: IntCounter("monitoring_offsets_missing_total"),
-        /// 1 while the Kafka brokers answer
-        pub kafka_connected: IntGauge("monitoring_kafka_connected"),
+        /// 1 while the Kafka brokers answer; absent without Kafka
+        pub kafka_connected: IntGaugeVec("monitoring_kafka_connected", labels []),
         /// Kafka messages not yet read
         pub consumer_lag: IntGauge("monitoring_consumer_lag_messages"),
         /// Live streams without a new minute for STALE_AFTER

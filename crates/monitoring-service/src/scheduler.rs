@@ -22,7 +22,7 @@ use crate::{
     },
     clock::{Stopwatch, milliseconds},
     context::Context,
-    ingest::status::{Acceptance, IngestStatus},
+    ingest::status::{Acceptance, IngestStatus, Source},
     liveness::Task,
     store::{PendingOf, Retention, StoreError},
 };
@@ -41,6 +41,8 @@ const MAX_PRUNE_STEPS: usize = 100;
 
 /// A delivery in flight for longer than this is logged.
 const STUCK_AFTER_MS: i64 = 10 * 60_000;
+
+const NO_LABELS: [&str; 0] = [];
 
 /// The alerts about ingest down.
 const DOWN_OR_UP: [Subject; 2] = [Subject::IngestDown, Subject::IngestUp];
@@ -347,7 +349,10 @@ impl Scheduler {
 
     fn show_ingest(&self, status: &IngestStatus) {
         let metrics = &self.context.metrics;
-        metrics.kafka_connected.set(i64::from(status.connected));
+        if status.source == Source::Kafka {
+            let connected = metrics.kafka_connected.with_label_values(&NO_LABELS);
+            connected.set(i64::from(status.connected));
+        }
         if let Some(lag) = status.lag {
             metrics
                 .consumer_lag

@@ -1,5 +1,7 @@
 //! Reads a message with the counts of one minute.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::{Mapping, Pointer, shape, value::Scalar};
@@ -78,26 +80,34 @@ impl Mapping {
             ));
         };
         let at = |pointer: &Pointer| message.pointer(&pointer.to_string()).map(Scalar::from_json);
-        let time = self.instant(at(&self.timestamp).as_ref())?;
-        let stream = match self.stream_name(at(&self.stream))? {
-            Some(name) => name.parse().map_err(|error: crate::stream::StreamError| {
-                MessageError::Unusable(error.to_string())
-            })?,
-            None => Stream::default(),
-        };
+        let time = self
+            .instant(at(&self.timestamp).as_ref())
+            .map_err(|error| error.of_field(&self.timestamp))?;
+        let stream = self
+            .stream_of(at(&self.stream))
+            .map_err(|error| error.of_field(&self.stream))?;
         let (transactions, ignored) = self.counts_of(members)?;
         let minute = Minute::from_epoch_minutes(time.ms.div_euclid(60_000));
-        let unknown_fields = self.unknown_fields(members);
+        let unknown_fields = self.unknown_fields(message);
         if self.strict && !unknown_fields.is_empty() {
             return Err(MessageError::UnknownFields(unknown_fields.join(", ")));
         }
         Ok(ReadMinute {
-            counts: MinuteCounts::try_new(stream, minute, transactions)
-                .map_err(|error| MessageError::Unusable(error.to_string()))?,
+            counts: MinuteCounts::try_new(stream, minute, transactions).map_err(|error| {
+                MessageError::Unusable(error.to_string()).of_field(Pointer::of(TRANSACTIONS))
+            })?,
             unknown_fields,
             ignored,
             occurs_twice: time.occurs_twice,
         })
+    }
+
+    fn stream_of(&self, name: Option<Scalar<'_>>) -> Result<Stream, MessageError> {
+        let Some(name) = self.stream_name(name)? else {
+            return Ok(Stream::default());
+        };
+        name.parse()
+            .map_err(|error: crate::stream::StreamError| MessageError::Unusable(error.to_string()))
     }
 
     fn counts_of(
@@ -105,17 +115,25 @@ impl Mapping {
         members: &Map<String, Value>,
     ) -> Result<(Vec<StatusCount>, u64), MessageError> {
         let Some(Value::Array(list)) = members.get(TRANSACTIONS) else {
-            return Err(MessageError::Unusable(
-                "there is no list transactions".to_owned(),
-            ));
+            let error = MessageError::Unusable("there is no list transactions".to_owned());
+            return Err(error.of_field(Pointer::of(TRANSACTIONS)));
         };
         let count = self.count.clone().unwrap_or_else(|| Pointer::of("count"));
         let (mut counts, mut ignored) = (Vec::with_capacity(list.len()), 0);
-        for member in list {
+        for (i, member) in list.iter().enumerate() {
             let at =
                 |pointer: &Pointer| member.pointer(&pointer.to_string()).map(Scalar::from_json);
-            let number = count.required(at(&count).as_ref())?.count(&count)?;
-            match self.status_named(at(&self.status).as_ref())? {
+            let within = |error: MessageError, pointer: &Pointer| {
+                error.of_field(format_args!("/{TRANSACTIONS}/{i}{pointer}"))
+            };
+            let number = count
+                .required(at(&count).as_ref())
+                .and_then(|number| number.count(&count))
+                .map_err(|error| within(error, &count))?;
+            let status = self
+                .status_named(at(&self.status).as_ref())
+                .map_err(|error| within(error, &self.status))?;
+            match status {
                 Some(status) => counts.push(StatusCount {
                     status,
                     count: number,
@@ -126,22 +144,39 @@ impl Mapping {
         Ok((counts, ignored))
     }
 
-    /// The members that no pointer leads through, of the message and of its first count.
-    fn unknown_fields(&self, members: &Map<String, Value>) -> Vec<String> {
+    /// The members of a message that are read; the rest is unknown.
+    pub fn message_fields(&self) -> [&str; 3] {
+        [self.timestamp.first(), self.stream.first(), TRANSACTIONS]
+    }
+
+    /// The members of each count that are read.
+    pub fn count_fields(&self) -> [&str; 2] {
         let count = self.count.as_ref().map_or("count", Pointer::first);
-        let known = [self.timestamp.first(), self.stream.first(), TRANSACTIONS];
+        [self.status.first(), count]
+    }
+
+    /// The members that no pointer leads through, of a message and of its counts, each once.
+    pub fn unknown_fields(&self, message: &Value) -> Vec<String> {
+        let Value::Object(members) = message else {
+            return Vec::new();
+        };
+        let known = self.message_fields();
         let unknown = members
             .keys()
             .filter(|name| !known.contains(&name.as_str()));
         let mut unknown: Vec<_> = unknown.cloned().collect();
-        let first = members
-            .get(TRANSACTIONS)
-            .and_then(|list| list.get(0)?.as_object());
-        let known = [self.status.first(), count];
-        let of_count = first.into_iter().flat_map(Map::keys);
+        let counts = members.get(TRANSACTIONS).and_then(Value::as_array);
+        let known = self.count_fields();
+        let of_counts: BTreeSet<_> = counts
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object)
+            .flat_map(Map::keys)
+            .filter(|name| !known.contains(&name.as_str()))
+            .collect();
         unknown.extend(
-            of_count
-                .filter(|name| !known.contains(&name.as_str()))
+            of_counts
+                .into_iter()
                 .map(|name| format!("{TRANSACTIONS}/{name}")),
         );
         unknown

@@ -140,7 +140,7 @@ fn two_names_of_one_status_in_a_minute_are_refused() {
 
 #[test]
 fn unknown_fields_are_named_or_refused() {
-    let payload = br#"{"timestamp":"2025-07-12T13:45:00Z","merchant":"a","transactions":[{"status":"denied","count":1,"unit":"tx"}]}"#;
+    let payload = br#"{"timestamp":"2025-07-12T13:45:00Z","merchant":"a","transactions":[{"status":"failed","count":2},{"status":"denied","count":1,"unit":"tx"}]}"#;
     let read = Mapping::default().minute(payload).expect("read");
     assert_eq!(read.unknown_fields, ["merchant", "transactions/unit"]);
     let strict = Mapping {
@@ -166,6 +166,47 @@ fn unknown_fields_are_named_or_refused() {
             .as_str(),
         "a"
     );
+}
+
+#[test]
+fn an_error_names_the_field() {
+    let mapping = Mapping {
+        stream: pointer("/merchant/id"),
+        ..Mapping::default()
+    };
+    let field = |payload: &str| {
+        let error = mapping.minute(payload.as_bytes()).expect_err(payload);
+        error.field().map(ToOwned::to_owned)
+    };
+    for (payload, expected) in [
+        (
+            r#"{"merchant":{"id":1},"transactions":[]}"#,
+            Some("/timestamp"),
+        ),
+        (
+            r#"{"timestamp":0,"merchant":{},"transactions":[]}"#,
+            Some("/merchant/id"),
+        ),
+        (
+            r#"{"timestamp":0,"merchant":{"id":"é"},"transactions":[]}"#,
+            Some("/merchant/id"),
+        ),
+        (
+            r#"{"timestamp":0,"merchant":{"id":1}}"#,
+            Some("/transactions"),
+        ),
+        (
+            r#"{"timestamp":0,"merchant":{"id":1},"transactions":[{"status":"a","count":1},{"status":"b","count":-1}]}"#,
+            Some("/transactions/1/count"),
+        ),
+        (
+            r#"{"timestamp":0,"merchant":{"id":1},"transactions":[{"count":1}]}"#,
+            Some("/transactions/0/status"),
+        ),
+        ("7", None),
+    ] {
+        assert_eq!(field(payload).as_deref(), expected, "{payload}");
+    }
 }
 
 #[test]

@@ -75,6 +75,15 @@ fn variable_and_flag_have_the_same_name() {
 }
 
 #[test]
+fn none_runs_without_kafka() {
+    let without = parse(&["--kafka-bootstrap-servers=NONE"]).unwrap();
+    assert_eq!(without.kafka_brokers(), None);
+    assert_eq!(parse(&[]).unwrap().kafka_brokers(), Some("localhost:9092"));
+    let error = refused(&["--kafka-bootstrap-servers=none", "--kafka-input=updates"]);
+    assert!(error.contains("KAFKA_INPUT says nothing"), "{error}");
+}
+
+#[test]
 fn a_health_check_asks_the_configured_address() {
     let args = [
         "monitoring-service",

@@ -1,4 +1,4 @@
-//! The messages of one transaction, as data to commit.
+//! The messages or requests of one transaction, as data to commit.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -27,6 +27,8 @@ pub(super) enum Reading {
 pub(super) struct Batch {
     pub(super) commit: IngestCommit,
     pub(super) messages: usize,
+    /// Requests of the API in it.
+    pub(super) requests: usize,
     /// The silences that were active when its first message was read.
     pub(super) silences: Vec<Silence>,
     /// The place of each incident in the commit.
@@ -41,9 +43,15 @@ impl Batch {
                 ..IngestCommit::default()
             },
             messages: 0,
+            requests: 0,
             silences: Vec::new(),
             incidents: HashMap::new(),
         }
+    }
+
+    /// True if it is one message or one request.
+    pub(super) const fn is_single(&self) -> bool {
+        self.messages + self.requests == 1
     }
 
     /// Adds a message and returns the number of its alerts.

@@ -28,7 +28,7 @@ impl Ingest {
         lanes: &mut Fetched<'c>,
         session: &Stopwatch,
     ) -> Result<(), Interrupted> {
-        self.reload_retired(topic)?;
+        self.reload_retired(Some(topic))?;
         let (mut batch, mut spans) = (
             Batch::new(self.context.clock.now_ms()),
             MessageSpans::default(),
@@ -77,7 +77,7 @@ impl Ingest {
                     let is_urgent = lanes.is_waiting() && !is_dry;
                     let is_idle = batch.messages == 0 && self.in_flight.is_none();
                     let timeout = if is_idle && !is_urgent {
-                        POLL_TIMEOUT
+                        self.queue.poll_timeout(POLL_TIMEOUT)
                     } else {
                         Duration::ZERO
                     };
@@ -99,14 +99,17 @@ impl Ingest {
         self.settle()?;
         self.close_minutes(&mut batch, &mut spans)?;
         if batch.messages > 0 || !batch.commit.observed.is_empty() {
-            self.begin_commit(topic, batch, &spans, watch);
+            batch.commit.offsets = self.advances(topic);
+            batch.commit.open = self.open_commit(topic);
+            self.begin_commit(batch, &spans, watch, Vec::new());
         }
         if let Some(error) = failed {
             Err(error)
         } else if more {
             Ok(())
         } else {
-            self.settle().and_then(|()| self.resolve_doubt(consumer))
+            self.settle()?;
+            self.resolve_doubt(consumer)
         }
     }
 

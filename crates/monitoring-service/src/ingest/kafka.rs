@@ -144,7 +144,10 @@ fn config(settings: &Settings) -> ClientConfig {
         config.set(key, value);
     }
     config
-        .set("bootstrap.servers", &settings.bootstrap_servers)
+        .set(
+            "bootstrap.servers",
+            settings.bootstrap_servers.as_deref().unwrap_or_default(),
+        )
         .set("group.id", &settings.group_id)
         // Offsets live in SQLite: librdkafka must not store or reset any.
         .set("enable.auto.commit", "false")
@@ -295,7 +298,7 @@ mod tests {
         let brokers = MockCluster::new(1).expect("a broker");
         brokers.create_topic("ours", 1, 1).expect("created");
         let settings = Settings {
-            bootstrap_servers: brokers.bootstrap_servers(),
+            bootstrap_servers: Some(brokers.bootstrap_servers()),
             topic: "ours".to_owned(),
             group_id: "test".to_owned(),
             properties: crate::config::KafkaProperties::default(),

@@ -178,17 +178,20 @@ impl Ingest {
         } else {
             consumer.context().lag(next)
         };
-        let notes = self.reader.notes.take_changed();
         self.publish(|status| {
             (status.caught_up, status.lag) = (caught_up, Some(lag));
             status.stands_still = stands_still;
             if is_over {
                 status.error = None;
             }
-            if let Some(notes) = notes {
-                status.notes = notes;
-            }
         });
+        self.publish_notes();
+    }
+
+    pub(super) fn publish_notes(&mut self) {
+        if let Some(notes) = self.reader.notes.take_changed() {
+            self.publish(|status| status.notes = notes);
+        }
     }
 
     pub(super) fn publish(&self, change: impl FnOnce(&mut IngestStatus)) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use common::propagation;
 use detection::{
     Mapping, Minute, MinuteCounts, Monitor, Observed, Silence, StoredStream, Stream,
-    mapping::{ReadMinute, Transaction},
+    mapping::{Pointer, ReadMinute, Transaction},
     message::{MAX_PAYLOAD_BYTES, MessageError},
     open_minutes::{self, Merge, OpenMinutes},
 };
@@ -19,7 +19,10 @@ use rdkafka::{
     message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 
-use super::{KafkaInput, Settings, batch::Reading, notes::Notes, spans::MessageSpan};
+use super::{
+    KafkaInput, Settings, batch::Reading, kafka::Topic, notes::Notes, requests::Refused,
+    spans::MessageSpan,
+};
 use crate::{
     clock,
     context::Context,
@@ -29,9 +32,12 @@ use crate::{
 /// A minute further ahead of the clock than this is refused, so that a wrong clock cannot move a watermark.
 const MAX_AHEAD_MS: i64 = 5 * 60_000;
 
+/// Longest key of a dead letter that is stored, in bytes.
+const MAX_KEY_BYTES: usize = 1024;
+
 /// The reason why a message cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(super) enum Refusal {
     #[error("the message has no payload (a tombstone)")]
     NullPayload,
     #[error(transparent)]
@@ -53,6 +59,21 @@ enum Refusal {
 }
 
 impl Refusal {
+    /// Why a request is refused.
+    pub(super) fn into_refused(self) -> Refused {
+        match self {
+            Self::Store(error) => Refused::Store(error),
+            other => Refused::NotPossible(other.to_string()),
+        }
+    }
+
+    fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Message(error) => error.hint(),
+            _ => None,
+        }
+    }
+
     fn code(&self) -> &'static str {
         match self {
             Self::NullPayload => "null_payload",
@@ -141,27 +162,29 @@ impl Reader {
         Ok(())
     }
 
-    /// Forgets these streams, and loads the open minutes of the topic again.
+    /// Forgets these streams, and loads the open minutes of the topic that is being read again.
     pub(super) fn reload(
         &mut self,
         streams: &[Stream],
-        cluster_id: &str,
+        topic: Option<&Topic>,
     ) -> Result<(), StoreError> {
         for stream in streams {
             self.monitor.forget_stream(stream);
         }
         self.streams = self.store.count_streams()?;
-        self.resume(cluster_id)
+        topic.map_or(Ok(()), |topic| self.resume(&topic.cluster_id))
     }
 
     /// Parses one message. Nothing is changed, so it may be parsed again.
     pub(super) fn parse<'m>(&self, message: &'m BorrowedMessage<'_>, now_ms: i64) -> Parsed<'m> {
         let payload = message.payload().ok_or(Refusal::NullPayload);
-        let content = payload.and_then(|payload| match self.input {
+        Parsed(payload.and_then(|payload| self.content(payload, now_ms)))
+    }
+
+    fn content<'m>(&self, payload: &'m [u8], now_ms: i64) -> Result<Content<'m>, Refusal> {
+        match self.input {
             KafkaInput::Minutes | KafkaInput::Updates => {
-                let read = self.mapping.minute(payload)?;
-                refuse_future(read.counts.minute(), now_ms)?;
-                Ok(Content::Counts(read))
+                Ok(Content::Counts(self.read_minute(payload, now_ms)?))
             }
             KafkaInput::Transactions => {
                 let transaction = self.mapping.transaction(payload)?;
@@ -169,8 +192,14 @@ impl Reader {
                 refuse_future(minute, now_ms)?;
                 Ok(Content::Transaction(minute, transaction))
             }
-        });
-        Parsed(content)
+        }
+    }
+
+    /// Reads a minute and changes nothing.
+    pub(super) fn read_minute(&self, payload: &[u8], now_ms: i64) -> Result<ReadMinute, Refusal> {
+        let read = self.mapping.minute(payload)?;
+        refuse_future(read.counts.minute(), now_ms)?;
+        Ok(read)
     }
 
     /// Reads one message. Its span is a child of the producer's; a single transaction has none. `timed`: measure its evaluation,
@@ -242,10 +271,7 @@ impl Reader {
                 return Ok(Reading::Open);
             }
         };
-        self.notes.unknown_fields(read.unknown_fields);
-        self.notes.ignored_statuses(read.ignored);
-        self.notes.time(read.occurs_twice);
-        let counts = read.counts;
+        let counts = self.note_minute(read);
         self.accept(counts.stream())?;
         if self.input == KafkaInput::Updates {
             self.open.add_minute(message.partition(), &counts)?;
@@ -259,16 +285,75 @@ impl Reader {
         Ok(Reading::Observed(observed))
     }
 
-    /// Adds a transaction to its open minute.
+    /// Adds the counts of a message to their open minute, which is returned; none if its status is ignored.
+    pub(super) fn reopen(
+        &mut self,
+        partition: i32,
+        payload: &[u8],
+        now_ms: i64,
+    ) -> Result<Option<(Stream, Minute)>, Refusal> {
+        let read = match self.content(payload, now_ms)? {
+            Content::Counts(read) => read,
+            Content::Transaction(_, transaction) => {
+                return self.transaction(partition, &transaction);
+            }
+        };
+        let counts = self.note_minute(read);
+        self.accept(counts.stream())?;
+        self.open.add_minute(partition, &counts)?;
+        Ok(Some((counts.stream().clone(), counts.minute())))
+    }
+
+    /// Loads the streams of requested minutes if each of these can be taken; else nothing changes.
+    pub(super) fn admit(&mut self, minutes: &[ReadMinute], now_ms: i64) -> Result<(), Refused> {
+        let (mut loaded, mut new) = (BTreeMap::new(), 0);
+        for (index, minute) in minutes.iter().enumerate() {
+            let refuse = |field: &Pointer, refusal: Refusal| Refused::Minute {
+                index,
+                field: field.to_string(),
+                detail: refusal.to_string(),
+            };
+            refuse_future(minute.counts.minute(), now_ms)
+                .map_err(|refusal| refuse(&self.mapping.timestamp, refusal))?;
+            let stream = minute.counts.stream();
+            if self.monitor.knows(stream) || loaded.contains_key(stream) {
+                continue;
+            }
+            let settings = self.monitor.settings();
+            let stored = self.store.stored_stream(stream.as_str(), settings)?;
+            if stored.is_none() && self.open.stream(stream.as_str()).is_none() {
+                if self.streams + new >= self.max_streams {
+                    return Err(refuse(&self.mapping.stream, self.too_many(stream)));
+                }
+                new += 1;
+            }
+            loaded.insert(stream.clone(), stored.unwrap_or_default());
+        }
+        self.streams += new;
+        for (stream, stored) in loaded {
+            self.monitor.restore(stream, stored);
+        }
+        Ok(())
+    }
+
+    /// Notes what is odd about a minute, and returns its counts.
+    pub(super) fn note_minute(&mut self, read: ReadMinute) -> MinuteCounts {
+        self.notes.unknown_fields(read.unknown_fields);
+        self.notes.ignored_statuses(read.ignored);
+        self.notes.time(read.occurs_twice);
+        read.counts
+    }
+
+    /// Adds a transaction to its open minute, which is returned; none if its status is ignored.
     fn transaction(
         &mut self,
         partition: i32,
         transaction: &Transaction<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<(Stream, Minute)>, Refusal> {
         self.notes.time(transaction.occurs_twice);
         let Some(status) = &transaction.status else {
             self.notes.ignored_statuses(transaction.count.into());
-            return Ok(());
+            return Ok(None);
         };
         let name = transaction.stream.as_deref().unwrap_or(Stream::DEFAULT);
         let stream = match self.open.stream(name) {
@@ -283,7 +368,8 @@ impl Reader {
             status,
             transaction.count,
         )?;
-        Ok(())
+        let minute = Minute::from_epoch_minutes(transaction.at_ms.div_euclid(60_000));
+        Ok(Some((stream, minute)))
     }
 
     pub(super) fn note_split_streams(&mut self) {
@@ -319,16 +405,10 @@ impl Reader {
 
     /// Loads a stream into memory.
     fn restore(&mut self, stream: &Stream) -> Result<(), Refusal> {
-        let limit = self.max_streams;
         let settings = self.monitor.settings();
         let stored = match self.store.stored_stream(stream.as_str(), settings)? {
             Some(stored) => stored,
-            None if self.streams >= limit => {
-                return Err(Refusal::TooManyStreams {
-                    stream: stream.to_string(),
-                    limit,
-                });
-            }
+            None if self.streams >= self.max_streams => return Err(self.too_many(stream)),
             None => {
                 self.streams += 1;
                 StoredStream::default()
@@ -336,6 +416,13 @@ impl Reader {
         };
         self.monitor.restore(stream.clone(), stored);
         Ok(())
+    }
+
+    fn too_many(&self, stream: &Stream) -> Refusal {
+        Refusal::TooManyStreams {
+            stream: stream.to_string(),
+            limit: self.max_streams,
+        }
     }
 }
 
@@ -361,13 +448,19 @@ fn dead_letter(message: &BorrowedMessage<'_>, refusal: &Refusal, now_ms: i64) ->
         offset: message.offset(),
         reason: refusal.code(),
         detail: refusal.to_string(),
-        payload: payload.map(|payload| payload[..payload.len().min(MAX_PAYLOAD_BYTES)].to_vec()),
+        hint: refusal.hint().map(ToOwned::to_owned),
+        key: message.key().map(|key| start_of(key, MAX_KEY_BYTES)),
+        payload: payload.map(|payload| start_of(payload, MAX_PAYLOAD_BYTES)),
         payload_bytes: payload.map_or(0, <[u8]>::len),
         headers: message
             .headers()
             .map_or_else(|| "{}".to_owned(), headers_json),
         received_at_ms: now_ms,
     }
+}
+
+fn start_of(bytes: &[u8], max: usize) -> Vec<u8> {
+    bytes[..bytes.len().min(max)].to_vec()
 }
 
 /// The headers as a JSON object; bytes that are not UTF-8 are replaced.

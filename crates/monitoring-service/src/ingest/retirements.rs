@@ -27,14 +27,14 @@ impl Retirements {
 impl Ingest {
     /// Loads what is stored of retired streams in place of what is in memory. A commit that goes on with what was there before is
     /// refused by the store ([`crate::store::StoreError::StreamRetired`]), and the session begins again.
-    pub(super) fn reload_retired(&mut self, topic: &Topic) -> Result<(), Interrupted> {
+    pub(super) fn reload_retired(&mut self, topic: Option<&Topic>) -> Result<(), Interrupted> {
         let retired = self.context.retired.take();
         if retired.is_empty() {
             return Ok(());
         }
         // What is in flight is part of what is loaded.
         self.settle()?;
-        self.reader.reload(&retired, &topic.cluster_id)?;
+        self.reader.reload(&retired, topic)?;
         self.context.snapshots.forget(&retired);
         Ok(())
     }

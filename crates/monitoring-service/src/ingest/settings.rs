@@ -20,8 +20,8 @@ pub enum KafkaInput {
 /// The settings of ingest.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Brokers to start from.
-    pub bootstrap_servers: String,
+    /// Brokers to start from; none runs without Kafka.
+    pub bootstrap_servers: Option<String>,
     /// Topic to read.
     pub topic: String,
     /// The group of the offsets committed to Kafka.

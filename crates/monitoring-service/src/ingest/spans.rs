@@ -99,7 +99,7 @@ fn store(tracer: &BoxedTracer, batch: &Batch, messages: &MessageSpans) -> BoxedS
             KeyValue::new("messaging.batch.message_count", count),
         ]);
     match &messages.first {
-        Some(only) if batch.messages == 1 => {
+        Some(only) if batch.is_single() => {
             builder.start_with_context(tracer, &within(&only.context))
         }
         _ => {
@@ -121,7 +121,7 @@ fn judge(tracer: &BoxedTracer, batch: &Batch, messages: &MessageSpans) -> Option
         return None;
     };
     let judged = message.judged.as_ref()?;
-    if batch.messages > 1 || !message.context.is_sampled() {
+    if !batch.is_single() || !message.context.is_sampled() {
         return None;
     }
     let attributes = [

@@ -5,14 +5,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::notes::MessageNotes;
 pub use super::{progress::StandStill, rejections::Acceptance};
 
+/// Where minutes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From Kafka, and by request.
+    Kafka,
+    /// By request alone: the service runs without Kafka.
+    Requests,
+}
+
 /// The status of reading from Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngestStatus {
+    /// Without Kafka, only `consuming`, `caught_up` and `error` say more.
+    pub source: Source,
     /// True if the brokers answer.
     pub connected: bool,
     /// Since when `connected` has its value, milliseconds since 1970.
     pub since_ms: i64,
-    /// True if partitions are assigned.
+    /// True if partitions are assigned; without Kafka, if requests are served.
     pub consuming: bool,
     /// Since when `consuming` has its value, milliseconds since 1970.
     pub consuming_since_ms: i64,
@@ -40,6 +51,7 @@ impl SharedStatus {
     /// Not connected yet, since now.
     pub fn new(now_ms: i64) -> Self {
         Self(Arc::new(Mutex::new(IngestStatus {
+            source: Source::Kafka,
             connected: false,
             since_ms: now_ms,
             consuming: false,

@@ -50,14 +50,17 @@ pub(super) fn line(state: &AppState, health: &Health) -> Markup {
 
 fn quiet(state: &AppState, health: &Health) -> Markup {
     let (kafka, deliveries) = (&health.parts.kafka, &health.parts.deliveries);
-    let reading = match kafka.lag {
-        Some(lag @ 1..) if !kafka.caught_up => {
-            format!(
-                "Older counts are being read: {} messages are left.",
-                grouped(lag)
-            )
-        }
-        _ => "Counts are read as they arrive.".to_owned(),
+    let reading = match kafka {
+        Some(KafkaHealth {
+            lag: Some(lag @ 1..),
+            caught_up: false,
+            ..
+        }) => format!(
+            "Older counts are being read: {} messages are left.",
+            grouped(*lag)
+        ),
+        Some(_) => "Counts are read as they arrive.".to_owned(),
+        None => "Counts are read as they are sent to POST /transactions.".to_owned(),
     };
     let notifies = state.notify.has_receiver();
     html! {
@@ -88,8 +91,9 @@ fn faults(parts: &Parts, ingest: &IngestStatus, now_ms: i64) -> Vec<Fault> {
         let what = format!("The database cannot be used: {error}.");
         faults.push(Fault::new(what, "Check the disk of the service."));
     }
-    if parts.kafka.status == Condition::Degraded {
-        faults.extend(kafka(&parts.kafka, ingest, now_ms));
+    let is_degraded = |kafka: &&KafkaHealth| kafka.status == Condition::Degraded;
+    if let Some(of_kafka) = parts.kafka.as_ref().filter(is_degraded) {
+        faults.extend(kafka(of_kafka, ingest, now_ms));
     }
     if parts.messages.status == Condition::Degraded {
         faults.push(Fault::new(
@@ -123,8 +127,7 @@ fn faults(parts: &Parts, ingest: &IngestStatus, now_ms: i64) -> Vec<Fault> {
 /// What is wrong with reading from Kafka.
 fn kafka(kafka: &KafkaHealth, ingest: &IngestStatus, now_ms: i64) -> Option<Fault> {
     if let Some(why) = &kafka.rejecting {
-        let fix =
-            "Their counts are unknown until the producer is fixed; GET /dead-letters lists them.";
+        let fix = "Their counts are unknown until the producer is fixed; GET /dead-letters lists them, and a replay reads them with other settings.";
         return Some(Fault::new(format!("{why}."), fix));
     }
     let unread_ms = ingest.consuming_since_ms.max(ingest.since_ms);

@@ -1,4 +1,4 @@
-//! `GET /dead-letters`: messages that cannot be used, with the reason.
+//! `GET /dead-letters` and `POST /dead-letters/{id}/replay`: messages that cannot be used, with the reason, and reading them again.
 
 use std::sync::Arc;
 
@@ -6,12 +6,24 @@ use axum::{Json, extract::State, response::IntoResponse};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::{PartialSchema as _, ToSchema};
 
 use super::{
-    AppState, error::Problem, extract::QueryParams, openapi, parameters::Page, schema::Instant,
+    AppState,
+    error::{Kind, Problem},
+    extract::{PathId, QueryParams},
+    openapi,
+    parameters::{Page, values},
+    schema::Instant,
+    transactions::{
+        observed::{CountFinding, PostedMinute},
+        post::{current_span, problem},
+    },
 };
-use crate::store::DeadLetterRecord;
+use crate::{
+    ingest::requests::{Refused, Work},
+    store::DeadLetterRecord,
+};
 
 /// Longest payload that is shown, in bytes.
 const MAX_PAYLOAD_BYTES: usize = 4096;
@@ -32,6 +44,11 @@ struct DeadLetter {
     offset: i64,
     reason: String,
     detail: String,
+    /// What the message is and what reads it, if its shape is recognized; part of `detail`, too.
+    hint: Option<String>,
+    /// The start of the Kafka key.
+    key: Option<String>,
+    key_encoding: Option<Encoding>,
     /// The start of the payload.
     payload: Option<String>,
     payload_encoding: Option<Encoding>,
@@ -41,9 +58,11 @@ struct DeadLetter {
     #[schema(value_type = Option<BTreeMap<String, Option<String>>>)]
     headers: Option<Box<RawValue>>,
     received_at: Instant,
+    /// When it was replayed.
+    replayed_at: Option<Instant>,
 }
 
-/// The encoding of the payload in this answer.
+/// The encoding of bytes in this answer.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 enum Encoding {
     #[serde(rename = "utf-8")]
@@ -59,7 +78,12 @@ enum Encoding {
     operation_id = "list_dead_letters",
     tag = "faults",
     params(Page),
-    responses((status = 200, description = "A page, newest first", body = DeadLetters), openapi::Query)
+    responses((
+        status = 200,
+        description = "A page, newest first",
+        body = DeadLetters,
+        links(("replay" = (operation_id = "replay_dead_letter", parameters(("id" = "$response.body#/dead_letters/0/id")))))
+    ), openapi::Query)
 )]
 pub(super) async fn list(
     State(state): State<Arc<AppState>>,
@@ -84,6 +108,8 @@ impl From<DeadLetterRecord> for DeadLetter {
         let (payload, payload_encoding) = shown
             .map(|excerpt| (excerpt.text, excerpt.encoding))
             .unzip();
+        let key = letter.key.as_deref().map(Excerpt::of);
+        let (key, key_encoding) = key.map(|excerpt| (excerpt.text, excerpt.encoding)).unzip();
         Self {
             id: letter.id,
             topic: letter.topic,
@@ -91,17 +117,88 @@ impl From<DeadLetterRecord> for DeadLetter {
             offset: letter.offset,
             reason: letter.reason,
             detail: letter.detail,
+            hint: letter.hint,
+            key,
+            key_encoding,
             payload,
             payload_encoding,
             payload_truncated: letter.payload_bytes > shown_bytes as u64,
             payload_bytes: letter.payload_bytes,
             headers: RawValue::from_string(letter.headers).ok(),
             received_at: Instant(letter.received_at_ms),
+            replayed_at: letter.replayed_at_ms.map(Instant),
         }
     }
 }
 
-/// The start of a payload.
+/// The number of a dead letter.
+#[derive(Clone, Copy)]
+pub(super) struct DeadLetterId(i64);
+
+values! {
+    DeadLetterId: i64::schema(),
+        |text: &str| text.parse().map(DeadLetterId).map_err(|_| "is not a whole number".to_owned()),
+        "take the id from GET /dead-letters";
+}
+
+/// A dead letter that was read again.
+#[derive(Serialize, ToSchema)]
+struct DeadLetterReplay {
+    id: i64,
+    replayed_at: Instant,
+    /// What became of its minute; null if its status is ignored.
+    minute: Option<PostedMinute>,
+    /// The counts of the minute that are WARNING or CRITICAL.
+    findings: Vec<CountFinding>,
+}
+
+/// Reads the stored bytes of a dead letter again, with the settings of now, and stores its counts. Each is replayed once.
+#[utoipa::path(
+    post,
+    path = "/dead-letters/{id}/replay",
+    operation_id = "replay_dead_letter",
+    tag = "control",
+    params(("id" = i64, Path, description = "From GET /dead-letters")),
+    responses((status = 200, description = "Its counts are stored", body = DeadLetterReplay), openapi::Replay)
+)]
+pub(super) async fn replay(
+    State(state): State<Arc<AppState>>,
+    PathId(DeadLetterId(id)): PathId<DeadLetterId>,
+) -> Result<impl IntoResponse, Problem> {
+    let span = current_span();
+    let done = state.requests.ask(Work::Replay(id), span).await;
+    let done = done.map_err(|refused| match refused {
+        Refused::Unknown => Problem::not_found("id", "dead letter", id)
+            .fix("GET /dead-letters lists the dead letters"),
+        Refused::NotPossible(why) => Problem::new(
+            Kind::Conflict,
+            format!("the dead letter {id} is not used: {why}"),
+        )
+        .field("id")
+        .value(&*id.to_string())
+        .fix("change the settings that read it, or send the message again"),
+        other => problem(other),
+    })?;
+    let (minute, findings) = match (done.minutes().next(), done.open()) {
+        (Some((observed, alerts)), _) => {
+            let (minute, findings) = PostedMinute::of(observed, alerts);
+            (Some(minute), findings)
+        }
+        (None, Some((stream, minute))) => {
+            let minute = PostedMinute::open(stream.to_string(), *minute);
+            (Some(minute), Vec::new())
+        }
+        (None, None) => (None, Vec::new()),
+    };
+    Ok(Json(DeadLetterReplay {
+        id,
+        replayed_at: Instant(done.at_ms()),
+        minute,
+        findings,
+    }))
+}
+
+/// The start of a payload or a key.
 struct Excerpt {
     text: String,
     encoding: Encoding,
@@ -154,6 +251,9 @@ mod tests {
             payload_bytes: payload.map_or(0, <[u8]>::len) as u64,
             headers: r#"{"a":"b"}"#.into(),
             received_at_ms: 0,
+            hint: None,
+            key: Some(b"shop-a".to_vec()),
+            replayed_at_ms: None,
         };
         serde_json::to_value(DeadLetter::from(letter)).unwrap()
     }
@@ -171,6 +271,10 @@ mod tests {
             );
             assert_eq!(letter["payload_truncated"], false);
             assert_eq!(letter["headers"], json!({"a": "b"}));
+            assert_eq!(
+                (&letter["key"], &letter["key_encoding"]),
+                (&json!("shop-a"), &json!("utf-8"))
+            );
         }
     }
 

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Maximum length of a body.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Time limit for a body to arrive after its head.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -86,13 +86,8 @@ impl<T: Fields, S: Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        Given::in_query(request.uri().query().unwrap_or_default()).read::<Nothing>()?;
-        require_json(request.headers())?;
-        // Refuse before reading: a client that waits for "100 Continue" then sends no body.
-        if request.body().size_hint().lower() > MAX_BODY_BYTES as u64 {
-            return Err(too_large());
-        }
-        let body = read(request).await?;
+        check_json(&request, MAX_BODY_BYTES)?;
+        let body = read(request, MAX_BODY_BYTES).await?;
         Given::in_body(&body)
             .map_err(|error| not_an_object::<T>(&body, &error))?
             .read()
@@ -107,7 +102,7 @@ impl<T: Fields, S: Sync> FromRequest<S> for FormBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request).await?;
+        let body = read(request, MAX_BODY_BYTES).await?;
         let text = std::str::from_utf8(&body).unwrap_or_default();
         Given::in_form(text).read().map(Self)
     }
@@ -143,6 +138,19 @@ impl<I: Field + Send, T: Fields, S: Send + Sync> FromRequest<S> for FormBodyOf<I
     }
 }
 
+/// Checks the head of a request with a JSON body of at most `max_bytes`, without a query. Returns the bytes that it may have.
+pub(super) fn check_json(request: &Request, max_bytes: usize) -> Result<usize, Problem> {
+    Given::in_query(request.uri().query().unwrap_or_default()).read::<Nothing>()?;
+    require_json(request.headers())?;
+    let size = request.body().size_hint();
+    // Refuse before reading: a client that waits for "100 Continue" then sends no body.
+    if size.lower() > max_bytes as u64 {
+        return Err(too_large(max_bytes));
+    }
+    let bytes = size.upper().and_then(|upper| usize::try_from(upper).ok());
+    Ok(bytes.unwrap_or(max_bytes).min(max_bytes))
+}
+
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers
         .get(header::CONTENT_TYPE)
@@ -158,9 +166,10 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(not_json(&String::from_utf8_lossy(given)))
 }
 
-async fn read(mut request: Request) -> Result<Bytes, Problem> {
+/// Reads a body of at most this many bytes.
+pub(super) async fn read(mut request: Request, max_bytes: usize) -> Result<Bytes, Problem> {
     let place = request.extensions_mut().remove::<Place>();
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+    let body = Limited::new(request.into_body(), max_bytes).collect();
     let body = tokio::time::timeout(BODY_TIMEOUT, body);
     let body = match place {
         Some(place) => place.during(body).await?,
@@ -169,7 +178,7 @@ async fn read(mut request: Request) -> Result<Bytes, Problem> {
     let body = body.map_err(|_| too_late())?;
     body.map(Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
-            return too_large();
+            return too_large(max_bytes);
         }
         Problem::new(
             Kind::Unparsable,
@@ -220,12 +229,12 @@ pub(super) fn too_late() -> Problem {
         .fix("send the request again")
 }
 
-pub(super) fn too_large() -> Problem {
-    let detail = format!("the body is longer than {MAX_BODY_BYTES} bytes");
+pub(super) fn too_large(max_bytes: usize) -> Problem {
+    let detail = format!("the body is longer than {max_bytes} bytes");
     Problem::new(Kind::BodyTooLarge, detail)
         .field("body")
         .fix(format!(
             "reduce the body to {} KiB or less",
-            MAX_BODY_BYTES / 1024
+            max_bytes / 1024
         ))
 }

@@ -116,21 +116,7 @@ impl<'a> Given<'a> {
 
     /// Refuses a name and suggests the most similar one.
     fn unknown(&self, name: &str, value: &Value<'_>, declared: &[Declared]) -> Problem {
-        let similarity = |field: &Declared| (strsim::jaro_winkler(name, field.name), field.name);
-        let nearest = declared
-            .iter()
-            .map(similarity)
-            .max_by(|a, b| a.0.total_cmp(&b.0));
-        let fix = match nearest {
-            Some((similarity, nearest)) if similarity >= MIN_SIMILARITY => {
-                format!("did you mean {nearest}?")
-            }
-            Some(_) => format!(
-                "use {}",
-                alternatives(declared.iter().map(|field| field.name))
-            ),
-            None => "leave it out".to_owned(),
-        };
+        let fix = suggestion(name, declared.iter().map(|field| field.name));
         let name = shortened(name);
         let detail = format!("there is no {} {name} here", self.what());
         Problem::invalid(name, value.shown(), detail).fix(fix)
@@ -138,6 +124,22 @@ impl<'a> Given<'a> {
 
     const fn what(&self) -> &'static str {
         if self.in_body { "field" } else { "parameter" }
+    }
+}
+
+/// What to do about an unknown name: the most similar known one, or all of them.
+pub(super) fn suggestion<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
+    let similarity = |known: &'a str| (strsim::jaro_winkler(name, known), known);
+    let nearest = known.clone().into_iter().map(similarity);
+    match nearest.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((similarity, nearest)) if similarity >= MIN_SIMILARITY => {
+            format!("did you mean {nearest}?")
+        }
+        Some(_) => format!("use {}", alternatives(known)),
+        None => "leave it out".to_owned(),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     context::Context,
     ingest::{
         notes::MessageNotes,
-        status::{Acceptance, IngestStatus},
+        status::{Acceptance, IngestStatus, Source},
     },
     liveness::{HUNG_TIMEOUT_MS, TaskLiveness},
     notify::board::Failing,
@@ -66,7 +66,8 @@ pub(crate) struct Health {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Parts {
     pub(crate) database: DatabaseHealth,
-    pub(crate) kafka: KafkaHealth,
+    /// Null if the service runs without Kafka.
+    pub(crate) kafka: Option<KafkaHealth>,
     pub(crate) messages: MessagesHealth,
     pub(crate) deliveries: DeliveriesHealth,
     pub(crate) offset_gaps: OffsetGapsHealth,
@@ -192,7 +193,7 @@ pub(crate) async fn check(state: &Context) -> Health {
             checked_at: state.store.checked_at_ms().map(Instant),
         },
         messages: messages(&ingest.notes, now_ms),
-        kafka: kafka(ingest, now_ms),
+        kafka: (ingest.source == Source::Kafka).then(|| kafka(ingest, now_ms)),
         deliveries: deliveries(outbox, receivers(state, now_ms)),
         offset_gaps: offset_gaps(newest_gap_ms, now_ms),
         streams: streams(&inputs, now_ms),
@@ -208,7 +209,11 @@ impl Parts {
     fn worst(&self) -> Condition {
         self.database
             .status
-            .max(self.kafka.status)
+            .max(
+                self.kafka
+                    .as_ref()
+                    .map_or(Condition::Ok, |kafka| kafka.status),
+            )
             .max(self.messages.status)
             .max(self.deliveries.status)
             .max(self.offset_gaps.status)

@@ -41,7 +41,10 @@ use common::{
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{config::ApiToken, context::Context, evaluate::Evaluator, page, page::events::Feed};
+use crate::{
+    config::ApiToken, context::Context, evaluate::Evaluator, ingest::Requests, page,
+    page::events::Feed,
+};
 use error::{Kind, Problem};
 use guard::{Access, Guard, guard};
 use openapi::Served;
@@ -52,6 +55,8 @@ use session::Sessions;
 pub(crate) struct AppState {
     /// The context of the service.
     pub context: Context,
+    /// The way to ingest.
+    pub requests: Requests,
     /// Answers `POST /alerts/evaluate`.
     pub evaluator: Evaluator,
     /// The metrics of `GET /metrics`. The router registers its own here.
@@ -119,7 +124,7 @@ fn routes() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(explain::explain))
         .routes(routes!(streams::list))
         .routes(routes!(streams::retire))
-        .routes(routes!(transactions::rows))
+        .routes(routes!(transactions::rows, transactions::post::post))
         .routes(routes!(transactions::recent))
         .routes(routes!(totals::summary))
         .routes(routes!(totals::distribution))
@@ -130,6 +135,7 @@ fn routes() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::replay))
         .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::replay))
         .routes(routes!(offset_gaps::list))
         .routes(routes!(health::health))
         .routes(routes!(health::live))

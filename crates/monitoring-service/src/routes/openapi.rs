@@ -241,7 +241,7 @@ fn example_problems() -> [Problem; Kind::VARIANTS.len()] {
         no_such_method(),
         deliveries::still_pending(17),
         extract::too_late(),
-        extract::too_large(),
+        extract::too_large(extract::MAX_BODY_BYTES),
         extract::not_json("text/plain"),
         Problem::invalid("limit", "0", "limit is not a whole number from 1 to 500")
             .fix(<Limit as Field>::fix()),

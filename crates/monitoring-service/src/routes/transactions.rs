@@ -1,5 +1,8 @@
 //! `GET /transactions` and `GET /transactions/recent`: stored counts with their findings, row by row and minute by minute.
 
+pub(super) mod observed;
+pub(super) mod post;
+
 use std::sync::Arc;
 
 use axum::{Json, extract::State, response::IntoResponse};

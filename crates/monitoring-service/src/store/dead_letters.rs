@@ -1,6 +1,6 @@
 //! Dead letters: messages that cannot be used, kept with the reason.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{Store, StoreError};
 
@@ -17,6 +17,10 @@ pub struct DeadLetter {
     pub reason: &'static str,
     /// The error in words.
     pub detail: String,
+    /// What the message is and what reads it, if its shape is recognized.
+    pub hint: Option<String>,
+    /// Its key, cut at 1 KiB.
+    pub key: Option<Vec<u8>>,
     /// Its payload, cut at 64 KiB; none for a null payload.
     pub payload: Option<Vec<u8>>,
     /// Length of the payload in bytes.
@@ -42,6 +46,10 @@ pub struct DeadLetterRecord {
     pub reason: String,
     /// The error in words.
     pub detail: String,
+    /// What the message is and what reads it, if its shape is recognized.
+    pub hint: Option<String>,
+    /// Its key, cut at 1 KiB.
+    pub key: Option<Vec<u8>>,
     /// Its payload, cut at 64 KiB.
     pub payload: Option<Vec<u8>>,
     /// Length of the payload in bytes.
@@ -50,6 +58,8 @@ pub struct DeadLetterRecord {
     pub headers: String,
     /// When it was read, milliseconds since 1970.
     pub received_at_ms: i64,
+    /// When it was replayed, milliseconds since 1970.
+    pub replayed_at_ms: Option<i64>,
 }
 
 /// Dead letters of some time.
@@ -85,34 +95,57 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<DeadLetterRecord>, StoreError> {
         self.read(move |sql| {
-            let mut statement = sql.prepare_cached(
-                "SELECT id, topic, partition, offset, reason, detail, payload, payload_bytes, headers, received_at_ms
-                 FROM dead_letters WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
-            )?;
-            let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
-                Ok(DeadLetterRecord {
-                    id: row.get(0)?,
-                    topic: row.get(1)?,
-                    partition: row.get(2)?,
-                    offset: row.get(3)?,
-                    reason: row.get(4)?,
-                    detail: row.get(5)?,
-                    payload: row.get(6)?,
-                    payload_bytes: row.get(7)?,
-                    headers: row.get(8)?,
-                    received_at_ms: row.get(9)?,
-                })
-            })?;
+            let query = format!(
+                "SELECT {COLUMNS} FROM dead_letters WHERE id < ?1 ORDER BY id DESC LIMIT ?2"
+            );
+            let mut statement = sql.prepare_cached(&query)?;
+            let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], record)?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }
+
+    /// The dead letter of this number. Blocks.
+    pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetterRecord>, StoreError> {
+        self.read_blocking(|sql| {
+            let query = format!("SELECT {COLUMNS} FROM dead_letters WHERE id = ?1");
+            let mut statement = sql.prepare_cached(&query)?;
+            Ok(statement.query_row([id], record).optional()?)
+        })
+    }
+}
+
+const COLUMNS: &str = "id, topic, partition, offset, reason, detail, payload, payload_bytes, headers, received_at_ms, hint, key, replayed_at_ms";
+
+fn record(row: &Row<'_>) -> rusqlite::Result<DeadLetterRecord> {
+    Ok(DeadLetterRecord {
+        id: row.get(0)?,
+        topic: row.get(1)?,
+        partition: row.get(2)?,
+        offset: row.get(3)?,
+        reason: row.get(4)?,
+        detail: row.get(5)?,
+        payload: row.get(6)?,
+        payload_bytes: row.get(7)?,
+        headers: row.get(8)?,
+        received_at_ms: row.get(9)?,
+        hint: row.get(10)?,
+        key: row.get(11)?,
+        replayed_at_ms: row.get(12)?,
+    })
+}
+
+/// Marks a dead letter as replayed.
+pub(super) fn mark_replayed(sql: &Connection, id: i64, now_ms: i64) -> Result<(), StoreError> {
+    sql.prepare_cached("UPDATE dead_letters SET replayed_at_ms = ?2 WHERE id = ?1")?
+        .execute([id, now_ms])?;
+    Ok(())
 }
 
 pub(super) fn insert(sql: &Connection, letter: &DeadLetter) -> Result<(), StoreError> {
     sql.prepare_cached(
-        "INSERT INTO dead_letters (topic, partition, offset, reason, detail, payload, payload_bytes, headers, received_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO dead_letters (topic, partition, offset, reason, detail, payload, payload_bytes, headers, received_at_ms, hint, key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         letter.topic,
@@ -123,7 +156,9 @@ pub(super) fn insert(sql: &Connection, letter: &DeadLetter) -> Result<(), StoreE
         letter.payload,
         letter.payload_bytes,
         letter.headers,
-        letter.received_at_ms
+        letter.received_at_ms,
+        letter.hint,
+        letter.key
     ])?;
     Ok(())
 }

@@ -39,6 +39,8 @@ pub struct IngestCommit {
     pub open: Option<OpenCommit>,
     /// Messages that cannot be used.
     pub dead_letters: Vec<DeadLetter>,
+    /// The numbers of dead letters that were read again.
+    pub replayed: Vec<i64>,
     /// Offset gaps.
     pub gaps: Vec<OffsetGap>,
     /// The progress of each partition.
@@ -102,6 +104,9 @@ fn write(
     }
     for letter in &commit.dead_letters {
         dead_letters::insert(sql, letter)?;
+    }
+    for id in &commit.replayed {
+        dead_letters::mark_replayed(sql, *id, commit.now_ms)?;
     }
     for gap in &commit.gaps {
         offset_gaps::insert(sql, gap)?;

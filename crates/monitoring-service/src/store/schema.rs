@@ -15,11 +15,19 @@ pub(super) const APPLICATION_ID: i32 = 0x7478_6d6e;
 /// Older versions can corrupt a database when the write-ahead log is reset (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// The version of the schema. A later one adds a step here; databases of versions below [`OLDEST_VERSION`] are refused.
-pub(super) const VERSION: i32 = 5;
+/// The version of the schema. A later one adds a step to [`STEPS`]; databases of versions below [`OLDEST_VERSION`] are refused.
+pub(super) const VERSION: i32 = 6;
 
 /// Development databases before the first release have versions 1 to 4.
 const OLDEST_VERSION: i32 = 5;
+
+/// The steps from [`OLDEST_VERSION`] to [`VERSION`], one for each version. What they add is also in [`CREATE`], at the same place.
+const STEPS: [&str; (VERSION - OLDEST_VERSION) as usize] = [
+    // 6
+    "ALTER TABLE dead_letters ADD COLUMN hint TEXT;
+     ALTER TABLE dead_letters ADD COLUMN key BLOB;
+     ALTER TABLE dead_letters ADD COLUMN replayed_at_ms INTEGER;",
+];
 
 pub(super) const CREATE: &str = r"
 CREATE TABLE streams (
@@ -252,7 +260,11 @@ CREATE TABLE dead_letters (
     payload        BLOB,
     payload_bytes  INTEGER NOT NULL,
     headers        TEXT NOT NULL,
-    received_at_ms INTEGER NOT NULL
+    received_at_ms INTEGER NOT NULL,
+    -- What the message is and what reads it, if its shape is recognized.
+    hint           TEXT,
+    key            BLOB,
+    replayed_at_ms INTEGER
 ) STRICT;
 
 CREATE INDEX dead_letters_by_time ON dead_letters (received_at_ms);
@@ -421,13 +433,22 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.set_prepared_statement_cache_capacity(64);
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version == 0 {
+    let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found == 0 {
         let transaction = connection.transaction()?;
         transaction.execute_batch(CREATE)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.commit()?;
+        return Ok(());
+    }
+    for (step, version) in STEPS.iter().zip(OLDEST_VERSION + 1..) {
+        if version > found {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(step)?;
+            transaction.pragma_update(None, "user_version", version)?;
+            transaction.commit()?;
+        }
     }
     Ok(())
 }

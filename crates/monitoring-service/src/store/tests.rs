@@ -114,6 +114,41 @@ fn a_second_store_on_the_same_database_is_refused() {
     );
 }
 
+/// The columns of every table.
+fn columns(path: &Path) -> Vec<(String, i64, String, String)> {
+    let sql = Connection::open(path).expect("readable");
+    let mut columns = sql
+        .prepare(
+            "SELECT tables.name, columns.cid, columns.name, columns.type FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
+             WHERE tables.type = 'table' ORDER BY 1, 2",
+        )
+        .expect("a statement");
+    let column = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let columns = columns.query_map([], column).expect("rows");
+    columns.collect::<Result<_, _>>().expect("values")
+}
+
+#[test]
+fn an_older_database_gets_the_new_columns() {
+    let (store, folder) = open();
+    let expected = columns(store.path());
+    let path = folder.path().join("older.db");
+    let (older, _writer) = Store::open(&path).expect("a new database");
+    drop(older);
+    let sql = Connection::open(&path).expect("a connection");
+    sql.execute_batch(
+        "ALTER TABLE dead_letters DROP COLUMN hint; ALTER TABLE dead_letters DROP COLUMN key;
+         ALTER TABLE dead_letters DROP COLUMN replayed_at_ms; PRAGMA user_version = 5",
+    )
+    .expect("the schema of version 5");
+    drop(sql);
+    assert_ne!(columns(&path), expected);
+    for _ in 0..2 {
+        drop(Store::open(&path).expect("an older database"));
+        assert_eq!(columns(&path), expected);
+    }
+}
+
 #[test]
 fn a_refused_file_is_not_changed() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -114,6 +114,18 @@ const CALLS: &[(&str, &str, Option<&str>)] = &[
         None,
     ),
     ("GET /dead-letters", "/dead-letters", None),
+    (
+        "POST /dead-letters/{id}/replay",
+        "/dead-letters/{dead_letter}/replay",
+        None,
+    ),
+    (
+        "POST /transactions",
+        "/transactions",
+        Some(
+            r#"{"timestamp":"2025-07-12T18:09:00Z","transactions":[{"status":"approved","count":118},{"status":"denied","count":75}]}"#,
+        ),
+    ),
     ("GET /offset-gaps", "/offset-gaps", None),
     ("GET /health", "/health", None),
     ("GET /health/live", "/health/live", None),
@@ -150,13 +162,22 @@ async fn documents_match_the_service() {
             number + 1
         ));
     }
-    // Retention deletes unread records.
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
-    send(&broker, messages.drain(..100));
-    app.until_consumed(100).await;
+    // A message that is refused now and read with the settings of later; then retention deletes unread records.
+    let strict = Setup {
+        change: |config| config.input.strict_messages = true,
+        ..setup()
+    };
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), strict).await;
+    let odd = r#"{"timestamp":"2025-07-12T15:24:00Z","stream":"acquirer-7","unit":"tx","transactions":[{"status":"denied","count":6}]}"#;
+    let odd = Message {
+        key: "acquirer-7".into(),
+        ..Message::new(odd)
+    };
+    send(&broker, messages.drain(..100).chain([odd]));
+    app.until_consumed(101).await;
     app.stop().await.expect("a clean stop");
     send(&broker, (0..3).map(|_| Message::new("{oops")));
-    broker.delete_records(TOPIC, 0, 102).expect("deleted");
+    broker.delete_records(TOPIC, 0, 103).expect("deleted");
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), setup()).await;
     send(&broker, messages);
     app.until_consumed(u64::try_from(minutes).expect("small") - 100 + 1)
@@ -229,6 +250,7 @@ async fn examples(app: &TestApp) -> Vec<Example> {
                 ("alert", "/alerts/0/id"),
                 ("silence", "/silences/0/id"),
                 ("delivery", "/deliveries/0/id"),
+                ("dead_letter", "/dead_letters/1/id"),
                 ("incident", "/incidents/0/id"),
                 ("stream", "/streams/0/id"),
             ] {

@@ -14,6 +14,7 @@ mod lifecycle;
 mod messages;
 mod partitions;
 mod policies;
+mod posted;
 mod receivers;
 mod refresh;
 mod stale;

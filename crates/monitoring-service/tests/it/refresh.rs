@@ -33,7 +33,7 @@ impl Reading {
         let (registry, stop) = (MetricsRegistry::new(), CancellationToken::new());
         let config = Config::default();
         let settings = ingest::Settings {
-            bootstrap_servers: broker.bootstrap_servers(),
+            bootstrap_servers: Some(broker.bootstrap_servers()),
             topic: TOPIC.to_owned(),
             group_id: config.kafka_group_id.clone(),
             properties: config.kafka_properties.clone(),
@@ -53,7 +53,9 @@ impl Reading {
         );
         let (status, runtime) = (context.ingest.clone(), tokio::runtime::Handle::current());
         let token = stop.clone();
-        let ingest = std::thread::spawn(move || ingest::run(settings, context, runtime, &token));
+        let (_, queue) = ingest::Requests::new(settings.mapping.clone());
+        let ingest =
+            std::thread::spawn(move || ingest::run(settings, context, queue, runtime, &token));
         Self {
             store,
             registry,

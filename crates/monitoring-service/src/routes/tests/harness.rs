@@ -9,7 +9,9 @@ use axum::{
     response::Response,
 };
 use common::metrics::MetricsRegistry;
-use detection::{Minute, MinuteCounts, Monitor, MonitorSettings, Status, StatusCount, Stream};
+use detection::{
+    Mapping, Minute, MinuteCounts, Monitor, MonitorSettings, Status, StatusCount, Stream,
+};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,7 +26,7 @@ use crate::{
     clock::Clock,
     context::Context,
     evaluate::Evaluator,
-    ingest::snapshots::Snapshot,
+    ingest::{Requests, snapshots::Snapshot},
     metrics::ServiceMetrics,
     page::events::Feed,
     routes::{AppState, router},
@@ -83,6 +85,8 @@ impl Api {
             180_000,
         );
         let state = AppState {
+            // Nothing serves it.
+            requests: Requests::new(Mapping::default()).0,
             evaluator: Evaluator {
                 context: context.clone(),
                 cooldown_ms: 300_000,
@@ -187,6 +191,8 @@ impl Api {
             offset,
             reason: "invalid_json",
             detail: "the payload is not JSON".into(),
+            hint: None,
+            key: Some(b"default".to_vec()),
             payload: Some(payload.to_vec()),
             payload_bytes: payload.len(),
             headers: "{}".into(),

@@ -1,9 +1,42 @@
 //! Stored minutes: rows, recent minutes, totals, shares, series.
 
-use axum::http::StatusCode;
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
 use serde_json::{Value, json};
 
 use super::harness::{Api, NOW_MS, after_a_burst, list, minute, now};
+
+#[tokio::test]
+async fn minutes_that_nobody_takes_are_sent_again() {
+    let api = Api::new();
+    let body = r#"{"timestamp":"2025-07-12T15:00:00Z","transactions":[]}"#;
+    let post = async |content_type: &str, body: &str| {
+        let request = Request::post("/transactions").header("content-type", content_type);
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        api.send(request).await
+    };
+    let answer = post("application/json", body).await;
+    assert_eq!(
+        (answer.status, answer.headers["retry-after"].as_bytes()),
+        (StatusCode::SERVICE_UNAVAILABLE, &b"5"[..])
+    );
+    let answer = post("text/plain", body).await;
+    assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let answer = post("application/json", &" ".repeat(2_048_001)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    // All places are taken.
+    let _place = api.state.requests.place(usize::MAX).await.unwrap();
+    let answer = post("application/json", body).await;
+    assert_eq!(
+        (answer.status, &answer.json["type"]),
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!("/problems/overloaded")
+        )
+    );
+}
 
 #[tokio::test]
 async fn new_minutes_do_not_shift_pages() {
