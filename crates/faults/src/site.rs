@@ -11,6 +11,9 @@ use serde_json::Value;
 /// An answer takes longer only where something is wrong.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Tries of a request that is not answered, on a busy machine.
+const MAX_TRIES: u32 = 5;
+
 /// What a probe finds while nothing changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expected {
@@ -72,8 +75,17 @@ impl Site {
             .as_u16())
     }
 
+    /// Tries again without an answer: what matters here is what the service says. Probes check that it answers.
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
-        let answer = self.client.get(self.url(path)?).send().await?;
+        let mut tries = 0;
+        let answer = loop {
+            tries += 1;
+            match self.client.get(self.url(path)?).send().await {
+                Ok(answer) => break answer,
+                Err(error) if tries == MAX_TRIES => return Err(error.into()),
+                Err(_) => {}
+            }
+        };
         ensure!(answer.status() == 200, "GET {path}: {}", answer.status());
         Ok(answer.json().await?)
     }

@@ -5,6 +5,7 @@ mod backtest;
 mod clients;
 mod contract;
 mod doors;
+mod faults;
 mod harness;
 mod incidents;
 mod ingest;
