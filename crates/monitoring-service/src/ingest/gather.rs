@@ -36,6 +36,7 @@ impl Ingest {
         consumer
             .context()
             .each_end(|(partition, end)| lanes.set_end(partition, end));
+        lanes.find_slow(session.elapsed());
         let mut watch = Stopwatch::start();
         let (mut more, mut is_dry, mut failed) = (true, false, None);
         let max_messages = match self.settings.input {

@@ -140,6 +140,8 @@ fn config(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     // Without it, damaged records are read as something else, or their partition stands still without an error.
     config.set("check.crcs", "true");
+    // What waits for another partition is kept, and each partition brings up to this much at once.
+    config.set("fetch.message.max.bytes", "262144");
     for (key, value) in settings.properties.pairs() {
         config.set(key, value);
     }

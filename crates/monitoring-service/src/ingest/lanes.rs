@@ -2,7 +2,7 @@
 //! only because another partition was read first. Pure: messages are opaque, and time is an argument.
 //!
 //! A message waits while another partition may still have an older one: its next message is older, or it is not read to its end. It
-//! never waits for a partition that brought nothing for [`MAX_DRY`], or that held it back for [`MAX_HELD`]. While no partition is known
+//! never waits for a partition that brought nothing for [`MAX_DRY`], and for older messages at most for [`MAX_HELD`]. While no partition is known
 //! to have a backlog, the order is kept within `slack_minutes` only, so that producers with a delay do not delay others.
 
 use std::{
@@ -15,8 +15,9 @@ use detection::Minute;
 /// A partition that brings nothing for this long is not waited for.
 const MAX_DRY: Duration = Duration::from_secs(2);
 
-/// A message waits for the messages of slower partitions for at most this long.
+/// A message waits for older ones of another partition for at most this long, and for those of one with a backlog for at most this long.
 const MAX_HELD: Duration = Duration::from_secs(30);
+const MAX_HELD_BY_BACKLOG: Duration = Duration::from_mins(10);
 
 /// Messages that may wait, over all partitions, and the fewest of each.
 const MAX_WAITING: (usize, usize) = (20_000, 100);
@@ -193,7 +194,6 @@ impl<M> Lanes<M> {
 
     /// The lane with the oldest message, and the oldest minute that the others may still have.
     fn choose(&mut self, now: Duration) -> Option<(i32, Option<Minute>)> {
-        self.find_slow(now);
         let waiting = self
             .partitions
             .iter()
@@ -221,12 +221,15 @@ impl<M> Lanes<M> {
         oldest(true).map(|(&partition, _)| (partition, None))
     }
 
-    /// Finds the lanes that hold others back for too long, and those that have caught up again.
-    fn find_slow(&mut self, now: Duration) {
+    /// Finds the partitions that others have waited for too long, and those that have caught up again.
+    pub(super) fn find_slow(&mut self, now: Duration) {
         let others = self.partitions.values().filter(|lane| !lane.is_slow);
-        let heads = others.clone().filter_map(|lane| lane.head);
-        let held = heads.filter(|(_, since)| now.saturating_sub(*since) >= MAX_HELD);
-        let held = held.map(|(minute, _)| minute).min();
+        let held = |limit| {
+            let heads = others.clone().filter_map(|lane| lane.head);
+            let held = heads.filter(|(_, since)| now.saturating_sub(*since) >= limit);
+            held.map(|(minute, _)| minute).min()
+        };
+        let (held, held_by_backlog) = (held(MAX_HELD), held(MAX_HELD_BY_BACKLOG));
         let slowest = others.filter_map(Lane::at).min();
         for lane in self.partitions.values_mut() {
             let at = lane.at();
@@ -234,6 +237,11 @@ impl<M> Lanes<M> {
             lane.is_slow = if lane.is_slow {
                 slowest.is_none_or(is_behind)
             } else {
+                let held = if lane.has_backlog() {
+                    held_by_backlog
+                } else {
+                    held
+                };
                 held.is_some_and(is_behind) && !lane.is_ended
             };
         }
@@ -275,6 +283,11 @@ impl<M> Lanes<M> {
 }
 
 impl<M> Lane<M> {
+    /// True if messages are known that were not read.
+    fn has_backlog(&self) -> bool {
+        !self.waiting.is_empty() || self.next_offset < self.end_offset
+    }
+
     /// How far it is.
     fn at(&self) -> Option<Minute> {
         self.head.map(|(minute, _)| minute).or(self.floor)
@@ -289,8 +302,7 @@ impl<M> Lane<M> {
             return Some(self.head.map_or(NEVER, |(minute, _)| minute));
         }
         let is_over = self.is_ended && is_ahead || now.saturating_sub(self.dry_since) >= MAX_DRY;
-        let has_backlog = self.next_offset < self.end_offset;
-        let slack_minutes = if has_backlog { 0 } else { slack_minutes };
+        let slack_minutes = if self.has_backlog() { 0 } else { slack_minutes };
         (!is_over).then(|| self.floor.map_or(NEVER, |floor| floor.plus(slack_minutes)))
     }
 }

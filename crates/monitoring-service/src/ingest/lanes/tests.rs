@@ -21,6 +21,7 @@ fn push(lanes: &mut Lanes<i64>, partition: i32, minutes: &[i64]) {
 /// Reads until more must be fetched.
 fn read(lanes: &mut Lanes<i64>, now: Duration) -> Vec<i64> {
     let mut read = Vec::new();
+    lanes.find_slow(now);
     while let Next::Take(partition, limit) = lanes.next(now) {
         let message = lanes.take(partition).expect("one waits");
         let minute = Minute::from_epoch_minutes(message);
@@ -86,14 +87,17 @@ fn without_a_backlog_the_order_has_slack() {
 }
 
 #[test]
-fn a_slow_partition_holds_others_back_for_half_a_minute() {
-    let mut lanes = lanes(2, 100);
+fn a_slow_partition_is_read_last_until_it_catches_up() {
+    let mut lanes = lanes(2, 0);
     push(&mut lanes, 0, &[1, 1, 1]);
     push(&mut lanes, 1, &[500, 501]);
     assert_eq!(read(&mut lanes, NOW), [1, 1, 1]);
-    push(&mut lanes, 0, &[1]);
     let later = NOW + MAX_HELD;
-    assert_eq!(read(&mut lanes, later), [500, 501, 1], "it is read last");
+    lanes.reopen(later);
+    assert_eq!(read(&mut lanes, later), [500, 501], "it is not waited for");
+    push(&mut lanes, 0, &[1]);
+    push(&mut lanes, 1, &[501]);
+    assert_eq!(read(&mut lanes, later), [501, 1], "it is read last");
     push(&mut lanes, 1, &[502]);
     push(&mut lanes, 0, &[2]);
     assert_eq!(read(&mut lanes, later), [502, 2]);
@@ -102,6 +106,20 @@ fn a_slow_partition_holds_others_back_for_half_a_minute() {
     push(&mut lanes, 1, &[504, 505]);
     push(&mut lanes, 0, &[503, 504]);
     assert_eq!(read(&mut lanes, later), [503, 504, 504], "it has caught up");
+}
+
+#[test]
+fn a_backlog_is_waited_for_longer() {
+    let mut lanes = lanes(2, 100);
+    push(&mut lanes, 0, &[1]);
+    push(&mut lanes, 1, &[500]);
+    assert_eq!(read(&mut lanes, NOW), [1]);
+    let later = NOW + MAX_HELD;
+    lanes.reopen(later);
+    assert!(read(&mut lanes, later).is_empty(), "99 messages are known");
+    let later = NOW + MAX_HELD_BY_BACKLOG;
+    lanes.reopen(later);
+    assert_eq!(read(&mut lanes, later), [500]);
 }
 
 #[test]
