@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use common::Settings;
-use common::command_line::{SecretParser, ignore_empty_variables};
+use common::command_line::{SecretParser, ignore_empty_variables, secrets_from_files};
 use common::kafka::KafkaProperties;
 use common::logging::LogFormat;
 
@@ -25,7 +25,7 @@ pub use input::InputArgs;
 use self::input::named;
 
 const AFTER_HELP: &str = "\
-An empty variable counts as not set.
+An empty variable counts as not set. KAFKA_PROPERTIES_FILE names a file with the value of KAFKA_PROPERTIES.
 
 Keys on a terminal: space pause, + faster, - slower, q stop. Ctrl-C, SIGTERM and SIGHUP stop, too: nothing more is sent, and messages in flight have 10 s to be acknowledged.
 
@@ -154,7 +154,8 @@ impl Cli {
     /// Reads the flags of this process, then its environment, then the defaults. Exits with a message
     /// if a value is refused, and after `--help` and `--version`.
     pub fn load() -> Self {
-        let matches = ignore_empty_variables(Self::command()).get_matches();
+        let command = secrets_from_files(Self::command()).unwrap_or_else(|error| error.exit());
+        let matches = ignore_empty_variables(command).get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
