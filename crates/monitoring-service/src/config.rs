@@ -146,6 +146,14 @@ pub struct Config {
     #[arg(long, env, value_parser = ReceiversFile::read)]
     pub receivers_file: Option<ReceiversFile>,
 
+    /// Webhook that stands in for a receiver that fails: it gets what that one owes of what is new and open, in the format of WEBHOOK_FORMAT and without WEBHOOK_HEADERS
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
+    pub fallback_webhook_url: Option<SecretUrl>,
+
+    /// The fallback stands in for a receiver whose deliveries have failed for this long (1m to 24h)
+    #[arg(long, env, value_parser = duration("1m", "24h"), default_value = "5m")]
+    pub fallback_after: Duration,
+
     /// Proxy of webhooks, http or https; without it, they are sent directly
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(SecretUrl::parse))]
     pub webhook_proxy: Option<SecretUrl>,
@@ -462,11 +470,12 @@ impl Config {
                     .to_owned(),
             );
         }
+        self.check_fallback()?;
         let receivers = self.receivers();
         let shared = |one: &&ReceiverSettings| Some(&one.url) == self.log_webhook_url.as_ref();
         if let Some(receiver) = receivers.iter().find(shared) {
             return Err(format!(
-                "LOG_WEBHOOK_URL is the address of the receiver {:?} (ALERT_WEBHOOK_URL, RECEIVERS_FILE), which expects alerts only; give another address",
+                "LOG_WEBHOOK_URL is the address of the receiver {:?} (ALERT_WEBHOOK_URL, FALLBACK_WEBHOOK_URL, RECEIVERS_FILE), which expects alerts only; give another address",
                 receiver.name
             ));
         }

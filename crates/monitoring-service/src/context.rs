@@ -61,7 +61,7 @@ impl Context {
             snapshots: Snapshots::default(),
             retired: Retirements::default(),
             ingest: SharedStatus::new(now_ms),
-            receivers: ReceiverBoard::new(notify.routes.iter().map(|route| &*route.receiver)),
+            receivers: ReceiverBoard::new(notify.all_receivers()),
             store,
             clock,
             metrics,

@@ -97,6 +97,11 @@ common::metrics! {
             "monitoring_deliveries_oldest_age_seconds",
             labels ["receiver"]
         ),
+        /// 1 while the fallback gets what this receiver owes, because it fails
+        pub fallback_in_use: IntGaugeVec(
+            "monitoring_fallback_in_use",
+            labels ["receiver"]
+        ),
         /// Attempts to deliver a message: delivered, retry or dead
         pub delivery_attempts: IntCounterVec(
             "monitoring_delivery_attempts_total",

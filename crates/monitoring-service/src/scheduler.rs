@@ -422,6 +422,7 @@ impl Scheduler {
         let age_ms = outbox
             .oldest_pending_created_at_ms
             .map_or(0, |created| now_ms - created);
+        self.show_fallback(now_ms);
         let pending = self.context.store.pending_by_receiver().await?;
         metrics.deliveries_oldest_age.reset();
         for (receiver, _) in self.context.receivers.all() {
@@ -448,6 +449,20 @@ impl Scheduler {
             );
         }
         Ok(())
+    }
+
+    fn show_fallback(&self, now_ms: i64) {
+        let (context, gauge) = (&self.context, &self.context.metrics.fallback_in_use);
+        let Some(fallback) = &context.notify.fallback else {
+            return;
+        };
+        let replaced = context.receivers.replaced_by(fallback, now_ms);
+        for route in context.notify.routes.iter() {
+            let in_use = replaced.contains(&route.receiver);
+            gauge
+                .with_label_values(&[&*route.receiver])
+                .set(i64::from(in_use));
+        }
     }
 
     async fn prune(&self, now_ms: i64) -> Result<(), StoreError> {

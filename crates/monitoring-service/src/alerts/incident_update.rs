@@ -8,7 +8,7 @@ use strum::{EnumString, IntoStaticStr};
 use uuid::Uuid;
 
 use super::{
-    NotifyPolicy,
+    NotifyPolicy, Recipients,
     incident::{EndReason, IncidentEventKind, IncidentKind, IncidentMessage, StatusEvidence},
     incident_record::IncidentRecord,
     incident_text as text,
@@ -79,7 +79,7 @@ pub struct NewEvent {
     /// Why it is not notified to those who know of the incident.
     pub as_news: Option<EventSuppression>,
     /// Who is notified.
-    pub receivers: Vec<String>,
+    pub recipients: Recipients,
     /// How long it waits as an opening, milliseconds.
     pub wait_ms: i64,
     /// True if it escalates for the reasons that count once.
@@ -152,7 +152,7 @@ impl<'a> Now<'a> {
             (refused.or(silenced).or(waiting), silenced)
         };
         NewEvent {
-            receivers: self.policy.receivers_for(
+            recipients: self.policy.event_recipients(
                 message.severity,
                 message.stream.as_deref(),
                 message.event,

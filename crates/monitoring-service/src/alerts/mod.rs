@@ -17,7 +17,10 @@ pub mod subject;
 pub mod submission;
 
 pub use announcer::Announcer;
-pub use policy::{DEFAULT_RECEIVER, IncidentSettings, NotifyPolicy, Route};
+pub use policy::{
+    DEFAULT_RECEIVER, FALLBACK_RECEIVER, Fallback, IncidentSettings, NotifyPolicy, Recipients,
+    Route,
+};
 pub use silences::{SilenceRecord, Silences};
 pub use subject::{Origin, Subject};
 
@@ -37,8 +40,8 @@ pub struct Alert {
     pub recorded_at_ms: i64,
     /// The reason why it is not notified; `None` if it is.
     pub suppression: Option<Suppression>,
-    /// The receivers that get it unless it is suppressed. Empty once it is read back: its deliveries name them.
-    pub receivers: Vec<String>,
+    /// Who gets it unless it is suppressed. Nobody once it is read back: its deliveries name them.
+    pub recipients: Recipients,
     /// Alerts of the same key suppressed since the last one that was not.
     pub suppressed_before: u32,
     /// The trace of the message or request that caused it, 32 hex digits.
@@ -66,7 +69,7 @@ impl Alert {
             suppression: suppression
                 .or_else(|| policy.suppression(severity, stream, minute, now_ms))
                 .or_else(|| policy.alert_suppression()),
-            receivers: policy.alert_receivers(severity, stream),
+            recipients: policy.alert_recipients(severity, stream),
             suppressed_before,
             subject: Subject::Anomaly(anomaly),
             trace_id: None,
@@ -86,7 +89,7 @@ impl Alert {
         let suppression = silence.or_else(|| policy.suppression(severity, stream, None, now_ms));
         Self {
             id: Uuid::new_v4(),
-            receivers: policy.alert_receivers(severity, stream),
+            recipients: policy.alert_recipients(severity, stream),
             message: anomaly
                 .finding
                 .sentence(anomaly.key.status.name(), anomaly.count),
@@ -121,7 +124,7 @@ impl Alert {
             suppression: policy
                 .suppression(Severity::Critical, None, None, now_ms)
                 .or_else(|| policy.alert_suppression().filter(|_| is_incident)),
-            receivers: policy.alert_receivers(Severity::Critical, None),
+            recipients: policy.alert_recipients(Severity::Critical, None),
             suppressed_before: 0,
             message,
             recorded_at_ms: now_ms,
@@ -141,11 +144,15 @@ impl Alert {
         }
     }
 
-    /// A test alert.
+    /// A test alert, for every receiver and the fallback.
     pub fn test(policy: &NotifyPolicy, now_ms: i64) -> Self {
         let message = "this is a test: alerts arrive here".to_owned();
         Self {
             id: Uuid::new_v4(),
+            recipients: Recipients {
+                receivers: policy.all_receivers(),
+                fallback: None,
+            },
             ..Self::of_monitor(Subject::Test, message, now_ms, policy, now_ms)
         }
     }

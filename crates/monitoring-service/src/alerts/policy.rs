@@ -9,6 +9,9 @@ use super::{incident::IncidentEventKind, incident_update::EventSuppression};
 /// The name of the receiver that the variables describe (`ALERT_WEBHOOK_URL`).
 pub const DEFAULT_RECEIVER: &str = "default";
 
+/// The name of the fallback that a variable describes (`FALLBACK_WEBHOOK_URL`).
+pub const FALLBACK_RECEIVER: &str = "fallback";
+
 /// What one receiver gets.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -20,6 +23,27 @@ pub struct Route {
     pub streams: Vec<StreamPattern>,
     /// True if its format has a form for acknowledgements.
     pub acknowledgements: bool,
+}
+
+/// The receiver that stands in for those that fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// Its name.
+    pub receiver: String,
+    /// It stands in for a receiver that has failed for this long, milliseconds (`FALLBACK_AFTER`).
+    pub after_ms: i64,
+    /// True if its format has a form for acknowledgements.
+    pub acknowledgements: bool,
+}
+
+/// The receivers of an alert or an incident's event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recipients {
+    /// Those whose severities and streams it has.
+    pub receivers: Vec<String>,
+    /// The fallback. It gets the event of an incident that it was sent an earlier event of, and the end of a condition that it was sent
+    /// the beginning of; nothing else, unless a receiver fails.
+    pub fallback: Option<String>,
 }
 
 impl Route {
@@ -48,6 +72,8 @@ impl Route {
 pub struct NotifyPolicy {
     /// One for each receiver.
     pub routes: Arc<[Route]>,
+    /// The receiver that stands in for those that fail, if there is one.
+    pub fallback: Option<Fallback>,
     /// Maximum age of a notified minute; `None`: no limit.
     pub max_age_ms: Option<i64>,
     /// What is notified of incidents.
@@ -83,21 +109,37 @@ impl NotifyPolicy {
     }
 
     /// The receivers of an alert.
-    pub fn alert_receivers(&self, severity: Severity, stream: Option<&str>) -> Vec<String> {
-        self.named(|route| route.takes(severity, stream))
+    pub fn alert_recipients(&self, severity: Severity, stream: Option<&str>) -> Recipients {
+        Recipients {
+            receivers: self.named(|route| route.takes(severity, stream)),
+            fallback: self.fallback.as_ref().map(|one| one.receiver.clone()),
+        }
     }
 
     /// The receivers of an incident's event; `stream` is that of the incident, if it has one.
-    pub fn receivers_for(
+    pub fn event_recipients(
         &self,
         severity: Severity,
         stream: Option<&str>,
         event: IncidentEventKind,
-    ) -> Vec<String> {
+    ) -> Recipients {
         let has_form =
-            |route: &Route| event != IncidentEventKind::Acknowledged || route.acknowledgements;
+            |acknowledgements| event != IncidentEventKind::Acknowledged || acknowledgements;
         let severity = self.incident_severity(severity);
-        self.named(|route| has_form(route) && route.takes(severity, stream))
+        let fallback = self.fallback.as_ref();
+        Recipients {
+            receivers: self
+                .named(|route| has_form(route.acknowledgements) && route.takes(severity, stream)),
+            fallback: fallback
+                .filter(|one| has_form(one.acknowledgements))
+                .map(|one| one.receiver.clone()),
+        }
+    }
+
+    /// Every receiver, the fallback among them.
+    pub fn all_receivers(&self) -> Vec<String> {
+        let fallback = self.fallback.as_ref().map(|one| one.receiver.clone());
+        self.named(|_| true).into_iter().chain(fallback).collect()
     }
 
     /// With `NOTIFY_SEVERITY=warning`, receivers of CRITICAL get every incident.
@@ -148,7 +190,11 @@ impl NotifyPolicy {
         now_ms: i64,
     ) -> Option<Suppression> {
         let age_ms = minute.map_or(0, |minute| now_ms - minute.start().as_millisecond());
-        if self.alert_receivers(severity, stream).is_empty() {
+        if !self
+            .routes
+            .iter()
+            .any(|route| route.takes(severity, stream))
+        {
             Some(match severity {
                 Severity::Critical => Suppression::NoReceiver,
                 _ => Suppression::BelowCritical,
@@ -194,14 +240,13 @@ mod tests {
         };
         NotifyPolicy {
             routes: [all, europe].into(),
-            max_age_ms: None,
             ..NotifyPolicy::default()
         }
     }
 
     #[test]
     fn a_receiver_gets_its_severities_and_streams() {
-        let receivers = |severity, stream| policy().alert_receivers(severity, stream);
+        let receivers = |severity, stream| policy().alert_recipients(severity, stream).receivers;
         assert_eq!(
             receivers(Severity::Critical, Some("eu-1")),
             ["all", "europe"]
@@ -217,16 +262,27 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_needs_a_form() {
-        let sent = |event| policy().receivers_for(Severity::Critical, Some("eu-1"), event);
-        assert_eq!(sent(IncidentEventKind::Resolved), ["all", "europe"]);
-        assert_eq!(sent(IncidentEventKind::Acknowledged), ["all"]);
+        let policy = NotifyPolicy {
+            fallback: Some(Fallback {
+                receiver: "spare".to_owned(),
+                after_ms: 300_000,
+                acknowledgements: false,
+            }),
+            ..policy()
+        };
+        let sent = |event| policy.event_recipients(Severity::Critical, Some("eu-1"), event);
+        let resolved = sent(IncidentEventKind::Resolved);
+        assert_eq!(resolved.receivers, ["all", "europe"]);
+        assert_eq!(resolved.fallback.as_deref(), Some("spare"));
+        let acknowledged = sent(IncidentEventKind::Acknowledged);
+        assert_eq!(acknowledged.receivers, ["all"]);
+        assert_eq!(acknowledged.fallback, None);
     }
 
     #[test]
     fn what_no_receiver_gets_is_suppressed() {
         let europe = NotifyPolicy {
             routes: policy().routes[1..].into(),
-            max_age_ms: None,
             ..NotifyPolicy::default()
         };
         let why = |severity, stream| europe.suppression(severity, Some(stream), None, 0);

@@ -6,6 +6,7 @@ use detection::{PolicyName, Severity};
 use uuid::Uuid;
 
 use super::{
+    Recipients,
     alike::TOGETHER_MS,
     incident::{EndReason, IncidentEventKind, IncidentKind, IncidentMessage, StatusEvidence},
     incident_record::IncidentRecord,
@@ -30,8 +31,8 @@ pub struct Open {
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Openings to notify now, with their receivers.
-    pub releases: Vec<(Uuid, Vec<String>)>,
+    /// Openings to notify now, and whom.
+    pub releases: Vec<(Uuid, Recipients)>,
     /// Openings that a silence covers by now.
     pub silenced: Vec<Uuid>,
     /// Incidents that a group is notified instead of.
@@ -202,12 +203,12 @@ fn release(plan: &mut Plan, open: &Open, waiting: Vec<&IncidentRecord>, now: &No
             }
             for incident in together.iter().filter(|incident| is_due(incident)) {
                 let message = &incident.message;
-                let receivers = now.policy.receivers_for(
+                let recipients = now.policy.event_recipients(
                     message.severity,
                     message.stream.as_deref(),
                     IncidentEventKind::Opened,
                 );
-                plan.releases.push((message.id, receivers));
+                plan.releases.push((message.id, recipients));
             }
         }
     }

@@ -101,6 +101,16 @@ impl Subject {
         }
     }
 
+    /// The type of the beginning, if this is the end of a condition.
+    pub(crate) fn beginning(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::StreamsResumed { .. } => "stream.stale",
+            Self::IngestUp => "ingest.down",
+            Self::IngestAccepting => "ingest.rejecting",
+            _ => return None,
+        })
+    }
+
     /// The key by which a receiver groups alerts. The end of a condition has the same key as its start.
     pub fn key(&self) -> String {
         match self {

@@ -8,7 +8,9 @@ use serde::Deserialize;
 
 use super::{Config, Notify, RoutingKey, SecretUrl, WebhookFormat, WebhookHeaders};
 use crate::{
-    alerts::{DEFAULT_RECEIVER, IncidentSettings, NotifyPolicy, Route},
+    alerts::{
+        DEFAULT_RECEIVER, FALLBACK_RECEIVER, Fallback, IncidentSettings, NotifyPolicy, Route,
+    },
     clock::milliseconds,
 };
 
@@ -31,6 +33,8 @@ pub struct ReceiverSettings {
     pub severities: Vec<Severity>,
     /// The streams that it gets; empty: all.
     pub streams: Vec<StreamPattern>,
+    /// True if it stands in for the others when they fail, and gets nothing else.
+    pub is_fallback: bool,
 }
 
 impl ReceiverSettings {
@@ -40,6 +44,12 @@ impl ReceiverSettings {
         if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(valid) {
             return Err(
                 "name: give 1 to 64 letters, digits, `.`, `_` and `-`, and nothing else".to_owned(),
+            );
+        }
+        if self.name == FALLBACK_RECEIVER && !self.is_fallback {
+            return Err(
+                "name: this is the receiver of FALLBACK_WEBHOOK_URL; give another, or fallback = true"
+                    .to_owned(),
             );
         }
         if self.name == DEFAULT_RECEIVER {
@@ -73,8 +83,12 @@ impl ReceiverSettings {
             receiver: self.name.clone(),
             severities: self.severities.clone(),
             streams: self.streams.clone(),
-            acknowledgements: matches!(self.format, WebhookFormat::PagerDuty | WebhookFormat::Json),
+            acknowledgements: self.acknowledgements(),
         }
+    }
+
+    const fn acknowledgements(&self) -> bool {
+        matches!(self.format, WebhookFormat::PagerDuty | WebhookFormat::Json)
     }
 }
 
@@ -158,10 +172,10 @@ struct Fields {
     headers: BTreeMap<String, String>,
     routing_key: Option<String>,
     template: Option<PathBuf>,
-    #[serde(default = "critical")]
-    severities: Vec<SeverityName>,
+    severities: Option<Vec<SeverityName>>,
+    streams: Option<Vec<String>>,
     #[serde(default)]
-    streams: Vec<String>,
+    fallback: bool,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -169,10 +183,6 @@ struct Fields {
 enum SeverityName {
     Warning,
     Critical,
-}
-
-fn critical() -> Vec<SeverityName> {
-    vec![SeverityName::Critical]
 }
 
 impl Fields {
@@ -188,12 +198,19 @@ impl Fields {
             }
             _ => Err("url: give either it or url_file".to_owned()),
         };
+        if self.fallback && (self.severities.is_some() || self.streams.is_some()) {
+            return Err(
+                "fallback: it gets what the others owe; leave out its severities and streams"
+                    .to_owned(),
+            );
+        }
         let key = self.routing_key.as_deref().map(RoutingKey::parse);
         let severity = |name| match name {
             SeverityName::Warning => Severity::Warning,
             SeverityName::Critical => Severity::Critical,
         };
-        let streams = self.streams.iter().map(|text| text.parse());
+        let severities = self.severities.unwrap_or(vec![SeverityName::Critical]);
+        let streams = self.streams.iter().flatten().map(|text| text.parse());
         let streams = streams.collect::<Result<_, detection::pattern::PatternError>>();
         Ok(ReceiverSettings {
             name: self.name,
@@ -205,17 +222,18 @@ impl Fields {
             template: self.template.map(|file| folder.join(file)),
             headers: WebhookHeaders::from_pairs(self.headers)
                 .map_err(|reason| format!("headers: {reason}"))?,
-            severities: self.severities.into_iter().map(severity).collect(),
+            severities: severities.into_iter().map(severity).collect(),
             streams: streams.map_err(|error| format!("streams: {error}"))?,
+            is_fallback: self.fallback,
         })
     }
 }
 
 impl Config {
-    /// Every receiver: that of `ALERT_WEBHOOK_URL` first, then those of `RECEIVERS_FILE`.
+    /// Every receiver: that of `ALERT_WEBHOOK_URL` first, then that of `FALLBACK_WEBHOOK_URL`, then those of `RECEIVERS_FILE`.
     pub fn receivers(&self) -> Vec<ReceiverSettings> {
-        let default = self.alert_webhook_url.as_ref().map(|url| ReceiverSettings {
-            name: DEFAULT_RECEIVER.to_owned(),
+        let of_variables = |name: &str, url: &SecretUrl| ReceiverSettings {
+            name: name.to_owned(),
             url: url.clone(),
             format: self.webhook_format,
             routing_key: self.webhook_routing_key.clone(),
@@ -223,17 +241,55 @@ impl Config {
             headers: self.webhook_headers.clone(),
             severities: vec![Severity::Critical],
             streams: Vec::new(),
+            is_fallback: false,
+        };
+        let default = self.alert_webhook_url.as_ref();
+        let default = default.map(|url| of_variables(DEFAULT_RECEIVER, url));
+        let fallback = self.fallback_webhook_url.as_ref();
+        let fallback = fallback.map(|url| ReceiverSettings {
+            // They may hold the credentials of the other address.
+            headers: WebhookHeaders::default(),
+            is_fallback: true,
+            ..of_variables(FALLBACK_RECEIVER, url)
         });
         let file = self.receivers_file.iter().flat_map(|file| &file.0);
-        default.into_iter().chain(file.cloned()).collect()
+        let of_variables = default.into_iter().chain(fallback);
+        of_variables.chain(file.cloned()).collect()
+    }
+
+    /// Rules of the fallback; the error names the settings.
+    pub(super) fn check_fallback(&self) -> Result<(), String> {
+        let (fallbacks, others): (Vec<_>, Vec<_>) = self
+            .receivers()
+            .into_iter()
+            .partition(|one| one.is_fallback);
+        match fallbacks.as_slice() {
+            [_, _, ..] => Err(
+                "there are several fallbacks (FALLBACK_WEBHOOK_URL, fallback = true in RECEIVERS_FILE); keep one"
+                    .to_owned(),
+            ),
+            [one] if others.is_empty() => Err(format!(
+                "the fallback {:?} (FALLBACK_WEBHOOK_URL, RECEIVERS_FILE) has no receiver to stand in for; set ALERT_WEBHOOK_URL, or add one without fallback = true",
+                one.name
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// What is notified.
     pub fn notify_policy(&self) -> NotifyPolicy {
         let notify = self.notify_or_default();
-        let receivers = self.receivers();
+        let (fallbacks, others): (Vec<_>, Vec<_>) = self
+            .receivers()
+            .into_iter()
+            .partition(|one| one.is_fallback);
         NotifyPolicy {
-            routes: receivers.iter().map(ReceiverSettings::route).collect(),
+            routes: others.iter().map(ReceiverSettings::route).collect(),
+            fallback: fallbacks.first().map(|one| Fallback {
+                receiver: one.name.clone(),
+                after_ms: milliseconds(self.fallback_after),
+                acknowledgements: one.acknowledgements(),
+            }),
             max_age_ms: self.page_max_age.map(milliseconds),
             incidents: IncidentSettings {
                 notified: notify == Notify::Incidents,
@@ -260,12 +316,14 @@ mod tests {
         let example = example.split("```").next().expect("its end");
         let receivers = parse(example).expect("the documented file is right");
         let names: Vec<_> = receivers.iter().map(|one| one.name.as_str()).collect();
-        assert_eq!(names, ["on-call", "team-chat", "archive"]);
+        assert_eq!(names, ["on-call", "team-chat", "archive", "spare"]);
         assert_eq!(receivers[0].format, WebhookFormat::PagerDuty);
         let both = [Severity::Warning, Severity::Critical];
         assert_eq!(receivers[1].severities, both);
         assert_eq!(receivers[1].streams[0].as_str(), "eu-*");
         assert_eq!(receivers[2].headers.expose().len(), 1);
+        let fallbacks: Vec<_> = receivers.iter().map(|one| one.is_fallback).collect();
+        assert_eq!(fallbacks, [false, false, false, true]);
     }
 
     #[test]
@@ -320,6 +378,14 @@ mod tests {
             (
                 format!("[[receiver]]\nname = \"default\"\n{url}"),
                 "the receiver of ALERT_WEBHOOK_URL",
+            ),
+            (
+                with("fallback = true\nstreams = [\"a\"]"),
+                "receiver \"a\": fallback: it gets what the others owe",
+            ),
+            (
+                format!("[[receiver]]\nname = \"fallback\"\n{url}"),
+                "the receiver of FALLBACK_WEBHOOK_URL",
             ),
             (
                 format!("[[receiver]]\nname = \"a b\"\n{url}"),

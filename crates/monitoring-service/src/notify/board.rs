@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use crate::alerts::Fallback;
+
 /// Failed attempts in a row after which a receiver counts as failing in `/health`.
 const FAILING_ATTEMPTS: u32 = 3;
 
@@ -55,8 +57,8 @@ pub struct ReceiverBoard {
 
 impl ReceiverBoard {
     /// A board of these receivers, none of which fails.
-    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let receivers = names.into_iter().map(|name| (name.to_owned(), None));
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        let receivers = names.into_iter().map(|name| (name, None));
         Self {
             receivers: Arc::new(Mutex::new(receivers.collect())),
         }
@@ -69,6 +71,16 @@ impl ReceiverBoard {
         pairs
             .map(|(name, failing)| (name.clone(), failing.clone()))
             .collect()
+    }
+
+    /// The receivers that a fallback stands in for.
+    pub fn replaced_by(&self, fallback: &Fallback, now_ms: i64) -> Vec<String> {
+        let replaced = |failing: &Failing| now_ms - failing.since_ms >= fallback.after_ms;
+        let receivers = self.lock();
+        let names = receivers.iter().filter(|(name, failing)| {
+            **name != fallback.receiver && failing.as_ref().is_some_and(replaced)
+        });
+        names.map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn gate(&self, name: &str, now_ms: i64) -> Gate {
@@ -134,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_fails_is_probed_and_reported_once_a_minute() {
-        let board = ReceiverBoard::new(["a", "b"]);
+        let board = ReceiverBoard::new(["a", "b"].map(ToOwned::to_owned));
         assert_eq!(board.gate("a", 0), Gate::Open);
         let failed = |now_ms| board.failed("a", "refused".to_owned(), now_ms + 5, now_ms);
         assert_eq!(failed(0).map(|failing| failing.attempts), Some(1));
@@ -152,10 +164,27 @@ mod tests {
 
     #[test]
     fn three_attempts_or_two_minutes_are_a_failure() {
-        let board = ReceiverBoard::new(["a"]);
+        let board = ReceiverBoard::new(["a".to_owned()]);
         let mut failing = board.failed("a", String::new(), 5, 0).expect("new");
         assert!(!failing.is_degraded(119_999) && failing.is_degraded(120_000));
         failing.attempts = 3;
         assert!(failing.is_degraded(0));
+    }
+
+    #[test]
+    fn a_fallback_stands_in_after_its_time_and_not_for_itself() {
+        let board = ReceiverBoard::new(["a", "b", "spare"].map(ToOwned::to_owned));
+        let fallback = Fallback {
+            receiver: "spare".to_owned(),
+            after_ms: 300_000,
+            acknowledgements: false,
+        };
+        for (name, now_ms) in [("a", 0), ("b", 1), ("spare", 0)] {
+            board.failed(name, String::new(), 0, now_ms);
+        }
+        assert_eq!(board.replaced_by(&fallback, 299_999), [""; 0]);
+        assert_eq!(board.replaced_by(&fallback, 300_000), ["a"]);
+        board.accepted("a");
+        assert_eq!(board.replaced_by(&fallback, 300_001), ["b"]);
     }
 }

@@ -82,7 +82,7 @@ pub(crate) mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::alerts::{Alert, Subject};
+    use crate::alerts::{Alert, Recipients, Subject};
 
     /// A typical alert.
     pub(crate) fn example() -> Alert {
@@ -117,7 +117,7 @@ pub(crate) mod tests {
                 late: false,
             }),
             suppression: None,
-            receivers: Vec::new(),
+            recipients: Recipients::default(),
             suppressed_before: 2,
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
             span_id: Some("00f067aa0ba902b7".to_owned()),

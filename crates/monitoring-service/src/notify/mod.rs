@@ -13,7 +13,7 @@ use self::board::Gate;
 use crate::{
     context::Context,
     liveness::Task,
-    store::{Content, DueDelivery, StoreError},
+    store::{Content, DueDelivery, Owed, StoreError},
 };
 
 mod alertmanager;
@@ -79,6 +79,7 @@ pub(crate) async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyh
     while !stop.is_cancelled() {
         delivery.report();
         let pause = async {
+            delivery.stand_in().await?;
             for receiver in &delivery.receivers {
                 for due in delivery.due(receiver, &in_flight).await? {
                     in_flight.insert(due.id, receiver.name.clone());
@@ -123,6 +124,37 @@ impl Delivery {
             self.report();
             // The loop checks which of the two ended it.
             let _ = tokio::time::timeout(LIVENESS_INTERVAL, stop.cancelled()).await;
+        }
+        Ok(())
+    }
+
+    /// Gives the fallback what failing receivers owe of what is new and open.
+    async fn stand_in(&self) -> Result<(), StoreError> {
+        let (now_ms, board) = (self.context.clock.now_ms(), &self.context.receivers);
+        let Some(fallback) = &self.context.notify.fallback else {
+            return Ok(());
+        };
+        for receiver in board.replaced_by(fallback, now_ms) {
+            // After a time without deliveries, one shows first whether the receiver still fails.
+            if !matches!(board.gate(&receiver, now_ms), Gate::ClosedUntil(_)) {
+                continue;
+            }
+            let oldest_ms = self.context.notify.max_age_ms.map_or(0, |age| now_ms - age);
+            let owed = Owed {
+                receiver: receiver.clone(),
+                fallback: fallback.receiver.clone(),
+                oldest_ms,
+            };
+            let deliveries = self.context.store.stand_in(owed, now_ms).await?;
+            if deliveries > 0 {
+                let fallback = &fallback.receiver;
+                tracing::warn!(
+                    receiver,
+                    fallback,
+                    deliveries,
+                    "receiver fails; its messages go to the fallback, too"
+                );
+            }
         }
         Ok(())
     }

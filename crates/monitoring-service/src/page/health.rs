@@ -164,6 +164,11 @@ fn deliveries(deliveries: &DeliveriesHealth, now_ms: i64) -> Vec<Fault> {
         );
         let waiting = notifications(deliveries.pending.unwrap_or_default());
         let fix = format!("{waiting} pending; they are sent as soon as it accepts them.");
+        let fallback = deliveries.fallback.as_ref();
+        let fix = match fallback.filter(|one| one.stands_in_for.contains(&receiver.name)) {
+            Some(one) => format!("{fix} What is new and open goes to {}, too.", one.receiver),
+            None => fix,
+        };
         faults.push(Fault::new(what, fix));
     }
     if let Some(dead @ 1..) = deliveries.dead {

@@ -123,6 +123,15 @@ pub(crate) struct DeliveriesHealth {
     pub(crate) oldest_pending_at: Option<Instant>,
     /// Each configured receiver, by name.
     pub(crate) receivers: Vec<ReceiverHealth>,
+    /// The fallback, if there is one.
+    pub(crate) fallback: Option<FallbackHealth>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FallbackHealth {
+    pub(crate) receiver: String,
+    /// The failing receivers whose messages it gets.
+    pub(crate) stands_in_for: Vec<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -194,7 +203,7 @@ pub(crate) async fn check(state: &Context) -> Health {
         },
         messages: messages(&ingest.notes, now_ms),
         kafka: (ingest.source == Source::Kafka).then(|| kafka(ingest, now_ms)),
-        deliveries: deliveries(outbox, receivers(state, now_ms)),
+        deliveries: deliveries(outbox, receivers(state, now_ms), fallback(state, now_ms)),
         offset_gaps: offset_gaps(newest_gap_ms, now_ms),
         streams: streams(&inputs, now_ms),
         tasks: tasks(&state.liveness, now_ms),
@@ -306,7 +315,19 @@ fn receivers(context: &Context, now_ms: i64) -> Vec<ReceiverHealth> {
     all.map(health).collect()
 }
 
-fn deliveries(outbox: Option<OutboxState>, receivers: Vec<ReceiverHealth>) -> DeliveriesHealth {
+fn fallback(context: &Context, now_ms: i64) -> Option<FallbackHealth> {
+    let fallback = context.notify.fallback.as_ref()?;
+    Some(FallbackHealth {
+        receiver: fallback.receiver.clone(),
+        stands_in_for: context.receivers.replaced_by(fallback, now_ms),
+    })
+}
+
+fn deliveries(
+    outbox: Option<OutboxState>,
+    receivers: Vec<ReceiverHealth>,
+    fallback: Option<FallbackHealth>,
+) -> DeliveriesHealth {
     let dead = Condition::degraded_if(outbox.is_some_and(|outbox| outbox.dead > 0));
     let oldest_ms = outbox.and_then(|outbox| outbox.oldest_pending_created_at_ms);
     DeliveriesHealth {
@@ -318,6 +339,7 @@ fn deliveries(outbox: Option<OutboxState>, receivers: Vec<ReceiverHealth>) -> De
         dead: outbox.map(|outbox| outbox.dead),
         oldest_pending_at: oldest_ms.map(Instant),
         receivers,
+        fallback,
     }
 }
 

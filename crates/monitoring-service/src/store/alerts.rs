@@ -15,7 +15,7 @@ use super::{
     outbox::{self, DeliveryRecord},
     writer::Transaction,
 };
-use crate::alerts::{Alert, Origin, Subject, submission::PriorSubmission};
+use crate::alerts::{Alert, Origin, Recipients, Subject, submission::PriorSubmission};
 
 /// The alerts to list; a field that is `None` does not filter.
 #[derive(Clone, Debug, Default)]
@@ -414,7 +414,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Alert> {
         message: row.get("message")?,
         recorded_at_ms: row.get("recorded_at_ms")?,
         suppression: suppressed.and_then(|reason| Suppression::from_parts(&reason, by)),
-        receivers: Vec::new(),
+        recipients: Recipients::default(),
         suppressed_before: row.get("suppressed_before")?,
         trace_id: row.get("trace_id")?,
         span_id: row.get("span_id")?,

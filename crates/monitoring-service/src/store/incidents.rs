@@ -403,7 +403,7 @@ fn record_event(
     let seq = sql.last_insert_rowid();
     if suppressed.is_none() {
         let now_ms = message.recorded_at.0;
-        outbox::insert_event(transaction, seq, &event.receivers, now_ms, now_ms)?;
+        outbox::insert_event(transaction, seq, &event.recipients, now_ms, now_ms)?;
     }
     follow(transaction.sql, known, event, &message, suppressed)?;
     Ok(RecordedEvent {

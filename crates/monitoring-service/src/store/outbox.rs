@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{Store, StoreError, alerts, writer::Transaction};
 use crate::{
-    alerts::{Alert, incident::IncidentMessage, json::At},
+    alerts::{Alert, Recipients, incident::IncidentMessage, json::At},
     routes::schema,
 };
 
@@ -269,31 +269,61 @@ pub(super) fn insert_alert(
          VALUES (?1, ?2, ?3, 'pending', 0, ?4, ?4)";
     let stream = alert.anomaly().map(|anomaly| anomaly.key.stream.as_str());
     let mut insert = transaction.sql.prepare_cached(INSERT)?;
-    for receiver in &alert.receivers {
+    for receiver in &alert.recipients.receivers {
         insert.execute(params![receiver, alert_seq, stream, alert.recorded_at_ms])?;
     }
-    transaction.wakes_outbox |= !alert.receivers.is_empty();
+    transaction.wakes_outbox |= !alert.recipients.receivers.is_empty();
+    let (end_of, fallback) = (alert.subject.beginning(), &alert.recipients.fallback);
+    if let (Some(beginning), Some(fallback)) = (end_of, fallback) {
+        transaction
+            .sql
+            .prepare_cached(END_TO_FALLBACK)?
+            .execute(params![
+                fallback,
+                alert_seq,
+                alert.recorded_at_ms,
+                beginning
+            ])?;
+    }
     Ok(())
 }
+
+/// The end of a condition, for the fallback if it was sent the newest beginning.
+const END_TO_FALLBACK: &str =
+    "INSERT INTO deliveries (receiver, alert_seq, state, attempts, created_at_ms, next_attempt_at_ms)
+     SELECT ?1, ?2, 'pending', 0, ?3, ?3 WHERE EXISTS (
+         SELECT 1 FROM deliveries WHERE receiver = ?1 AND alert_seq = (
+             SELECT max(seq) FROM alerts WHERE origin = 'monitor' AND type = ?4 AND seq < ?2))";
 
 /// Creates the deliveries of an incident's event, to be sent at `due_at_ms` or later. The events of an incident are inserted in their
 /// order: receivers get them in that order.
 pub(super) fn insert_event(
     transaction: &mut Transaction<'_>,
     event_id: i64,
-    receivers: &[String],
+    recipients: &Recipients,
     due_at_ms: i64,
     now_ms: i64,
 ) -> rusqlite::Result<()> {
     const INSERT: &str = "INSERT INTO deliveries (receiver, event_id, stream, state, attempts, created_at_ms, next_attempt_at_ms)
          SELECT ?1, id, json_extract(message, '$.stream'), 'pending', 0, ?3, ?4 FROM incident_events WHERE id = ?2";
     let mut insert = transaction.sql.prepare_cached(INSERT)?;
-    for receiver in receivers {
+    for receiver in &recipients.receivers {
         insert.execute(params![receiver, event_id, now_ms, due_at_ms])?;
     }
-    transaction.wakes_outbox |= !receivers.is_empty();
+    transaction.wakes_outbox |= !recipients.receivers.is_empty();
+    if let Some(fallback) = &recipients.fallback {
+        let follow = format!("{INSERT} AND {KNOWS_INCIDENT}");
+        let mut follow = transaction.sql.prepare_cached(&follow)?;
+        let followed = follow.execute(params![fallback, event_id, now_ms, due_at_ms])?;
+        transaction.wakes_outbox |= followed > 0;
+    }
     Ok(())
 }
+
+/// True if the receiver was sent an earlier event of the incident of `incident_events`.
+const KNOWS_INCIDENT: &str = "EXISTS (
+     SELECT 1 FROM incident_events AS event CROSS JOIN deliveries AS earlier ON earlier.event_id = event.id
+     WHERE event.incident_id = incident_events.incident_id AND earlier.receiver = ?1)";
 
 /// The deliveries of an alert.
 pub(super) fn of_alert(

@@ -13,6 +13,7 @@ use super::{
     writer::Transaction,
 };
 use crate::alerts::{
+    Recipients,
     incident_update::RecordedEvent,
     release::{Open, Plan},
 };
@@ -68,8 +69,8 @@ fn carry_out(
     plan: &Plan,
     now_ms: i64,
 ) -> Result<Vec<RecordedEvent>, StoreError> {
-    for (id, receivers) in &plan.releases {
-        release(transaction, *id, receivers, now_ms)?;
+    for (id, recipients) in &plan.releases {
+        release(transaction, *id, recipients, now_ms)?;
     }
     for id in &plan.silenced {
         suppress(transaction.sql, *id, "silence", None)?;
@@ -79,8 +80,8 @@ fn carry_out(
         events.extend(incidents::record(transaction, update)?);
         if update.is_group_opening() {
             // A group has waited with its members.
-            let receivers = &update.events[0].receivers;
-            release(transaction, update.message.id, receivers, now_ms)?;
+            let recipients = &update.events[0].recipients;
+            release(transaction, update.message.id, recipients, now_ms)?;
             events
                 .iter_mut()
                 .rev()
@@ -98,7 +99,7 @@ fn carry_out(
 fn release(
     transaction: &mut Transaction<'_>,
     id: Uuid,
-    receivers: &[String],
+    recipients: &Recipients,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let id = id.to_string();
@@ -117,7 +118,7 @@ fn release(
         .prepare_cached("UPDATE incidents SET suppressed = NULL, release_at_ms = NULL, notified_at_ms = ?2 WHERE id = ?1")?
         .execute(params![id, now_ms])?;
     alike::name_others_of_opening(transaction.sql, newest)?;
-    outbox::insert_event(transaction, newest, receivers, now_ms, now_ms)?;
+    outbox::insert_event(transaction, newest, recipients, now_ms, now_ms)?;
     Ok(())
 }
 

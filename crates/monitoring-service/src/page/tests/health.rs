@@ -1,7 +1,7 @@
 //! The line of health: what is wrong, and what to do.
 
 use crate::{
-    alerts::NotifyPolicy,
+    alerts::{Fallback, NotifyPolicy},
     ingest::status::Acceptance,
     routes::harness::{Api, NOW_MS},
 };
@@ -90,5 +90,25 @@ async fn a_receiver_that_refuses_is_named_with_its_words() {
         line(&api).await,
         "The receiver default does not accept notifications (first failure 3 min ago): the receiver answered 404 Not Found: no such team. \
          0 notifications pending; they are sent as soon as it accepts them."
+    );
+}
+
+#[tokio::test]
+async fn a_fallback_that_stands_in_is_named() {
+    let api = reading().with(|state| {
+        state.context.notify.fallback = Some(Fallback {
+            receiver: "spare".to_owned(),
+            after_ms: 60_000,
+            acknowledgements: false,
+        });
+    });
+    for at_ms in [NOW_MS - 60_000, NOW_MS - 2, NOW_MS - 1] {
+        let error = "the receiver answered 503".to_owned();
+        api.state.receivers.failed("default", error, NOW_MS, at_ms);
+    }
+    let line = line(&api).await;
+    assert!(
+        line.ends_with("What is new and open goes to spare, too."),
+        "{line}"
     );
 }

@@ -5,7 +5,10 @@ use detection::{
 };
 
 use super::*;
-use crate::store::{RowRecord, SeriesFilter};
+use crate::{
+    alerts::Recipients,
+    store::{RowRecord, SeriesFilter},
+};
 
 fn settings() -> MonitorSettings {
     MonitorSettings {
@@ -141,8 +144,11 @@ fn an_alert_of_either_policy_comes_back() {
                 let now_ms = raised.anomaly.minute.epoch_minutes() * MINUTE_MS;
                 let alert = Alert::of_stream(raised.clone(), &NOTIFY, now_ms);
                 // The deliveries name them.
-                let receivers = Vec::new();
-                Alert { receivers, ..alert }
+                let recipients = Recipients::default();
+                Alert {
+                    recipients,
+                    ..alert
+                }
             })
             .collect();
         assert!(!expected.is_empty());

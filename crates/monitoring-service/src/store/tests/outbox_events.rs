@@ -2,7 +2,7 @@
 
 use super::{open, wait};
 use crate::{
-    alerts::incident::IncidentMessage,
+    alerts::{Recipients, incident::IncidentMessage},
     notify::incident_examples::{opened, resolved},
     store::{
         Content, DeliveryFilter, DeliveryState, Store, StoreError, outbox, writer::Transaction,
@@ -17,15 +17,23 @@ impl Store {
         receivers: &[&str],
         due_at_ms: i64,
     ) -> Result<(), StoreError> {
-        let receivers: Vec<_> = receivers.iter().map(ToString::to_string).collect();
+        let recipients = Recipients {
+            receivers: receivers.iter().map(ToString::to_string).collect(),
+            fallback: Some("spare".to_owned()),
+        };
         let record = move |transaction: &mut Transaction<'_>| {
             let text = serde_json::to_string(&message).expect("JSON");
             transaction.sql.execute(
-                "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, message) VALUES (?1, ?2, '', 0, ?3)",
-                (message.id.to_string(), message.sequence, text),
+                "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, message) VALUES (?1, ?2, ?4, 0, ?3)",
+                (
+                    message.id.to_string(),
+                    message.sequence,
+                    text,
+                    <&str>::from(message.event),
+                ),
             )?;
             let event_id = transaction.sql.last_insert_rowid();
-            outbox::insert_event(transaction, event_id, &receivers, due_at_ms, due_at_ms)?;
+            outbox::insert_event(transaction, event_id, &recipients, due_at_ms, due_at_ms)?;
             Ok(())
         };
         self.writer.call(record).await
