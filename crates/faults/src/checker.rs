@@ -82,7 +82,7 @@ pub(crate) fn check_notifications(checks: &Checks, facts: &Facts, receipts: &[Re
             {
                 match state.as_str() {
                     "delivered" => outcome(receipts, Outcome::Accepted),
-                    "superseded" => *is_incident,
+                    "superseded" | "summarized" => *is_incident,
                     _ => false,
                 }
             },

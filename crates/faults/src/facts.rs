@@ -42,6 +42,7 @@ impl Subject {
 pub(crate) struct Delivery {
     pub(crate) subject: Subject,
     pub(crate) state: String,
+    /// True if it is about one incident, or sums up several.
     pub(crate) is_incident: bool,
 }
 
@@ -137,6 +138,6 @@ fn delivery(entry: &Value) -> Result<Delivery> {
     Ok(Delivery {
         subject,
         state,
-        is_incident,
+        is_incident: is_incident || entry["alert"]["type"] == "receiver.summary",
     })
 }

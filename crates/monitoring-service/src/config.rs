@@ -170,7 +170,7 @@ pub struct Config {
     #[arg(long, env, value_parser = duration("1m", "30d"), default_value = "24h")]
     pub webhook_give_up_after: Duration,
 
-    /// Send no notification for an alert whose minute is older than this when it is recorded (1m to 36500d)
+    /// Sum up alerts whose minute is older than this when it is recorded, or that a receiver which failed could not be sent for this long, in one notification (1m to 36500d)
     #[arg(long, env, value_parser = duration("1m", "36500d"), default_value = "30m")]
     pub page_max_age: Option<Duration>,
 

@@ -19,6 +19,7 @@ use crate::{
         inputs::{InputFault, faults},
         release::{self, Open},
         stale::{self, StaleRules},
+        summary,
     },
     clock::{Stopwatch, milliseconds},
     context::Context,
@@ -141,6 +142,7 @@ impl Scheduler {
         self.context.refresh_silences().await?;
         self.check_ingest(now_ms).await?;
         self.release_incidents().await?;
+        self.sum_up_ingest(now_ms).await?;
         self.give_up(now_ms).await?;
         self.show_outbox(now_ms).await?;
         self.show_streams().await?;
@@ -167,6 +169,21 @@ impl Scheduler {
         let (events, waiting) = self.context.store.release_incidents(now_ms, plan).await?;
         self.context.announcer.announce_incidents(&events);
         Ok(waiting)
+    }
+
+    /// Records one summary of what was too old to be notified, once ingest has caught up.
+    async fn sum_up_ingest(&self, now_ms: i64) -> Result<(), StoreError> {
+        if !self.context.ingest.get().caught_up {
+            return Ok(());
+        }
+        let policy = self.context.notify.clone();
+        let incidents = policy.incidents.notified;
+        let decide = move |tally: &_, last_ms| summary::of_ingest(tally, last_ms, &policy, now_ms);
+        let store = &self.context.store;
+        if let Some(alert) = store.sum_up_ingest(incidents, now_ms, decide).await? {
+            self.context.announcer.announce(&alert);
+        }
+        Ok(())
     }
 
     /// Streams are only marked as stale while ingest is up and caught up; otherwise the monitor may be the cause.

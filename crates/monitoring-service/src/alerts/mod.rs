@@ -15,6 +15,7 @@ pub mod silences;
 pub mod stale;
 pub mod subject;
 pub mod submission;
+pub mod summary;
 
 pub use announcer::Announcer;
 pub use policy::{
@@ -157,10 +158,13 @@ impl Alert {
         }
     }
 
-    /// Its severity. Alerts of the monitor itself are always CRITICAL.
-    pub fn severity(&self) -> Severity {
-        self.anomaly()
-            .map_or(Severity::Critical, |anomaly| anomaly.key.severity)
+    /// Its severity. A summary is a WARNING; the other alerts of the monitor itself are CRITICAL.
+    pub const fn severity(&self) -> Severity {
+        match &self.subject {
+            Subject::Anomaly(anomaly) | Subject::Submission(anomaly) => anomaly.key.severity,
+            Subject::IngestSummary | Subject::ReceiverSummary => Severity::Warning,
+            _ => Severity::Critical,
+        }
     }
 
     /// Its anomaly, if it has one.

@@ -212,7 +212,9 @@ pub const fn in_words(suppression: Suppression) -> &'static str {
     match suppression {
         Suppression::Cooldown { .. } => "an alert of the same key was raised within ALERT_COOLDOWN",
         Suppression::Silence { .. } => "a silence covers it",
-        Suppression::TooOld => "its minute was older than PAGE_MAX_AGE when it was recorded",
+        Suppression::TooOld => {
+            "its minute was older than PAGE_MAX_AGE when it was recorded, so a summary counts it"
+        }
         Suppression::NoReceiver => {
             "no receiver for it is configured (ALERT_WEBHOOK_URL, RECEIVERS_FILE)"
         }

@@ -41,6 +41,12 @@ pub enum Subject {
     /// Most of the newest messages can be used again.
     #[strum(serialize = "ingest.accepting")]
     IngestAccepting,
+    /// What was too old to be notified when it was read.
+    #[strum(serialize = "ingest.summary")]
+    IngestSummary,
+    /// What was over or too old before a receiver accepted it.
+    #[strum(serialize = "receiver.summary")]
+    ReceiverSummary,
     /// A test of notifications.
     #[strum(serialize = "alert.test")]
     Test,
@@ -68,7 +74,7 @@ impl Origin {
 
 impl Subject {
     /// The texts of all types.
-    pub const TYPES: [&str; 8] = [
+    pub const TYPES: [&str; 10] = [
         "transaction.anomaly",
         "stream.stale",
         "stream.resumed",
@@ -76,6 +82,8 @@ impl Subject {
         "ingest.up",
         "ingest.rejecting",
         "ingest.accepting",
+        "ingest.summary",
+        "receiver.summary",
         "alert.test",
     ];
 
@@ -121,6 +129,7 @@ impl Subject {
             Self::StaleStreams { .. } | Self::StreamsResumed { .. } => "monitor/streams".to_owned(),
             Self::IngestDown | Self::IngestUp => "monitor/ingest".to_owned(),
             Self::IngestRejecting | Self::IngestAccepting => "monitor/messages".to_owned(),
+            Self::IngestSummary | Self::ReceiverSummary => "monitor/summary".to_owned(),
             Self::Test => "monitor/test".to_owned(),
         }
     }

@@ -102,6 +102,7 @@ fn of_alert(alert: &Alert) -> PostableAlert {
         Subject::IngestUp => ("IngestDown", Some(recorded_at)),
         Subject::IngestRejecting => ("IngestRejecting", open),
         Subject::IngestAccepting => ("IngestRejecting", Some(recorded_at)),
+        Subject::IngestSummary | Subject::ReceiverSummary => ("NotificationSummary", None),
         Subject::Test => ("TestAlert", None),
     };
     let mut labels = BTreeMap::from([

@@ -29,19 +29,33 @@ impl Delivery {
         let attempts = &self.context.metrics.delivery_attempts;
         attempts.with_label_values(&[outcome]).inc();
         let error = answer.as_ref().err();
-        let ended = match error {
-            Some(error) => {
-                self.note_failure(receiver, &due, error, &attempt.outcome, random);
-                None
-            }
-            None => self.context.receivers.accepted(&receiver.name),
-        };
+        if let Some(error) = error {
+            self.note_failure(receiver, &due, error, &attempt.outcome, random);
+        }
         let store = &self.context.store;
         self.stored(|| store.finish_attempt(due.id, attempt.clone()))
             .await?;
-        if let Some(failing) = ended {
-            self.stored(|| store.release_deliveries(&receiver.name, now_ms))
+        if error.is_none() {
+            self.accepted(receiver, now_ms).await?;
+        }
+        Ok(due.id)
+    }
+
+    /// Opens the gate of a receiver that accepted a delivery. Of what it owes, the alerts that are too old by now are set aside for a
+    /// summary, and the rest follows at once.
+    async fn accepted(&self, receiver: &Receiver, now_ms: i64) -> Result<(), StoreError> {
+        let (board, store) = (&self.context.receivers, &self.context.store);
+        if board.failures(&receiver.name) == 0 {
+            return Ok(());
+        }
+        if let Some(age_ms) = self.context.notify.max_age_ms {
+            self.stored(|| store.set_aside_alerts(&receiver.name, now_ms - age_ms))
                 .await?;
+        }
+        let ended = board.accepted(&receiver.name);
+        self.stored(|| store.release_deliveries(&receiver.name, now_ms))
+            .await?;
+        if let Some(failing) = ended {
             tracing::info!(
                 receiver = receiver.name,
                 failed_attempts = failing.attempts,
@@ -49,7 +63,7 @@ impl Delivery {
                 "receiver accepts deliveries again"
             );
         }
-        Ok(due.id)
+        Ok(())
     }
 
     /// Closes the gate of the receiver, and logs its first failure, then one line a minute.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::board::Gate;
 use crate::{
+    alerts::{Subject, summary},
     context::Context,
     liveness::Task,
     store::{Content, DueDelivery, Owed, StoreError},
@@ -159,7 +160,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// The deliveries to attempt at a receiver now. Superseded ones are recorded, and the outbox is read again.
+    /// The deliveries to attempt at a receiver now. Those that are not sent any more are recorded, and the outbox is read again. When
+    /// nothing else is due, a summary counts them.
     async fn due(
         &self,
         receiver: &Receiver,
@@ -185,26 +187,52 @@ impl Delivery {
                 in_time(store.due_deliveries(&receiver.name, probe, now_ms, limit)).await?;
             due.retain(|due| !in_flight.contains_key(&due.id));
             due.truncate(room);
-            if !self.supersede(&due).await? {
+            if self.settle(&due).await? {
+                continue;
+            }
+            let is_summary = |due: &DueDelivery| match &due.content {
+                Content::Alert(alert) => alert.subject == Subject::ReceiverSummary,
+                Content::Incident(_) => false,
+            };
+            let nothing_else = busy == 0 && due.iter().all(is_summary);
+            if !(nothing_else && self.sum_up(receiver, now_ms).await?) {
                 return Ok(due);
             }
         }
     }
 
-    /// Supersedes what the order within an incident no longer sends; true if there was something.
-    async fn supersede(&self, due: &[DueDelivery]) -> Result<bool, StoreError> {
-        let mut superseded = Vec::new();
+    /// Records what the order within an incident no longer sends; true if there was something.
+    async fn settle(&self, due: &[DueDelivery]) -> Result<bool, StoreError> {
+        let (mut superseded, mut summarized) = (Vec::new(), Vec::new());
         for due in due {
             if matches!(due.content, Content::Incident(_)) {
                 let messages = self.context.store.deliveries_of_incident(due.id);
-                superseded.extend(order::next(&in_time(messages).await?).superseded);
+                let step = order::next(&in_time(messages).await?);
+                superseded.extend(step.superseded);
+                summarized.extend(step.summarized);
             }
         }
-        if superseded.is_empty() {
+        if superseded.is_empty() && summarized.is_empty() {
             return Ok(false);
         }
-        self.context.store.supersede_deliveries(superseded).await?;
+        let store = &self.context.store;
+        store.settle_deliveries(superseded, summarized).await?;
         Ok(true)
+    }
+
+    /// Records the summary of what the receiver was not sent; true if there was something.
+    async fn sum_up(&self, receiver: &Receiver, now_ms: i64) -> Result<bool, StoreError> {
+        let name = receiver.name.clone();
+        let summary = move |tally: &_| summary::of_receiver(tally, &name, now_ms);
+        let recorded = self
+            .context
+            .store
+            .sum_up_deliveries(&receiver.name, summary)
+            .await?;
+        if let Some(summary) = &recorded {
+            self.context.announcer.announce(summary);
+        }
+        Ok(recorded.is_some())
     }
 
     /// How long until a delivery can be attempted, at most until the next report.

@@ -1,7 +1,8 @@
 //! The order of an incident's messages to one receiver. Pure.
 //!
 //! One is sent at a time, in the order of the events. A resolve supersedes every earlier one that was not delivered. It is itself sent
-//! only if the receiver may know of the incident: an attempt without an answer may have arrived, a refused one has not.
+//! only if the receiver may know of the incident: an attempt without an answer may have arrived, a refused one has not. What is over
+//! before the receiver knew of it is summed up.
 
 use crate::{
     alerts::incident::IncidentEventKind,
@@ -13,6 +14,8 @@ use crate::{
 pub(super) struct Step {
     /// The deliveries that are no longer sent.
     pub(super) superseded: Vec<i64>,
+    /// The deliveries of an incident that is over and that the receiver does not know.
+    pub(super) summarized: Vec<i64>,
     /// The delivery to send now; the others wait for it.
     pub(super) send: Option<i64>,
 }
@@ -30,12 +33,21 @@ pub(super) fn next(messages: &[EventDelivery]) -> Step {
         .map(|message| message.id)
         .collect();
     let mut rest = rest.iter().filter(pending).map(|message| message.id);
-    if end.is_some() && !is_open(before) {
+    let is_unknown = end.is_some() && !is_open(before);
+    if is_unknown {
         superseded.extend(rest.next());
+    }
+    let send = rest.next();
+    if is_unknown && send.is_none() {
+        return Step {
+            summarized: superseded,
+            ..Step::default()
+        };
     }
     Step {
         superseded,
-        send: rest.next(),
+        summarized: Vec::new(),
+        send,
     }
 }
 
@@ -93,6 +105,7 @@ mod tests {
     fn then(superseded: &[i64], send: Option<i64>) -> Step {
         Step {
             superseded: superseded.to_vec(),
+            summarized: Vec::new(),
             send,
         }
     }
@@ -123,10 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn a_resolve_without_a_delivered_opening_is_superseded() {
+    fn a_resolve_without_a_delivered_opening_is_summed_up() {
         for state in [PENDING, DeliveryState::Dead] {
             let step = step(&[(Opened, state), (Resolved, PENDING)]);
-            assert_eq!((step.send, step.superseded.last()), (None, Some(&2)));
+            assert_eq!((step.send, step.summarized.last()), (None, Some(&2)));
+            assert_eq!(step.superseded, [0; 0]);
         }
     }
 
@@ -152,7 +166,14 @@ mod tests {
             (Opened, PENDING),
             (Resolved, PENDING),
         ];
-        assert_eq!(step(&again), then(&[3, 4], None));
+        let summed_up = Step {
+            summarized: vec![3, 4],
+            ..Step::default()
+        };
+        assert_eq!(step(&again), summed_up);
+        // It is open again: that message replaces those of its first part.
+        let unknown = [(Opened, PENDING), (Resolved, PENDING), (Opened, PENDING)];
+        assert_eq!(step(&unknown), then(&[1, 2], Some(3)));
     }
 
     /// What a receiver did with an attempt.
@@ -203,8 +224,11 @@ mod tests {
                 for id in &step.superseded {
                     messages[at(*id)].state = DeliveryState::Superseded;
                 }
+                for id in &step.summarized {
+                    messages[at(*id)].state = DeliveryState::Summarized;
+                }
                 let Some(id) = step.send else {
-                    if incoming.len() == 0 && step.superseded.is_empty() {
+                    if incoming.len() == 0 && step.superseded.is_empty() && step.summarized.is_empty() {
                         break;
                     }
                     continue;

@@ -110,7 +110,7 @@ fn of_alert(alert: &Alert) -> Event {
         Subject::StreamsResumed { .. } | Subject::IngestUp | Subject::IngestAccepting => {
             ("resolve", "info")
         }
-        Subject::Test => ("trigger", "info"),
+        Subject::IngestSummary | Subject::ReceiverSummary | Subject::Test => ("trigger", "info"),
         _ => ("trigger", severity(alert.severity())),
     };
     let stream = alert
@@ -173,7 +173,8 @@ mod tests {
         Content::Alert(Box::new(alert))
     }
 
-    /// The rules of the published schema of Events v2: required members, values of enums, lengths.
+    /// The rules of the published schema of Events v2: required members, values of enums, lengths. The schema itself
+    /// (<https://github.com/PagerDuty/api-schema>) states no licence, so it is not repeated here.
     fn assert_valid(event: &Value) {
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         assert_eq!(text(&event["routing_key"]).len(), 32);
@@ -268,16 +269,23 @@ mod tests {
             (&event["event_action"], &event["dedup_key"]),
             (&json!("trigger"), &json!("acquirer-7/denied/up"))
         );
-        for (subject, action) in [
-            (Subject::IngestDown, "trigger"),
-            (Subject::IngestUp, "resolve"),
+        for (subject, action, key, severity) in [
+            (Subject::IngestDown, "trigger", "monitor/ingest", "critical"),
+            (Subject::IngestUp, "resolve", "monitor/ingest", "info"),
+            (
+                Subject::ReceiverSummary,
+                "trigger",
+                "monitor/summary",
+                "info",
+            ),
         ] {
             let event = self::event(&alert(of_monitor(subject, "one sentence")));
             assert_valid(&event);
             assert_eq!(
                 (&event["event_action"], &event["dedup_key"]),
-                (&json!(action), &json!("monitor/ingest"))
+                (&json!(action), &json!(key))
             );
+            assert_eq!(event["payload"]["severity"], severity);
         }
     }
 

@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod fallback;
+mod summaries;
 
 const START_MS: i64 = 1_752_328_800_000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -627,26 +628,6 @@ async fn an_incident_is_sent_in_order_and_a_resolve_overtakes_nothing() {
     bench.pass().await;
     bench.pass().await;
     assert_eq!(sequences(&server).await, [1, 3]);
-}
-
-#[tokio::test]
-async fn an_incident_that_ended_while_the_receiver_refused_is_not_sent() {
-    let server = receiver([answer(500)]).await;
-    let bench = Bench::new(&server.uri());
-    let record = async |message| {
-        bench
-            .store
-            .record_event(message, &[DEFAULT_RECEIVER], START_MS)
-            .await
-            .expect("recorded");
-    };
-    record(opened()).await;
-    bench.pass().await;
-    record(resolved()).await;
-    bench.clock.set_ms(START_MS + 10_000);
-    bench.pass().await;
-    assert_eq!(sequences(&server).await, [1]);
-    assert_eq!(bench.outbox().await, OutboxState::default());
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ pub(super) async fn view(
     );
     let delivered = of(DeliveryState::Delivered).await?;
     let superseded = of(DeliveryState::Superseded).await?;
+    let summarized = of(DeliveryState::Summarized).await?;
     let here = &view.here;
     let body = html! {
         h1 { "Deliveries" }
@@ -59,6 +60,7 @@ pub(super) async fn view(
             (list(here, "Given up", "Nothing was given up.", &dead))
             (list(here, "Pending", "Nothing is pending.", &pending))
             (list(here, "Delivered", "Nothing was delivered yet.", &delivered))
+            @if !summarized.is_empty() { (list(here, "Not sent one by one, but counted by a summary", "", &summarized)) }
             @if !superseded.is_empty() { (list(here, "Superseded by a later message", "", &superseded)) }
         }
     };
@@ -145,7 +147,7 @@ fn row(here: &Here, listed: &ListedDelivery) -> Markup {
             }
             p { (sent.text) }
             (progress(listed))
-            @if delivery.state == DeliveryState::Dead {
+            @if matches!(delivery.state, DeliveryState::Dead | DeliveryState::Summarized) {
                 form method="post" action=(here.link(&format!("page/deliveries/{}/replay", delivery.id))) {
                     button { "Send again" span class="sr" { " delivery " (delivery.id) } }
                 }

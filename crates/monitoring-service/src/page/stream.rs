@@ -20,7 +20,7 @@ use super::{
     parts::{ago, at, badge, class, minute, number, sentence, severity, stream_path},
 };
 use crate::{
-    alerts::{Alert, policy::in_words},
+    alerts::{Alert, Subject, policy::in_words},
     routes::{
         AppState,
         error::Problem,
@@ -140,8 +140,12 @@ pub(super) async fn alert(
     let Some((alert, _)) = state.store.alert(id).await? else {
         return Err(Problem::not_found("id", "alert", id).fix("GET /alerts lists the alerts"));
     };
-    // An alert of the monitor itself is about all of it.
-    let path = alert.anomaly().map_or_else(String::new, |anomaly| {
+    // An alert of the monitor itself is about all of it, or about deliveries.
+    let of_monitor = || match alert.subject {
+        Subject::ReceiverSummary => "page/deliveries".to_owned(),
+        _ => String::new(),
+    };
+    let path = alert.anomaly().map_or_else(of_monitor, |anomaly| {
         let (key, minute) = (&anomaly.key, anomaly.minute);
         format!(
             "{}?from={}&to={}&policy={}&minute={minute}&status={}#explanation",

@@ -1,4 +1,4 @@
-//! `GET /deliveries` and `POST /deliveries/{id}/replay`: notifications that are pending, delivered, dead or superseded.
+//! `GET /deliveries` and `POST /deliveries/{id}/replay`: notifications that are pending, delivered, dead, superseded or summarized.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(crate) struct DeliveryId(pub(crate) i64);
 values! {
     DeliveryState: reference::<schema::DeliveryState>(),
         |text: &str| text.parse().map_err(|_| "is not the state of a delivery".to_owned()),
-        "use pending, delivered, dead or superseded";
+        "use pending, delivered, dead, superseded or summarized";
     DeliveryId: i64::schema(),
         |text: &str| text.parse().map(DeliveryId).map_err(|_| "is not a whole number".to_owned()),
         "take the id from GET /deliveries";
@@ -115,7 +115,7 @@ struct Replayed {
     state: DeliveryState,
 }
 
-/// Delivers a notification again that was delivered, given up or superseded: the same message with the same id.
+/// Delivers a notification again that was delivered, given up, superseded or summarized: the same message with the same id.
 #[utoipa::path(
     post,
     path = "/deliveries/{id}/replay",

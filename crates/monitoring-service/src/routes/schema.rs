@@ -75,7 +75,7 @@ schemas! {
     BaselineKind: "`missing`: the window has only zeros; `flat`: it has no deviation; `spread`: it has one."
         = one_of(["missing", "flat", "spread"]);
     DeliveryState: "`pending`: not delivered yet; `delivered`: the receiver accepted it; `dead`: given up; `superseded`: not sent, a later message \
-        replaces it." = one_of(["pending", "delivered", "superseded", "dead"]);
+        replaces it; `summarized`: not sent by itself, a summary counts it." = one_of(crate::store::DeliveryState::ALL.map(crate::store::DeliveryState::name));
     IncidentState: "The state of an incident." = one_of(["resolved", "open"]);
     IncidentKindName: "`anomaly`: counts left their range; `stale_stream`: no new minutes; `ingest_down`: Kafka cannot be read; \
         `ingest_rejecting`: most messages are dead letters; `group`: several with one cause."

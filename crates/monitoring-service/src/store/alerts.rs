@@ -439,6 +439,8 @@ fn read_subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
         ("ingest.up", _) => Subject::IngestUp,
         ("ingest.rejecting", _) => Subject::IngestRejecting,
         ("ingest.accepting", _) => Subject::IngestAccepting,
+        ("ingest.summary", _) => Subject::IngestSummary,
+        ("receiver.summary", _) => Subject::ReceiverSummary,
         ("alert.test", _) => Subject::Test,
         (_, "evaluate") => Subject::Submission(read_anomaly(row)?),
         _ => Subject::Anomaly(read_anomaly(row)?),

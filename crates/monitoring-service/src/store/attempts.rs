@@ -44,10 +44,10 @@ pub(super) fn due_statement(probe: bool) -> String {
              SELECT 1 FROM incident_events AS this CROSS JOIN incident_events AS event CROSS JOIN deliveries AS earlier
              WHERE this.id = deliveries.event_id AND event.incident_id = this.incident_id AND earlier.event_id = event.id
              AND earlier.receiver = ?1 AND earlier.state = 'pending' AND earlier.id < deliveries.id)
-         AND (ifnull(origin, '') <> 'monitor' OR type = 'alert.test' OR NOT EXISTS (
+         AND (ifnull(origin, '') <> 'monitor' OR type IN ('alert.test', 'receiver.summary') OR NOT EXISTS (
              SELECT 1 FROM deliveries AS earlier CROSS JOIN alerts AS other ON other.seq = earlier.alert_seq
              WHERE earlier.receiver = ?1 AND earlier.state = 'pending' AND earlier.id < deliveries.id
-             AND other.origin = 'monitor' AND other.type <> 'alert.test'))
+             AND other.origin = 'monitor' AND other.type NOT IN ('alert.test', 'receiver.summary')))
          ORDER BY {first}deliveries.id DESC LIMIT ?3",
         alerts::COLUMNS
     )
@@ -95,14 +95,23 @@ impl Store {
         .await
     }
 
-    /// Marks pending deliveries as superseded.
-    pub async fn supersede_deliveries(&self, ids: Vec<i64>) -> Result<(), StoreError> {
-        const SUPERSEDE: &str = "UPDATE deliveries SET state = 'superseded', next_attempt_at_ms = NULL WHERE id = ?1 AND state = 'pending'";
+    /// Marks pending deliveries as superseded, or sets them aside for a summary.
+    pub async fn settle_deliveries(
+        &self,
+        superseded: Vec<i64>,
+        summarized: Vec<i64>,
+    ) -> Result<(), StoreError> {
+        const SETTLE: &str = "UPDATE deliveries SET state = ?2, summary_seq = NULL, next_attempt_at_ms = NULL WHERE id = ?1 AND state = 'pending'";
         self.writer
             .call(move |transaction| {
-                let mut statement = transaction.sql.prepare_cached(SUPERSEDE)?;
-                for id in &ids {
-                    statement.execute([id])?;
+                let mut statement = transaction.sql.prepare_cached(SETTLE)?;
+                for (ids, state) in [
+                    (&superseded, DeliveryState::Superseded),
+                    (&summarized, DeliveryState::Summarized),
+                ] {
+                    for id in ids {
+                        statement.execute(params![id, state.name()])?;
+                    }
                 }
                 Ok(())
             })

@@ -16,7 +16,7 @@ pub struct Owed {
 }
 
 /// Pending deliveries of a receiver that the fallback does not have: openings and escalations of incidents that are open and that nobody
-/// acknowledged since, and new alerts. The ends of conditions follow their beginnings when they are recorded.
+/// acknowledged since, and new alerts. The ends of conditions follow their beginnings when they are recorded; summaries are not new.
 const OWED: &str = "FROM deliveries AS owed LEFT JOIN alerts ON alerts.seq = owed.alert_seq
      LEFT JOIN incident_events AS event ON event.id = owed.event_id LEFT JOIN incidents ON incidents.id = event.incident_id
      WHERE owed.receiver = ?1 AND owed.state = 'pending'
@@ -25,7 +25,8 @@ const OWED: &str = "FROM deliveries AS owed LEFT JOIN alerts ON alerts.seq = owe
      AND (incidents.ended_at_ms IS NULL AND event.kind IN ('opened', 'escalated') AND NOT EXISTS (
              SELECT 1 FROM incident_events AS later WHERE later.incident_id = event.incident_id
              AND later.kind = 'acknowledged' AND later.id > event.id)
-         OR owed.created_at_ms >= ?3 AND alerts.type NOT IN ('stream.resumed', 'ingest.up', 'ingest.accepting'))";
+         OR owed.created_at_ms >= ?3 AND alerts.type NOT IN (
+             'stream.resumed', 'ingest.up', 'ingest.accepting', 'ingest.summary', 'receiver.summary'))";
 
 impl Store {
     /// Creates deliveries to the fallback of what a failing receiver owes and is new and open, in its order. Returns how many.

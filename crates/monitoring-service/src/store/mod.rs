@@ -27,6 +27,7 @@ mod schema;
 mod silences;
 mod skip;
 mod streams;
+mod summaries;
 #[cfg(test)]
 mod tests;
 mod upkeep;

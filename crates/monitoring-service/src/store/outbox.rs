@@ -25,13 +25,21 @@ pub enum DeliveryState {
     Dead,
     /// Not sent, because a later message replaces it.
     Superseded,
+    /// Not sent by itself, because a summary counts it.
+    Summarized,
 }
 
 impl DeliveryState {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Delivered, Self::Dead, Self::Superseded];
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Delivered,
+        Self::Dead,
+        Self::Superseded,
+        Self::Summarized,
+    ];
 
-    /// `pending`, `delivered`, `dead` or `superseded`.
+    /// `pending`, `delivered`, `dead`, `superseded` or `summarized`.
     pub fn name(self) -> &'static str {
         self.into()
     }

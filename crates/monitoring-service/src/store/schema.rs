@@ -16,7 +16,7 @@ pub(super) const APPLICATION_ID: i32 = 0x7478_6d6e;
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// The version of the schema. A later one adds a step to [`STEPS`]; databases of versions below [`OLDEST_VERSION`] are refused.
-pub(super) const VERSION: i32 = 6;
+pub(super) const VERSION: i32 = 7;
 
 /// Development databases before the first release have versions 1 to 4.
 const OLDEST_VERSION: i32 = 5;
@@ -27,6 +27,43 @@ const STEPS: [&str; (VERSION - OLDEST_VERSION) as usize] = [
     "ALTER TABLE dead_letters ADD COLUMN hint TEXT;
      ALTER TABLE dead_letters ADD COLUMN key BLOB;
      ALTER TABLE dead_letters ADD COLUMN replayed_at_ms INTEGER;",
+    // 7: SQLite cannot change the CHECK of a state.
+    "CREATE TABLE deliveries_7 (
+         id                 INTEGER PRIMARY KEY AUTOINCREMENT,
+         receiver           TEXT NOT NULL,
+         alert_seq          INTEGER REFERENCES alerts (seq) ON DELETE CASCADE,
+         event_id           INTEGER REFERENCES incident_events (id) ON DELETE CASCADE,
+         stream             TEXT,
+         state              TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead', 'superseded', 'summarized')),
+         attempts           INTEGER NOT NULL,
+         created_at_ms      INTEGER NOT NULL,
+         next_attempt_at_ms INTEGER,
+         last_attempt_at_ms INTEGER,
+         last_status        INTEGER,
+         last_error         TEXT,
+         in_doubt           INTEGER NOT NULL DEFAULT 0 CHECK (in_doubt IN (0, 1)),
+         summary_seq        INTEGER,
+         CHECK ((alert_seq IS NULL) <> (event_id IS NULL))
+     ) STRICT;
+     INSERT INTO deliveries_7 (id, receiver, alert_seq, event_id, stream, state, attempts, created_at_ms, next_attempt_at_ms,
+         last_attempt_at_ms, last_status, last_error, in_doubt)
+     SELECT id, receiver, alert_seq, event_id, stream, state, attempts, created_at_ms, next_attempt_at_ms,
+         last_attempt_at_ms, last_status, last_error, in_doubt FROM deliveries;
+     DROP TABLE deliveries;
+     ALTER TABLE deliveries_7 RENAME TO deliveries;
+     CREATE INDEX deliveries_pending ON deliveries (next_attempt_at_ms) WHERE state = 'pending';
+     CREATE INDEX deliveries_pending_by_id ON deliveries (id) WHERE state = 'pending';
+     CREATE INDEX deliveries_pending_by_receiver ON deliveries (receiver, id) WHERE state = 'pending';
+     CREATE INDEX deliveries_dead ON deliveries (id) WHERE state = 'dead';
+     CREATE INDEX deliveries_superseded ON deliveries (id) WHERE state = 'superseded';
+     CREATE INDEX deliveries_summarized ON deliveries (id) WHERE state = 'summarized';
+     CREATE INDEX deliveries_set_aside ON deliveries (receiver) WHERE state = 'summarized' AND summary_seq IS NULL;
+     CREATE INDEX deliveries_by_summary ON deliveries (summary_seq) WHERE summary_seq IS NOT NULL;
+     CREATE INDEX deliveries_by_alert ON deliveries (alert_seq);
+     CREATE INDEX deliveries_by_event ON deliveries (event_id) WHERE event_id IS NOT NULL;
+     CREATE INDEX deliveries_by_stream ON deliveries (stream, id);
+     CREATE INDEX alerts_too_old ON alerts (recorded_at_ms) WHERE suppressed = 'too_old';
+     CREATE INDEX incidents_too_old ON incidents (recorded_at_ms) WHERE suppressed = 'too_old';",
 ];
 
 pub(super) const CREATE: &str = r"
@@ -170,6 +207,7 @@ CREATE INDEX alerts_by_status ON alerts (status_id, seq);
 CREATE INDEX alerts_by_policy ON alerts (policy, seq);
 CREATE INDEX alerts_notified ON alerts (seq) WHERE suppressed IS NULL;
 CREATE INDEX alerts_suppressed ON alerts (seq) WHERE suppressed IS NOT NULL;
+CREATE INDEX alerts_too_old ON alerts (recorded_at_ms) WHERE suppressed = 'too_old';
 CREATE INDEX alerts_from_evaluate ON alerts (seq) WHERE origin = 'evaluate';
 CREATE INDEX alerts_from_monitor ON alerts (seq) WHERE origin = 'monitor';
 
@@ -207,6 +245,7 @@ CREATE INDEX incidents_by_kind ON incidents (kind, seq);
 CREATE INDEX incidents_by_severity ON incidents (severity, seq);
 CREATE INDEX incidents_by_end ON incidents (ended_at_ms) WHERE ended_at_ms IS NOT NULL;
 CREATE INDEX incidents_of_group ON incidents (group_id) WHERE group_id IS NOT NULL;
+CREATE INDEX incidents_too_old ON incidents (recorded_at_ms) WHERE suppressed = 'too_old';
 CREATE INDEX incidents_with_feedback ON incidents (stream) WHERE verdict IS NOT NULL;
 
 -- What happened to an incident, in its order. `message` is the JSON of an IncidentMessage, as the incident was then.
@@ -230,7 +269,7 @@ CREATE TABLE deliveries (
     event_id           INTEGER REFERENCES incident_events (id) ON DELETE CASCADE,
     -- Of the alert or the incident, so that the deliveries of a stream are found by an index.
     stream             TEXT,
-    state              TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead', 'superseded')),
+    state              TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead', 'superseded', 'summarized')),
     attempts           INTEGER NOT NULL,
     created_at_ms      INTEGER NOT NULL,
     next_attempt_at_ms INTEGER,
@@ -239,6 +278,8 @@ CREATE TABLE deliveries (
     last_error         TEXT,
     -- An attempt that was not answered may have arrived.
     in_doubt           INTEGER NOT NULL DEFAULT 0 CHECK (in_doubt IN (0, 1)),
+    -- The alert that sums it up; NULL until that is recorded.
+    summary_seq        INTEGER,
     CHECK ((alert_seq IS NULL) <> (event_id IS NULL))
 ) STRICT;
 CREATE INDEX deliveries_pending ON deliveries (next_attempt_at_ms) WHERE state = 'pending';
@@ -246,6 +287,9 @@ CREATE INDEX deliveries_pending_by_id ON deliveries (id) WHERE state = 'pending'
 CREATE INDEX deliveries_pending_by_receiver ON deliveries (receiver, id) WHERE state = 'pending';
 CREATE INDEX deliveries_dead ON deliveries (id) WHERE state = 'dead';
 CREATE INDEX deliveries_superseded ON deliveries (id) WHERE state = 'superseded';
+CREATE INDEX deliveries_summarized ON deliveries (id) WHERE state = 'summarized';
+CREATE INDEX deliveries_set_aside ON deliveries (receiver) WHERE state = 'summarized' AND summary_seq IS NULL;
+CREATE INDEX deliveries_by_summary ON deliveries (summary_seq) WHERE summary_seq IS NOT NULL;
 CREATE INDEX deliveries_by_alert ON deliveries (alert_seq);
 CREATE INDEX deliveries_by_event ON deliveries (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX deliveries_by_stream ON deliveries (stream, id);

@@ -138,7 +138,9 @@ fn an_older_database_gets_the_new_columns() {
     let sql = Connection::open(&path).expect("a connection");
     sql.execute_batch(
         "ALTER TABLE dead_letters DROP COLUMN hint; ALTER TABLE dead_letters DROP COLUMN key;
-         ALTER TABLE dead_letters DROP COLUMN replayed_at_ms; PRAGMA user_version = 5",
+         ALTER TABLE dead_letters DROP COLUMN replayed_at_ms;
+         DROP INDEX deliveries_set_aside; DROP INDEX deliveries_by_summary; DROP INDEX alerts_too_old; DROP INDEX incidents_too_old;
+         ALTER TABLE deliveries DROP COLUMN summary_seq; PRAGMA user_version = 5",
     )
     .expect("the schema of version 5");
     drop(sql);
@@ -540,6 +542,11 @@ fn every_list_uses_the_index_of_its_first_filter() {
             None,
             Some(DeliveryState::Superseded),
             "deliveries_superseded",
+        ),
+        (
+            None,
+            Some(DeliveryState::Summarized),
+            "deliveries_summarized",
         ),
         (Some("a".to_owned()), None, "deliveries_by_stream"),
         (

@@ -158,7 +158,7 @@ async fn a_retried_alert_keeps_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn catching_up_notifies_no_old_minute() {
+async fn catching_up_notifies_one_summary_of_old_minutes() {
     let (broker, folder, server, clock) = (
         broker().await,
         folder(),
@@ -167,6 +167,7 @@ async fn catching_up_notifies_no_old_minute() {
     );
     let change = |config: &mut monitoring_service::config::Config| {
         config.page_max_age = Some(Duration::from_mins(30));
+        config.alert_check_interval = Duration::from_millis(20);
     };
     let app = TestApp::start(
         &broker.bootstrap_servers(),
@@ -195,6 +196,20 @@ async fn catching_up_notifies_no_old_minute() {
     assert!(
         explained.contains("was not notified") && explained.contains("PAGE_MAX_AGE"),
         "{explained}"
+    );
+    // Nothing more is too old for a minute.
+    clock.set_ms(NOW_MS + 3_600_000 + 60_000);
+    until("it is summed up", async || {
+        !received(&server).await.is_empty()
+    })
+    .await;
+    let summary = &received(&server).await[0];
+    assert_eq!(summary["type"], "ingest.summary");
+    let message = summary["message"].as_str().expect("text");
+    assert!(
+        message
+            .contains("1 alert of 1 stream between 2025-12-31T23:59:00Z and 2025-12-31T23:59:00Z"),
+        "{message}"
     );
     app.stop().await.expect("a clean stop");
 }

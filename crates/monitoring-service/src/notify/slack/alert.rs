@@ -34,6 +34,8 @@ fn headline(subject: &Subject) -> String {
         Subject::IngestUp => "monitoring works again".to_owned(),
         Subject::IngestRejecting => "most messages are dead letters".to_owned(),
         Subject::IngestAccepting => "messages can be used again".to_owned(),
+        Subject::IngestSummary => "summary of what was too old".to_owned(),
+        Subject::ReceiverSummary => "summary of what was not sent".to_owned(),
         Subject::Test => "test alert".to_owned(),
     }
 }

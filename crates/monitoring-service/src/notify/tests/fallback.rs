@@ -164,7 +164,7 @@ async fn a_receiver_is_tried_first_after_a_time_without_messages() {
     bench.after(0).await;
     let pending = bench.store.deliveries_of_incident(1).await.expect("stored");
     let ids_of = pending.iter().map(|one| one.id).collect();
-    let gone = bench.store.supersede_deliveries(ids_of);
+    let gone = bench.store.settle_deliveries(ids_of, Vec::new());
     gone.await.expect("stored");
     bench.clock.set_ms(START_MS + 3 * 60 * MINUTE_MS);
     bench.raise(1, None).await;
