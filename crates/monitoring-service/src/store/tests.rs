@@ -2,6 +2,7 @@
 
 mod both_policies;
 mod failures;
+mod incident_releases;
 mod incidents;
 mod integrity;
 mod outbox_events;

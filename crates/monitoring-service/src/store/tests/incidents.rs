@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use detection::{
-    Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, PolicyName, StatusCount,
-    Stream,
+    Minute, MinuteCounts, Monitor, MonitorSettings, MonitoredStatus, PolicyName, Silence,
+    StatusCount, Stream,
 };
 
 use uuid::Uuid;
@@ -49,7 +49,10 @@ fn policy(group_wait_ms: i64) -> NotifyPolicy {
 pub(super) struct Service {
     pub(super) store: Store,
     monitor: Monitor,
-    policy: NotifyPolicy,
+    pub(super) policy: NotifyPolicy,
+    pub(super) silences: Vec<Silence>,
+    /// How long after its end a minute is recorded, milliseconds.
+    pub(super) behind_ms: i64,
 }
 
 impl Service {
@@ -62,6 +65,16 @@ impl Service {
             store: store.clone(),
             monitor: Monitor::new(settings),
             policy: policy(group_wait_ms),
+            silences: Vec::new(),
+            behind_ms: 0,
+        }
+    }
+
+    fn now(&self, ms: i64) -> Now<'_> {
+        Now {
+            policy: &self.policy,
+            silences: &self.silences,
+            ms,
         }
     }
 
@@ -87,7 +100,7 @@ impl Service {
         denied: u32,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut commit = IngestCommit {
-            now_ms: at_ms(minute),
+            now_ms: at_ms(minute) + self.behind_ms,
             ..IngestCommit::default()
         };
         for name in streams {
@@ -113,7 +126,7 @@ impl Service {
             let minute = Minute::from_epoch_minutes(START + minute);
             let counts = MinuteCounts::try_new(stream.clone(), minute, counts).expect("valid");
             let mut observed = self.monitor.observe(counts, &[]);
-            let now = Now::without_silences(&self.policy, commit.now_ms);
+            let now = self.now(commit.now_ms);
             let step = observed.incident.take();
             let update = step.map(|step| IncidentUpdate::of_fold(&step, &stream, &now));
             commit.incidents.extend(update);
@@ -152,17 +165,21 @@ impl Service {
     }
 
     /// The pass of the scheduler.
-    fn release(&self, now_ms: i64) -> Vec<RecordedEvent> {
-        let policy = self.policy.clone();
+    pub(super) fn release(&self, now_ms: i64) -> Vec<RecordedEvent> {
+        let (policy, silences) = (self.policy.clone(), self.silences.clone());
         let plan = move |open: &release::Open| {
-            let now = Now::without_silences(&policy, now_ms);
+            let now = Now {
+                policy: &policy,
+                silences: &silences,
+                ms: now_ms,
+            };
             release::plan(open, PolicyName::ZScore, &now)
         };
         wait(self.store.release_incidents(now_ms, plan)).0
     }
 
     /// What the receiver is sent, oldest first.
-    fn sent(&self) -> Vec<IncidentMessage> {
+    pub(super) fn sent(&self) -> Vec<IncidentMessage> {
         let filter = DeliveryFilter {
             limit: 500,
             ..DeliveryFilter::default()
