@@ -168,13 +168,18 @@ async fn a_deleted_topic_is_ingest_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_stands_still_is_ingest_down() {
     let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
-    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
+    let brokers = broker.bootstrap_servers();
+    let start = || TestApp::start(&brokers, folder.path(), often(&clock));
+    let app = start().await;
     send(&broker, sample(10));
     app.until_consumed(10).await;
-    broker.corrupt_fetches(100_000);
+    // Between two runs, because a fetch that waits at the broker would still get good records.
+    app.stop().await.expect("a clean stop");
     send(&broker, sample(20).split_off(10));
+    broker.corrupt_fetches(100_000);
+    let app = start().await;
     until("health says so", async || {
-        app.get("/health").await["parts"]["kafka"]["status"] == "degraded"
+        app.get("/health").await["parts"]["kafka"]["error"].is_string()
     })
     .await;
     clock.set_ms(NOW_MS + 4 * MINUTE_MS);
@@ -190,7 +195,7 @@ async fn a_partition_that_stands_still_is_ingest_down() {
     let kafka = app.get("/health").await["parts"]["kafka"].take();
     assert_eq!(kafka["status"], "degraded", "{kafka}");
     broker.come_back();
-    app.until_consumed(20).await;
+    app.until_consumed(10).await;
     until("ingest up is noticed", async || {
         types(&app).await == ["ingest.down", "ingest.up"]
     })
