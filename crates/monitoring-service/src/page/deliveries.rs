@@ -81,7 +81,7 @@ fn receivers(receivers: &[(String, Option<Failing>)]) -> Markup {
                                 Some(failing) => {
                                     p {
                                         b { (name) } " has failed since " (at(failing.since_ms)) ", "
-                                        (failing.attempts) " attempt(s); the next " (at(failing.retry_at_ms)) "."
+                                        (attempts(failing.attempts)) "; the next " (at(failing.retry_at_ms)) "."
                                     }
                                     p class="quote" { (failing.error) }
                                 }
@@ -164,12 +164,19 @@ const fn mark(state: DeliveryState) -> &'static str {
     }
 }
 
+fn attempts(number: u32) -> String {
+    match number {
+        1 => "1 attempt".to_owned(),
+        _ => format!("{number} attempts"),
+    }
+}
+
 /// The attempts, the answer of the receiver, and when it is tried next.
 fn progress(listed: &ListedDelivery) -> Markup {
     let delivery = &listed.delivery;
     html! {
         p class="dim" {
-            (delivery.attempts) @if delivery.attempts == 1 { " attempt" } @else { " attempts" }
+            (attempts(delivery.attempts))
             @if let Some(last) = delivery.last_attempt_at { ", the last " (at(last.0)) }
             @if let Some(status) = delivery.last_status { ", answered " (status) }
             @if let Some(next) = delivery.next_attempt_at { ", next " (at(next.0)) }

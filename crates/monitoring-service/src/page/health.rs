@@ -130,19 +130,23 @@ fn kafka(kafka: &KafkaHealth, ingest: &IngestStatus, now_ms: i64) -> Option<Faul
         let fix = "Their counts are unknown until the producer is fixed; GET /dead-letters lists them, and a replay reads them with other settings.";
         return Some(Fault::new(format!("{why}."), fix));
     }
+    if let (Some(error), true) = (&kafka.error, kafka.consuming) {
+        let fix = "Minutes are missing until it goes on; the log of the service and docs/operations.md say more.";
+        return Some(Fault::new(
+            format!("Not all counts are read: {error}."),
+            fix,
+        ));
+    }
     let unread_ms = ingest.consuming_since_ms.max(ingest.since_ms);
-    let what = match (&kafka.error, kafka.consuming) {
-        (None, _) if now_ms - unread_ms < CONNECTING_MS => return None,
-        (error, false) => format!(
-            "Counts have not been read for {}: {}.",
-            lasting(ingest.consuming_since_ms, now_ms),
-            error.as_deref().unwrap_or("Kafka is not connected yet")
-        ),
-        (error, true) => format!(
-            "Kafka reports an error: {}.",
-            error.as_deref().unwrap_or("unknown")
-        ),
-    };
+    if kafka.error.is_none() && now_ms - unread_ms < CONNECTING_MS {
+        return None;
+    }
+    let error = kafka.error.as_deref();
+    let what = format!(
+        "Counts have not been read for {}: {}.",
+        lasting(ingest.consuming_since_ms, now_ms),
+        error.unwrap_or("Kafka is not connected yet")
+    );
     let fix = "Nothing is evaluated until then. Check the brokers, KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC.";
     Some(Fault::new(what, fix))
 }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashSet};
 
-use detection::State;
+use detection::{Severity, State};
 use maud::{Markup, html};
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Open incidents of the list, and incidents of the list of those that ended.
-const MAX_OPEN: u32 = 50;
+const MAX_OPEN: u32 = 30;
 const MAX_ENDED: u32 = 8;
 
 /// The path of the view of an incident.
@@ -33,6 +33,8 @@ pub(super) fn path(id: Uuid) -> String {
 pub(super) struct Newest {
     /// Those that are open, the worst first. Members of a group are shown with it.
     pub(super) open: Vec<IncidentRecord>,
+    /// True if there may be more of them.
+    pub(super) more: bool,
     /// The newest of those that ended.
     pub(super) ended: Vec<IncidentRecord>,
     /// The streams of the open ones, also of the members of groups.
@@ -40,29 +42,32 @@ pub(super) struct Newest {
 }
 
 pub(super) async fn newest(store: &Store) -> Result<Newest, StoreError> {
-    let of = async |open, limit| {
+    let of = async |open, severity, limit| {
         let filter = IncidentFilter {
             open: Some(open),
+            severity,
             limit,
             ..IncidentFilter::default()
         };
         store.incidents(filter).await
     };
-    let (mut open, ended) = (of(true, MAX_OPEN).await?, of(false, MAX_ENDED).await?);
-    let streams = open
-        .iter()
-        .filter_map(|incident| incident.message.stream.clone());
-    let streams = streams.collect();
+    // A newer WARNING must not take the place of an open CRITICAL.
+    let mut open = of(true, Some(Severity::Critical), MAX_OPEN).await?;
+    let rest = MAX_OPEN.saturating_sub(u32::try_from(open.len()).unwrap_or(MAX_OPEN));
+    open.extend(of(true, Some(Severity::Warning), rest).await?);
+    let more = open.len() == MAX_OPEN as usize;
     open.retain(|incident| incident.group.is_none());
-    open.sort_by_key(|incident| Reverse(incident.message.severity));
+    let streams = store.streams_in_incidents().await?;
     Ok(Newest {
         open,
-        ended,
-        streams,
+        more,
+        ended: of(false, None, MAX_ENDED).await?,
+        streams: streams.into_iter().collect(),
     })
 }
 
-pub(super) fn open(here: &Here, incidents: &[IncidentRecord]) -> Markup {
+pub(super) fn open(here: &Here, newest: &Newest) -> Markup {
+    let incidents = &newest.open;
     html! {
         section id="incidents" data-live {
             h2 { "Open incidents" }
@@ -70,8 +75,8 @@ pub(super) fn open(here: &Here, incidents: &[IncidentRecord]) -> Markup {
                 p class="empty" { "None." }
             } @else {
                 ol class="rows" { @for incident in incidents { (open_row(here, incident)) } }
-                @if incidents.len() == MAX_OPEN as usize {
-                    p class="dim" { "The newest " (MAX_OPEN) "; GET /incidents?state=open lists all." }
+                @if newest.more {
+                    p class="dim" { "The newest of each severity; GET /incidents?state=open lists all." }
                 }
             }
         }

@@ -53,12 +53,16 @@ pub(super) async fn view(
             tiles.push(shown);
         }
     }
+    for shown in &mut listed {
+        let stream = state.store.stream(&shown.stream.name, state.alerting());
+        shown.stream.last_alert = stream.await?.and_then(|stream| stream.last_alert);
+    }
     let here = &view.here;
     let later = tiles.len() > MAX_TILES_FIRST;
     let body = html! {
         h1 class="sr" { "Overview" }
         (health::line(&state, &health))
-        (incidents::open(here, &newest.open))
+        (incidents::open(here, &newest))
         section id="streams" data-live {
             h2 { "Streams" }
             (summary)
@@ -89,7 +93,8 @@ fn title(open: &[IncidentRecord]) -> String {
 
 /// Every stream, the worst first, then by name.
 async fn streams(state: &AppState) -> Result<Vec<Shown>, StoreError> {
-    let mut streams = state.store.streams(state.alerting(), false).await?;
+    let policy = state.alerting();
+    let mut streams = state.store.streams_without_alerts(policy).await?;
     streams.sort_by(|a, b| (Reverse(a.state()), &a.name).cmp(&(Reverse(b.state()), &b.name)));
     let (mut shown, mut read) = (Vec::with_capacity(streams.len()), 0);
     for stream in streams {
@@ -174,7 +179,7 @@ fn tile(here: &Here, shown: &Shown) -> Markup {
         li class=[(stream.state() >= State::Warning).then(|| class(stream.state()))] {
             a href=(here.link(&stream_path(&stream.name))) { (stream.name) }
             (rate(shown))
-            @if stream.state() != State::Normal { (badge(stream.state())) }
+            @if stream.state() != State::Normal { b { (stream.state().to_string().replace('_', " ")) } }
         }
     }
 }

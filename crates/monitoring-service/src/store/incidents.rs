@@ -60,6 +60,18 @@ impl Store {
         self.read(move |sql| list(sql, &filter)).await
     }
 
+    /// The streams with an open incident.
+    pub(crate) async fn streams_in_incidents(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|sql| {
+            let mut statement = sql.prepare_cached(
+                "SELECT stream FROM incidents WHERE ended_at_ms IS NULL AND stream IS NOT NULL",
+            )?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// An incident with the other streams that had the same trouble, and its events, in order.
     pub async fn incident(
         &self,

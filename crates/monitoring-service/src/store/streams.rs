@@ -109,18 +109,20 @@ impl Store {
     ) -> Result<Vec<StreamRecord>, StoreError> {
         self.read(move |sql| {
             let sql = sql.unchecked_transaction()?;
-            let select = select(policy);
-            let mut statement = sql.prepare_cached(&format!(
-                "{select} WHERE (retired_at_ms IS NOT NULL) = ?1 ORDER BY id"
-            ))?;
-            let rows = statement
-                .query_map([retired], read_stream)?
-                .collect::<Result<Vec<_>, _>>()?;
-            rows.into_iter()
+            listed(&sql, policy, retired)?
+                .into_iter()
                 .map(|stream| with_last_alert(&sql, stream, policy))
                 .collect()
         })
         .await
+    }
+
+    /// As [`Self::streams`], the monitored ones without their last alerts: a lookup for each would cost more than all the rest.
+    pub(crate) async fn streams_without_alerts(
+        &self,
+        policy: PolicyName,
+    ) -> Result<Vec<StreamRecord>, StoreError> {
+        self.read(move |sql| listed(sql, policy, false)).await
     }
 
     /// One stream as this policy judges it.
@@ -374,6 +376,19 @@ fn freshness(sql: &Connection) -> Result<Vec<Freshness>, StoreError> {
             pauses: read_pauses(row)?,
         })
     })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn listed(
+    sql: &Connection,
+    policy: PolicyName,
+    retired: bool,
+) -> Result<Vec<StreamRecord>, StoreError> {
+    let select = select(policy);
+    let mut statement = sql.prepare_cached(&format!(
+        "{select} WHERE (retired_at_ms IS NOT NULL) = ?1 ORDER BY id"
+    ))?;
+    let rows = statement.query_map([retired], read_stream)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

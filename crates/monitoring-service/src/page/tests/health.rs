@@ -112,3 +112,18 @@ async fn a_fallback_that_stands_in_is_named() {
         "{line}"
     );
 }
+
+#[tokio::test]
+async fn a_partition_that_stands_still_is_named() {
+    let api = reading();
+    api.state.ingest.update(NOW_MS, |status| {
+        status.error = Some("partition 3 stands still at offset 10".to_owned());
+    });
+    assert!(
+        line(&api).await.starts_with(
+            "Not all counts are read: partition 3 stands still at offset 10. Minutes are missing"
+        ),
+        "{}",
+        line(&api).await
+    );
+}
