@@ -65,8 +65,6 @@ pub struct IncidentUpdate {
     pub memory: Option<(String, Minute)>,
     /// The events, in order.
     pub events: Vec<NewEvent>,
-    /// The alert that caused the events, whose trace they carry.
-    pub alert: Option<Uuid>,
 }
 
 /// An event to record. Its number is given when it is recorded.
@@ -84,6 +82,8 @@ pub struct NewEvent {
     pub wait_ms: i64,
     /// True if it escalates for the reasons that count once.
     pub once: bool,
+    /// The alert that caused it, whose trace it carries.
+    pub alert: Option<Uuid>,
 }
 
 /// A recorded event.
@@ -162,6 +162,7 @@ impl<'a> Now<'a> {
             as_news,
             wait_ms: self.policy.incidents.group_wait_ms,
             once: false,
+            alert: None,
         }
     }
 
@@ -171,7 +172,6 @@ impl<'a> Now<'a> {
             memory: None,
             events: vec![self.event(message.clone(), message.severity, None)],
             message,
-            alert: None,
         }
     }
 
@@ -195,7 +195,10 @@ impl IncidentUpdate {
         let message = message_of(incident, stream, now.ms);
         let events = step.changes.iter().map(|change| {
             let event = of_change(&message, incident, change);
-            now.event(event, incident.present, Some(incident.newest))
+            NewEvent {
+                alert: step.alert,
+                ..now.event(event, incident.present, Some(incident.newest))
+            }
         });
         let events: Vec<_> = events.collect();
         Self {
@@ -203,7 +206,6 @@ impl IncidentUpdate {
                 .ok()
                 .map(|json| (json, incident.newest)),
             message: events.last().map_or(message, |event| event.message.clone()),
-            alert: step.alert.filter(|_| !events.is_empty()),
             events,
         }
     }
@@ -219,22 +221,9 @@ impl IncidentUpdate {
 
     /// Adds what happened later to the same incident.
     pub fn merge(&mut self, later: Self) {
-        let alert = self.alert.or(later.alert);
         let mut events = std::mem::take(&mut self.events);
         events.extend(later.events);
-        *self = Self {
-            events,
-            alert,
-            ..later
-        };
-    }
-
-    /// Gives the events the trace of the alert that caused them.
-    pub fn trace(&mut self, trace_id: Option<&String>, span_id: Option<&String>) {
-        let events = self.events.iter_mut().map(|event| &mut event.message);
-        for message in events.chain([&mut self.message]) {
-            (message.trace_id, message.span_id) = (trace_id.cloned(), span_id.cloned());
-        }
+        *self = Self { events, ..later };
     }
 }
 

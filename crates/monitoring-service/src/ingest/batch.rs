@@ -103,10 +103,12 @@ impl Batch {
         let IngestCommit {
             alerts, incidents, ..
         } = &mut self.commit;
-        for update in incidents {
-            let cause = alerts.iter().find(|alert| update.alert == Some(alert.id));
+        for event in incidents.iter_mut().flat_map(|update| &mut update.events) {
+            let cause = alerts.iter().find(|alert| event.alert == Some(alert.id));
             if let Some(alert) = cause {
-                update.trace(alert.trace_id.as_ref(), alert.span_id.as_ref());
+                let message = &mut event.message;
+                message.trace_id.clone_from(&alert.trace_id);
+                message.span_id.clone_from(&alert.span_id);
             }
         }
     }

@@ -196,6 +196,8 @@ struct Known {
     /// True if its stream was retired: the fold starts again.
     is_forgotten: bool,
     acknowledged_by: Option<String>,
+    /// Trace and span of its opening.
+    trace: (Option<String>, Option<String>),
     /// The other streams that were named last; none where the incident is of no single stream.
     others: Option<(Vec<String>, u32)>,
 }
@@ -205,6 +207,7 @@ impl Known {
     fn keep(&self, message: &mut IncidentMessage) {
         message.sequence = self.sequence;
         message.acknowledged_by.clone_from(&self.acknowledged_by);
+        (message.trace_id, message.span_id) = self.trace.clone();
         if let Some((streams, count)) = &self.others {
             (message.streams, message.stream_count) = (streams.clone(), *count);
         }
@@ -255,6 +258,7 @@ pub(super) fn record(
                 },
                 is_forgotten: row.get("forgotten")?,
                 acknowledged_by: message.acknowledged_by,
+                trace: (message.trace_id, message.span_id),
                 others: row.get::<_, bool>("of_stream")?.then_some(others),
             })
         })
@@ -345,6 +349,7 @@ fn insert(sql: &Connection, update: &IncidentUpdate) -> Result<Known, StoreError
         heard: Heard::Nobody,
         is_forgotten: false,
         acknowledged_by: None,
+        trace: (None, None),
         others: message.stream.is_some().then(|| (Vec::new(), 1)),
     })
 }
@@ -383,6 +388,7 @@ fn record_event(
     if kind == IncidentEventKind::Opened {
         known.heard = Heard::Nobody;
         known.acknowledged_by = None;
+        known.trace = (message.trace_id.take(), message.span_id.take());
     }
     if kind == IncidentEventKind::Acknowledged {
         known.acknowledged_by.clone_from(&message.acknowledged_by);
