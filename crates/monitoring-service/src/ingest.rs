@@ -90,7 +90,8 @@ pub fn run(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let has_kafka = settings.bootstrap_servers.is_some();
-    let consumer = has_kafka.then(|| kafka::consumer(&settings)).transpose()?;
+    let mut consumer = has_kafka.then(|| kafka::consumer(&settings)).transpose()?;
+    let mut unreachable: Option<Stopwatch> = None;
     let reader = Reader::new(&context, &settings);
     let mut ingest = Ingest {
         settings,
@@ -129,11 +130,20 @@ pub fn run(
             backoff = BACKOFF.0;
         }
         ingest.note(&interrupted);
+        unreachable = matches!(interrupted, Interrupted::Unreachable(_))
+            .then(|| unreachable.unwrap_or_else(Stopwatch::start));
         if let Recovery::Stop(error) = interrupted.recovery() {
             return Err(error);
         }
         ingest.pause(backoff, stop);
         backoff = (backoff * 2).min(BACKOFF.1);
+        // librdkafka 2.12 never connects again after an answer without brokers, as of a broker that is fenced (its issue 5301).
+        let is_lost = |since: Stopwatch| since.elapsed() > ingest.settings.refresh;
+        if consumer.is_some() && unreachable.is_some_and(is_lost) {
+            tracing::info!("the brokers stay unreachable: connecting with a new client");
+            consumer = Some(kafka::consumer(&ingest.settings)?);
+            unreachable = None;
+        }
     }
     Ok(())
 }
