@@ -31,6 +31,7 @@ fn of(args: &Args, name: &str, streams: u64, partitions: i32) -> anyhow::Result<
         let folder = Rc::new(tempfile::tempdir()?);
         let input = [("KAFKA_INPUT", "transactions")];
         let mut service = Service::start_on(folder, &args.brokers, &topic.name, &input)?;
+        service.until_ready()?;
         let stored = rate(sent, service.until_stored(sent)?);
         peak = peak.max(service.peak_resident_mib()?);
         floors.push(floor);
