@@ -35,7 +35,7 @@ const ALERT_NAMESPACE: Uuid = Uuid::from_u128(0x6f0d_4b0e_6d1c_5b7e_9a53_7d3c_1f
 
 impl AlertKey {
     /// The id of this key's alert for a minute: the same at every retry, every replay and after every restart.
-    pub fn alert_id(&self, minute: Minute) -> Uuid {
+    pub(crate) fn alert_id(&self, minute: Minute) -> Uuid {
         let Self {
             stream,
             policy,

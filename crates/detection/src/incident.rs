@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// An incident opens again instead of a new one, if an alert about one of its statuses follows at most this many minutes after its end.
-pub const REOPEN_MINUTES: i64 = 15;
+pub(crate) const REOPEN_MINUTES: i64 = 15;
 
 /// An incident of the policy `zscore` that is older than this fills the window that its counts are compared with.
 pub const SWALLOWED_MINUTES: i64 = 360;
@@ -354,7 +354,7 @@ impl Incident {
 }
 
 /// The id of the incident that opened in this minute.
-pub fn incident_id(stream: &Stream, policy: PolicyName, opened: Minute) -> Uuid {
+pub(crate) fn incident_id(stream: &Stream, policy: PolicyName, opened: Minute) -> Uuid {
     Uuid::new_v5(
         &NAMESPACE,
         format!("{stream}\n{policy}\n{opened}").as_bytes(),

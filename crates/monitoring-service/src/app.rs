@@ -15,7 +15,7 @@ use crate::{
     evaluate::Evaluator,
     ingest::{
         self, Requests,
-        status::{IngestStatus, SharedStatus, Source},
+        status::{IngestStatus, Source},
     },
     lifecycle::{self, STOP_TIMEOUT, Supervisor},
     metrics::ServiceMetrics,
@@ -79,11 +79,6 @@ impl App {
     /// The store, for a program around the service.
     pub const fn store(&self) -> &Store {
         &self.context.store
-    }
-
-    /// The status of reading from Kafka, for a program around the service.
-    pub const fn ingest_status(&self) -> &SharedStatus {
-        &self.context.ingest
     }
 
     /// Serves on `listener` until `stop` is cancelled or a task fails, which is the error.

@@ -27,7 +27,6 @@ use detection::{
 
 pub(crate) use options::AFTER_HELP;
 pub use options::{Format, Options};
-pub use requirement::Requirement;
 pub use source::{History, LabelFile};
 
 use self::{

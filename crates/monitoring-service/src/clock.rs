@@ -7,7 +7,7 @@ pub use common::clock::{Clock, milliseconds};
 
 /// The time for spans: always that of the system, and finer than a [`Clock`]'s.
 #[expect(clippy::disallowed_methods, reason = "the edge where time comes in")]
-pub fn span_time() -> SystemTime {
+pub(crate) fn span_time() -> SystemTime {
     SystemTime::now()
 }
 

@@ -28,9 +28,9 @@ mod receivers;
 mod unknown;
 mod values;
 
-pub use common::kafka::KafkaProperties;
-pub use input::InputConfig;
-pub use receivers::{ReceiverSettings, ReceiversFile};
+pub(crate) use common::kafka::KafkaProperties;
+pub(crate) use input::InputConfig;
+pub(crate) use receivers::{ReceiverSettings, ReceiversFile};
 pub use unknown::{UnknownVariable, unknown_variables};
 pub use values::{ApiToken, RoutingKey, SecretUrl, WebhookFormat, WebhookHeaders, WebhookKeys};
 
@@ -483,7 +483,7 @@ impl Config {
     }
 
     /// The brokers; none runs without Kafka.
-    pub fn kafka_brokers(&self) -> Option<&str> {
+    pub(crate) fn kafka_brokers(&self) -> Option<&str> {
         let brokers = self.kafka_bootstrap_servers.as_str();
         (!brokers.eq_ignore_ascii_case("none")).then_some(brokers)
     }

@@ -72,12 +72,12 @@ impl Context {
     }
 
     /// The policy that alerts.
-    pub const fn alerting(&self) -> PolicyName {
+    pub(crate) const fn alerting(&self) -> PolicyName {
         self.monitor.detector.policy()
     }
 
     /// Reads the stored silences again.
-    pub async fn refresh_silences(&self) -> Result<(), StoreError> {
+    pub(crate) async fn refresh_silences(&self) -> Result<(), StoreError> {
         self.silences
             .refresh(self.store.silences(self.clock.now_ms()))
             .await

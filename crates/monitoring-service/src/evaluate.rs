@@ -26,39 +26,39 @@ const MAX_AHEAD_MINUTES: i64 = 5;
 #[derive(Clone)]
 pub(crate) struct Evaluator {
     /// The context of the service.
-    pub context: Context,
+    pub(crate) context: Context,
     /// Cooldown of the same submission, milliseconds.
-    pub cooldown_ms: i64,
+    pub(crate) cooldown_ms: i64,
 }
 
 /// A count to evaluate.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     /// The status.
-    pub status: MonitoredStatus,
+    pub(crate) status: MonitoredStatus,
     /// The count.
-    pub count: u32,
+    pub(crate) count: u32,
     /// The minute to evaluate for; `None`: now for a live stream, else its newest minute.
-    pub minute: Option<Minute>,
+    pub(crate) minute: Option<Minute>,
     /// The stream to compare with.
-    pub stream: Stream,
+    pub(crate) stream: Stream,
 }
 
 /// The answer to a [`Question`].
 #[derive(Clone, Debug)]
 pub(crate) struct Evaluation {
     /// The minute it was evaluated for.
-    pub minute: Minute,
+    pub(crate) minute: Minute,
     /// The finding.
-    pub finding: Finding,
+    pub(crate) finding: Finding,
     /// The finding in one sentence.
-    pub message: String,
+    pub(crate) message: String,
     /// The limit that was exceeded; for a NORMAL count, the WARNING limit.
-    pub threshold: f64,
+    pub(crate) threshold: f64,
     /// The recorded alert; `None` if the count is not anomalous.
-    pub alert: Option<Alert>,
+    pub(crate) alert: Option<Alert>,
     /// The trace of the request, 32 hex digits.
-    pub trace_id: Option<String>,
+    pub(crate) trace_id: Option<String>,
 }
 
 /// The reason why a submission has no answer.

@@ -9,7 +9,7 @@ mod batch;
 mod gather;
 mod kafka;
 mod lanes;
-pub mod notes;
+pub(crate) mod notes;
 mod open;
 mod plan;
 mod progress;
@@ -19,10 +19,10 @@ mod recovery;
 mod rejections;
 mod replay;
 pub(crate) mod requests;
-pub mod retirements;
+pub(crate) mod retirements;
 mod serve;
 mod settings;
-pub mod snapshots;
+pub(crate) mod snapshots;
 mod spans;
 pub mod status;
 
@@ -37,6 +37,7 @@ use rdkafka::consumer::Consumer as _;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::requests::RequestQueue;
 use self::{
     batch::Batch,
     gather::Fetched,
@@ -50,7 +51,7 @@ use self::{
     spans::{MessageSpans, Spans},
 };
 pub use self::{
-    requests::{RequestQueue, Requests},
+    requests::Requests,
     settings::{KafkaInput, Settings},
 };
 use crate::{
@@ -73,7 +74,7 @@ const BATCH_TIMEOUT: Duration = Duration::from_millis(20);
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Interval of metadata requests: the topic may have new partitions or be recreated.
-pub const METADATA_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const METADATA_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Interval of offset commits to Kafka.
 const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_secs(1);

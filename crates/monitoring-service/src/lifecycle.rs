@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 mod watchdog;
 
-pub use watchdog::watchdog;
+pub(crate) use watchdog::watchdog;
 
 /// Time limit for tasks to stop. With three seconds to flush telemetry, a stop takes at most ten.
-pub const STOP_TIMEOUT: Duration = Duration::from_secs(7);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// Signals within this time of the first one count as the same.
 const SAME_SIGNAL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -79,7 +79,7 @@ pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 /// The tasks and threads of one service. The first that fails, panics or returns before the stop stops
 /// all others.
 #[derive(Debug)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     stop: CancellationToken,
     tasks: JoinSet<anyhow::Result<()>>,
     running: BTreeMap<Id, &'static str>,
@@ -87,7 +87,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// A supervisor without tasks. Cancelling `stop` asks all tasks to stop.
-    pub fn new(stop: CancellationToken) -> Self {
+    pub(crate) fn new(stop: CancellationToken) -> Self {
         Self {
             stop,
             tasks: JoinSet::new(),
@@ -96,7 +96,7 @@ impl Supervisor {
     }
 
     /// Runs a task, which must return soon after the stop and not before.
-    pub fn spawn(
+    pub(crate) fn spawn(
         &mut self,
         name: &'static str,
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -106,7 +106,7 @@ impl Supervisor {
     }
 
     /// Runs a blocking task on its own thread. It must return soon after the stop, too.
-    pub fn thread(
+    pub(crate) fn thread(
         &mut self,
         name: &'static str,
         task: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
@@ -131,7 +131,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// The first error of a task, or the names of tasks that did not stop in time.
-    pub async fn finish(mut self, timeout: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn finish(mut self, timeout: Duration) -> anyhow::Result<()> {
         let stop = self.stop.clone();
         let too_late = async {
             stop.cancelled().await;

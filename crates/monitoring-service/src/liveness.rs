@@ -10,7 +10,7 @@ use strum::IntoStaticStr;
 /// A task that must report regularly. The writer need not: all three tasks wait for it, so they stop reporting if it hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Task {
+pub(crate) enum Task {
     /// Reads Kafka and stores the counts.
     Ingest,
     /// Runs the periodic checks.
@@ -21,10 +21,10 @@ pub enum Task {
 
 impl Task {
     /// All tasks.
-    pub const ALL: [Self; 3] = [Self::Ingest, Self::Scheduler, Self::Delivery];
+    pub(crate) const ALL: [Self; 3] = [Self::Ingest, Self::Scheduler, Self::Delivery];
 
     /// The name in health answers and logs.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.into()
     }
 }
@@ -38,28 +38,28 @@ pub struct TaskLiveness(Arc<[AtomicI64; Task::ALL.len()]>);
 
 impl TaskLiveness {
     /// All tasks count as reported at `now_ms`.
-    pub fn new(now_ms: i64) -> Self {
+    pub(crate) fn new(now_ms: i64) -> Self {
         Self(Arc::new(Task::ALL.map(|_| AtomicI64::new(now_ms))))
     }
 
     /// Records a report of a task.
-    pub fn report(&self, task: Task, now_ms: i64) {
+    pub(crate) fn report(&self, task: Task, now_ms: i64) {
         self.0[task as usize].store(now_ms, Ordering::Relaxed);
     }
 
     /// The time of each task's last report in milliseconds since 1970, for the watchdog.
-    pub fn last_reports(&self) -> [(&'static str, i64); Task::ALL.len()] {
+    pub(crate) fn last_reports(&self) -> [(&'static str, i64); Task::ALL.len()] {
         Task::ALL.map(|task| (task.name(), self.0[task as usize].load(Ordering::Relaxed)))
     }
 
     /// The task that hangs, if any, and the milliseconds since its last report.
-    pub fn hung(&self, now_ms: i64) -> Option<(Task, i64)> {
+    pub(crate) fn hung(&self, now_ms: i64) -> Option<(Task, i64)> {
         let (task, unreported_ms) = self.longest_unreported(now_ms);
         (unreported_ms >= HUNG_TIMEOUT_MS).then_some((task, unreported_ms))
     }
 
     /// The task with the oldest report, and the milliseconds since.
-    pub fn longest_unreported(&self, now_ms: i64) -> (Task, i64) {
+    pub(crate) fn longest_unreported(&self, now_ms: i64) -> (Task, i64) {
         let unreported =
             Task::ALL.map(|task| (task, now_ms - self.0[task as usize].load(Ordering::Relaxed)));
         unreported

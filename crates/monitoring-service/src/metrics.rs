@@ -207,7 +207,7 @@ impl ServiceMetrics {
     }
 
     /// Shows the thresholds of the policy `zscore`, where it judges.
-    pub fn show_thresholds(&self, settings: &MonitorSettings) {
+    pub(crate) fn show_thresholds(&self, settings: &MonitorSettings) {
         let Some(detector) = settings.zscore() else {
             return;
         };
@@ -222,22 +222,22 @@ impl ServiceMetrics {
     }
 
     /// Shows the newest minute of streams, including those without a message since the start.
-    pub fn watermarks<'a>(&self, streams: impl IntoIterator<Item = (&'a str, Minute)>) {
+    pub(crate) fn watermarks<'a>(&self, streams: impl IntoIterator<Item = (&'a str, Minute)>) {
         self.by_stream.watermarks(streams);
     }
 
     /// Removes the metrics of the newest minute of a stream that was retired.
-    pub fn forget_stream(&self, stream: &str) {
+    pub(crate) fn forget_stream(&self, stream: &str) {
         self.by_stream.forget(stream);
     }
 
     /// Reserves label values for these streams, in this order, before those of any other stream.
-    pub fn reserve_stream_labels<'a>(&self, streams: impl IntoIterator<Item = &'a String>) {
+    pub(crate) fn reserve_stream_labels<'a>(&self, streams: impl IntoIterator<Item = &'a String>) {
         self.by_stream.reserve_labels(streams);
     }
 
     /// Counts committed minutes, in their order.
-    pub fn committed(&self, observed: &[Observed]) {
+    pub(crate) fn committed(&self, observed: &[Observed]) {
         for minute in observed {
             self.count_late(minute);
             self.count_findings(minute);

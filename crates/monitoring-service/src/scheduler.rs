@@ -51,15 +51,15 @@ const DOWN_OR_UP: [Subject; 2] = [Subject::IngestDown, Subject::IngestUp];
 /// The scheduler.
 pub(crate) struct Scheduler {
     /// What the service shares.
-    pub context: Context,
+    pub(crate) context: Context,
     /// Interval of the checks.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// The retention.
-    pub retention: Retention,
+    pub(crate) retention: Retention,
     /// Deliveries to a receiver that fails or is not configured are given up after this long.
-    pub give_up_after: Duration,
+    pub(crate) give_up_after: Duration,
     /// Faults of inputs that were logged.
-    pub warned: Mutex<BTreeSet<(String, InputFault)>>,
+    pub(crate) warned: Mutex<BTreeSet<(String, InputFault)>>,
 }
 
 /// Runs the checks until the stop.

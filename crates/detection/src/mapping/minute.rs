@@ -58,7 +58,7 @@ impl Mapping {
     }
 
     /// Reads a JSON value that is the counts of one minute.
-    pub fn minute_value(&self, message: &Value) -> Result<ReadMinute, MessageError> {
+    pub(crate) fn minute_value(&self, message: &Value) -> Result<ReadMinute, MessageError> {
         self.minute_of(message)
             .map_err(|error| error.with_hint(shape::of_minute(self, message)))
     }

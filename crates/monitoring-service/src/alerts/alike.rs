@@ -3,11 +3,11 @@
 use super::{incident::IncidentMessage, incident_text::signature, subject::MAX_NAMED};
 
 /// Incidents with the same trouble that opened within this time opened together, milliseconds.
-pub const TOGETHER_MS: i64 = 2 * 60_000;
+pub(crate) const TOGETHER_MS: i64 = 2 * 60_000;
 
 /// Names the other streams with the same statuses and directions that opened together with an incident of one stream, or were open at a
 /// time when it was.
-pub fn name_others<'a>(
+pub(crate) fn name_others<'a>(
     message: &mut IncidentMessage,
     incidents: impl IntoIterator<Item = &'a IncidentMessage>,
 ) {

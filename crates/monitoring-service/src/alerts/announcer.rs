@@ -28,7 +28,7 @@ pub struct Announcer {
 
 impl Announcer {
     /// An announcer that counts in the metrics `monitoring_alerts_total` and `monitoring_incident_events_total`.
-    pub fn new(recorded: IntCounterVec, recorded_events: IntCounterVec) -> Self {
+    pub(crate) fn new(recorded: IntCounterVec, recorded_events: IntCounterVec) -> Self {
         Self {
             recorded,
             recorded_events,
@@ -39,7 +39,7 @@ impl Announcer {
     }
 
     /// Announces an alert, once, after it was recorded.
-    pub fn announce(&self, alert: &Alert) {
+    pub(crate) fn announce(&self, alert: &Alert) {
         self.count(alert);
         if !alert.is_muted() {
             log(alert);
@@ -51,7 +51,7 @@ impl Announcer {
     }
 
     /// Announces events of incidents, once, after they were recorded.
-    pub fn announce_incidents(&self, events: &[RecordedEvent]) {
+    pub(crate) fn announce_incidents(&self, events: &[RecordedEvent]) {
         for event in events {
             let (message, suppressed) = (&event.message, event.suppressed);
             let suppressed = suppressed.map_or("none", EventSuppression::reason);
@@ -73,17 +73,17 @@ impl Announcer {
     }
 
     /// The alerts announced from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Alert>> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Alert>> {
         self.events.subscribe()
     }
 
     /// The events of incidents announced from now on.
-    pub fn subscribe_incidents(&self) -> broadcast::Receiver<Arc<RecordedEvent>> {
+    pub(crate) fn subscribe_incidents(&self) -> broadcast::Receiver<Arc<RecordedEvent>> {
         self.incidents.subscribe()
     }
 
     /// Waits until an opening waits for others, or a member of a group changes.
-    pub async fn opening(&self) {
+    pub(crate) async fn opening(&self) {
         self.openings.notified().await;
     }
 

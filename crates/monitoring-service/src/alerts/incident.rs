@@ -16,7 +16,7 @@ use crate::routes::schema;
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub enum IncidentKind {
+pub(crate) enum IncidentKind {
     /// Counts of a stream left their range.
     Anomaly,
     /// A live stream has no new minutes.
@@ -31,7 +31,7 @@ pub enum IncidentKind {
 
 impl IncidentKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Anomaly,
         Self::StaleStream,
         Self::IngestDown,
@@ -46,7 +46,7 @@ impl IncidentKind {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub enum IncidentEventKind {
+pub(crate) enum IncidentEventKind {
     /// It opened, opened again soon after its end, or became worth a notification.
     Opened,
     /// It became worse, or nobody acknowledged it in time.
@@ -63,7 +63,7 @@ pub enum IncidentEventKind {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub enum EndReason {
+pub(crate) enum EndReason {
     /// The counts are usual again; minutes arrive again; Kafka is read again; messages can be used again.
     Recovered,
     /// It lasted so long that its counts are usual from now on.
@@ -78,82 +78,82 @@ pub enum EndReason {
 
 /// The newest finding of a status that belongs to an incident.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct StatusEvidence {
+pub(crate) struct StatusEvidence {
     /// The status.
     #[schema(value_type = schema::MonitoredStatus)]
-    pub status: MonitoredStatus,
+    pub(crate) status: MonitoredStatus,
     /// The direction in which it left its range.
     #[schema(value_type = schema::DirectionName)]
-    pub direction: Direction,
+    pub(crate) direction: Direction,
     /// The worst severity of the status in this incident.
     #[schema(value_type = schema::AlertSeverity)]
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// The minute of the finding.
     #[schema(value_type = schema::Instant)]
-    pub minute: At,
+    pub(crate) minute: At,
     /// Its count.
-    pub count: u32,
+    pub(crate) count: u32,
     /// The count that was expected.
-    pub expected: Option<f64>,
+    pub(crate) expected: Option<f64>,
     /// Its share of the payments of the minute, 0 to 1.
-    pub share: Option<f64>,
+    pub(crate) share: Option<f64>,
     /// The finding in one sentence.
-    pub sentence: String,
+    pub(crate) sentence: String,
 }
 
 /// An incident as it was when an event happened. It is stored with the event, so that each attempt sends the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct IncidentMessage {
+pub(crate) struct IncidentMessage {
     /// The incident: a hash of stream, policy and opening minute, the same in every replay.
     #[schema(value_type = schema::Id)]
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// The event.
     #[schema(value_type = schema::IncidentEventName)]
-    pub event: IncidentEventKind,
+    pub(crate) event: IncidentEventKind,
     /// The number of the event in the incident, from 1.
-    pub sequence: u32,
+    pub(crate) sequence: u32,
     /// The kind.
     #[schema(value_type = schema::IncidentKindName)]
-    pub kind: IncidentKind,
+    pub(crate) kind: IncidentKind,
     /// The worst severity so far.
     #[schema(value_type = schema::AlertSeverity)]
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// The stream; none for `ingest_down`, `ingest_rejecting` and `group`.
-    pub stream: Option<String>,
+    pub(crate) stream: Option<String>,
     /// The policy; none where no policy decided.
     #[schema(value_type = Option<schema::Policy>)]
-    pub policy: Option<PolicyName>,
+    pub(crate) policy: Option<PolicyName>,
     /// What it is about, in a few words: `acquirer-7: denied up`.
-    pub title: String,
+    pub(crate) title: String,
     /// The event in one or two sentences.
-    pub message: String,
+    pub(crate) message: String,
     /// When it began: the start of its first minute.
     #[schema(value_type = schema::Instant)]
-    pub opened_at: At,
+    pub(crate) opened_at: At,
     /// When it ended; none while it is open.
     #[schema(value_type = Option<schema::Instant>)]
-    pub ended_at: Option<At>,
+    pub(crate) ended_at: Option<At>,
     /// Why it ended.
     #[schema(value_type = Option<schema::EndReasonName>)]
-    pub end_reason: Option<EndReason>,
+    pub(crate) end_reason: Option<EndReason>,
     /// When the event was recorded.
     #[schema(value_type = schema::Instant)]
-    pub recorded_at: At,
+    pub(crate) recorded_at: At,
     /// The statuses, those that joined first first. Empty where no counts are evaluated: `stale_stream`, `ingest_down`, `ingest_rejecting`.
-    pub statuses: Vec<StatusEvidence>,
+    pub(crate) statuses: Vec<StatusEvidence>,
     /// Approvals fewer than expected since it opened; none where it is unknown or not about approvals.
-    pub missing_approvals: Option<u64>,
+    pub(crate) missing_approvals: Option<u64>,
     /// Payments of problem statuses above the expected since it opened; none where it is unknown.
-    pub excess_problems: Option<u64>,
+    pub(crate) excess_problems: Option<u64>,
     /// The streams of a group, by name, at most 20. Of one stream, the others with the same statuses and directions that opened within two
     /// minutes of it or were open at this time; in a list, those that the newest notification named.
-    pub streams: Vec<String>,
+    pub(crate) streams: Vec<String>,
     /// How many streams these are in all, the one of the incident included.
-    pub stream_count: u32,
+    pub(crate) stream_count: u32,
     /// Who acknowledged it.
-    pub acknowledged_by: Option<String>,
+    pub(crate) acknowledged_by: Option<String>,
     /// The trace of the message that opened it, 32 hex digits.
-    pub trace_id: Option<String>,
+    pub(crate) trace_id: Option<String>,
     /// The span that recorded the opening, 16 hex digits; none if the trace is not sampled.
-    pub span_id: Option<String>,
+    pub(crate) span_id: Option<String>,
 }

@@ -15,7 +15,7 @@ use crate::routes::schema;
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// There was trouble.
     Real,
     /// There was none.
@@ -24,49 +24,49 @@ pub enum Verdict {
 
 /// The newest feedback about an incident.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Feedback {
+pub(crate) struct Feedback {
     /// What it was.
     #[schema(value_type = schema::VerdictName)]
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// What else there is to say.
-    pub note: Option<String>,
+    pub(crate) note: Option<String>,
     /// Who says so.
-    pub by: Option<String>,
+    pub(crate) by: Option<String>,
     /// When it was given.
     #[schema(value_type = schema::Instant)]
-    pub at: At,
+    pub(crate) at: At,
 }
 
 /// A stored incident.
 #[derive(Clone, Debug, PartialEq)]
-pub struct IncidentRecord {
+pub(crate) struct IncidentRecord {
     /// Its place in the order of recording.
-    pub seq: i64,
+    pub(crate) seq: i64,
     /// The incident now; event, sequence and time are those of its newest event.
-    pub message: IncidentMessage,
+    pub(crate) message: IncidentMessage,
     /// The newest minute in it; none where no fold decides.
-    pub minute: Option<Minute>,
+    pub(crate) minute: Option<Minute>,
     /// When its opening was recorded, milliseconds since 1970.
-    pub recorded_at_ms: i64,
+    pub(crate) recorded_at_ms: i64,
     /// Why nobody is notified of it; none if somebody is.
-    pub suppressed: Option<EventSuppression>,
+    pub(crate) suppressed: Option<EventSuppression>,
     /// When its opening has waited long enough, milliseconds since 1970.
-    pub release_at_ms: Option<i64>,
+    pub(crate) release_at_ms: Option<i64>,
     /// Since when people are notified of it, milliseconds since 1970.
-    pub notified_at_ms: Option<i64>,
+    pub(crate) notified_at_ms: Option<i64>,
     /// When it escalated because nobody acknowledged it or its group doubled, milliseconds since 1970.
-    pub escalated_at_ms: Option<i64>,
+    pub(crate) escalated_at_ms: Option<i64>,
     /// When a person took it over, milliseconds since 1970.
-    pub acknowledged_at_ms: Option<i64>,
+    pub(crate) acknowledged_at_ms: Option<i64>,
     /// The group that is notified instead of it.
-    pub group: Option<Uuid>,
+    pub(crate) group: Option<Uuid>,
     /// The newest feedback.
-    pub feedback: Option<Feedback>,
+    pub(crate) feedback: Option<Feedback>,
 }
 
 impl IncidentRecord {
     /// True until it is over.
-    pub const fn is_open(&self) -> bool {
+    pub(crate) const fn is_open(&self) -> bool {
         self.message.ended_at.is_none()
     }
 }

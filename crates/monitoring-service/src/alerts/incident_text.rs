@@ -11,7 +11,7 @@ use super::incident::{EndReason, IncidentKind, IncidentMessage, StatusEvidence};
 const MAX_SENTENCES: usize = 3;
 
 /// The kind of trouble, without the stream: `denied up, failed up`.
-pub fn trouble(kind: IncidentKind, statuses: &[StatusEvidence]) -> String {
+pub(crate) fn trouble(kind: IncidentKind, statuses: &[StatusEvidence]) -> String {
     match kind {
         IncidentKind::StaleStream => "no new minutes".to_owned(),
         IncidentKind::IngestDown => "Kafka cannot be read".to_owned(),
@@ -29,7 +29,7 @@ pub fn trouble(kind: IncidentKind, statuses: &[StatusEvidence]) -> String {
 }
 
 /// An open incident of counts: its newest findings, since when, and what was lost so far.
-pub fn so_far(incident: &Incident) -> String {
+pub(crate) fn so_far(incident: &Incident) -> String {
     let findings = incident.statuses.iter().take(MAX_SENTENCES);
     let mut sentences: Vec<_> = findings.map(|joined| ended(&joined.sentence)).collect();
     if incident.age_minutes() > 0 {
@@ -44,7 +44,7 @@ pub fn so_far(incident: &Incident) -> String {
 }
 
 /// The end of an incident of counts.
-pub fn resolved(incident: &Incident, resolution: &Resolution) -> String {
+pub(crate) fn resolved(incident: &Incident, resolution: &Resolution) -> String {
     let mut sentences = vec![match resolution {
         Resolution::Calm => format!("Usual again after {}.", length(incident.age_minutes())),
         Resolution::NewLevel(reason) => capitalized(reason),
@@ -67,7 +67,7 @@ fn swallowed(incident: &Incident) -> Option<String> {
 }
 
 /// What was lost, in words; none where nothing is worth a sentence.
-pub fn loss(missing: Option<u64>, excess: Option<u64>) -> Option<String> {
+pub(crate) fn loss(missing: Option<u64>, excess: Option<u64>) -> Option<String> {
     let missing = missing
         .filter(|missing| *missing > 0)
         .map(|missing| format!("{} approvals fewer", about_count(missing)));
@@ -79,12 +79,12 @@ pub fn loss(missing: Option<u64>, excess: Option<u64>) -> Option<String> {
 }
 
 /// A group: how many streams of all, and what.
-pub fn group_title(members: usize, streams: usize, trouble: &str) -> String {
+pub(crate) fn group_title(members: usize, streams: usize, trouble: &str) -> String {
     format!("{members} of {} streams: {trouble}", streams.max(members))
 }
 
 /// An open group.
-pub fn group_so_far(group: &IncidentMessage) -> String {
+pub(crate) fn group_so_far(group: &IncidentMessage) -> String {
     let named = group.streams.join(", ");
     let more = (group.stream_count as usize).saturating_sub(group.streams.len());
     let named = match more {
@@ -99,7 +99,7 @@ pub fn group_so_far(group: &IncidentMessage) -> String {
 }
 
 /// The end of an incident that no fold ends: a stale stream, ingest down, a group, or one that a person resolved.
-pub fn over(message: &IncidentMessage, by: Option<&str>) -> String {
+pub(crate) fn over(message: &IncidentMessage, by: Option<&str>) -> String {
     let length = message
         .ended_at
         .map_or(0, |ended| (ended.0 - message.opened_at.0) / 60_000);
@@ -130,7 +130,7 @@ pub fn over(message: &IncidentMessage, by: Option<&str>) -> String {
 }
 
 /// A length for people: `25 min`, `3 h 20 min`.
-pub fn length(minutes: i64) -> String {
+pub(crate) fn length(minutes: i64) -> String {
     match (minutes / 60, minutes % 60) {
         (0, minutes) => format!("{minutes} min"),
         (hours, 0) => format!("{hours} h"),
@@ -139,7 +139,7 @@ pub fn length(minutes: i64) -> String {
 }
 
 /// `up` and `down` are what a receiver groups by.
-pub fn signature(kind: IncidentKind, statuses: &[StatusEvidence]) -> String {
+pub(crate) fn signature(kind: IncidentKind, statuses: &[StatusEvidence]) -> String {
     let mut parts: Vec<(&str, Direction)> = statuses
         .iter()
         .map(|status| (status.status.name(), status.direction))

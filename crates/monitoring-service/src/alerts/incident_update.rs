@@ -18,7 +18,7 @@ use super::{
 /// The reason why an event of an incident is not notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum EventSuppression {
+pub(crate) enum EventSuppression {
     /// It waits for others, to be notified as a group (`GROUP_WAIT`).
     Waiting,
     /// Alerts are notified instead (`NOTIFY=alerts`).
@@ -39,7 +39,7 @@ pub enum EventSuppression {
 
 impl EventSuppression {
     /// The texts of all reasons.
-    pub const REASONS: [&str; 8] = [
+    pub(crate) const REASONS: [&str; 8] = [
         "waiting",
         "alerts",
         "no_receiver",
@@ -51,66 +51,66 @@ impl EventSuppression {
     ];
 
     /// The reason, as one of [`EventSuppression::REASONS`].
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         self.into()
     }
 }
 
 /// An incident as it is now, and the events to record of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct IncidentUpdate {
+pub(crate) struct IncidentUpdate {
     /// The incident now.
-    pub message: IncidentMessage,
+    pub(crate) message: IncidentMessage,
     /// The fold's memory of it as JSON, and the newest minute in it.
-    pub memory: Option<(String, Minute)>,
+    pub(crate) memory: Option<(String, Minute)>,
     /// The events, in order.
-    pub events: Vec<NewEvent>,
+    pub(crate) events: Vec<NewEvent>,
 }
 
 /// An event to record. Its number is given when it is recorded.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NewEvent {
+pub(crate) struct NewEvent {
     /// The event. An escalation of an incident that nobody was notified of is recorded as its opening.
-    pub message: IncidentMessage,
+    pub(crate) message: IncidentMessage,
     /// Why it is not notified as the first event that people hear of.
-    pub as_opening: Option<EventSuppression>,
+    pub(crate) as_opening: Option<EventSuppression>,
     /// Why it is not notified to those who know of the incident.
-    pub as_news: Option<EventSuppression>,
+    pub(crate) as_news: Option<EventSuppression>,
     /// Who is notified.
-    pub recipients: Recipients,
+    pub(crate) recipients: Recipients,
     /// How long it waits as an opening, milliseconds.
-    pub wait_ms: i64,
+    pub(crate) wait_ms: i64,
     /// True if it escalates for the reasons that count once.
-    pub once: bool,
+    pub(crate) once: bool,
     /// The alert that caused it, whose trace it carries.
-    pub alert: Option<Uuid>,
+    pub(crate) alert: Option<Uuid>,
 }
 
 /// A recorded event.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RecordedEvent {
+pub(crate) struct RecordedEvent {
     /// Its number in the database.
-    pub seq: i64,
+    pub(crate) seq: i64,
     /// The event.
-    pub message: IncidentMessage,
+    pub(crate) message: IncidentMessage,
     /// Why it is not notified; none if it is.
-    pub suppressed: Option<EventSuppression>,
+    pub(crate) suppressed: Option<EventSuppression>,
 }
 
 /// The surroundings of a decision.
 #[derive(Clone, Copy, Debug)]
-pub struct Now<'a> {
+pub(crate) struct Now<'a> {
     /// What is notified.
-    pub policy: &'a NotifyPolicy,
+    pub(crate) policy: &'a NotifyPolicy,
     /// The active silences.
-    pub silences: &'a [Silence],
+    pub(crate) silences: &'a [Silence],
     /// Milliseconds since 1970.
-    pub ms: i64,
+    pub(crate) ms: i64,
 }
 
 impl<'a> Now<'a> {
     /// Without silences, for what no silence covers: the monitor itself, and ends.
-    pub const fn without_silences(policy: &'a NotifyPolicy, ms: i64) -> Self {
+    pub(crate) const fn without_silences(policy: &'a NotifyPolicy, ms: i64) -> Self {
         Self {
             policy,
             silences: &[],
@@ -119,7 +119,7 @@ impl<'a> Now<'a> {
     }
 
     /// The end of an incident that no fold ends.
-    pub fn ended(
+    pub(crate) fn ended(
         &self,
         incident: &IncidentRecord,
         reason: EndReason,
@@ -129,7 +129,7 @@ impl<'a> Now<'a> {
     }
 
     /// The event, with the decisions about its notification. `severity`: of the finding that opened it; `minute`: its minute.
-    pub fn event(
+    pub(crate) fn event(
         &self,
         message: IncidentMessage,
         severity: Severity,
@@ -167,7 +167,7 @@ impl<'a> Now<'a> {
     }
 
     /// An incident with one event, which its message is.
-    pub fn update(&self, message: IncidentMessage) -> IncidentUpdate {
+    pub(crate) fn update(&self, message: IncidentMessage) -> IncidentUpdate {
         IncidentUpdate {
             memory: None,
             events: vec![self.event(message.clone(), message.severity, None)],
@@ -176,7 +176,7 @@ impl<'a> Now<'a> {
     }
 
     /// True if silences cover every status of an incident, or its stream.
-    pub fn covers(&self, message: &IncidentMessage) -> bool {
+    pub(crate) fn covers(&self, message: &IncidentMessage) -> bool {
         let Some(stream) = message.stream.as_deref() else {
             return false;
         };
@@ -190,7 +190,7 @@ impl<'a> Now<'a> {
 
 impl IncidentUpdate {
     /// What the fold says of an incident of counts.
-    pub fn of_fold(step: &IncidentStep, stream: &Stream, now: &Now<'_>) -> Self {
+    pub(crate) fn of_fold(step: &IncidentStep, stream: &Stream, now: &Now<'_>) -> Self {
         let incident = &step.incident;
         let message = message_of(incident, stream, now.ms);
         let events = step.changes.iter().map(|change| {
@@ -211,7 +211,7 @@ impl IncidentUpdate {
     }
 
     /// True if it opens a group, which has waited with its members.
-    pub fn is_group_opening(&self) -> bool {
+    pub(crate) fn is_group_opening(&self) -> bool {
         self.message.kind == IncidentKind::Group
             && self
                 .events
@@ -220,7 +220,7 @@ impl IncidentUpdate {
     }
 
     /// Adds what happened later to the same incident.
-    pub fn merge(&mut self, later: Self) {
+    pub(crate) fn merge(&mut self, later: Self) {
         let mut events = std::mem::take(&mut self.events);
         events.extend(later.events);
         *self = Self { events, ..later };
@@ -344,7 +344,7 @@ pub(super) fn opening(
 }
 
 /// The opening of an incident that no fold opens, to be recorded.
-pub fn opened(
+pub(crate) fn opened(
     kind: IncidentKind,
     stream: Option<&str>,
     since_ms: i64,

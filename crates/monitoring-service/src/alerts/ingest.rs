@@ -3,7 +3,7 @@
 use super::{Alert, NotifyPolicy, Subject};
 
 /// The alert that ingest is down since `since_ms`; `None` if `newest`, the newest alert of this kind, is one already.
-pub fn down(
+pub(crate) fn down(
     newest: Option<&Alert>,
     since_ms: i64,
     why: &str,
@@ -17,7 +17,7 @@ pub fn down(
 }
 
 /// The alert that ingest is up again; `None` unless `newest` is an alert that it is down.
-pub fn up(newest: Option<&Alert>, policy: &NotifyPolicy, now_ms: i64) -> Option<Alert> {
+pub(crate) fn up(newest: Option<&Alert>, policy: &NotifyPolicy, now_ms: i64) -> Option<Alert> {
     let since_ms = begun(newest, &Subject::IngestDown)?;
     let message = "minutes are read from Kafka again".to_owned();
     Some(Alert::of_monitor(
@@ -30,7 +30,7 @@ pub fn up(newest: Option<&Alert>, policy: &NotifyPolicy, now_ms: i64) -> Option<
 }
 
 /// The alert that most of the newest messages are dead letters; `None` if `newest` is one already.
-pub fn rejecting(
+pub(crate) fn rejecting(
     newest: Option<&Alert>,
     why: &str,
     policy: &NotifyPolicy,
@@ -44,7 +44,11 @@ pub fn rejecting(
 }
 
 /// The alert that messages are used again; `None` unless `newest` is an alert that most are dead letters.
-pub fn accepting(newest: Option<&Alert>, policy: &NotifyPolicy, now_ms: i64) -> Option<Alert> {
+pub(crate) fn accepting(
+    newest: Option<&Alert>,
+    policy: &NotifyPolicy,
+    now_ms: i64,
+) -> Option<Alert> {
     let since_ms = begun(newest, &Subject::IngestRejecting)?;
     let message = "most of the newest messages can be used again".to_owned();
     Some(Alert::of_monitor(

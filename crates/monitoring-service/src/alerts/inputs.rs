@@ -9,7 +9,7 @@ const UNJUDGED_NOTE_MS: i64 = 24 * 3_600_000;
 
 /// A fault of a stream's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum InputFault {
+pub(crate) enum InputFault {
     /// Its minutes come whole hours behind the clock, so it is never live.
     HoursOff,
     /// It sends names that are not judged, and never named a problem status.
@@ -20,13 +20,13 @@ pub enum InputFault {
 
 impl InputFault {
     /// True if nobody is notified about the stream because of it.
-    pub const fn degrades(self) -> bool {
+    pub(crate) const fn degrades(self) -> bool {
         matches!(self, Self::HoursOff)
     }
 }
 
 /// The faults of a stream's input, each with its text.
-pub fn faults(input: &StreamInput, now_ms: i64) -> Vec<(InputFault, String)> {
+pub(crate) fn faults(input: &StreamInput, now_ms: i64) -> Vec<(InputFault, String)> {
     let stream = &input.stream;
     let mut faults = Vec::new();
     if let Some(hours) = input.hours_off {

@@ -16,7 +16,7 @@ use crate::routes::schema;
 
 /// An instant in milliseconds since 1970, written as RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At(pub i64);
+pub(crate) struct At(pub i64);
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for At {
 
 /// The mean and deviation of the compared window.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct BaselineView {
+pub(crate) struct BaselineView {
     #[schema(value_type = schema::BaselineKind)]
     kind: &'static str,
     mean: Option<f64>,
@@ -62,7 +62,7 @@ impl From<Baseline> for BaselineView {
 
 /// What the policy `adaptive` compared a count with.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AdaptiveView {
+pub(crate) struct AdaptiveView {
     /// Decades: 5 is a chance of at most 1 in 100,000. Negative below the expected count. Null while learning.
     score: Option<f64>,
     /// The count that was expected of this minute.
@@ -84,11 +84,11 @@ pub struct AdaptiveView {
 
 /// A range of counts, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Band {
+pub(crate) struct Band {
     /// The lowest.
-    pub low: f64,
+    pub(crate) low: f64,
     /// The highest.
-    pub high: f64,
+    pub(crate) high: f64,
 }
 
 impl AdaptiveView {
@@ -112,7 +112,7 @@ impl AdaptiveView {
 
 /// What a count was judged by: `z_score` and `baseline` of the policy `zscore`, `adaptive` of the policy `adaptive`.
 #[derive(Debug, Default, Serialize, ToSchema)]
-pub struct EvidenceView {
+pub(crate) struct EvidenceView {
     z_score: Option<f64>,
     baseline: Option<BaselineView>,
     adaptive: Option<AdaptiveView>,
@@ -120,7 +120,7 @@ pub struct EvidenceView {
 
 impl EvidenceView {
     /// The evidence and the score that follows from it.
-    pub fn new(evidence: Option<&Evidence>, score: Option<f64>) -> Self {
+    pub(crate) fn new(evidence: Option<&Evidence>, score: Option<f64>) -> Self {
         match evidence {
             None => Self::default(),
             Some(Evidence::ZScore { baseline }) => Self {
@@ -138,7 +138,7 @@ impl EvidenceView {
 
 /// An alert. Members that do not apply are `null`, never absent.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AlertView {
+pub(crate) struct AlertView {
     #[schema(value_type = schema::Id)]
     id: Uuid,
     #[serde(rename = "type")]

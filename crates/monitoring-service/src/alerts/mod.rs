@@ -1,28 +1,28 @@
 //! The alert: its subject, its text, whether it is notified. It is stored and sent elsewhere.
 
-pub mod alike;
-pub mod announcer;
-pub mod incident;
-pub mod incident_record;
-pub mod incident_text;
-pub mod incident_update;
-pub mod ingest;
-pub mod inputs;
-pub mod json;
-pub mod policy;
-pub mod release;
-pub mod silences;
-pub mod stale;
-pub mod subject;
-pub mod submission;
-pub mod summary;
+pub(crate) mod alike;
+pub(crate) mod announcer;
+pub(crate) mod incident;
+pub(crate) mod incident_record;
+pub(crate) mod incident_text;
+pub(crate) mod incident_update;
+pub(crate) mod ingest;
+pub(crate) mod inputs;
+pub(crate) mod json;
+pub(crate) mod policy;
+pub(crate) mod release;
+pub(crate) mod silences;
+pub(crate) mod stale;
+pub(crate) mod subject;
+pub(crate) mod submission;
+pub(crate) mod summary;
 
-pub use announcer::Announcer;
-pub use policy::{
+pub(crate) use announcer::Announcer;
+pub(crate) use policy::{
     DEFAULT_RECEIVER, FALLBACK_RECEIVER, Fallback, IncidentSettings, NotifyPolicy, Recipients,
     Route,
 };
-pub use silences::{SilenceRecord, Silences};
+pub(crate) use silences::{SilenceRecord, Silences};
 pub use subject::{Origin, Subject};
 
 use detection::{Anomaly, Raised, Severity, Suppression};
@@ -53,7 +53,7 @@ pub struct Alert {
 
 impl Alert {
     /// An alert raised by the fold.
-    pub fn of_stream(raised: Raised, policy: &NotifyPolicy, now_ms: i64) -> Self {
+    pub(crate) fn of_stream(raised: Raised, policy: &NotifyPolicy, now_ms: i64) -> Self {
         let message = raised.sentence();
         let Raised {
             anomaly,
@@ -79,7 +79,7 @@ impl Alert {
     }
 
     /// The alert of a submission. Silences are applied already; the cooldown is applied when it is recorded.
-    pub fn of_submission(
+    pub(crate) fn of_submission(
         anomaly: Anomaly,
         silence: Option<Suppression>,
         policy: &NotifyPolicy,
@@ -104,7 +104,7 @@ impl Alert {
     }
 
     /// An alert of the monitor about itself. Its id is a hash of its type and `since_ms`, so that it is recorded once.
-    pub fn of_monitor(
+    pub(crate) fn of_monitor(
         subject: Subject,
         message: String,
         since_ms: i64,
@@ -137,7 +137,7 @@ impl Alert {
 
     /// The same alert, suppressed by a silence. Its id differs from that of an alert about what no silence covers.
     #[must_use]
-    pub fn silenced(self, by: Uuid) -> Self {
+    pub(crate) fn silenced(self, by: Uuid) -> Self {
         Self {
             id: Uuid::new_v5(&self.id, by.as_bytes()),
             suppression: Some(Suppression::Silence { by }),
@@ -146,7 +146,7 @@ impl Alert {
     }
 
     /// A test alert, for every receiver and the fallback.
-    pub fn test(policy: &NotifyPolicy, now_ms: i64) -> Self {
+    pub(crate) fn test(policy: &NotifyPolicy, now_ms: i64) -> Self {
         let message = "this is a test: alerts arrive here".to_owned();
         Self {
             id: Uuid::new_v4(),

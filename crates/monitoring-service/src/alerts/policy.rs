@@ -7,10 +7,10 @@ use detection::{Minute, Severity, StreamPattern, Suppression};
 use super::{incident::IncidentEventKind, incident_update::EventSuppression};
 
 /// The name of the receiver that the variables describe (`ALERT_WEBHOOK_URL`).
-pub const DEFAULT_RECEIVER: &str = "default";
+pub(crate) const DEFAULT_RECEIVER: &str = "default";
 
 /// The name of the fallback that a variable describes (`FALLBACK_WEBHOOK_URL`).
-pub const FALLBACK_RECEIVER: &str = "fallback";
+pub(crate) const FALLBACK_RECEIVER: &str = "fallback";
 
 /// What one receiver gets.
 #[derive(Clone, Debug)]
@@ -48,7 +48,8 @@ pub struct Recipients {
 
 impl Route {
     /// A route of every CRITICAL message.
-    pub fn critical(receiver: &str) -> Self {
+    #[cfg(test)]
+    pub(crate) fn critical(receiver: &str) -> Self {
         Self {
             receiver: receiver.to_owned(),
             severities: vec![Severity::Critical],
@@ -95,7 +96,8 @@ pub struct IncidentSettings {
 
 impl NotifyPolicy {
     /// A policy with the one receiver `default`, which gets every CRITICAL message.
-    pub fn with_default_receiver(max_age_ms: Option<i64>) -> Self {
+    #[cfg(test)]
+    pub(crate) fn with_default_receiver(max_age_ms: Option<i64>) -> Self {
         Self {
             routes: [Route::critical(DEFAULT_RECEIVER)].into(),
             max_age_ms,
@@ -104,12 +106,12 @@ impl NotifyPolicy {
     }
 
     /// True if a receiver is configured.
-    pub fn has_receiver(&self) -> bool {
+    pub(crate) fn has_receiver(&self) -> bool {
         !self.routes.is_empty()
     }
 
     /// The receivers of an alert.
-    pub fn alert_recipients(&self, severity: Severity, stream: Option<&str>) -> Recipients {
+    pub(crate) fn alert_recipients(&self, severity: Severity, stream: Option<&str>) -> Recipients {
         Recipients {
             receivers: self.named(|route| route.takes(severity, stream)),
             fallback: self.fallback.as_ref().map(|one| one.receiver.clone()),
@@ -117,7 +119,7 @@ impl NotifyPolicy {
     }
 
     /// The receivers of an incident's event; `stream` is that of the incident, if it has one.
-    pub fn event_recipients(
+    pub(crate) fn event_recipients(
         &self,
         severity: Severity,
         stream: Option<&str>,
@@ -137,7 +139,7 @@ impl NotifyPolicy {
     }
 
     /// Every receiver, the fallback among them.
-    pub fn all_receivers(&self) -> Vec<String> {
+    pub(crate) fn all_receivers(&self) -> Vec<String> {
         let fallback = self.fallback.as_ref().map(|one| one.receiver.clone());
         self.named(|_| true).into_iter().chain(fallback).collect()
     }
@@ -157,12 +159,12 @@ impl NotifyPolicy {
     }
 
     /// The reason why an alert about a stream is not notified although [`Self::suppression`] has none.
-    pub fn alert_suppression(&self) -> Option<Suppression> {
+    pub(crate) fn alert_suppression(&self) -> Option<Suppression> {
         self.incidents.notified.then_some(Suppression::Incident)
     }
 
     /// The reason why the opening of an incident of this severity, stream and newest minute is not notified; `None` if it is.
-    pub fn opening_suppression(
+    pub(crate) fn opening_suppression(
         &self,
         severity: Severity,
         stream: Option<&str>,
@@ -182,7 +184,7 @@ impl NotifyPolicy {
     }
 
     /// The reason why an alert of this severity, stream and minute is not notified; `None` if it is.
-    pub fn suppression(
+    pub(crate) fn suppression(
         &self,
         severity: Severity,
         stream: Option<&str>,
@@ -208,7 +210,7 @@ impl NotifyPolicy {
 }
 
 /// A reason in words.
-pub const fn in_words(suppression: Suppression) -> &'static str {
+pub(crate) const fn in_words(suppression: Suppression) -> &'static str {
     match suppression {
         Suppression::Cooldown { .. } => "an alert of the same key was raised within ALERT_COOLDOWN",
         Suppression::Silence { .. } => "a silence covers it",

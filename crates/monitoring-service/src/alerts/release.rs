@@ -21,29 +21,29 @@ const MIN_MEMBERS: usize = 3;
 
 /// What is stored of incidents that are not over.
 #[derive(Clone, Debug, Default)]
-pub struct Open {
+pub(crate) struct Open {
     /// The open incidents and, of each open group, all members; in the order of recording.
-    pub incidents: Vec<IncidentRecord>,
+    pub(crate) incidents: Vec<IncidentRecord>,
     /// How many streams are monitored.
-    pub streams: usize,
+    pub(crate) streams: usize,
 }
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Openings to notify now, and whom.
-    pub releases: Vec<(Uuid, Recipients)>,
+    pub(crate) releases: Vec<(Uuid, Recipients)>,
     /// Openings that a silence covers by now.
-    pub silenced: Vec<Uuid>,
+    pub(crate) silenced: Vec<Uuid>,
     /// Incidents that a group is notified instead of.
-    pub joins: Vec<(Uuid, Uuid)>,
+    pub(crate) joins: Vec<(Uuid, Uuid)>,
     /// Events to record, those of new groups among them.
-    pub updates: Vec<IncidentUpdate>,
+    pub(crate) updates: Vec<IncidentUpdate>,
 }
 
 impl Plan {
     /// True if there is nothing to do.
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.releases.is_empty()
             && self.silenced.is_empty()
             && self.joins.is_empty()
@@ -52,7 +52,7 @@ impl Plan {
 }
 
 /// The plan at this time. `alerting`: the policy that alerts.
-pub fn plan(open: &Open, alerting: PolicyName, now: &Now<'_>) -> Plan {
+pub(crate) fn plan(open: &Open, alerting: PolicyName, now: &Now<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut waiting = Vec::new();
     for incident in open.incidents.iter().filter(|incident| incident.is_open()) {

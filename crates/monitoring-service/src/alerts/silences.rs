@@ -6,15 +6,15 @@ use detection::{Silence, silence::Period};
 
 /// A stored silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SilenceRecord {
+pub(crate) struct SilenceRecord {
     /// The alerts it covers.
-    pub silence: Silence,
+    pub(crate) silence: Silence,
     /// When it was set, milliseconds since 1970.
-    pub created_at_ms: i64,
+    pub(crate) created_at_ms: i64,
     /// When it is active.
-    pub period: Period,
+    pub(crate) period: Period,
     /// The reason that was given.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// The silences in memory. A clone shares them.
@@ -26,7 +26,7 @@ pub struct Silences {
 
 impl Silences {
     /// Those active at `now_ms`.
-    pub fn active(&self, now_ms: i64) -> Vec<Silence> {
+    pub(crate) fn active(&self, now_ms: i64) -> Vec<Silence> {
         let stored = Arc::clone(&self.stored.read().unwrap_or_else(PoisonError::into_inner));
         stored
             .iter()
@@ -36,7 +36,7 @@ impl Silences {
     }
 
     /// Replaces them by the result of `read`. Calls run one at a time, so that an older result never replaces a newer one.
-    pub async fn refresh<E>(
+    pub(crate) async fn refresh<E>(
         &self,
         read: impl Future<Output = Result<Vec<SilenceRecord>, E>>,
     ) -> Result<(), E> {

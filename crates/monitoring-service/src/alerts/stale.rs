@@ -15,63 +15,63 @@ use crate::store::DeadLetterCount;
 
 /// The freshness of a stream as stored.
 #[derive(Clone, Debug)]
-pub struct Freshness {
+pub(crate) struct Freshness {
     /// Its name.
-    pub stream: String,
+    pub(crate) stream: String,
     /// Its newest minute.
-    pub newest: Minute,
+    pub(crate) newest: Minute,
     /// When that minute arrived, milliseconds since 1970.
-    pub arrived_at_ms: i64,
+    pub(crate) arrived_at_ms: i64,
     /// Its pauses.
-    pub pauses: Pauses,
+    pub(crate) pauses: Pauses,
     /// Since when it is recorded as stale.
-    pub stale_since_ms: Option<i64>,
+    pub(crate) stale_since_ms: Option<i64>,
     /// True if an alert that no silence suppressed said that it is stale.
-    pub alerted: bool,
+    pub(crate) alerted: bool,
 }
 
 /// The rules of one check.
 #[derive(Clone, Debug)]
-pub struct StaleRules {
+pub(crate) struct StaleRules {
     /// A live stream without a new minute for this long is stale, unless it usually pauses for longer, milliseconds.
-    pub stale_after_ms: i64,
+    pub(crate) stale_after_ms: i64,
     /// The active silences.
-    pub silences: Vec<Silence>,
+    pub(crate) silences: Vec<Silence>,
     /// The newest dead letters, which may be why minutes are missing.
-    pub dead_letters: DeadLetterCount,
+    pub(crate) dead_letters: DeadLetterCount,
     /// Which alerts are notified.
-    pub policy: NotifyPolicy,
+    pub(crate) policy: NotifyPolicy,
 }
 
 /// The streams to change and the alerts to record.
 #[derive(Clone, Debug, Default)]
-pub struct StaleChange {
+pub(crate) struct StaleChange {
     /// Streams to record as stale.
-    pub stale: Vec<String>,
+    pub(crate) stale: Vec<String>,
     /// Stale streams to record as alerted about: no silence suppressed their alert.
-    pub alerted: Vec<String>,
+    pub(crate) alerted: Vec<String>,
     /// Streams to record as no longer stale.
-    pub resumed: Vec<String>,
+    pub(crate) resumed: Vec<String>,
     /// An incident of each stream that became stale.
-    pub incidents: Vec<IncidentUpdate>,
+    pub(crate) incidents: Vec<IncidentUpdate>,
     /// One alert for all streams that became stale, and one for all that resumed; those that a silence covers have their own.
-    pub alerts: Vec<Alert>,
+    pub(crate) alerts: Vec<Alert>,
 }
 
 /// True if a stream's newest minute was at most `stale_after_ms` old when it arrived. Only a live stream can become stale:
 /// a replayed old file cannot.
-pub fn is_live(newest: Minute, arrived_at_ms: i64, stale_after_ms: i64) -> bool {
+pub(crate) fn is_live(newest: Minute, arrived_at_ms: i64, stale_after_ms: i64) -> bool {
     arrived_at_ms.saturating_sub(newest.start().as_millisecond()) <= stale_after_ms
 }
 
 /// How long a stream may have no new minute before it is stale, milliseconds: at least `stale_after_ms`, and twice its usual pause.
-pub fn limit_ms(pauses: &Pauses, newest: Minute, stale_after_ms: i64) -> i64 {
+pub(crate) fn limit_ms(pauses: &Pauses, newest: Minute, stale_after_ms: i64) -> i64 {
     stale_after_ms.max(pauses.stale_after(newest, 0) * 60_000)
 }
 
 /// The change at `now_ms`: a live stream without a new minute for its limit is stale. One that a silence covers raises its alert when the
 /// silence has ended, if it is still stale then.
-pub fn change(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> StaleChange {
+pub(crate) fn change(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> StaleChange {
     let mut change = StaleChange::default();
     let (mut stale, mut resumed) = (BySilence::new(), BySilence::new());
     for stream in streams {

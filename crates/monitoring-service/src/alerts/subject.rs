@@ -6,7 +6,7 @@ use strum::{EnumString, IntoStaticStr};
 use uuid::Uuid;
 
 /// Streams that one alert names.
-pub const MAX_NAMED: usize = 20;
+pub(crate) const MAX_NAMED: usize = 20;
 
 /// The subject of an alert. The text of each variant is its type in payloads, answers and the database.
 #[derive(Clone, Debug, PartialEq, IntoStaticStr)]
@@ -67,14 +67,14 @@ pub enum Origin {
 
 impl Origin {
     /// `stream`, `evaluate` or `monitor`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.into()
     }
 }
 
 impl Subject {
     /// The texts of all types.
-    pub const TYPES: [&str; 10] = [
+    pub(crate) const TYPES: [&str; 10] = [
         "transaction.anomaly",
         "stream.stale",
         "stream.resumed",
@@ -120,7 +120,7 @@ impl Subject {
     }
 
     /// The key by which a receiver groups alerts. The end of a condition has the same key as its start.
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         match self {
             Self::Anomaly(anomaly) | Self::Submission(anomaly) => {
                 let key = &anomaly.key;

@@ -7,15 +7,15 @@ use super::Alert;
 
 /// The last submission of a key that was not muted.
 #[derive(Clone, Copy, Debug)]
-pub struct PriorSubmission {
+pub(crate) struct PriorSubmission {
     /// Its alert.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// When it was recorded, milliseconds since 1970.
-    pub recorded_at_ms: i64,
+    pub(crate) recorded_at_ms: i64,
 }
 
 /// Suppresses an alert if its key alerted less than `cooldown_ms` before. A silence has priority, as in the fold.
-pub fn apply_cooldown(alert: &mut Alert, prior: Option<PriorSubmission>, cooldown_ms: i64) {
+pub(crate) fn apply_cooldown(alert: &mut Alert, prior: Option<PriorSubmission>, cooldown_ms: i64) {
     let Some(prior) = prior.filter(|_| !alert.is_muted()) else {
         return;
     };

@@ -10,26 +10,26 @@ const SETTLED_AFTER_MS: i64 = 60_000;
 
 /// What a summary counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Incidents.
-    pub incidents: u64,
+    pub(crate) incidents: u64,
     /// Those of them that are open.
-    pub open: u64,
+    pub(crate) open: u64,
     /// Alerts.
-    pub alerts: u64,
+    pub(crate) alerts: u64,
     /// The streams of the alerts.
-    pub streams: u64,
+    pub(crate) streams: u64,
     /// The beginning of the first, milliseconds since 1970.
-    pub from_ms: i64,
+    pub(crate) from_ms: i64,
     /// The end of the last, milliseconds since 1970.
-    pub to_ms: i64,
+    pub(crate) to_ms: i64,
     /// When the newest was recorded, milliseconds since 1970.
-    pub recorded_ms: i64,
+    pub(crate) recorded_ms: i64,
 }
 
 impl Tally {
     /// True if there is nothing to sum up.
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.incidents == 0 && self.alerts == 0
     }
 
@@ -62,7 +62,7 @@ fn number(count: u64, thing: &str) -> String {
 
 /// The summary of what was too old to be notified when it was read from Kafka; `None` while there is nothing, more may follow, or the
 /// last summary is younger than `PAGE_MAX_AGE`.
-pub fn of_ingest(
+pub(crate) fn of_ingest(
     tally: &Tally,
     last_ms: Option<i64>,
     policy: &NotifyPolicy,
@@ -91,7 +91,7 @@ pub fn of_ingest(
 }
 
 /// The summary for a receiver of what was over or too old before it accepted it.
-pub fn of_receiver(tally: &Tally, receiver: &str, now_ms: i64) -> Alert {
+pub(crate) fn of_receiver(tally: &Tally, receiver: &str, now_ms: i64) -> Alert {
     let message = format!(
         "not sent one by one, because the receiver {receiver} did not accept deliveries in time: {}; GET /deliveries?state=summarized lists them",
         tally.words()

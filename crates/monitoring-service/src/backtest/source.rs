@@ -44,12 +44,12 @@ impl History {
     }
 
     /// The first minute.
-    pub fn first(&self) -> Minute {
+    pub(crate) fn first(&self) -> Minute {
         self.minutes[0].minute()
     }
 
     /// The last minute.
-    pub fn last(&self) -> Minute {
+    pub(crate) fn last(&self) -> Minute {
         self.minutes[self.minutes.len() - 1].minute()
     }
 }
@@ -115,7 +115,7 @@ pub struct LabelFile {
 
 impl LabelFile {
     /// Reads the labels that the flags name, else the feedback in the database, if any.
-    pub fn load(options: &Options, history: &History) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn load(options: &Options, history: &History) -> anyhow::Result<Option<Self>> {
         let (path, all) = match (&options.incidents, &options.database) {
             (Some(path), _) => (path, load_incidents(path).context("--incidents")?),
             (None, Some(path)) => (path, labelled_incidents(path).context("--database")?),

@@ -16,25 +16,25 @@ use crate::{
 
 /// The settings of one receiver.
 #[derive(Clone, Debug)]
-pub struct ReceiverSettings {
+pub(crate) struct ReceiverSettings {
     /// Its name in deliveries, logs, metrics and `/health`.
-    pub name: String,
+    pub(crate) name: String,
     /// Its address.
-    pub url: SecretUrl,
+    pub(crate) url: SecretUrl,
     /// The format of its messages.
-    pub format: WebhookFormat,
+    pub(crate) format: WebhookFormat,
     /// The integration key; set if the format is PagerDuty's.
-    pub routing_key: Option<RoutingKey>,
+    pub(crate) routing_key: Option<RoutingKey>,
     /// The template; set if the format is one.
-    pub template: Option<PathBuf>,
+    pub(crate) template: Option<PathBuf>,
     /// More headers.
-    pub headers: WebhookHeaders,
+    pub(crate) headers: WebhookHeaders,
     /// The severities that it gets.
-    pub severities: Vec<Severity>,
+    pub(crate) severities: Vec<Severity>,
     /// The streams that it gets; empty: all.
-    pub streams: Vec<StreamPattern>,
+    pub(crate) streams: Vec<StreamPattern>,
     /// True if it stands in for the others when they fail, and gets nothing else.
-    pub is_fallback: bool,
+    pub(crate) is_fallback: bool,
 }
 
 impl ReceiverSettings {
@@ -231,7 +231,7 @@ impl Fields {
 
 impl Config {
     /// Every receiver: that of `ALERT_WEBHOOK_URL` first, then that of `FALLBACK_WEBHOOK_URL`, then those of `RECEIVERS_FILE`.
-    pub fn receivers(&self) -> Vec<ReceiverSettings> {
+    pub(crate) fn receivers(&self) -> Vec<ReceiverSettings> {
         let of_variables = |name: &str, url: &SecretUrl| ReceiverSettings {
             name: name.to_owned(),
             url: url.clone(),

@@ -18,7 +18,7 @@ impl SecretUrl {
     }
 
     /// The whole address, for the HTTP client.
-    pub const fn expose(&self) -> &Url {
+    pub(crate) const fn expose(&self) -> &Url {
         &self.0
     }
 }
@@ -35,7 +35,7 @@ pub struct ApiToken(String);
 
 impl ApiToken {
     /// Accepts a token that is hard to guess and valid in a header.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let valid = text.len() >= 16 && text.bytes().all(|b| b.is_ascii_graphic());
         if valid {
             Ok(Self(text.to_owned()))
@@ -45,7 +45,7 @@ impl ApiToken {
     }
 
     /// The token, to compare with.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -80,7 +80,7 @@ pub struct RoutingKey(String);
 
 impl RoutingKey {
     /// Accepts a key of 32 letters and digits.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let valid = text.len() == 32 && text.bytes().all(|b| b.is_ascii_alphanumeric());
         if valid {
             Ok(Self(text.to_owned()))
@@ -90,7 +90,7 @@ impl RoutingKey {
     }
 
     /// The key, to send.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -107,7 +107,7 @@ pub struct WebhookHeaders(Vec<(String, String)>);
 
 impl WebhookHeaders {
     /// Parses `Name: value`, one a line or with `;` between them.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let lines = text.split(['\n', ';']).map(str::trim);
         let pair = |line| str::split_once(line, ':').ok_or("give `Name: value`");
         let lines = lines.filter(|line| !line.is_empty());
@@ -127,7 +127,7 @@ impl WebhookHeaders {
     }
 
     /// Names and values.
-    pub fn expose(&self) -> &[(String, String)] {
+    pub(crate) fn expose(&self) -> &[(String, String)] {
         &self.0
     }
 }
@@ -156,7 +156,7 @@ pub struct WebhookKeys(Vec<Vec<u8>>);
 
 impl WebhookKeys {
     /// Parses `whsec_BASE64`, or two of them with a comma between them.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let key = |secret: &str| {
             let encoded = secret
                 .trim()
@@ -184,7 +184,7 @@ impl WebhookKeys {
     }
 
     /// The bytes of the keys.
-    pub fn expose(&self) -> &[Vec<u8>] {
+    pub(crate) fn expose(&self) -> &[Vec<u8>] {
         &self.0
     }
 }

@@ -31,7 +31,7 @@ pub struct MessageNotes {
 
 impl MessageNotes {
     /// True while producers of different keys keep replacing each other's newest minute: they write to one stream.
-    pub fn is_overwriting(&self, now_ms: i64) -> bool {
+    pub(crate) fn is_overwriting(&self, now_ms: i64) -> bool {
         self.overwritten_ms.len() == OVERWRITTEN_LIMIT
             && self
                 .overwritten_ms

@@ -186,7 +186,7 @@ pub struct Requests {
     sender: SyncSender<Request>,
     places: Arc<Semaphore>,
     /// How minutes are read.
-    pub(crate) mapping: Arc<Mapping>,
+    pub mapping: Arc<Mapping>,
 }
 
 impl Requests {

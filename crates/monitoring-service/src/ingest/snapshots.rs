@@ -9,15 +9,15 @@ use detection::{History, Minute, Stream, detector::adaptive::AdaptiveState};
 
 /// One stream as of its last commit.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Its newest observed minutes.
-    pub history: Arc<History>,
+    pub(crate) history: Arc<History>,
     /// What the policy `adaptive` remembers, where it alerts.
-    pub adaptive: Option<Arc<AdaptiveState>>,
+    pub(crate) adaptive: Option<Arc<AdaptiveState>>,
     /// The newest of them.
-    pub newest: Minute,
+    pub(crate) newest: Minute,
     /// When that minute arrived, milliseconds since 1970.
-    pub arrived_at_ms: i64,
+    pub(crate) arrived_at_ms: i64,
 }
 
 /// The streams that had a commit since the start. Published after the commit, so a reader sees only stored data.
@@ -33,17 +33,12 @@ struct Published {
 
 impl Snapshots {
     /// The stream's snapshot; none if it had no commit since the start.
-    pub fn get(&self, stream: &str) -> Option<Snapshot> {
+    pub(crate) fn get(&self, stream: &str) -> Option<Snapshot> {
         let published = self.read();
         published
             .streams
             .get(stream)
             .map(|(_, snapshot)| snapshot.clone())
-    }
-
-    /// True if no stream had a commit since the start.
-    pub fn is_empty(&self) -> bool {
-        self.read().streams.is_empty()
     }
 
     /// How many commits were published since the start.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::notes::MessageNotes;
-pub use super::{progress::StandStill, rejections::Acceptance};
+pub(crate) use super::{progress::StandStill, rejections::Acceptance};
 
 /// Where minutes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct SharedStatus(Arc<Mutex<IngestStatus>>);
 
 impl SharedStatus {
     /// Not connected yet, since now.
-    pub fn new(now_ms: i64) -> Self {
+    pub(crate) fn new(now_ms: i64) -> Self {
         Self(Arc::new(Mutex::new(IngestStatus {
             source: Source::Kafka,
             connected: false,

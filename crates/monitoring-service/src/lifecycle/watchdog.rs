@@ -22,7 +22,7 @@ const EXIT_HUNG: i32 = 70;
 /// changes with every report.
 ///
 /// It counts checks and reads no clock, so a clock jump or a suspended machine does not look like a hang.
-pub fn watchdog<R>(
+pub(crate) fn watchdog<R>(
     stop: CancellationToken,
     last_reports: impl Fn() -> R + Send + 'static,
 ) -> anyhow::Result<()>

@@ -19,21 +19,21 @@ const REPORT_INTERVAL_MS: i64 = 60_000;
 
 /// The state of a receiver that fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failing {
+pub(crate) struct Failing {
     /// Since when, milliseconds since 1970.
-    pub since_ms: i64,
+    pub(crate) since_ms: i64,
     /// Failed attempts in a row.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// When it is tried next, milliseconds since 1970.
-    pub retry_at_ms: i64,
+    pub(crate) retry_at_ms: i64,
     /// The last error.
-    pub error: String,
+    pub(crate) error: String,
     reported_at_ms: i64,
 }
 
 impl Failing {
     /// True if a person should know.
-    pub fn is_degraded(&self, now_ms: i64) -> bool {
+    pub(crate) fn is_degraded(&self, now_ms: i64) -> bool {
         self.attempts >= FAILING_ATTEMPTS || now_ms - self.since_ms >= FAILING_AFTER_MS
     }
 }
@@ -57,7 +57,7 @@ pub struct ReceiverBoard {
 
 impl ReceiverBoard {
     /// A board of these receivers, none of which fails.
-    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let receivers = names.into_iter().map(|name| (name, None));
         Self {
             receivers: Arc::new(Mutex::new(receivers.collect())),
@@ -65,7 +65,7 @@ impl ReceiverBoard {
     }
 
     /// Each receiver by name, with its failure.
-    pub fn all(&self) -> Vec<(String, Option<Failing>)> {
+    pub(crate) fn all(&self) -> Vec<(String, Option<Failing>)> {
         let receivers = self.lock();
         let pairs = receivers.iter();
         pairs
@@ -74,7 +74,7 @@ impl ReceiverBoard {
     }
 
     /// The receivers that a fallback stands in for.
-    pub fn replaced_by(&self, fallback: &Fallback, now_ms: i64) -> Vec<String> {
+    pub(crate) fn replaced_by(&self, fallback: &Fallback, now_ms: i64) -> Vec<String> {
         let replaced = |failing: &Failing| now_ms - failing.since_ms >= fallback.after_ms;
         let receivers = self.lock();
         let names = receivers.iter().filter(|(name, failing)| {

@@ -54,13 +54,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The delivery task.
 pub(crate) struct Delivery {
     /// What the service shares.
-    pub context: Context,
+    pub(crate) context: Context,
     /// The receivers; without one, nothing is delivered and the outbox is not changed.
-    pub receivers: Vec<Receiver>,
+    pub(crate) receivers: Vec<Receiver>,
     /// A delivery that failed for this long is given up.
-    pub give_up_after: Duration,
+    pub(crate) give_up_after: Duration,
     /// Base of the links in messages.
-    pub public_url: Option<String>,
+    pub(crate) public_url: Option<String>,
 }
 
 /// The numbers of the deliveries in flight, with the receiver of each.

@@ -15,13 +15,13 @@ const PING_INTERVAL: Duration = Duration::from_mins(1);
 /// The ping of one address.
 pub(crate) struct Ping {
     /// The address.
-    pub client: WebhookClient,
+    pub(crate) client: WebhookClient,
     /// The time.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// The metrics.
-    pub metrics: ServiceMetrics,
+    pub(crate) metrics: ServiceMetrics,
     /// The reports of the tasks.
-    pub liveness: TaskLiveness,
+    pub(crate) liveness: TaskLiveness,
 }
 
 /// The outcome of a ping.

@@ -11,11 +11,11 @@ use crate::store::Content;
 /// A receiver of notifications.
 pub(crate) struct Receiver {
     /// Its name in the outbox, in logs and in `/health`.
-    pub name: String,
+    pub(crate) name: String,
     /// The client of its address.
-    pub client: WebhookClient,
+    pub(crate) client: WebhookClient,
     /// The format of its messages.
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
 /// The format of messages.

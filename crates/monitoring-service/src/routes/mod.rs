@@ -54,23 +54,23 @@ use session::Sessions;
 #[derive(Clone)]
 pub(crate) struct AppState {
     /// The context of the service.
-    pub context: Context,
+    pub(crate) context: Context,
     /// The way to ingest.
-    pub requests: Requests,
+    pub(crate) requests: Requests,
     /// Answers `POST /alerts/evaluate`.
-    pub evaluator: Evaluator,
+    pub(crate) evaluator: Evaluator,
     /// The metrics of `GET /metrics`. The router registers its own here.
-    pub registry: MetricsRegistry,
+    pub(crate) registry: MetricsRegistry,
     /// Cancelled when a stop begins; then the service is no longer ready.
-    pub draining: CancellationToken,
+    pub(crate) draining: CancellationToken,
     /// The token that requests need; `None`: requests need none.
-    pub api_token: Option<ApiToken>,
+    pub(crate) api_token: Option<ApiToken>,
     /// The public address of the service, for the contract and for cookies.
-    pub public_url: Option<String>,
+    pub(crate) public_url: Option<String>,
     /// The address of Grafana, for links of the page.
-    pub grafana_url: Option<String>,
+    pub(crate) grafana_url: Option<String>,
     /// The events of the page.
-    pub feed: Feed,
+    pub(crate) feed: Feed,
 }
 
 impl AppState {

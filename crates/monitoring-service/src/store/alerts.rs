@@ -44,7 +44,7 @@ pub struct AlertFilter {
 
 impl Store {
     /// Records an alert, with its deliveries if it is notified.
-    pub async fn record_alert(&self, alert: Alert) -> Result<(), StoreError> {
+    pub(crate) async fn record_alert(&self, alert: Alert) -> Result<(), StoreError> {
         self.writer
             .call(move |transaction| insert(transaction, &alert))
             .await
@@ -53,7 +53,11 @@ impl Store {
     /// Records the alert of a submission after `decide` has seen the last submission of its key that was not muted. One
     /// transaction, so that only one of two concurrent submissions is notified. An alert that is not muted gets the number of
     /// submissions suppressed since. Returns the recorded alert.
-    pub async fn record_submission<F>(&self, alert: Alert, decide: F) -> Result<Alert, StoreError>
+    pub(crate) async fn record_submission<F>(
+        &self,
+        alert: Alert,
+        decide: F,
+    ) -> Result<Alert, StoreError>
     where
         F: Fn(&mut Alert, Option<PriorSubmission>) + Send + 'static,
     {
@@ -78,7 +82,7 @@ impl Store {
 
     /// Passes the newest alert about the begin or the end of a condition (`subjects`) to `decide`, and records and returns the new
     /// alert, if any.
-    pub async fn record_condition<F>(
+    pub(crate) async fn record_condition<F>(
         &self,
         subjects: [Subject; 2],
         decide: F,
@@ -111,7 +115,7 @@ impl Store {
     }
 
     /// An alert and its deliveries.
-    pub async fn alert(
+    pub(crate) async fn alert(
         &self,
         id: Uuid,
     ) -> Result<Option<(Alert, Vec<DeliveryRecord>)>, StoreError> {

@@ -11,24 +11,24 @@ use crate::alerts::incident::IncidentEventKind;
 
 /// The delivery of an incident's event to one receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventDelivery {
+pub(crate) struct EventDelivery {
     /// Its number.
-    pub id: i64,
+    pub(crate) id: i64,
     /// The event.
-    pub event: IncidentEventKind,
+    pub(crate) event: IncidentEventKind,
     /// Its state.
-    pub state: DeliveryState,
+    pub(crate) state: DeliveryState,
     /// True if an attempt that was not answered may have arrived.
-    pub in_doubt: bool,
+    pub(crate) in_doubt: bool,
 }
 
 /// The pending deliveries of one receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingOf {
+pub(crate) struct PendingOf {
     /// The receiver.
-    pub receiver: String,
+    pub(crate) receiver: String,
     /// When the oldest was created, milliseconds since 1970.
-    pub oldest_created_at_ms: i64,
+    pub(crate) oldest_created_at_ms: i64,
 }
 
 /// Deliveries that are due at a receiver, the newest first, so that a backlog does not delay what is new. Of an incident only the oldest
@@ -55,7 +55,7 @@ pub(super) fn due_statement(probe: bool) -> String {
 
 impl Store {
     /// Deliveries that are due at a receiver; `probe` while it fails.
-    pub async fn due_deliveries(
+    pub(crate) async fn due_deliveries(
         &self,
         receiver: &str,
         probe: bool,
@@ -80,7 +80,10 @@ impl Store {
     }
 
     /// All deliveries of the incident of this delivery to its receiver, in their order.
-    pub async fn deliveries_of_incident(&self, id: i64) -> Result<Vec<EventDelivery>, StoreError> {
+    pub(crate) async fn deliveries_of_incident(
+        &self,
+        id: i64,
+    ) -> Result<Vec<EventDelivery>, StoreError> {
         const OF_INCIDENT: &str =
             "SELECT other.id, json_extract(event.message, '$.event') AS event, other.state, other.in_doubt
              FROM deliveries AS this CROSS JOIN incident_events AS mine ON mine.id = this.event_id
@@ -96,7 +99,7 @@ impl Store {
     }
 
     /// Marks pending deliveries as superseded, or sets them aside for a summary.
-    pub async fn settle_deliveries(
+    pub(crate) async fn settle_deliveries(
         &self,
         superseded: Vec<i64>,
         summarized: Vec<i64>,
@@ -119,7 +122,7 @@ impl Store {
     }
 
     /// Records that an attempt begins: until it is finished, it may have arrived, also after a crash.
-    pub async fn begin_attempt(&self, id: i64) -> Result<(), StoreError> {
+    pub(crate) async fn begin_attempt(&self, id: i64) -> Result<(), StoreError> {
         const BEGIN: &str = "UPDATE deliveries SET in_doubt = 1 WHERE id = ?1";
         let begin = move |transaction: &mut Transaction<'_>| {
             transaction.sql.prepare_cached(BEGIN)?.execute([id])?;
@@ -129,7 +132,7 @@ impl Store {
     }
 
     /// Stores the outcome of an attempt.
-    pub async fn finish_attempt(
+    pub(crate) async fn finish_attempt(
         &self,
         delivery_id: i64,
         attempt: Attempt,
@@ -160,7 +163,11 @@ impl Store {
 
     /// Makes the deliveries due that wait because their receiver failed. Those that it refused with a status about the message keep
     /// their wait.
-    pub async fn release_deliveries(&self, receiver: &str, now_ms: i64) -> Result<(), StoreError> {
+    pub(crate) async fn release_deliveries(
+        &self,
+        receiver: &str,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
         const RELEASE: &str =
             "UPDATE deliveries SET next_attempt_at_ms = ?2 WHERE receiver = ?1 AND state = 'pending' AND attempts > 0
              AND next_attempt_at_ms > ?2 AND ifnull(last_status, 0) NOT IN (400, 413, 422)";
@@ -175,7 +182,7 @@ impl Store {
     }
 
     /// When the next delivery to a receiver is due, milliseconds since 1970; `None` if none is pending.
-    pub async fn next_delivery_to(&self, receiver: &str) -> Result<Option<i64>, StoreError> {
+    pub(crate) async fn next_delivery_to(&self, receiver: &str) -> Result<Option<i64>, StoreError> {
         const NEXT: &str = "SELECT min(next_attempt_at_ms) FROM deliveries WHERE receiver = ?1 AND state = 'pending'";
         let receiver = receiver.to_owned();
         self.read(move |sql| {
@@ -186,7 +193,7 @@ impl Store {
     }
 
     /// The receivers with pending deliveries, configured or not.
-    pub async fn pending_by_receiver(&self) -> Result<Vec<PendingOf>, StoreError> {
+    pub(crate) async fn pending_by_receiver(&self) -> Result<Vec<PendingOf>, StoreError> {
         const PENDING: &str = "SELECT receiver, min(created_at_ms) FROM deliveries WHERE state = 'pending' GROUP BY receiver";
         self.read(|sql| {
             let mut statement = sql.prepare_cached(PENDING)?;
@@ -202,7 +209,7 @@ impl Store {
     }
 
     /// Gives up the deliveries to a receiver that were created before `created_before_ms`; they can be replayed.
-    pub async fn give_up_deliveries(
+    pub(crate) async fn give_up_deliveries(
         &self,
         receiver: &str,
         created_before_ms: i64,

@@ -6,74 +6,77 @@ use super::{Store, StoreError};
 
 /// A message that cannot be used, to be stored.
 #[derive(Clone, Debug)]
-pub struct DeadLetter {
+pub(crate) struct DeadLetter {
     /// Its topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// Its partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// Its offset.
-    pub offset: i64,
+    pub(crate) offset: i64,
     /// A short stable name of the reason.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// The error in words.
-    pub detail: String,
+    pub(crate) detail: String,
     /// What the message is and what reads it, if its shape is recognized.
-    pub hint: Option<String>,
+    pub(crate) hint: Option<String>,
     /// Its key, cut at 1 KiB.
-    pub key: Option<Vec<u8>>,
+    pub(crate) key: Option<Vec<u8>>,
     /// Its payload, cut at 64 KiB; none for a null payload.
-    pub payload: Option<Vec<u8>>,
+    pub(crate) payload: Option<Vec<u8>>,
     /// Length of the payload in bytes.
-    pub payload_bytes: usize,
+    pub(crate) payload_bytes: usize,
     /// Its headers as a JSON object of text.
-    pub headers: String,
+    pub(crate) headers: String,
     /// When it was read, milliseconds since 1970.
-    pub received_at_ms: i64,
+    pub(crate) received_at_ms: i64,
 }
 
 /// A stored dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetterRecord {
+pub(crate) struct DeadLetterRecord {
     /// Its number.
-    pub id: i64,
+    pub(crate) id: i64,
     /// Its topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// Its partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// Its offset.
-    pub offset: i64,
+    pub(crate) offset: i64,
     /// A short stable name of the reason.
-    pub reason: String,
+    pub(crate) reason: String,
     /// The error in words.
-    pub detail: String,
+    pub(crate) detail: String,
     /// What the message is and what reads it, if its shape is recognized.
-    pub hint: Option<String>,
+    pub(crate) hint: Option<String>,
     /// Its key, cut at 1 KiB.
-    pub key: Option<Vec<u8>>,
+    pub(crate) key: Option<Vec<u8>>,
     /// Its payload, cut at 64 KiB.
-    pub payload: Option<Vec<u8>>,
+    pub(crate) payload: Option<Vec<u8>>,
     /// Length of the payload in bytes.
-    pub payload_bytes: u64,
+    pub(crate) payload_bytes: u64,
     /// Its headers as a JSON object of text.
-    pub headers: String,
+    pub(crate) headers: String,
     /// When it was read, milliseconds since 1970.
-    pub received_at_ms: i64,
+    pub(crate) received_at_ms: i64,
     /// When it was replayed, milliseconds since 1970.
-    pub replayed_at_ms: Option<i64>,
+    pub(crate) replayed_at_ms: Option<i64>,
 }
 
 /// Dead letters of some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeadLetterCount {
+pub(crate) struct DeadLetterCount {
     /// How many.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Why the newest one is a dead letter.
-    pub newest: Option<String>,
+    pub(crate) newest: Option<String>,
 }
 
 impl Store {
     /// The dead letters that were read at `since_ms` or later.
-    pub async fn dead_letters_since(&self, since_ms: i64) -> Result<DeadLetterCount, StoreError> {
+    pub(crate) async fn dead_letters_since(
+        &self,
+        since_ms: i64,
+    ) -> Result<DeadLetterCount, StoreError> {
         self.read(move |sql| {
             let mut statement = sql.prepare_cached(
                 "SELECT count(*), (SELECT detail FROM dead_letters WHERE received_at_ms >= ?1 ORDER BY received_at_ms DESC, id DESC LIMIT 1)
@@ -89,7 +92,7 @@ impl Store {
     }
 
     /// Dead letters, newest first, before the one of this number.
-    pub async fn dead_letters(
+    pub(crate) async fn dead_letters(
         &self,
         before: Option<i64>,
         limit: u32,
@@ -106,7 +109,7 @@ impl Store {
     }
 
     /// The dead letter of this number. Blocks.
-    pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetterRecord>, StoreError> {
+    pub(crate) fn dead_letter(&self, id: i64) -> Result<Option<DeadLetterRecord>, StoreError> {
         self.read_blocking(|sql| {
             let query = format!("SELECT {COLUMNS} FROM dead_letters WHERE id = ?1");
             let mut statement = sql.prepare_cached(&query)?;

@@ -6,13 +6,13 @@ use super::{Store, StoreError, writer::Transaction};
 
 /// What a failing receiver owes, and who stands in for it.
 #[derive(Clone, Debug)]
-pub struct Owed {
+pub(crate) struct Owed {
     /// The receiver that fails.
-    pub receiver: String,
+    pub(crate) receiver: String,
     /// The fallback.
-    pub fallback: String,
+    pub(crate) fallback: String,
     /// Alerts queued before this are not new, milliseconds since 1970.
-    pub oldest_ms: i64,
+    pub(crate) oldest_ms: i64,
 }
 
 /// Pending deliveries of a receiver that the fallback does not have: openings and escalations of incidents that are open and that nobody
@@ -30,7 +30,7 @@ const OWED: &str = "FROM deliveries AS owed LEFT JOIN alerts ON alerts.seq = owe
 
 impl Store {
     /// Creates deliveries to the fallback of what a failing receiver owes and is new and open, in its order. Returns how many.
-    pub async fn stand_in(&self, owed: Owed, now_ms: i64) -> Result<usize, StoreError> {
+    pub(crate) async fn stand_in(&self, owed: Owed, now_ms: i64) -> Result<usize, StoreError> {
         // Usually there is nothing to do, and no need to wait for the writer.
         let asked = owed.clone();
         let some: bool = self

@@ -23,37 +23,37 @@ use crate::alerts::{
 
 /// The incidents to list; a field that is `None` does not filter.
 #[derive(Clone, Debug, Default)]
-pub struct IncidentFilter {
+pub(crate) struct IncidentFilter {
     /// Only open (true) or resolved (false) ones.
-    pub open: Option<bool>,
+    pub(crate) open: Option<bool>,
     /// Only this stream.
-    pub stream: Option<String>,
+    pub(crate) stream: Option<String>,
     /// Only this kind.
-    pub kind: Option<IncidentKind>,
+    pub(crate) kind: Option<IncidentKind>,
     /// Only this worst severity.
-    pub severity: Option<Severity>,
+    pub(crate) severity: Option<Severity>,
     /// Only opened at this minute or later.
-    pub from: Option<Minute>,
+    pub(crate) from: Option<Minute>,
     /// Only opened before this minute.
-    pub to: Option<Minute>,
+    pub(crate) to: Option<Minute>,
     /// Recorded before the incident at this place.
-    pub before: Option<i64>,
+    pub(crate) before: Option<i64>,
     /// At most this many.
-    pub limit: u32,
+    pub(crate) limit: u32,
 }
 
 /// An event of an incident with its deliveries.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StoredEvent {
+pub(crate) struct StoredEvent {
     /// The event.
-    pub event: RecordedEvent,
+    pub(crate) event: RecordedEvent,
     /// Its deliveries.
-    pub deliveries: Vec<DeliveryRecord>,
+    pub(crate) deliveries: Vec<DeliveryRecord>,
 }
 
 impl Store {
     /// Incidents, newest first.
-    pub async fn incidents(
+    pub(crate) async fn incidents(
         &self,
         filter: IncidentFilter,
     ) -> Result<Vec<IncidentRecord>, StoreError> {
@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// An incident with the other streams that had the same trouble, and its events, in order.
-    pub async fn incident(
+    pub(crate) async fn incident(
         &self,
         id: Uuid,
     ) -> Result<Option<(IncidentRecord, Vec<StoredEvent>)>, StoreError> {
@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// Passes an incident to `decide` and records the update, if any. None if there is no such incident.
-    pub async fn update_incident<F>(
+    pub(crate) async fn update_incident<F>(
         &self,
         id: Uuid,
         decide: F,
@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// Records the update of an incident that no fold decides, such as ingest down; `decide` gets the open ones of the kind.
-    pub async fn change_incidents<F>(
+    pub(crate) async fn change_incidents<F>(
         &self,
         kind: IncidentKind,
         decide: F,
@@ -134,7 +134,7 @@ impl Store {
     }
 
     /// Stores feedback about an incident; none if there is no such incident.
-    pub async fn label_incident(
+    pub(crate) async fn label_incident(
         &self,
         id: Uuid,
         feedback: Feedback,

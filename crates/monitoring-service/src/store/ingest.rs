@@ -24,46 +24,46 @@ use crate::alerts::{
 
 /// The changes of one consumed batch of messages.
 #[derive(Debug, Default)]
-pub struct IngestCommit {
+pub(crate) struct IngestCommit {
     /// The observed minutes, in the order of Kafka.
-    pub observed: Vec<Observed>,
+    pub(crate) observed: Vec<Observed>,
     /// Their alerts.
-    pub alerts: Vec<Alert>,
+    pub(crate) alerts: Vec<Alert>,
     /// What became of incidents, one update for each.
-    pub incidents: Vec<IncidentUpdate>,
+    pub(crate) incidents: Vec<IncidentUpdate>,
     /// The cooldown of each key that alerted, after its last alert.
-    pub cooldowns: Vec<(AlertKey, Cooldown)>,
+    pub(crate) cooldowns: Vec<(AlertKey, Cooldown)>,
     /// States of policies that are due, after these minutes.
-    pub states: Vec<DetectorState>,
+    pub(crate) states: Vec<DetectorState>,
     /// The changes of minutes that are still open.
-    pub open: Option<OpenCommit>,
+    pub(crate) open: Option<OpenCommit>,
     /// Messages that cannot be used.
-    pub dead_letters: Vec<DeadLetter>,
+    pub(crate) dead_letters: Vec<DeadLetter>,
     /// The numbers of dead letters that were read again.
-    pub replayed: Vec<i64>,
+    pub(crate) replayed: Vec<i64>,
     /// Offset gaps.
-    pub gaps: Vec<OffsetGap>,
+    pub(crate) gaps: Vec<OffsetGap>,
     /// The progress of each partition.
-    pub offsets: Vec<OffsetAdvance>,
+    pub(crate) offsets: Vec<OffsetAdvance>,
     /// When the batch was read, milliseconds since 1970.
-    pub now_ms: i64,
+    pub(crate) now_ms: i64,
 }
 
 /// A commit handed to the writer.
-pub struct InFlightCommit(PendingWrite<Vec<RecordedEvent>>);
+pub(crate) struct InFlightCommit(PendingWrite<Vec<RecordedEvent>>);
 
 impl InFlightCommit {
     /// Waits until the commit is on disk, and returns the events of incidents in it. Blocks.
     ///
     /// [`StoreError::OffsetMoved`] if the stored offsets are not the expected ones; nothing is written then.
-    pub fn wait(self) -> Result<Vec<RecordedEvent>, StoreError> {
+    pub(crate) fn wait(self) -> Result<Vec<RecordedEvent>, StoreError> {
         self.0.wait()
     }
 }
 
 impl Store {
     /// Hands a commit to the writer, which writes it in one transaction. Blocks only while the writer's queue is full.
-    pub fn begin_ingest(&self, commit: &Arc<IngestCommit>) -> InFlightCommit {
+    pub(crate) fn begin_ingest(&self, commit: &Arc<IngestCommit>) -> InFlightCommit {
         let job = Arc::clone(commit);
         InFlightCommit(
             self.writer

@@ -38,7 +38,7 @@ pub(super) fn check_before_open(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Checks all of a database, also while a service uses it, and returns its number of pages.
-pub fn check_database(path: &Path) -> Result<u64, StoreError> {
+pub(crate) fn check_database(path: &Path) -> Result<u64, StoreError> {
     schema::check(path)?;
     refuse_short(path)?;
     let sql = schema::open_reader(path)?;
@@ -48,7 +48,7 @@ pub fn check_database(path: &Path) -> Result<u64, StoreError> {
 
 impl Store {
     /// Checks all of the database on a read connection. [`StoreError::Unavailable`] if the writer needed the write-ahead log meanwhile.
-    pub async fn check_integrity(&self) -> Result<(), StoreError> {
+    pub(crate) async fn check_integrity(&self) -> Result<(), StoreError> {
         let path = self.path().clone();
         self.scan(move |sql| check_all(sql, &path)).await
     }

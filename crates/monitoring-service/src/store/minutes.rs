@@ -17,7 +17,7 @@ use super::{
 
 impl Store {
     /// Observed minutes of a stream at or before a minute, newest first; none of an unknown stream.
-    pub async fn observed_minutes(
+    pub(crate) async fn observed_minutes(
         &self,
         stream: &str,
         before_or_at: Option<Minute>,
@@ -32,7 +32,7 @@ impl Store {
     }
 
     /// The same, with `work` done on them by the thread that read them: for many of them, or for work that takes long.
-    pub async fn with_observed_minutes<T: Send + 'static>(
+    pub(crate) async fn with_observed_minutes<T: Send + 'static>(
         &self,
         stream: &str,
         before_or_at: Minute,

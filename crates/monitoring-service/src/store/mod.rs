@@ -43,26 +43,27 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::Notify;
 
 pub use alerts::AlertFilter;
-pub use attempts::{EventDelivery, PendingOf};
-pub use dead_letters::{DeadLetter, DeadLetterCount, DeadLetterRecord};
-pub use fallback::Owed;
-pub use incidents::{IncidentFilter, StoredEvent};
-pub use ingest::{InFlightCommit, IngestCommit};
-pub use integrity::check_database;
-pub use offset_gaps::{OffsetGap, OffsetGapReason, OffsetGapRecord};
-pub use offsets::{OffsetAdvance, StoredOffset};
-pub use open_minutes::OpenCommit;
-pub use outbox::{
+pub(crate) use attempts::{EventDelivery, PendingOf};
+pub(crate) use dead_letters::{DeadLetter, DeadLetterCount, DeadLetterRecord};
+pub(crate) use fallback::Owed;
+pub(crate) use incidents::{IncidentFilter, StoredEvent};
+pub(crate) use ingest::{InFlightCommit, IngestCommit};
+pub(crate) use integrity::check_database;
+pub(crate) use offset_gaps::{OffsetGap, OffsetGapReason, OffsetGapRecord};
+pub(crate) use offsets::{OffsetAdvance, StoredOffset};
+pub(crate) use open_minutes::OpenCommit;
+pub use outbox::OutboxState;
+pub(crate) use outbox::{
     Attempt, Content, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryState, DueDelivery,
-    ListedDelivery, OutboxState, Replay,
+    ListedDelivery, Replay,
 };
-pub use ranges::{RangeFindings, Series, SeriesFilter, SeriesPoint, StatusTotal, Summary};
-pub use read_only::{MinuteFilter, labelled_incidents, stored_minutes};
+pub(crate) use ranges::{RangeFindings, SeriesFilter, SeriesPoint, StatusTotal, Summary};
+pub(crate) use read_only::{MinuteFilter, labelled_incidents, stored_minutes};
 pub use rows::{Explained, RowFilter, RowRecord};
 pub use skip::skip_records;
-pub use streams::{NewestRow, StreamInput, StreamRecord};
-pub use upkeep::Retention;
-pub use writer::Writer;
+pub(crate) use streams::{NewestRow, StreamInput, StreamRecord};
+pub(crate) use upkeep::Retention;
+pub(crate) use writer::Writer;
 
 use readers::{CancelOnDrop, QueryClass, Readers, Waiting};
 
@@ -160,17 +161,17 @@ impl Store {
     }
 
     /// Notified after each commit that created or replayed a delivery.
-    pub fn outbox_changed(&self) -> &Notify {
+    pub(crate) fn outbox_changed(&self) -> &Notify {
         &self.shared.outbox_changed
     }
 
     /// The error of the last write, until one succeeds.
-    pub fn write_error(&self) -> Option<String> {
+    pub(crate) fn write_error(&self) -> Option<String> {
         self.shared.write_error.get()
     }
 
     /// Writes a row if the last write failed, so that an idle service notices when the database can be written again.
-    pub async fn check_write(&self, now_ms: i64) -> Result<(), StoreError> {
+    pub(crate) async fn check_write(&self, now_ms: i64) -> Result<(), StoreError> {
         if self.write_error().is_none() {
             return Ok(());
         }
@@ -186,7 +187,7 @@ impl Store {
     }
 
     /// When all of the database was checked for damage since it was opened, milliseconds since 1970.
-    pub fn checked_at_ms(&self) -> Option<i64> {
+    pub(crate) fn checked_at_ms(&self) -> Option<i64> {
         self.shared.checked_at_ms.get().copied()
     }
 
@@ -196,12 +197,12 @@ impl Store {
     }
 
     /// [`StoreError::Broken`] if the files of the database were deleted or replaced since they were opened.
-    pub fn check_files(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_files(&self) -> Result<(), StoreError> {
         self.shared.files.check()
     }
 
     /// The path of the database.
-    pub fn path(&self) -> &PathBuf {
+    pub(crate) fn path(&self) -> &PathBuf {
         &self.shared.locked.path
     }
 

@@ -41,7 +41,7 @@ pub enum OffsetGapReason {
 
 impl OffsetGapReason {
     /// `retention`, `recreated`, `new_cluster` or `skipped`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.into()
     }
 }
@@ -49,27 +49,27 @@ impl OffsetGapReason {
 /// A stored offset gap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = OffsetGap)]
-pub struct OffsetGapRecord {
+pub(crate) struct OffsetGapRecord {
     /// Its number.
     #[serde(skip)]
-    pub id: i64,
+    pub(crate) id: i64,
     /// Which topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// Which partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// The first offset of the gap.
-    pub from_offset: i64,
+    pub(crate) from_offset: i64,
     /// The offset at which reading continued: the first after the gap, or the start of a recreated topic.
-    pub to_offset: i64,
+    pub(crate) to_offset: i64,
     /// `retention`, `recreated`, `new_cluster` or `skipped`.
-    pub reason: String,
+    pub(crate) reason: String,
     /// When it was detected.
-    pub detected_at: At,
+    pub(crate) detected_at: At,
 }
 
 impl Store {
     /// Offset gaps, newest first, before the one of this number.
-    pub async fn gaps(
+    pub(crate) async fn gaps(
         &self,
         before: Option<i64>,
         limit: u32,
@@ -96,7 +96,7 @@ impl Store {
     }
 
     /// When the newest offset gap was detected, milliseconds since 1970.
-    pub async fn newest_offset_gap_at(&self) -> Result<Option<i64>, StoreError> {
+    pub(crate) async fn newest_offset_gap_at(&self) -> Result<Option<i64>, StoreError> {
         const NEWEST: &str = "SELECT max(detected_at_ms) FROM gaps";
         self.read(|sql| {
             Ok(sql

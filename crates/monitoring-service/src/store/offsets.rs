@@ -17,17 +17,17 @@ pub struct StoredOffset {
 
 /// The progress of one partition in a commit.
 #[derive(Clone, Debug)]
-pub struct OffsetAdvance {
+pub(crate) struct OffsetAdvance {
     /// The cluster: a topic of the same name in another cluster has other offsets.
-    pub cluster_id: String,
+    pub(crate) cluster_id: String,
     /// Which topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// Which partition.
-    pub partition: i32,
+    pub(crate) partition: i32,
     /// The offset that must be stored before the commit; `None`: no offset.
-    pub from: Option<StoredOffset>,
+    pub(crate) from: Option<StoredOffset>,
     /// The offset that the commit stores.
-    pub to: StoredOffset,
+    pub(crate) to: StoredOffset,
 }
 
 impl Store {
@@ -51,7 +51,7 @@ impl Store {
 
 impl Store {
     /// The newest offsets of a topic's partitions in other clusters. Blocks.
-    pub fn offsets_elsewhere(
+    pub(crate) fn offsets_elsewhere(
         &self,
         cluster_id: &str,
         topic: &str,

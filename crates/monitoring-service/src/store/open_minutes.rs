@@ -11,18 +11,18 @@ use super::{Store, StoreError};
 
 /// The changes of open minutes in a commit.
 #[derive(Clone, Debug)]
-pub struct OpenCommit {
+pub(crate) struct OpenCommit {
     /// The cluster of the partitions.
-    pub cluster_id: String,
+    pub(crate) cluster_id: String,
     /// Their topic.
-    pub topic: String,
+    pub(crate) topic: String,
     /// What changed.
-    pub changes: OpenChanges,
+    pub(crate) changes: OpenChanges,
 }
 
 impl Store {
     /// The open minutes of all streams, with the partitions of a topic. Blocks.
-    pub fn open_minutes(
+    pub(crate) fn open_minutes(
         &self,
         cluster_id: &str,
         topic: &str,
@@ -53,7 +53,7 @@ impl Store {
     }
 
     /// The stored counts of a minute that were named. Blocks.
-    pub fn named_counts(&self, stream: &str, minute: Minute) -> Result<Counts, StoreError> {
+    pub(crate) fn named_counts(&self, stream: &str, minute: Minute) -> Result<Counts, StoreError> {
         self.read_blocking(|sql| {
             let mut statement = sql.prepare_cached(
                 "SELECT statuses.name, count FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id

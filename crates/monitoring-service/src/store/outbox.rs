@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, EnumString, IntoStaticStr)]
 #[serde(into = "&'static str")]
 #[strum(serialize_all = "snake_case")]
-pub enum DeliveryState {
+pub(crate) enum DeliveryState {
     /// To be sent or sent again.
     Pending,
     /// The receiver accepted it.
@@ -31,7 +31,7 @@ pub enum DeliveryState {
 
 impl DeliveryState {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Pending,
         Self::Delivered,
         Self::Dead,
@@ -40,7 +40,7 @@ impl DeliveryState {
     ];
 
     /// `pending`, `delivered`, `dead`, `superseded` or `summarized`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.into()
     }
 }
@@ -48,46 +48,46 @@ impl DeliveryState {
 /// The delivery of an alert or an incident's event to a receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Delivery)]
-pub struct DeliveryRecord {
+pub(crate) struct DeliveryRecord {
     /// Its number.
-    pub id: i64,
+    pub(crate) id: i64,
     /// The name of the receiver.
-    pub receiver: String,
+    pub(crate) receiver: String,
     /// Its state.
     #[schema(value_type = schema::DeliveryState)]
-    pub state: DeliveryState,
+    pub(crate) state: DeliveryState,
     /// Attempts so far.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// When it was created or replayed.
-    pub created_at: At,
+    pub(crate) created_at: At,
     /// When it is next attempted.
-    pub next_attempt_at: Option<At>,
+    pub(crate) next_attempt_at: Option<At>,
     /// When it was last attempted.
-    pub last_attempt_at: Option<At>,
+    pub(crate) last_attempt_at: Option<At>,
     /// The HTTP status of the last answer.
-    pub last_status: Option<u16>,
+    pub(crate) last_status: Option<u16>,
     /// The last error.
-    pub last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
 }
 
 /// A delivery that is due.
 #[derive(Clone, Debug)]
-pub struct DueDelivery {
+pub(crate) struct DueDelivery {
     /// Its number.
-    pub id: i64,
+    pub(crate) id: i64,
     /// Attempts so far.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// When it was created or replayed, milliseconds since 1970: the give-up deadline counts from here.
-    pub created_at_ms: i64,
+    pub(crate) created_at_ms: i64,
     /// True if an earlier attempt that was not answered may have arrived.
-    pub in_doubt: bool,
+    pub(crate) in_doubt: bool,
     /// What to send.
-    pub content: Content,
+    pub(crate) content: Content,
 }
 
 /// What a delivery sends.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Content {
+pub(crate) enum Content {
     /// An alert.
     Alert(Box<Alert>),
     /// An incident as it was at an event.
@@ -97,7 +97,7 @@ pub enum Content {
 /// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum DeliveryOutcome {
+pub(crate) enum DeliveryOutcome {
     /// The receiver accepted it.
     Delivered,
     /// To be attempted again.
@@ -111,24 +111,24 @@ pub enum DeliveryOutcome {
 
 impl DeliveryOutcome {
     /// `delivered`, `retry` or `dead`.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.into()
     }
 }
 
 /// One attempt to deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Its outcome.
-    pub outcome: DeliveryOutcome,
+    pub(crate) outcome: DeliveryOutcome,
     /// When it ended, milliseconds since 1970.
-    pub at_ms: i64,
+    pub(crate) at_ms: i64,
     /// The HTTP status of the answer, if there was one.
-    pub http_status: Option<u16>,
+    pub(crate) http_status: Option<u16>,
     /// What went wrong, without any URL.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// True if this or an earlier attempt was not answered and may have arrived.
-    pub in_doubt: bool,
+    pub(crate) in_doubt: bool,
 }
 
 /// The state of the outbox.
@@ -144,29 +144,29 @@ pub struct OutboxState {
 
 /// The deliveries to list; a field that is `None` does not filter.
 #[derive(Clone, Debug, Default)]
-pub struct DeliveryFilter {
+pub(crate) struct DeliveryFilter {
     /// Only of alerts and incidents of this stream.
-    pub stream: Option<String>,
+    pub(crate) stream: Option<String>,
     /// Only this state.
-    pub state: Option<DeliveryState>,
+    pub(crate) state: Option<DeliveryState>,
     /// Created before the one of this number.
-    pub before: Option<i64>,
+    pub(crate) before: Option<i64>,
     /// At most this many.
-    pub limit: u32,
+    pub(crate) limit: u32,
 }
 
 /// A delivery with what it sends.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ListedDelivery {
+pub(crate) struct ListedDelivery {
     /// The delivery.
-    pub delivery: DeliveryRecord,
+    pub(crate) delivery: DeliveryRecord,
     /// What it sends.
-    pub content: Content,
+    pub(crate) content: Content,
 }
 
 /// The outcome of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replay {
+pub(crate) enum Replay {
     /// It is pending again.
     Begun,
     /// It is still pending, so there is nothing to replay.
@@ -177,7 +177,7 @@ pub enum Replay {
 
 impl Store {
     /// Deliveries with what they send, newest first.
-    pub async fn deliveries(
+    pub(crate) async fn deliveries(
         &self,
         filter: DeliveryFilter,
     ) -> Result<Vec<ListedDelivery>, StoreError> {
@@ -197,7 +197,7 @@ impl Store {
     }
 
     /// Makes a delivered or dead delivery pending again, with the same alert and id.
-    pub async fn replay_delivery(&self, id: i64, now_ms: i64) -> Result<Replay, StoreError> {
+    pub(crate) async fn replay_delivery(&self, id: i64, now_ms: i64) -> Result<Replay, StoreError> {
         self.writer.call(move |transaction| {
             let state: Option<String> = transaction
                 .sql
@@ -223,7 +223,7 @@ impl Store {
     }
 
     /// When the next delivery is due, milliseconds since 1970; `None` if none is pending.
-    pub async fn next_delivery_at(&self) -> Result<Option<i64>, StoreError> {
+    pub(crate) async fn next_delivery_at(&self) -> Result<Option<i64>, StoreError> {
         const NEXT: &str = "SELECT min(next_attempt_at_ms) FROM deliveries WHERE state = 'pending'";
         self.read(|sql| Ok(sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?))
             .await

@@ -43,53 +43,53 @@ pub struct StatusTotal {
 
 /// Findings and alerts of a range of minutes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RangeFindings {
+pub(crate) struct RangeFindings {
     /// The number of rows of each monitored status in each state.
-    pub counts: Vec<(MonitoredStatus, State, u64)>,
+    pub(crate) counts: Vec<(MonitoredStatus, State, u64)>,
     /// Alerts about minutes of the range that were not muted: neither in a cooldown nor silenced.
-    pub unmuted: usize,
+    pub(crate) unmuted: usize,
     /// Those that were.
-    pub muted: usize,
+    pub(crate) muted: usize,
     /// The first alerts, by minute.
-    pub alerts: Vec<Alert>,
+    pub(crate) alerts: Vec<Alert>,
 }
 
 /// The series to read: a stream's minutes in [from, to).
 #[derive(Clone, Debug)]
-pub struct SeriesFilter {
+pub(crate) struct SeriesFilter {
     /// The stream.
-    pub stream: String,
+    pub(crate) stream: String,
     /// With what this policy says.
-    pub policy: PolicyName,
+    pub(crate) policy: PolicyName,
     /// Of this status only.
-    pub status: Option<String>,
+    pub(crate) status: Option<String>,
     /// From this minute on.
-    pub from: Minute,
+    pub(crate) from: Minute,
     /// Before this minute.
-    pub to: Minute,
+    pub(crate) to: Minute,
     /// Minutes of a point.
-    pub step_minutes: i64,
+    pub(crate) step_minutes: i64,
     /// Maximum number of points.
-    pub max_points: usize,
+    pub(crate) max_points: usize,
 }
 
 /// One step of one status.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SeriesPoint {
+pub(crate) struct SeriesPoint {
     /// The first minute of the step.
-    pub minute: Minute,
+    pub(crate) minute: Minute,
     /// Transactions in its observed minutes.
-    pub count: u64,
+    pub(crate) count: u64,
     /// How many of its minutes were observed.
-    pub minutes_observed: u32,
+    pub(crate) minutes_observed: u32,
     /// The worst state in it.
-    pub state: State,
+    pub(crate) state: State,
     /// The judgement of its minute; `None` if points may have several minutes.
-    pub judgement: Option<Judgement>,
+    pub(crate) judgement: Option<Judgement>,
 }
 
 /// The points of each status, oldest first.
-pub type Series = BTreeMap<String, Vec<SeriesPoint>>;
+pub(crate) type Series = BTreeMap<String, Vec<SeriesPoint>>;
 
 impl Store {
     /// Totals per status of a stream's minutes in [from, to); empty for an unknown stream.
@@ -110,7 +110,7 @@ impl Store {
     }
 
     /// Findings of a policy for a stream's minutes in [from, to), with the first of its alerts; none of an unknown stream.
-    pub async fn findings(
+    pub(crate) async fn findings(
         &self,
         stream: &str,
         policy: PolicyName,
@@ -136,7 +136,7 @@ impl Store {
     }
 
     /// Series of a stream, empty for an unknown one; none if they have too many points.
-    pub async fn series(&self, filter: SeriesFilter) -> Result<Option<Series>, StoreError> {
+    pub(crate) async fn series(&self, filter: SeriesFilter) -> Result<Option<Series>, StoreError> {
         self.scan(move |sql| {
             let sql = sql.unchecked_transaction()?;
             series(&sql, &filter)

@@ -13,18 +13,21 @@ const MAX_MINUTES: usize = 5_000_000;
 
 /// Which minutes: those in [from, to) of one stream, or of all.
 #[derive(Clone, Debug, Default)]
-pub struct MinuteFilter {
+pub(crate) struct MinuteFilter {
     /// Of this stream only.
-    pub stream: Option<Stream>,
+    pub(crate) stream: Option<Stream>,
     /// From this minute on.
-    pub from: Option<Minute>,
+    pub(crate) from: Option<Minute>,
     /// Before this minute.
-    pub to: Option<Minute>,
+    pub(crate) to: Option<Minute>,
 }
 
 /// The stored counts of the monitored statuses as the messages that would state them, by minute, then stream. Works while a service
 /// uses the database, and on a database that no service uses. It fails if the file is missing or not ours, and above 5 million minutes.
-pub fn stored_minutes(path: &Path, filter: &MinuteFilter) -> Result<Vec<MinuteCounts>, StoreError> {
+pub(crate) fn stored_minutes(
+    path: &Path,
+    filter: &MinuteFilter,
+) -> Result<Vec<MinuteCounts>, StoreError> {
     if !path.is_file() {
         return Err(StoreError::Broken(format!(
             "there is no database {}; check the path, relative to the working directory",
@@ -38,7 +41,7 @@ pub fn stored_minutes(path: &Path, filter: &MinuteFilter) -> Result<Vec<MinuteCo
 
 /// The incidents that people labelled (`POST /incidents/{id}/feedback`), oldest first, from a database as above. An incident that is
 /// open ends after its newest minute.
-pub fn labelled_incidents(path: &Path) -> Result<Vec<LabelledIncident>, StoreError> {
+pub(crate) fn labelled_incidents(path: &Path) -> Result<Vec<LabelledIncident>, StoreError> {
     schema::check(path)?;
     let sql = schema::open_reader(path)?;
     let mut statement = sql.prepare(
@@ -60,7 +63,7 @@ pub fn labelled_incidents(path: &Path) -> Result<Vec<LabelledIncident>, StoreErr
 
 impl Store {
     /// The same within the service.
-    pub async fn stored_counts(
+    pub(crate) async fn stored_counts(
         &self,
         filter: MinuteFilter,
     ) -> Result<Vec<MinuteCounts>, StoreError> {

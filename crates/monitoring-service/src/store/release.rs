@@ -20,7 +20,7 @@ use crate::alerts::{
 
 impl Store {
     /// Passes the open incidents to `plan` and carries out what it says. Returns the events, and true if openings still wait.
-    pub async fn release_incidents<F>(
+    pub(crate) async fn release_incidents<F>(
         &self,
         now_ms: i64,
         plan: F,

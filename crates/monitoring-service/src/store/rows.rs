@@ -30,12 +30,12 @@ pub struct RowRecord {
 
 impl RowRecord {
     /// Its position among the rows of its stream: newer rows have higher ones, and no row ever changes its own.
-    pub const fn place(&self) -> i64 {
+    pub(crate) const fn place(&self) -> i64 {
         place(self.minute, self.status_id)
     }
 
     /// The judgement in one sentence, for people.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         self.judgement
             .sentence(&self.status, self.judged_count.unwrap_or(self.count))
     }
@@ -93,7 +93,7 @@ impl Store {
 
     /// Rows, newest first, and the place to continue from if not all minutes were read: a page of a status that is not monitored
     /// reads only 30 days.
-    pub async fn rows_of_page(
+    pub(crate) async fn rows_of_page(
         &self,
         filter: RowFilter,
     ) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
@@ -105,7 +105,7 @@ impl Store {
     }
 
     /// Everything stored about one minute and status of a stream, as this policy judged it; none of an unknown stream.
-    pub async fn explained(
+    pub(crate) async fn explained(
         &self,
         stream: &str,
         minute: Minute,

@@ -11,7 +11,7 @@ use crate::alerts::SilenceRecord;
 
 impl Store {
     /// Stores a silence.
-    pub async fn add_silence(&self, record: SilenceRecord) -> Result<(), StoreError> {
+    pub(crate) async fn add_silence(&self, record: SilenceRecord) -> Result<(), StoreError> {
         self.writer
             .call(move |transaction| {
                 let SilenceRecord {
@@ -39,7 +39,7 @@ impl Store {
     }
 
     /// Ends a silence now, also one that has not begun; false if none that has not ended has this id.
-    pub async fn end_silence(&self, id: Uuid, now_ms: i64) -> Result<bool, StoreError> {
+    pub(crate) async fn end_silence(&self, id: Uuid, now_ms: i64) -> Result<bool, StoreError> {
         self.writer
             .call(move |transaction| {
                 let ended = transaction
@@ -54,7 +54,7 @@ impl Store {
     }
 
     /// The silences that have not ended at `now_ms`, newest first.
-    pub async fn silences(&self, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
+    pub(crate) async fn silences(&self, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
         self.read(move |sql| unended(sql, now_ms)).await
     }
 }

@@ -30,68 +30,68 @@ use crate::alerts::{
 
 /// A stream, its freshness and its state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StreamRecord {
+pub(crate) struct StreamRecord {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its newest minute.
-    pub newest_minute: Minute,
+    pub(crate) newest_minute: Minute,
     /// When that minute arrived, milliseconds since 1970.
-    pub arrived_at_ms: i64,
+    pub(crate) arrived_at_ms: i64,
     /// Since when it is recorded as stale; none while new minutes arrive.
-    pub stale_since_ms: Option<i64>,
+    pub(crate) stale_since_ms: Option<i64>,
     /// Since when only minutes too old to be evaluated arrive; `None` if newer ones arrive.
-    pub old_since_ms: Option<i64>,
+    pub(crate) old_since_ms: Option<i64>,
     /// Its pauses, which say when it is stale.
-    pub pauses: Pauses,
+    pub(crate) pauses: Pauses,
     /// Whole hours that its minutes come behind the clock, if they do.
-    pub hours_off: Option<i64>,
+    pub(crate) hours_off: Option<i64>,
     /// Since when it is switched off; none while it is monitored.
-    pub retired_at_ms: Option<i64>,
+    pub(crate) retired_at_ms: Option<i64>,
     /// The worst state of its newest minute.
-    pub worst: State,
+    pub(crate) worst: State,
     /// Its last alert.
-    pub last_alert: Option<Alert>,
+    pub(crate) last_alert: Option<Alert>,
 }
 
 /// A status in its stream's newest minute.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NewestRow {
+pub(crate) struct NewestRow {
     /// Which status.
-    pub status: MonitoredStatus,
+    pub(crate) status: MonitoredStatus,
     /// Which minute.
-    pub minute: Minute,
+    pub(crate) minute: Minute,
     /// Its count.
-    pub count: u32,
+    pub(crate) count: u32,
     /// True for the 0 of a status that no message named.
-    pub implied: bool,
+    pub(crate) implied: bool,
     /// True if a message of the stream ever named the status.
-    pub sent: bool,
+    pub(crate) sent: bool,
     /// The finding, or why there is none.
-    pub judgement: Judgement,
+    pub(crate) judgement: Judgement,
     /// The last alert of the status.
-    pub last_alert: Option<Alert>,
+    pub(crate) last_alert: Option<Alert>,
 }
 
 /// What the producer of a stream sends, for the notes of health.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamInput {
+pub(crate) struct StreamInput {
     /// The stream.
-    pub stream: String,
+    pub(crate) stream: String,
     /// Whole hours that its minutes come behind the clock, if they do.
-    pub hours_off: Option<i64>,
+    pub(crate) hours_off: Option<i64>,
     /// The monitored statuses that no message ever named.
-    pub never_sent: Vec<MonitoredStatus>,
+    pub(crate) never_sent: Vec<MonitoredStatus>,
     /// Names of statuses that are not monitored, the first of them.
-    pub other_statuses: Vec<String>,
+    pub(crate) other_statuses: Vec<String>,
     /// Minutes that were too old to be judged.
-    pub unjudged_minutes: i64,
+    pub(crate) unjudged_minutes: i64,
     /// When the last one of them arrived.
-    pub unjudged_at_ms: Option<i64>,
+    pub(crate) unjudged_at_ms: Option<i64>,
 }
 
 impl StreamRecord {
     /// Its state: stale without new minutes, else that of its newest minute.
-    pub const fn state(&self) -> State {
+    pub(crate) const fn state(&self) -> State {
         match self.stale_since_ms {
             Some(_) => State::Stale,
             None => self.worst,
@@ -102,7 +102,7 @@ impl StreamRecord {
 impl Store {
     /// Every stream that is monitored (`retired`: every one that is not) as this policy judges it, in the order of their first
     /// minutes' arrival.
-    pub async fn streams(
+    pub(crate) async fn streams(
         &self,
         policy: PolicyName,
         retired: bool,
@@ -126,7 +126,7 @@ impl Store {
     }
 
     /// One stream as this policy judges it.
-    pub async fn stream(
+    pub(crate) async fn stream(
         &self,
         name: &str,
         policy: PolicyName,
@@ -145,7 +145,7 @@ impl Store {
     }
 
     /// What the producers of the monitored streams send.
-    pub async fn stream_inputs(&self) -> Result<Vec<StreamInput>, StoreError> {
+    pub(crate) async fn stream_inputs(&self) -> Result<Vec<StreamInput>, StoreError> {
         self.read(|sql| {
             let mut statement = sql.prepare_cached(
                 "SELECT name, hours_off, hours_off_times, named_statuses, other_statuses, unjudged_minutes, unjudged_at_ms
@@ -160,7 +160,7 @@ impl Store {
 
     /// Switches a stream off until its next minute, and ends its open incidents: in one transaction everything is forgotten that would go
     /// on without a minute. None if there is no stream of this name.
-    pub async fn retire_stream<E>(
+    pub(crate) async fn retire_stream<E>(
         &self,
         name: &str,
         settings: MonitorSettings,
@@ -191,14 +191,14 @@ impl Store {
     }
 
     /// True if the stream has minutes, also if it is retired.
-    pub async fn has_stream(&self, name: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn has_stream(&self, name: &str) -> Result<bool, StoreError> {
         let name = name.to_owned();
         self.read(move |sql| Ok(stream_id(sql, &name)?.is_some()))
             .await
     }
 
     /// The names of the monitored streams, in the order of their first minutes' arrival.
-    pub async fn stream_names(&self) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn stream_names(&self) -> Result<Vec<String>, StoreError> {
         self.read(|sql| {
             let mut statement = sql.prepare_cached(
                 "SELECT name FROM streams WHERE retired_at_ms IS NULL ORDER BY id",
@@ -211,7 +211,7 @@ impl Store {
     }
 
     /// The monitored statuses of each stream's newest minute as this policy judges them, with its last alert of each status.
-    pub async fn newest_rows(
+    pub(crate) async fn newest_rows(
         &self,
         streams: Vec<String>,
         policy: PolicyName,
@@ -227,7 +227,7 @@ impl Store {
     }
 
     /// What is stored of a stream, for [`detection::Monitor::restore`]; none if it has no minute yet. Blocks.
-    pub fn stored_stream(
+    pub(crate) fn stored_stream(
         &self,
         stream: &str,
         settings: &MonitorSettings,
@@ -236,7 +236,7 @@ impl Store {
     }
 
     /// The state of the policy `adaptive` after the newest stored minute of a stream.
-    pub async fn adaptive_state(
+    pub(crate) async fn adaptive_state(
         &self,
         stream: &str,
         settings: MonitorSettings,
@@ -252,7 +252,7 @@ impl Store {
     }
 
     /// How many streams are monitored, also by open minutes alone. Blocks.
-    pub fn count_streams(&self) -> Result<usize, StoreError> {
+    pub(crate) fn count_streams(&self) -> Result<usize, StoreError> {
         const COUNT: &str =
             "SELECT count(*) FROM (SELECT name FROM streams WHERE retired_at_ms IS NULL
              UNION SELECT stream FROM open_streams)";
@@ -261,7 +261,7 @@ impl Store {
 
     /// Passes all streams to `decide`, marks streams as stale or no longer stale, and records the alerts and incidents in the same
     /// transaction. Returns the alerts and the events of incidents.
-    pub async fn change_stale_streams<F, E>(
+    pub(crate) async fn change_stale_streams<F, E>(
         &self,
         now_ms: i64,
         decide: F,

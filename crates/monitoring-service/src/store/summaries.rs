@@ -30,7 +30,7 @@ const SET_ASIDE: &str =
 impl Store {
     /// Passes what was too old to be notified since the last summary, with the time of that one, to `decide`, and records and returns
     /// the summary, if any. `incidents`: they are notified, not alerts.
-    pub async fn sum_up_ingest<F>(
+    pub(crate) async fn sum_up_ingest<F>(
         &self,
         incidents: bool,
         now_ms: i64,
@@ -59,7 +59,11 @@ impl Store {
     }
 
     /// Sets aside, for a summary, the alerts about counts that a receiver owes and that were queued before `before_ms`.
-    pub async fn set_aside_alerts(&self, receiver: &str, before_ms: i64) -> Result<(), StoreError> {
+    pub(crate) async fn set_aside_alerts(
+        &self,
+        receiver: &str,
+        before_ms: i64,
+    ) -> Result<(), StoreError> {
         const SET_ASIDE: &str =
             "UPDATE deliveries SET state = 'summarized', summary_seq = NULL, next_attempt_at_ms = NULL
              WHERE receiver = ?1 AND state = 'pending' AND created_at_ms < ?2
@@ -74,7 +78,7 @@ impl Store {
     }
 
     /// Records and returns the summary of what was set aside for a receiver. It replaces one that is pending and cannot have arrived.
-    pub async fn sum_up_deliveries<F>(
+    pub(crate) async fn sum_up_deliveries<F>(
         &self,
         receiver: &str,
         summary: F,

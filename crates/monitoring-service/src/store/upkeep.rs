@@ -15,14 +15,18 @@ const MAX_DEAD_LETTERS: u32 = 10_000;
 
 /// The retention.
 #[derive(Clone, Copy, Debug)]
-pub struct Retention {
+pub(crate) struct Retention {
     /// Milliseconds: minutes by event time from each stream's newest, alerts and deliveries by recording time.
-    pub length_ms: i64,
+    pub(crate) length_ms: i64,
 }
 
 impl Store {
     /// Prunes one small step; true if there is more to prune.
-    pub async fn prune_step(&self, now_ms: i64, retention: Retention) -> Result<bool, StoreError> {
+    pub(crate) async fn prune_step(
+        &self,
+        now_ms: i64,
+        retention: Retention,
+    ) -> Result<bool, StoreError> {
         self.writer
             .call(move |transaction| {
                 let oldest_ms = now_ms - retention.length_ms;
