@@ -117,6 +117,9 @@ fn resource(name: &'static str, version: &'static str) -> Resource {
         .build()
 }
 
+/// The least level of an exported span. As a hint it also lets records below it be skipped at once, where no log filter asks for them.
+const EXPORTED: LevelFilter = LevelFilter::INFO;
+
 /// Turns spans of level INFO and above into OpenTelemetry spans.
 pub(crate) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
@@ -130,18 +133,33 @@ where
         .with_target(false)
         .with_level(false)
         .with_tracked_inactivity(false)
-        .with_filter(filter_fn(is_exported))
+        .with_filter(filter_fn(is_exported).with_max_level_hint(EXPORTED))
 }
 
 /// Spans only: a log record has its trace id and need not be copied into the trace. Spans below INFO
 /// come from the HTTP libraries; exporting those of the exporter would create new ones forever.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
-    metadata.is_span() && *metadata.level() <= LevelFilter::INFO
+    metadata.is_span() && *metadata.level() <= EXPORTED
 }
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::{Registry, layer::SubscriberExt as _};
+
     use super::*;
+    use crate::LogFormat;
+
+    #[test]
+    fn records_below_every_layer_are_skipped_at_once() {
+        let provider = SdkTracerProvider::builder().build();
+        let hint = |filter| {
+            let logs = crate::logging::layer("test", LogFormat::Json, filter).unwrap();
+            let layers = Registry::default().with(layer(&provider)).with(logs);
+            layers.max_level_hint()
+        };
+        assert_eq!(hint("error"), Some(LevelFilter::INFO));
+        assert_eq!(hint("info,rdkafka=debug"), Some(LevelFilter::DEBUG));
+    }
 
     #[test]
     fn an_endpoint_without_a_scheme_is_refused() {

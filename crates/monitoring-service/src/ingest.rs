@@ -62,12 +62,12 @@ use crate::{
 };
 
 /// Messages of one transaction.
-const MAX_MESSAGES: usize = 1000;
+const MAX_MESSAGES: usize = 4000;
 
 /// The same if each is a single transaction: a commit then stores far fewer counts than messages.
 const MAX_TRANSACTIONS: usize = 20_000;
 
-/// Time limit for collecting the messages of one transaction in a backlog.
+/// Time for collecting the messages of one transaction in a backlog; longer while the one before is being written.
 const BATCH_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Time limit for the first message of a transaction.

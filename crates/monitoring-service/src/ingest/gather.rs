@@ -15,6 +15,9 @@ use super::{
 };
 use crate::{clock::Stopwatch, store::StoredOffset};
 
+/// Messages that are fetched before a partition is chosen again.
+const MAX_FETCHED: usize = 64;
+
 /// The fetched messages of the partitions.
 pub(super) type Fetched<'c> = Lanes<BorrowedMessage<'c>>;
 
@@ -37,21 +40,24 @@ impl Ingest {
             .context()
             .each_end(|(partition, end)| lanes.set_end(partition, end));
         lanes.find_slow(session.elapsed());
-        let mut watch = Stopwatch::start();
+        let (mut watch, mut started) = (Stopwatch::start(), session.elapsed());
         let (mut more, mut is_dry, mut failed) = (true, false, None);
         let max_messages = match self.settings.input {
             KafkaInput::Transactions => MAX_TRANSACTIONS,
             KafkaInput::Minutes | KafkaInput::Updates => MAX_MESSAGES,
         };
-        while more && batch.messages < max_messages && watch.elapsed() < BATCH_TIMEOUT {
+        while more && batch.messages < max_messages {
             let now = session.elapsed();
+            if now.saturating_sub(started) >= BATCH_TIMEOUT && !self.is_writing() {
+                break;
+            }
             match lanes.next(now) {
                 Next::Take(partition, limit) => {
                     let Some(message) = lanes.take(partition) else {
                         continue;
                     };
                     if batch.messages == 0 {
-                        watch = Stopwatch::start();
+                        (watch, started) = (Stopwatch::start(), now);
                         batch.commit.now_ms = self.context.clock.now_ms();
                         batch.silences = self.context.silences.active(batch.commit.now_ms);
                     }
@@ -114,8 +120,33 @@ impl Ingest {
         }
     }
 
-    /// Fetches one message or event; false if there was none.
+    /// True while the batch before is being written: this one would only wait.
+    fn is_writing(&self) -> bool {
+        let batch = self.in_flight.as_ref();
+        batch.is_some_and(|batch| !batch.job.is_done())
+    }
+
+    /// Fetches some messages or events; false if there were none. Only the first is waited for.
     fn fetch<'c>(
+        &mut self,
+        consumer: &'c KafkaConsumer,
+        lanes: &mut Fetched<'c>,
+        timeout: Duration,
+        now: Duration,
+    ) -> Result<bool, Interrupted> {
+        let mut fetched = self.fetch_one(consumer, lanes, timeout, now)?;
+        let any = fetched;
+        for _ in 1..MAX_FETCHED {
+            if !fetched {
+                break;
+            }
+            fetched = self.fetch_one(consumer, lanes, Duration::ZERO, now)?;
+        }
+        Ok(any)
+    }
+
+    /// Fetches one message or event; false if there was none.
+    fn fetch_one<'c>(
         &mut self,
         consumer: &'c KafkaConsumer,
         lanes: &mut Fetched<'c>,

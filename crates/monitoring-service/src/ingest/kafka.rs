@@ -141,7 +141,7 @@ fn config(settings: &Settings) -> ClientConfig {
     // Without it, damaged records are read as something else, or their partition stands still without an error.
     config.set("check.crcs", "true");
     // What waits for another partition is kept, and each partition brings up to this much at once.
-    config.set("fetch.message.max.bytes", "262144");
+    config.set("fetch.message.max.bytes", "65536");
     for (key, value) in settings.properties.pairs() {
         config.set(key, value);
     }

@@ -53,6 +53,11 @@ pub(crate) struct IngestCommit {
 pub(crate) struct InFlightCommit(PendingWrite<Vec<RecordedEvent>>);
 
 impl InFlightCommit {
+    /// True if [`Self::wait`] returns at once.
+    pub(crate) fn is_done(&self) -> bool {
+        self.0.is_done()
+    }
+
     /// Waits until the commit is on disk, and returns the events of incidents in it. Blocks.
     ///
     /// [`StoreError::OffsetMoved`] if the stored offsets are not the expected ones; nothing is written then.
@@ -81,7 +86,10 @@ fn write(
         offsets::advance(sql, offset)?;
     }
     let (mut watermarks, mut upserts) = (Watermarks::default(), Upserts::new(sql));
-    for observed in &commit.observed {
+    // The rows of a stream lie together in the database, so its minutes are written together.
+    let mut by_stream: Vec<_> = commit.observed.iter().collect();
+    by_stream.sort_by_key(|observed| observed.counts.stream());
+    for observed in by_stream {
         let stream_id = minutes::write(transaction, &mut upserts, observed, commit.now_ms)?;
         watermarks.note(stream_id, observed);
     }

@@ -409,6 +409,9 @@ pub(super) fn lock(path: &Path) -> Result<LockedPath, StoreError> {
     }
 }
 
+/// Memory for pages of the writer, KiB: the newest page of each of some hundred streams stays in it.
+const CACHE_KIB: i64 = 4096;
+
 /// Opens the one read-write connection, and creates the tables in a new file. A refused file is not changed.
 pub(super) fn open_writer(locked: &LockedPath) -> Result<Connection, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
@@ -426,6 +429,9 @@ pub(super) fn open_writer(locked: &LockedPath) -> Result<Connection, StoreError>
     let refuse = |error| refused(path, &error);
     let mut connection = Connection::open(path).map_err(refuse)?;
     prepare(&mut connection).map_err(refuse)?;
+    connection
+        .pragma_update(None, "cache_size", -CACHE_KIB)
+        .map_err(refuse)?;
     Ok(connection)
 }
 

@@ -138,6 +138,11 @@ impl WriterHandle {
 pub(super) struct PendingWrite<T>(oneshot::Receiver<Result<T, StoreError>>);
 
 impl<T> PendingWrite<T> {
+    /// True if a wait returns at once.
+    pub(super) fn is_done(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Waits until the job is on disk. Blocks.
     pub(super) fn wait(self) -> Result<T, StoreError> {
         self.0.blocking_recv().unwrap_or(Err(StoreError::Closed))
