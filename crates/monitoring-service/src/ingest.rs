@@ -194,9 +194,9 @@ type Anchor = (i32, StoredOffset);
 #[derive(Clone, Copy, Debug)]
 struct Position {
     /// The offset that is stored or in flight.
-    stored: Option<StoredOffset>,
+    stored: StoredOffset,
     /// The offset that was read and is stored with the next commit.
-    read: Option<StoredOffset>,
+    read: StoredOffset,
     /// True if the next record is the last consumed one, to compare with.
     verify: bool,
     /// True if the partition was read to its end.
@@ -204,8 +204,8 @@ struct Position {
 }
 
 impl Position {
-    fn next(&self) -> i64 {
-        self.read.map_or(0, |read| read.last_offset + 1)
+    const fn next(&self) -> i64 {
+        self.read.last_offset + 1
     }
 }
 
@@ -294,8 +294,8 @@ impl Ingest {
             .positions
             .iter()
             .filter(|(_, position)| position.read != position.stored);
-        let offsets = moved.filter_map(|(partition, position)| {
-            Some(self.advance(topic, *partition, position.stored, position.read?))
+        let offsets = moved.map(|(partition, position)| {
+            self.advance(topic, *partition, Some(position.stored), position.read)
         });
         let offsets = offsets.collect();
         self.positions

@@ -8,7 +8,7 @@ use super::{
     Anchor, Ingest, Position,
     gather::Fetched,
     kafka::{self, KafkaConsumer, Topic},
-    plan::{self, Gap, Start},
+    plan::{self, Start},
     recovery::Interrupted,
 };
 use crate::store::{IngestCommit, OffsetGap, OffsetGapReason, StoreError, StoredOffset};
@@ -28,7 +28,8 @@ impl Ingest {
         } else {
             BTreeMap::new()
         };
-        let (mut offsets, mut lanes) = (Vec::new(), Vec::new());
+        let is_known = !stored.is_empty();
+        let (mut starts, mut lanes) = (Vec::new(), Vec::new());
         consumer.context().forget_ends();
         self.positions.clear();
         for &partition in &topic.partitions {
@@ -37,23 +38,23 @@ impl Ingest {
             let log = kafka::log(consumer.client(), &name, partition)?;
             let start = match elsewhere.get(&partition) {
                 Some(old) => plan::restart(old.last_offset + 1, log, OffsetGapReason::NewCluster),
-                None => plan::start(stored, log),
+                None => plan::start(stored, is_known, log),
             };
-            self.record_gap(topic, partition, stored, &start)?;
             self.progress.set_log(partition, log);
-            offsets.push((partition, start.offset));
+            starts.push((partition, stored, start));
             lanes.push((partition, start.offset, log.high));
-            let (stored, read) = (start.consumed, start.consumed);
-            self.positions.insert(
-                partition,
-                Position {
-                    stored,
-                    read,
-                    verify: start.verify,
-                    at_end: false,
-                },
-            );
         }
+        // In one transaction: with some of them, the rest would be new partitions.
+        self.record_starts(topic, &starts)?;
+        let position = |start: &Start| Position {
+            stored: start.consumed,
+            read: start.consumed,
+            verify: start.verify,
+            at_end: false,
+        };
+        let positions = starts.iter().map(|(at, _, start)| (*at, position(start)));
+        self.positions = positions.collect();
+        let offsets = starts.iter().map(|(at, _, start)| (*at, start.offset));
         kafka::assign(consumer, &name, offsets)?;
         self.progress.keep(&topic.partitions);
         let partitions = self.positions.len();
@@ -65,52 +66,48 @@ impl Ingest {
         Ok(Fetched::new(lanes, slack_minutes))
     }
 
-    /// Stores an offset gap and the offset at which reading continues.
-    pub(super) fn record_gap(
+    /// Stores the offsets at which reading starts, where they are not those that are stored, and the offset gaps before them.
+    fn record_starts(
         &self,
         topic: &Topic,
-        partition: i32,
-        stored: Option<StoredOffset>,
-        start: &Start,
+        starts: &[(i32, Option<StoredOffset>, Start)],
     ) -> Result<(), StoreError> {
-        let (Some(gap), Some(consumed)) = (start.gap, start.consumed) else {
-            return Ok(());
-        };
-        let Gap {
-            from: from_offset,
-            to: to_offset,
-            reason,
-        } = gap;
-        let (name, now_ms) = (self.settings.topic.clone(), self.context.clock.now_ms());
-        tracing::error!(
-            topic = name,
-            partition,
-            from_offset,
-            to_offset,
-            reason = reason.name(),
-            "offset gap: records that were not read are lost"
-        );
-        let offsets = vec![self.advance(topic, partition, stored, consumed)];
-        let gap = OffsetGap {
-            topic: name,
-            partition,
-            from_offset,
-            to_offset,
-            reason,
-            detected_at_ms: now_ms,
-        };
-        let commit = IngestCommit {
-            gaps: vec![gap],
-            offsets,
+        let now_ms = self.context.clock.now_ms();
+        let mut commit = IngestCommit {
             now_ms,
             ..IngestCommit::default()
         };
-        self.context.store.begin_ingest(&Arc::new(commit)).wait()?;
-        self.context
-            .metrics
-            .offset_gaps
-            .with_label_values(&[reason.name()])
-            .inc();
+        for &(partition, stored, start) in starts {
+            if stored != Some(start.consumed) {
+                let advance = self.advance(topic, partition, stored, start.consumed);
+                commit.offsets.push(advance);
+            }
+            commit.gaps.extend(start.gap.map(|gap| OffsetGap {
+                topic: self.settings.topic.clone(),
+                partition,
+                from_offset: gap.from,
+                to_offset: gap.to,
+                reason: gap.reason,
+                detected_at_ms: now_ms,
+            }));
+        }
+        if commit.offsets.is_empty() && commit.gaps.is_empty() {
+            return Ok(());
+        }
+        let commit = Arc::new(commit);
+        self.context.store.begin_ingest(&commit).wait()?;
+        for gap in &commit.gaps {
+            tracing::error!(
+                topic = gap.topic,
+                partition = gap.partition,
+                from_offset = gap.from_offset,
+                to_offset = gap.to_offset,
+                reason = gap.reason.name(),
+                "offset gap: records that were not read are lost"
+            );
+            let gaps = &self.context.metrics.offset_gaps;
+            gaps.with_label_values(&[gap.reason.name()]).inc();
+        }
         Ok(())
     }
 
@@ -145,7 +142,7 @@ impl Ingest {
         let stored = self
             .positions
             .iter()
-            .filter_map(|(partition, position)| Some((*partition, position.stored?)));
+            .map(|(partition, position)| (*partition, position.stored));
         stored
             .filter(|(_, stored)| stored.last_timestamp_ms.is_some())
             .max_by_key(|(_, stored)| stored.last_timestamp_ms)
@@ -153,20 +150,17 @@ impl Ingest {
 
     /// The consumed record was replaced: the topic was recreated and filled beyond it. All of it is read again.
     pub(super) fn recreated(&self, consumer: &KafkaConsumer, topic: &Topic) -> Interrupted {
-        let record = |(partition, position): (&i32, &Position)| -> Result<(), Interrupted> {
-            let log = kafka::log(consumer.client(), &self.settings.topic, *partition)?;
-            let next = position
-                .stored
-                .map_or(log.low, |stored| stored.last_offset + 1);
+        let start = |(&partition, position): (&i32, &Position)| {
+            let log = kafka::log(consumer.client(), &self.settings.topic, partition)?;
+            let next = position.stored.last_offset + 1;
             let start = plan::restart(next, log, OffsetGapReason::Recreated);
-            Ok(self.record_gap(topic, *partition, position.stored, &start)?)
+            Ok((partition, Some(position.stored), start))
         };
-        match self
-            .positions
-            .iter()
-            .filter(|(_, position)| position.stored.is_some())
-            .try_for_each(record)
-        {
+        // Where nothing was read, nothing is read again.
+        let read = |(_, position): &(_, &Position)| position.stored.last_offset >= 0;
+        let starts: Result<Vec<_>, Interrupted> =
+            self.positions.iter().filter(read).map(start).collect();
+        match starts.and_then(|starts| Ok(self.record_starts(topic, &starts)?)) {
             Ok(()) => Interrupted::TopicChanged("it was recreated".to_owned()),
             Err(interrupted) => interrupted,
         }

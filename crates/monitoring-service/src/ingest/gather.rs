@@ -210,22 +210,19 @@ impl Ingest {
             last_timestamp_ms: message.timestamp().to_millis(),
         };
         if std::mem::take(&mut position.verify)
-            && let Some(stored) = position.stored
-            && stored.last_offset == here.last_offset
-            && stored != here
+            && position.stored.last_offset == here.last_offset
+            && position.stored != here
         {
             return Err(self.recreated(consumer, topic));
         }
-        let (next, first) = (position.next(), position.read.is_none());
+        let next = position.next();
         if here.last_offset < next {
             return Ok(());
         }
-        if !first {
-            self.context
-                .metrics
-                .offsets_missing
-                .inc_by((here.last_offset - next).unsigned_abs());
-        }
+        self.context
+            .metrics
+            .offsets_missing
+            .inc_by((here.last_offset - next).unsigned_abs());
         let (reading, span) = self.reader.read(
             message,
             parsed,
@@ -233,7 +230,7 @@ impl Ingest {
             batch.commit.now_ms,
             batch.messages == 0,
         )?;
-        position.read = Some(here);
+        position.read = here;
         let alerts = batch.push(reading, &self.context.notify);
         if let Some(span) = span {
             spans.push(span, alerts);

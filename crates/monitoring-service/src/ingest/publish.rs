@@ -201,16 +201,10 @@ impl Ingest {
     }
 
     pub(super) fn commit_offsets(&self, consumer: &KafkaConsumer) {
-        let read = self
+        let next = self
             .positions
             .iter()
-            .filter(|(_, position)| position.stored.is_some());
-        let next: Vec<_> = read
-            .map(|(partition, position)| (*partition, position.next()))
-            .collect();
-        if next.is_empty() {
-            return;
-        }
+            .map(|(partition, position)| (*partition, position.next()));
         if let Err(error) = kafka::commit_offsets(consumer, &self.settings.topic, next) {
             tracing::debug!(%error, "offsets not committed to Kafka; lag tools show old ones");
         }

@@ -1,8 +1,14 @@
 //! Ingest from Kafka: offsets across restarts, offset gaps, outages, topics that are created late or recreated.
 
-use embedded_kafka::EmbeddedKafka;
+use std::time::Duration;
 
-use crate::harness::{TOPIC, TestApp, broker, folder, printed, program, sample, send, until};
+use embedded_kafka::EmbeddedKafka;
+use rdkafka::producer::{BaseRecord, Producer as _};
+use serde_json::Value;
+
+use crate::harness::{
+    TOPIC, TestApp, broker, folder, printed, producer, program, sample, send, until,
+};
 
 async fn observed(app: &TestApp) -> u64 {
     app.get("/transactions/summary").await["minutes_observed"]
@@ -46,6 +52,64 @@ async fn records_deleted_by_retention_are_an_offset_gap() {
         (&gap["from_offset"], &gap["to_offset"], &gap["reason"]),
         (&50.into(), &60.into(), &"retention".into())
     );
+    app.stop().await.expect("a clean stop");
+}
+
+/// Partition, first offset and end of each gap, oldest first.
+async fn gaps(app: &TestApp) -> Vec<(u64, u64, u64)> {
+    let gaps = app.get("/offset-gaps").await["offset_gaps"].take();
+    let number = |gap: &Value, field: &str| gap[field].as_u64().expect("a number");
+    let gap = |gap: &Value| {
+        assert_eq!(gap["reason"], "retention");
+        let [partition, from, to] =
+            ["partition", "from_offset", "to_offset"].map(|field| number(gap, field));
+        (partition, from, to)
+    };
+    gaps.as_array()
+        .expect("a list")
+        .iter()
+        .rev()
+        .map(gap)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_deleted_before_any_was_read_are_an_offset_gap() {
+    let (broker, folder) = (broker().await, folder());
+    // What was deleted before the first start was never to be read.
+    send(&broker, sample(4));
+    broker.delete_records(TOPIC, 0, 4).expect("deleted");
+    let start = || async {
+        let app = TestApp::with_defaults(&broker, &folder).await;
+        until("it consumes", async || {
+            app.get("/health").await["parts"]["kafka"]["caught_up"] == true
+        })
+        .await;
+        app
+    };
+    let app = start().await;
+    assert_eq!(gaps(&app).await, []);
+    app.stop().await.expect("a clean stop");
+    send(&broker, sample(10));
+    broker.delete_records(TOPIC, 0, 9).expect("deleted");
+    // A partition that is new, and has lost records, too.
+    broker.add_partitions(TOPIC, 3).expect("more partitions");
+    let producer = producer(&broker);
+    for message in sample(6) {
+        let payload = message.payload.expect("a payload");
+        let record = BaseRecord::<(), _>::to(TOPIC).partition(2);
+        let sent = producer.send(record.payload(&payload));
+        sent.map_err(|(error, _)| error).expect("room");
+    }
+    producer.flush(Duration::from_secs(30)).expect("sent");
+    broker.delete_records(TOPIC, 2, 5).expect("deleted");
+    let app = start().await;
+    app.until_consumed(6).await;
+    assert_eq!(gaps(&app).await, [(0, 4, 9), (2, 0, 5)]);
+    assert_eq!(app.get("/health").await["status"], "degraded");
+    app.stop().await.expect("a clean stop");
+    let app = start().await;
+    assert_eq!(gaps(&app).await.len(), 2, "each is recorded once");
     app.stop().await.expect("a clean stop");
 }
 
