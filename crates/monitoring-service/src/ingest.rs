@@ -217,6 +217,7 @@ impl Ingest {
         stop: &CancellationToken,
     ) -> Result<(), Interrupted> {
         self.report();
+        self.positions.clear();
         self.reader.restart()?;
         let topic = kafka::topic(consumer.client(), &self.settings.topic)
             .map_err(Interrupted::Unreachable)?;
@@ -253,7 +254,7 @@ impl Ingest {
             self.report();
             self.serve(Some(topic), Duration::ZERO)?;
             self.gather(consumer, topic, lanes, &session)?;
-            self.publish_progress(consumer);
+            self.publish_progress(consumer, lanes);
             anchor = anchor.or_else(|| self.newest_read());
             if committed.elapsed() > OFFSET_COMMIT_INTERVAL {
                 committed = Stopwatch::start();

@@ -14,6 +14,7 @@ use crate::{
         Alert, Subject,
         incident::{EndReason, IncidentKind},
         incident_record::IncidentRecord,
+        incident_text::capitalized,
         incident_update::{IncidentUpdate, Now, opened},
         ingest,
         inputs::{InputFault, faults},
@@ -44,6 +45,8 @@ const MAX_PRUNE_STEPS: usize = 100;
 const STUCK_AFTER_MS: i64 = 10 * 60_000;
 
 const NO_LABELS: [&str; 0] = [];
+
+const NOTHING_MONITORED: &str = "nothing is monitored";
 
 /// The alerts about ingest down.
 const DOWN_OR_UP: [Subject; 2] = [Subject::IngestDown, Subject::IngestUp];
@@ -188,26 +191,29 @@ impl Scheduler {
 
     /// Streams are only marked as stale while ingest is up and caught up; otherwise the monitor may be the cause.
     async fn check_ingest(&self, now_ms: i64) -> Result<(), StoreError> {
-        let mut status = self.context.ingest.get();
+        let status = self.context.ingest.get();
         self.show_ingest(&status);
-        let still = status.stands_still;
-        if let Some(still) =
-            still.filter(|still| now_ms - still.since_ms > self.context.stale_after_ms)
-        {
-            let cause = status
-                .error
-                .map_or_else(String::new, |error| format!(": {error}"));
-            status.error = Some(format!("{still}{cause}"));
-            status.consuming_since_ms = still.since_ms;
-            return self.record_down(status, now_ms).await;
+        let stale_after_ms = self.context.stale_after_ms;
+        if let Some(standing) = status.standing_longer_than(stale_after_ms, now_ms) {
+            let since_ms = standing.partitions[0].since_ms;
+            let what = if standing.read == 0 {
+                format!("{NOTHING_MONITORED}: {standing}")
+            } else {
+                format!("not everything is monitored: {standing}")
+            };
+            return self.record_down(since_ms, what, now_ms).await;
         }
-        let long_ago = now_ms - status.consuming_since_ms > self.context.stale_after_ms;
+        let long_ago = now_ms - status.consuming_since_ms > stale_after_ms;
         // A new installation may wait for its topic; that is not ingest down.
         let reads = status.consuming
             || (status.connected && self.context.store.stream_names().await?.is_empty());
         if !reads {
             if long_ago {
-                self.record_down(status, now_ms).await?;
+                let why = status.error.as_deref();
+                let why = why.unwrap_or("the Kafka brokers cannot be reached");
+                let what = format!("{NOTHING_MONITORED}: {why}");
+                self.record_down(status.consuming_since_ms, what, now_ms)
+                    .await?;
             }
             return Ok(());
         }
@@ -223,13 +229,15 @@ impl Scheduler {
         Ok(())
     }
 
-    async fn record_down(&self, status: IngestStatus, now_ms: i64) -> Result<(), StoreError> {
-        let (notify, since_ms) = (self.context.notify.clone(), status.consuming_since_ms);
-        let why = status
-            .error
-            .unwrap_or_else(|| "the Kafka brokers cannot be reached".to_owned());
-        let message = format!("Nothing is monitored: {why}.");
-        let down = move |newest: Option<&_>| ingest::down(newest, since_ms, &why, &notify, now_ms);
+    async fn record_down(
+        &self,
+        since_ms: i64,
+        what: String,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let notify = self.context.notify.clone();
+        let message = format!("{}.", capitalized(what.trim_end_matches('.')));
+        let down = move |newest: Option<&_>| ingest::down(newest, since_ms, &what, &notify, now_ms);
         self.record(DOWN_OR_UP, down).await?;
         self.begin(IncidentKind::IngestDown, since_ms, message, now_ms)
             .await

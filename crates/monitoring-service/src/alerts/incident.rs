@@ -21,7 +21,7 @@ pub(crate) enum IncidentKind {
     Anomaly,
     /// A live stream has no new minutes.
     StaleStream,
-    /// Kafka cannot be read, so nothing is monitored.
+    /// Kafka or a partition of it cannot be read, so counts are not monitored.
     IngestDown,
     /// Most of the newest messages are dead letters.
     IngestRejecting,

@@ -14,7 +14,7 @@ const MAX_SENTENCES: usize = 3;
 pub(crate) fn trouble(kind: IncidentKind, statuses: &[StatusEvidence]) -> String {
     match kind {
         IncidentKind::StaleStream => "no new minutes".to_owned(),
-        IncidentKind::IngestDown => "Kafka cannot be read".to_owned(),
+        IncidentKind::IngestDown => "counts are not read".to_owned(),
         IncidentKind::IngestRejecting => "most messages are dead letters".to_owned(),
         IncidentKind::Anomaly | IncidentKind::Group if statuses.is_empty() => {
             "no new minutes".to_owned()
@@ -160,7 +160,8 @@ fn ended(sentence: &str) -> String {
     }
 }
 
-fn capitalized(text: &str) -> String {
+/// The text with a first capital letter.
+pub(crate) fn capitalized(text: &str) -> String {
     let mut rest = text.chars();
     let first = rest.next().map(|first| first.to_uppercase().to_string());
     first.unwrap_or_default() + rest.as_str()

@@ -6,14 +6,14 @@ use super::{Alert, NotifyPolicy, Subject};
 pub(crate) fn down(
     newest: Option<&Alert>,
     since_ms: i64,
-    why: &str,
+    message: &str,
     policy: &NotifyPolicy,
     now_ms: i64,
 ) -> Option<Alert> {
-    let message = format!("nothing is monitored: {why}");
-    begun(newest, &Subject::IngestDown)
-        .is_none()
-        .then(|| Alert::of_monitor(Subject::IngestDown, message, since_ms, policy, now_ms))
+    begun(newest, &Subject::IngestDown).is_none().then(|| {
+        let message = message.to_owned();
+        Alert::of_monitor(Subject::IngestDown, message, since_ms, policy, now_ms)
+    })
 }
 
 /// The alert that ingest is up again; `None` unless `newest` is an alert that it is down.

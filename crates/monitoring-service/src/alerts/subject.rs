@@ -29,7 +29,7 @@ pub enum Subject {
         /// The first [`MAX_NAMED`] of them, by name.
         streams: Vec<String>,
     },
-    /// Kafka cannot be read, so nothing is monitored.
+    /// Kafka or a partition of it cannot be read, so counts are not monitored.
     #[strum(serialize = "ingest.down")]
     IngestDown,
     /// Kafka is read again.

@@ -31,7 +31,6 @@ impl Ingest {
         let is_known = !stored.is_empty();
         let (mut starts, mut lanes) = (Vec::new(), Vec::new());
         consumer.context().forget_ends();
-        self.positions.clear();
         for &partition in &topic.partitions {
             self.report();
             let stored = stored.get(&partition).copied();

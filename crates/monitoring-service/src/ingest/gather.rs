@@ -81,7 +81,7 @@ impl Ingest {
                 Next::Fetch if failed.is_some() => break,
                 Next::Fetch => {
                     // What waits may be allowed when nothing more was fetched.
-                    let is_urgent = lanes.is_waiting() && !is_dry;
+                    let is_urgent = lanes.is_any_waiting() && !is_dry;
                     let is_idle = batch.messages == 0 && self.in_flight.is_none();
                     let timeout = if is_idle && !is_urgent {
                         self.queue.poll_timeout(POLL_TIMEOUT)

@@ -167,8 +167,14 @@ impl<M> Lanes<M> {
         lane.is_some_and(|lane| lane.is_ended && lane.waiting.is_empty())
     }
 
-    /// True if a fetched message waits.
-    pub(super) fn is_waiting(&self) -> bool {
+    /// True if a fetched message of the partition waits.
+    pub(super) fn is_waiting(&self, partition: i32) -> bool {
+        let lane = self.partitions.get(&partition);
+        lane.is_some_and(|lane| !lane.waiting.is_empty())
+    }
+
+    /// True if any fetched message waits.
+    pub(super) fn is_any_waiting(&self) -> bool {
         self.partitions
             .values()
             .any(|lane| !lane.waiting.is_empty())

@@ -7,6 +7,7 @@ use rdkafka::consumer::Consumer as _;
 
 use super::{
     Ingest,
+    gather::Fetched,
     kafka::{self, KafkaConsumer},
     progress::StandStill,
     recovery::Interrupted,
@@ -121,9 +122,10 @@ impl Ingest {
 
     /// Publishes an error in the status and, if it is new, in the log.
     pub(super) fn note(&mut self, interrupted: &Interrupted) {
-        self.note_progress();
+        self.note_progress(|_| false);
         self.failed_at_ms = Some(self.context.clock.now_ms());
-        let stands_still = self.progress.longest();
+        let standing_still = self.progress.standing_still();
+        let partitions = self.positions.len();
         let text = interrupted.to_string();
         if self.context.ingest.get().error.as_ref() != Some(&text) {
             tracing::warn!(
@@ -136,38 +138,40 @@ impl Ingest {
         self.publish(|status| {
             status.connected &= !matches!(interrupted, Interrupted::Unreachable(_));
             (status.consuming, status.caught_up) = (false, false);
+            status.partitions = partitions;
             (status.lag, status.error) = (None, Some(text));
-            status.stands_still = stands_still;
+            status.standing_still = standing_still;
         });
     }
 
-    /// Notes how far each partition is.
-    fn note_progress(&mut self) {
+    /// Notes how far each partition is; `is_held`: messages of it wait for older ones of another.
+    fn note_progress(&mut self, is_held: impl Fn(i32) -> bool) {
         let now_ms = self.context.clock.now_ms();
         for (&partition, position) in &self.positions {
+            let is_waiting = !position.at_end && !is_held(partition);
             self.progress
-                .note(partition, position.next(), position.at_end, now_ms);
+                .note(partition, position.next(), is_waiting, now_ms);
         }
     }
 
     /// True if every partition has gone on since the last session ended. Until then its error is shown: the next one may end alike.
-    fn is_over(&mut self, stands_still: Option<StandStill>) -> bool {
+    fn is_over(&mut self, longest: Option<&StandStill>) -> bool {
         let failed_at_ms = self.failed_at_ms;
         let is_over = failed_at_ms
-            .is_none_or(|failed_ms| stands_still.is_none_or(|still| still.since_ms > failed_ms));
+            .is_none_or(|failed_ms| longest.is_none_or(|still| still.since_ms > failed_ms));
         if is_over {
             self.failed_at_ms = None;
         }
         is_over
     }
 
-    pub(super) fn publish_progress(&mut self, consumer: &KafkaConsumer) {
+    pub(super) fn publish_progress(&mut self, consumer: &KafkaConsumer, lanes: &Fetched<'_>) {
         consumer
             .context()
             .each_end(|(partition, end)| self.progress.set_end(partition, end));
-        self.note_progress();
-        let stands_still = self.progress.longest();
-        let is_over = self.is_over(stands_still);
+        self.note_progress(|partition| lanes.is_waiting(partition));
+        let standing_still = self.progress.standing_still();
+        let is_over = self.is_over(standing_still.first());
         let caught_up = self.positions.values().all(|position| position.at_end);
         let next = self
             .positions
@@ -180,7 +184,7 @@ impl Ingest {
         };
         self.publish(|status| {
             (status.caught_up, status.lag) = (caught_up, Some(lag));
-            status.stands_still = stands_still;
+            status.standing_still = standing_still;
             if is_over {
                 status.error = None;
             }

@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::notes::MessageNotes;
-pub(crate) use super::{progress::StandStill, rejections::Acceptance};
+pub(crate) use super::{
+    progress::{StandStill, Standing},
+    rejections::Acceptance,
+};
 
 /// Where minutes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,18 +32,34 @@ pub struct IngestStatus {
     pub consuming_since_ms: i64,
     /// True if every partition was read to its end.
     pub caught_up: bool,
-    /// Partitions assigned.
+    /// Partitions assigned, also between two sessions; 0 if the last one with the brokers got none.
     pub partitions: usize,
     /// Messages not yet read; none while unknown.
     pub lag: Option<u64>,
-    /// The partition that stands still for the longest time while messages wait, if any.
-    pub stands_still: Option<StandStill>,
+    /// The partitions that stand still while messages wait, the longest first.
+    pub standing_still: Vec<StandStill>,
     /// Whether the newest messages are used.
     pub acceptance: Acceptance,
     /// The error that prevents consuming, if any.
     pub error: Option<String>,
     /// What was noticed in messages.
     pub notes: MessageNotes,
+}
+
+impl IngestStatus {
+    /// The partitions that stand still for longer than this, if any do.
+    pub(crate) fn standing_longer_than(&self, ms: i64, now_ms: i64) -> Option<Standing> {
+        let still = self.standing_still.iter();
+        let still: Vec<_> = still
+            .filter(|still| now_ms - still.since_ms > ms)
+            .copied()
+            .collect();
+        (!still.is_empty()).then(|| Standing {
+            read: self.partitions.saturating_sub(still.len()),
+            partitions: still,
+            error: self.error.clone(),
+        })
+    }
 }
 
 /// The status, as ingest last published it. A clone shares it.
@@ -59,7 +78,7 @@ impl SharedStatus {
             caught_up: false,
             partitions: 0,
             lag: None,
-            stands_still: None,
+            standing_still: Vec::new(),
             acceptance: Acceptance::Unknown,
             error: None,
             notes: MessageNotes::default(),

@@ -7,7 +7,7 @@ use crate::{
     ingest::status::IngestStatus,
     routes::{
         AppState,
-        health::{Condition, DeliveriesHealth, Health, KafkaHealth, Parts},
+        health::{Condition, DeliveriesHealth, Health, KafkaHealth, Parts, STANDS_STILL_MS},
     },
 };
 
@@ -130,7 +130,12 @@ fn kafka(kafka: &KafkaHealth, ingest: &IngestStatus, now_ms: i64) -> Option<Faul
         let fix = "Their counts are unknown until the producer is fixed; GET /dead-letters lists them, and a replay reads them with other settings.";
         return Some(Fault::new(format!("{why}."), fix));
     }
-    if let (Some(error), true) = (&kafka.error, kafka.consuming) {
+    let standing = ingest.standing_longer_than(STANDS_STILL_MS, now_ms);
+    let (is_partly_read, since_ms) = match standing {
+        Some(standing) => (standing.read > 0, standing.partitions[0].since_ms),
+        None => (kafka.consuming, ingest.consuming_since_ms),
+    };
+    if let (Some(error), true) = (&kafka.error, is_partly_read) {
         let fix = "Minutes are missing until it goes on; the log of the service and docs/operations.md say more.";
         return Some(Fault::new(
             format!("Not all counts are read: {error}."),
@@ -144,7 +149,7 @@ fn kafka(kafka: &KafkaHealth, ingest: &IngestStatus, now_ms: i64) -> Option<Faul
     let error = kafka.error.as_deref();
     let what = format!(
         "Counts have not been read for {}: {}.",
-        lasting(ingest.consuming_since_ms, now_ms),
+        lasting(since_ms, now_ms),
         error.unwrap_or("Kafka is not connected yet")
     );
     let fix = "Nothing is evaluated until then. Check the brokers, KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC.";

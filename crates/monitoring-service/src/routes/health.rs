@@ -23,7 +23,7 @@ use crate::{
     context::Context,
     ingest::{
         notes::MessageNotes,
-        status::{Acceptance, IngestStatus, Source},
+        status::{Acceptance, IngestStatus, Source, StandStill},
     },
     liveness::{HUNG_TIMEOUT_MS, TaskLiveness},
     notify::board::Failing,
@@ -34,7 +34,7 @@ use crate::{
 const OFFSET_GAP_DEGRADED_MS: i64 = 3_600_000;
 
 /// A partition that stands still for this long is named, milliseconds.
-const STANDS_STILL_MS: i64 = 60_000;
+pub(crate) const STANDS_STILL_MS: i64 = 60_000;
 
 /// Notes about streams that one answer has.
 const MAX_NOTES: usize = 20;
@@ -93,9 +93,33 @@ pub(crate) struct KafkaHealth {
     pub(crate) caught_up: bool,
     pub(crate) partitions: usize,
     pub(crate) lag: Option<u64>,
+    /// The partitions that stand still for a minute while messages wait. The others are read, unless `error` says more.
+    pub(crate) standing_still: Vec<StandingStill>,
     /// Why most of the newest messages are dead letters; null if they are not.
     pub(crate) rejecting: Option<String>,
     pub(crate) error: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StandingStill {
+    pub(crate) partition: i32,
+    /// The offset that is read next.
+    pub(crate) offset: i64,
+    /// Messages that wait from there on.
+    pub(crate) waiting: i64,
+    /// When the last one was read.
+    pub(crate) since: Instant,
+}
+
+impl From<StandStill> for StandingStill {
+    fn from(still: StandStill) -> Self {
+        Self {
+            partition: still.partition,
+            offset: still.offset,
+            waiting: still.waiting,
+            since: Instant(still.since_ms),
+        }
+    }
 }
 
 /// What was noticed in messages since the start.
@@ -260,14 +284,9 @@ async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result
 }
 
 fn kafka(ingest: IngestStatus, now_ms: i64) -> KafkaHealth {
-    let stands_still = ingest
-        .stands_still
-        .filter(|still| now_ms - still.since_ms > STANDS_STILL_MS)
-        .map(|still| still.to_string());
-    let error = match (ingest.error, stands_still) {
-        (Some(error), Some(still)) => Some(format!("{still}: {error}")),
-        (error, still) => error.or(still),
-    };
+    let standing = ingest.standing_longer_than(STANDS_STILL_MS, now_ms);
+    let error = standing.as_ref().map(ToString::to_string).or(ingest.error);
+    let standing = standing.map_or_else(Vec::new, |standing| standing.partitions);
     let rejecting = match ingest.acceptance {
         Acceptance::Rejecting(why) => Some(why),
         Acceptance::Unknown | Acceptance::Accepting => None,
@@ -282,6 +301,7 @@ fn kafka(ingest: IngestStatus, now_ms: i64) -> KafkaHealth {
         caught_up: ingest.caught_up,
         partitions: ingest.partitions,
         lag: ingest.lag,
+        standing_still: standing.into_iter().map(StandingStill::from).collect(),
         error,
     }
 }

@@ -77,7 +77,7 @@ schemas! {
     DeliveryState: "`pending`: not delivered yet; `delivered`: the receiver accepted it; `dead`: given up; `superseded`: not sent, a later message \
         replaces it; `summarized`: not sent by itself, a summary counts it." = one_of(crate::store::DeliveryState::ALL.map(crate::store::DeliveryState::name));
     IncidentState: "The state of an incident." = one_of(["resolved", "open"]);
-    IncidentKindName: "`anomaly`: counts left their range; `stale_stream`: no new minutes; `ingest_down`: Kafka cannot be read; \
+    IncidentKindName: "`anomaly`: counts left their range; `stale_stream`: no new minutes; `ingest_down`: Kafka or a partition of it cannot be read; \
         `ingest_rejecting`: most messages are dead letters; `group`: several with one cause."
         = one_of(["stale_stream", "ingest_down", "ingest_rejecting", "group", "anomaly"]);
     IncidentEventName: "`opened`, also again soon after its end; `escalated`: it became worse, or nobody acknowledged it; `acknowledged`: a \

@@ -168,7 +168,7 @@ async fn ingest_down_is_an_incident_until_kafka_is_read() {
         let down = watched
             .until("ingest_down", "open", round, 2 * round - 1)
             .await;
-        assert_eq!(down["title"], "ingest: Kafka cannot be read");
+        assert_eq!(down["title"], "ingest: counts are not read");
         assert_eq!(down["stream"], Value::Null);
         watched.broker.come_back();
         let over = watched

@@ -167,38 +167,53 @@ async fn a_deleted_topic_is_ingest_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_stands_still_is_ingest_down() {
-    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
-    let brokers = broker.bootstrap_servers();
-    let start = || TestApp::start(&brokers, folder.path(), often(&clock));
-    let app = start().await;
-    send(&broker, sample(10));
-    app.until_consumed(10).await;
-    // Between two runs, because a fetch that waits at the broker would still get good records.
-    app.stop().await.expect("a clean stop");
-    send(&broker, sample(20).split_off(10));
-    broker.corrupt_fetches(100_000);
-    let app = start().await;
-    until("health says so", async || {
-        app.get("/health").await["parts"]["kafka"]["error"].is_string()
-    })
-    .await;
-    clock.set_ms(NOW_MS + 4 * MINUTE_MS);
-    until("ingest down is noticed", async || {
-        types(&app).await == ["ingest.down"]
-    })
-    .await;
-    let message = app.alerts().await[0].message.clone();
-    assert!(
-        message.contains("partition 0 stands still at offset 10, and 10 messages wait"),
-        "{message}"
-    );
-    let kafka = app.get("/health").await["parts"]["kafka"].take();
-    assert_eq!(kafka["status"], "degraded", "{kafka}");
-    broker.come_back();
-    app.until_consumed(10).await;
-    until("ingest up is noticed", async || {
-        types(&app).await == ["ingest.down", "ingest.up"]
-    })
-    .await;
-    app.stop().await.expect("a clean stop");
+    for (partitions, what, others) in [
+        (1, "nothing is monitored", ""),
+        (
+            3,
+            "not everything is monitored",
+            "; the other 2 partitions are read",
+        ),
+    ] {
+        let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+        let brokers = broker.bootstrap_servers();
+        let start = || TestApp::start(&brokers, folder.path(), often(&clock));
+        let app = start().await;
+        send(&broker, sample(10));
+        app.until_consumed(10).await;
+        // Between two runs, because a fetch that waits at the broker would still get good records.
+        app.stop().await.expect("a clean stop");
+        send(&broker, sample(20).split_off(10));
+        if partitions > 1 {
+            broker.add_partitions(TOPIC, partitions).expect("more");
+        }
+        broker.corrupt_fetches(100_000);
+        let app = start().await;
+        until("health says so", async || {
+            app.get("/health").await["parts"]["kafka"]["error"].is_string()
+        })
+        .await;
+        clock.set_ms(NOW_MS + 4 * MINUTE_MS);
+        until("ingest down is noticed", async || {
+            types(&app).await == ["ingest.down"]
+        })
+        .await;
+        let message = app.alerts().await[0].message.clone();
+        let still = "partition 0 stands still at offset 10 since 2026-01-01 00:00 UTC, and 10 messages wait (";
+        assert!(
+            message.starts_with(&format!("{what}: {still}"))
+                && message.ends_with(&format!("){others}")),
+            "{message}"
+        );
+        let kafka = app.get("/health").await["parts"]["kafka"].take();
+        assert_eq!(kafka["status"], "degraded", "{kafka}");
+        assert_eq!(kafka["standing_still"][0]["partition"], 0, "{kafka}");
+        broker.come_back();
+        app.until_consumed(10).await;
+        until("ingest up is noticed", async || {
+            types(&app).await == ["ingest.down", "ingest.up"]
+        })
+        .await;
+        app.stop().await.expect("a clean stop");
+    }
 }

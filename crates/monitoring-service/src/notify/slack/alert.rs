@@ -30,7 +30,7 @@ fn headline(subject: &Subject) -> String {
         }
         Subject::StaleStreams { .. } => "streams without new minutes".to_owned(),
         Subject::StreamsResumed { .. } => "streams have minutes again".to_owned(),
-        Subject::IngestDown => "nothing is monitored".to_owned(),
+        Subject::IngestDown => "counts are not read".to_owned(),
         Subject::IngestUp => "monitoring works again".to_owned(),
         Subject::IngestRejecting => "most messages are dead letters".to_owned(),
         Subject::IngestAccepting => "messages can be used again".to_owned(),

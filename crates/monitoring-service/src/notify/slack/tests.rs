@@ -73,7 +73,7 @@ fn alerts_of_the_monitor_have_no_fields() {
             Subject::StreamsResumed { streams },
             "CRITICAL: streams have minutes again",
         ),
-        (Subject::IngestDown, "CRITICAL: nothing is monitored"),
+        (Subject::IngestDown, "CRITICAL: counts are not read"),
         (Subject::IngestUp, "CRITICAL: monitoring works again"),
         (
             Subject::IngestRejecting,

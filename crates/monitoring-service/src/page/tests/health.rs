@@ -2,7 +2,7 @@
 
 use crate::{
     alerts::{Fallback, NotifyPolicy},
-    ingest::status::Acceptance,
+    ingest::status::{Acceptance, StandStill},
     routes::harness::{Api, NOW_MS},
 };
 
@@ -116,14 +116,34 @@ async fn a_fallback_that_stands_in_is_named() {
 #[tokio::test]
 async fn a_partition_that_stands_still_is_named() {
     let api = reading();
-    api.state.ingest.update(NOW_MS, |status| {
-        status.error = Some("partition 3 stands still at offset 10".to_owned());
-    });
+    let stands_still = |partitions| {
+        api.state.ingest.update(NOW_MS - 300_000, |status| {
+            (status.partitions, status.consuming) = (partitions, false);
+            status.standing_still = vec![StandStill {
+                partition: 3,
+                offset: 10,
+                waiting: 7,
+                since_ms: NOW_MS - 240_000,
+            }];
+        });
+    };
+    let still =
+        "partition 3 stands still at offset 10 since 2025-07-12 14:56 UTC, and 7 messages wait";
+    stands_still(4);
     assert!(
-        line(&api).await.starts_with(
-            "Not all counts are read: partition 3 stands still at offset 10. Minutes are missing"
-        ),
+        line(&api).await.starts_with(&format!(
+            "Not all counts are read: {still}; the other 3 partitions are read. Minutes are missing"
+        )),
         "{}",
         line(&api).await
     );
+    for partitions in [1, 0] {
+        stands_still(partitions);
+        let line = line(&api).await;
+        assert!(
+            line.starts_with("Counts have not been read for 4 min: ")
+                && line.contains(&format!("{still}. Nothing is evaluated")),
+            "{line}"
+        );
+    }
 }

@@ -4,7 +4,10 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::harness::{Api, NOW_MS, now};
-use crate::{ingest::status::Acceptance, liveness::Task};
+use crate::{
+    ingest::status::{Acceptance, StandStill},
+    liveness::Task,
+};
 
 #[tokio::test]
 async fn health_names_the_degraded_part() {
@@ -135,4 +138,37 @@ async fn rejected_messages_degrade_health() {
     let health = api.ok("/health").await;
     assert_eq!(health["status"], "degraded");
     assert_eq!(health["parts"]["kafka"]["rejecting"], json!(why));
+}
+
+#[tokio::test]
+async fn a_partition_that_stands_still_degrades_health() {
+    let api = Api::new();
+    let stands_still_since = |since_ms| {
+        api.state.ingest.update(NOW_MS, |status| {
+            (status.connected, status.consuming, status.partitions) = (true, true, 2);
+            status.standing_still = vec![StandStill {
+                partition: 1,
+                offset: 10,
+                waiting: 7,
+                since_ms,
+            }];
+        });
+    };
+    stands_still_since(NOW_MS - 60_000);
+    let kafka = api.ok("/health").await["parts"]["kafka"].take();
+    assert_eq!(
+        (&kafka["status"], &kafka["standing_still"]),
+        (&json!("ok"), &json!([]))
+    );
+    stands_still_since(NOW_MS - 60_001);
+    let kafka = api.ok("/health").await["parts"]["kafka"].take();
+    assert_eq!(kafka["status"], "degraded");
+    assert_eq!(
+        kafka["standing_still"],
+        json!([{"partition": 1, "offset": 10, "waiting": 7, "since": "2025-07-12T14:58:59.999Z"}])
+    );
+    assert_eq!(
+        kafka["error"],
+        "partition 1 stands still at offset 10 since 2025-07-12 14:58 UTC, and 7 messages wait; the other partition is read"
+    );
 }
