@@ -127,7 +127,7 @@ impl Deliveries {
                     return broker.to_string();
                 }
                 format!(
-                    "no broker at {servers} accepted it within message.timeout.ms; check the address and that Kafka runs"
+                    "no broker at {servers} accepted it within message.timeout.ms; check the address and that Kafka runs. If it runs, start again: librdkafka 2.12 does not connect again after an answer without brokers (its issue 5301)"
                 )
             }
             Some(Code::PurgeQueue | Code::PurgeInflight) => {
