@@ -119,7 +119,8 @@ impl Mapping {
             return Err(error.of_field(Pointer::of(TRANSACTIONS)));
         };
         let count = self.count.clone().unwrap_or_else(|| Pointer::of("count"));
-        let (mut counts, mut ignored) = (Vec::with_capacity(list.len()), 0);
+        let (mut counts, mut ignored) = (Vec::<StatusCount>::with_capacity(list.len()), 0);
+        let mut names = BTreeSet::new();
         for (i, member) in list.iter().enumerate() {
             let at =
                 |pointer: &Pointer| member.pointer(&pointer.to_string()).map(Scalar::from_json);
@@ -133,12 +134,19 @@ impl Mapping {
             let status = self
                 .status_named(at(&self.status).as_ref())
                 .map_err(|error| within(error, &self.status))?;
-            match status {
-                Some(status) => counts.push(StatusCount {
+            let Some(status) = status else {
+                ignored += u64::from(number);
+                continue;
+            };
+            let is_new_name =
+                names.insert(member.pointer(&self.status.to_string()).map(Value::as_str));
+            match counts.iter_mut().find(|of| of.status == status) {
+                // Another name of the same status, such as EXPIRED beside ERROR.
+                Some(known) if is_new_name => known.count = known.count.saturating_add(number),
+                _ => counts.push(StatusCount {
                     status,
                     count: number,
                 }),
-                None => ignored += u64::from(number),
             }
         }
         Ok((counts, ignored))

@@ -123,19 +123,26 @@ fn aliases_rename_and_ignore() {
 }
 
 #[test]
-fn two_names_of_one_status_in_a_minute_are_refused() {
+fn names_of_one_status_are_added_and_one_name_comes_once() {
     let mapping = Mapping {
-        aliases: "DECLINED=denied".parse().expect("aliases"),
+        aliases: "EXPIRED=failed,ERROR=failed".parse().expect("aliases"),
         ..Mapping::default()
     };
-    let twice = br#"{"timestamp":60,"transactions":[{"status":"DECLINED","count":1},{"status":"denied","count":2}]}"#;
-    assert!(
-        mapping
-            .minute(twice)
-            .expect_err("twice")
-            .to_string()
-            .contains("occurs twice")
-    );
+    let read = |names: [&str; 3]| {
+        let [a, b, c] = names.map(|name| format!(r#"{{"status":"{name}","count":2}}"#));
+        let payload = format!(r#"{{"timestamp":60,"transactions":[{a},{b},{c}]}}"#);
+        mapping.minute(payload.as_bytes())
+    };
+    let sum = read(["EXPIRED", "failed", "ERROR"]).expect("read");
+    let counts = sum.counts.transactions();
+    assert_eq!((counts.len(), counts[0].count), (1, 6));
+    for twice in [
+        ["EXPIRED", "denied", "EXPIRED"],
+        ["denied", "failed", "denied"],
+    ] {
+        let error = read(twice).expect_err("twice").to_string();
+        assert!(error.contains("occurs twice"), "{error}");
+    }
 }
 
 #[test]

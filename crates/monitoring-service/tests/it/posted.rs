@@ -167,6 +167,12 @@ async fn a_refused_minute_stores_none_of_its_request() {
             "MAX_STREAMS",
             "nothing is stored",
         ),
+        (
+            of("a", r#""transactions":[{"status":"failed","count":1}]"#),
+            "/1/timestamp",
+            "minute 1 of the list: 2025-12-31T23:00:00Z of the stream a is minute 0, too",
+            "send all counts of a minute in one entry",
+        ),
         ("7".to_owned(), "/1", "not an object", "nothing is stored"),
         (too_many, "body", "more than 1000", "at most 1000"),
     ] {
@@ -182,6 +188,12 @@ async fn a_refused_minute_stores_none_of_its_request() {
     }
     let (status, problem) = post(&app, "/transactions", "[{]").await;
     assert_eq!((status, &problem["field"]), (400, &json!("body")));
+    let (status, problem) = post(&app, "/transactions", " [ ] ").await;
+    assert_eq!((status, &problem["field"]), (422, &json!("body")));
+    assert_eq!(
+        problem["detail"],
+        "the list is empty: nothing would be stored"
+    );
     let (status, problem) = post(&app, "/transactions?stream=a", &good).await;
     assert_eq!((status, &problem["field"]), (422, &json!("stream")));
     assert_eq!(app.get("/streams").await["streams"], json!([]));

@@ -1,7 +1,7 @@
 //! `POST /transactions`: takes the counts of closed minutes, as a Kafka message has them. Ingest observes and stores them; this file
 //! reads the body and writes the answer.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use axum::{
     Json,
@@ -140,6 +140,15 @@ fn minutes(mapping: &Mapping, body: &[u8]) -> Result<(Vec<ReadMinute>, bool), Pr
         serde_json::from_slice(body).map(|one| List(vec![one]))
     }
     .map_err(|error| not_minutes(&error))?;
+    if items.is_empty() {
+        let problem = Problem::new(
+            Kind::InvalidValue,
+            "the list is empty: nothing would be stored",
+        );
+        return Err(problem.field("body").fix(
+            "send the minutes that have closed, with counts of 0 for what did not occur; send no request while there is none",
+        ));
+    }
     let read = |(index, json): (usize, &RawValue)| {
         let index = is_list.then_some(index);
         match mapping.minute(json.get().as_bytes()) {
@@ -150,8 +159,29 @@ fn minutes(mapping: &Mapping, body: &[u8]) -> Result<(Vec<ReadMinute>, bool), Pr
             Err(error) => Err(not_a_minute(mapping, index, json, &error)),
         }
     };
-    let minutes = items.into_iter().enumerate().map(read);
-    Ok((minutes.collect::<Result<_, _>>()?, is_list))
+    let minutes: Vec<_> = items
+        .into_iter()
+        .enumerate()
+        .map(read)
+        .collect::<Result<_, _>>()?;
+    refuse_parts(mapping, &minutes)?;
+    Ok((minutes, is_list))
+}
+
+/// Refuses two entries for one minute of a stream: the first would be evaluated with a zero for what only the second names.
+fn refuse_parts(mapping: &Mapping, minutes: &[ReadMinute]) -> Result<(), Problem> {
+    let mut known = HashMap::new();
+    for (index, ReadMinute { counts, .. }) in minutes.iter().enumerate() {
+        if let Some(first) = known.insert((counts.stream(), counts.minute()), index) {
+            let (minute, stream) = (counts.minute(), counts.stream());
+            let detail = format!("{minute} of the stream {stream} is minute {first}, too");
+            let refused = of_minute(Some(index), &mapping.timestamp.to_string(), &detail);
+            return Err(
+                refused.fix("send all counts of a minute in one entry: what it does not name is 0")
+            );
+        }
+    }
+    Ok(())
 }
 
 fn not_minutes(error: &serde_json::Error) -> Problem {
@@ -240,6 +270,7 @@ impl PartialSchema for PostedBody {
     fn schema() -> RefOr<Schema> {
         let list = ArrayBuilder::new()
             .items(reference::<MinuteCounts>())
+            .min_items(Some(1))
             .max_items(Some(MAX_MINUTES));
         AnyOfBuilder::new()
             .item(reference::<MinuteCounts>())
