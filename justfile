@@ -36,7 +36,7 @@ check-stack *ARGS:
 
 # Injure the programs, their broker, receiver, disk and clients, and check from outside that nothing is lost (docs/reliability.md).
 faults *ARGS:
-    cargo build --release -p monitoring-service -p stream-processor -p faults
+    cargo build --release -p monitoring-service -p faults
     target/release/faults {{ARGS}}
 
 # Find words that the glossary in CONTRIBUTING.md replaced.

@@ -1,6 +1,6 @@
 //! The Kafka broker: one inside the process, or a server whose topics the campaign owns. It is only written to here, and never injured.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use embedded_kafka::EmbeddedKafka;
@@ -9,10 +9,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
-    producer::{BaseProducer, BaseRecord, Producer as _},
 };
-
-use crate::input::Message;
 
 /// Time limit of one request.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,29 +53,6 @@ impl Broker {
         }
         self.admin()?.delete_topics(&[topic], &options()).await?;
         Ok(())
-    }
-
-    /// Sends messages in small batches, so that they can also be fetched little by little. Returns once all are acknowledged.
-    pub(crate) fn send(&self, topic: &str, messages: &[Message]) -> Result<()> {
-        let settings = HashMap::from([
-            ("linger.ms", "1"),
-            ("batch.size", "4096"),
-            ("queue.buffering.max.messages", "1000000"),
-        ]);
-        let mut config = self.config();
-        config.extend(
-            settings
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value.to_owned())),
-        );
-        let producer: BaseProducer = config.create()?;
-        for message in messages {
-            let record = BaseRecord::to(topic)
-                .key(&message.key)
-                .payload(&message.payload);
-            producer.send(record).map_err(|(error, _)| error)?;
-        }
-        producer.flush(PATIENCE).context("sending the input")
     }
 
     /// Deletes the records of a partition below `offset`, as retention does.

@@ -32,8 +32,8 @@ struct Cli {
     #[arg(long)]
     round: Option<u64>,
 
-    /// Rounds at the same time.
-    #[arg(long, default_value_t = 2)]
+    /// Rounds at the same time; each runs two services.
+    #[arg(long, default_value_t = 1)]
     parallel: usize,
 
     /// A broker on this machine that advertises this address, such as localhost:9092; without it, one inside this process.
@@ -44,27 +44,21 @@ struct Cli {
     #[arg(long, value_delimiter = ',')]
     only: Vec<Kind>,
 
-    /// Where monitoring-service and stream-processor are.
-    #[arg(long, default_value = "target/release")]
-    programs: PathBuf,
+    /// The program.
+    #[arg(long, default_value = "target/release/monitoring-service")]
+    service: PathBuf,
 }
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    let program = |name: &str| {
-        let path = cli.programs.join(name);
-        path.canonicalize().with_context(|| {
-            format!(
-                "{} is missing: build it with cargo build --release -p {name}",
-                path.display()
-            )
-        })
-    };
+    let service = cli.service.canonicalize().with_context(|| {
+        let path = cli.service.display();
+        format!("{path} is missing: build it with cargo build --release -p monitoring-service")
+    });
     let folder = tempfile::Builder::new().prefix("faults-").tempdir()?;
     let campaign = Arc::new(Campaign {
-        service: program("monitoring-service")?,
-        replay: Some(program("stream-processor")?),
+        service: service?,
         broker: match &cli.kafka {
             Some(address) => Broker::Server(address.clone()),
             None => Broker::Embedded(EmbeddedKafka::start().await?),

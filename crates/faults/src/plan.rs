@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-
-use crate::input::Shape;
+use stream_processor::Shape;
 
 /// The kinds of injuries of a round. Every kind comes before one comes again.
 pub(crate) fn deal(seed: u64, round: u64, kinds: &[Kind], injuries: usize) -> Vec<Kind> {
@@ -110,7 +109,7 @@ impl Size {
     /// A few seconds.
     pub const QUICK: Self = Self {
         minutes: 300,
-        injuries: 5,
+        injuries: 6,
         seconds: 2,
     };
 }

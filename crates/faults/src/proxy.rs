@@ -41,12 +41,12 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) async fn start(broker: &str, flow: Flow) -> Result<Self> {
+    pub(crate) async fn start(broker: &str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .context("a port for the proxy")?;
         let own = listener.local_addr()?.port();
-        let (sender, flow) = watch::channel(flow);
+        let (sender, flow) = watch::channel(Flow::Free);
         let addresses = Addresses::new(broker, own)?;
         let broker = broker.to_owned();
         let mut tasks = JoinSet::new();

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
+use stream_processor::Shape;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -19,12 +20,12 @@ use crate::{
     disk::Disk,
     facts::Facts,
     injuries::World,
-    input::{Input, Message, Shape},
+    input::Input,
     plan::{Kind, Plan, Size, deal},
     proxy::{Flow, Proxy},
     receiver::Receiver,
     report::{Checks, Report},
-    service::{Process, Service},
+    service::Service,
 };
 
 /// Time limit until everything is read and delivered. A notification that was not answered waits for a minute or two.
@@ -32,18 +33,14 @@ const DRAIN_TIMEOUT: Duration = Duration::from_mins(6);
 /// Nothing more comes after this: longer than `CLOSE_AFTER`, for which the clock closes nothing after a lost connection.
 const QUIET: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
-/// Minutes of data per minute of a replay.
-const REPLAY_SPEED: &str = "3600";
 /// Messages after the others, of which the first half is lost.
 const LOST: usize = 40;
 const GAP_STREAM: &str = "gap";
 
-/// The programs and the broker of a campaign.
+/// The program and the broker of a campaign.
 pub struct Campaign {
     /// `monitoring-service`.
     pub service: PathBuf,
-    /// `stream-processor`; without it, the campaign sends the minutes itself.
-    pub replay: Option<PathBuf>,
     /// The broker.
     pub broker: Broker,
     /// The seed of all rounds.
@@ -61,7 +58,6 @@ struct Round<'a> {
     campaign: &'a Campaign,
     plan: Plan,
     input: Input,
-    messages: Vec<Message>,
     checks: Arc<Checks>,
     folder: PathBuf,
 }
@@ -72,11 +68,9 @@ impl Campaign {
         let mut rng = Rng::with_seed(self.seed.wrapping_mul(1_000_003).wrapping_add(number));
         let kinds = deal(self.seed, number, &self.kinds, self.size.injuries);
         let plan = Plan::draw(&mut rng, &kinds, self.size, self.broker.can_pace());
-        let input = Input::draw(&mut rng, plan.streams, plan.minutes);
         let round = Round {
             campaign: self,
-            messages: input.messages(plan.shape, &mut rng),
-            input,
+            input: Input::draw(&mut rng, plan.streams, plan.minutes),
             checks: Arc::new(Checks::new(format!("seed {} round {number}", self.seed))),
             folder: self.folder.join(format!("round-{number}")),
             plan,
@@ -98,112 +92,84 @@ impl Campaign {
 }
 
 impl Round<'_> {
+    /// Both runs at once, since they wait most of the time.
     async fn run(&self, rng: &mut Rng) -> Result<()> {
-        let calm = self.calm().await.context("in the calm run")?;
         let topic = self.topic("injured");
-        let mut world = self
-            .world("injured", &topic, self.flow(), &self.checks)
-            .await?;
-        let clients = Clients::start(&world.service.site, &self.checks, self.plan.streams[0]);
-        let result = self.injured(&mut world, &topic, &calm, clients, rng).await;
-        self.campaign.broker.delete(&topic).await?;
-        result
+        let calm = async { self.calm().await.context("in the calm run") };
+        let runs = tokio::try_join!(Box::pin(calm), Box::pin(self.injured(&topic, rng)));
+        let (calm, (mut world, facts, accepted)) = runs?;
+        check_facts(&self.checks, &facts, &calm, &self.input.counts, &accepted);
+        check_notifications(&self.checks, &facts, &world.receiver.receipts());
+        let ends = self.ends(&topic)?;
+        check_database(&self.checks, &world.service.database(), &topic, &ends)?;
+        if self.plan.has(Kind::OffsetGap) {
+            self.lose(&mut world, &topic, rng).await?;
+        }
+        self.campaign.broker.delete(&topic).await
     }
 
     async fn calm(&self) -> Result<Facts> {
         let topic = self.topic("calm");
         // What is wrong without any injury is not a result of this round.
         let checks = Arc::new(Checks::new(String::new()));
-        let mut world = self.world("calm", &topic, Flow::Free, &checks).await?;
-        self.send(&topic)?;
+        let mut world = self.world("calm", &topic, &checks).await?;
+        self.send_all(&topic).await?;
         world.start().await?;
         self.drain(&world).await?;
         let facts = Facts::read(&world.service.site, self.plan.streams).await?;
         world.stop().await?;
         self.campaign.broker.delete(&topic).await?;
-        let known = facts.counts == self.input.counts();
         ensure!(
-            known && !facts.alerts.is_empty(),
+            facts.counts == self.input.counts && !facts.alerts.is_empty(),
             "the calm run did not store the input, or found nothing in it"
         );
         Ok(facts)
     }
 
-    async fn injured(
-        &self,
-        world: &mut World,
-        topic: &str,
-        calm: &Facts,
-        clients: Clients,
-        rng: &mut Rng,
-    ) -> Result<()> {
-        let mut replay = self.feed(topic, &world.proxy.address)?;
+    /// The stopped service, what it said in the end, and the submissions that it accepted.
+    async fn injured(&self, topic: &str, rng: &mut Rng) -> Result<(World, Facts, Vec<String>)> {
+        let mut world = self.world("injured", topic, &self.checks).await?;
+        if !self.plan.live {
+            let messages = self.send_all(topic).await?;
+            world.flow = self.flow(messages);
+            world.proxy.set(world.flow);
+        }
+        let clients = Clients::start(&world.service.site, &self.checks, self.plan.streams[0]);
         world.start().await?;
-        // Without stream-processor, a part of the minutes before each injury.
-        let parts = if self.plan.live && replay.is_none() {
-            self.plan.injuries.len()
-        } else {
-            0
-        };
-        let mut parts = self
-            .messages
-            .chunks(self.messages.len().div_ceil(parts.max(1)).max(1))
-            .take(parts);
-        for injury in &self.plan.injuries {
-            if let Some(part) = parts.next() {
-                self.campaign.broker.send(topic, part)?;
+        let broker = world.proxy.address.clone();
+        let feed = async {
+            if self.plan.live {
+                let takes = Duration::from_secs(self.campaign.size.seconds.into());
+                let sent = self.input.send(&broker, topic, self.plan.shape, takes);
+                sent.await.context("stream-processor")?;
             }
-            world
-                .injure(*injury, rng)
-                .await
-                .with_context(|| format!("at {injury:?}"))?;
-        }
-        if let Some(replay) = &mut replay {
-            let status = replay
-                .ended(DRAIN_TIMEOUT)
-                .await
-                .context("stream-processor")?;
-            self.checks
-                .that("stream-processor sent everything", status.success(), || {
-                    status.to_string()
-                });
-        }
+            anyhow::Ok(())
+        };
+        let injuries = async {
+            for injury in &self.plan.injuries {
+                let injured = world.injure(*injury, rng).await;
+                injured.with_context(|| format!("at {injury:?}"))?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(feed, injuries)?;
         world.proxy.set(Flow::Free);
         let accepted = clients.stop();
-        self.drain(world).await?;
+        self.drain(&world).await?;
         let facts = Facts::read(&world.service.site, self.plan.streams).await?;
         world.stop().await?;
-        check_facts(&self.checks, &facts, calm, &self.input.counts(), &accepted);
-        check_notifications(&self.checks, &facts, &world.receiver.receipts());
-        let ends: Result<Vec<_>> = (0..self.plan.partitions)
-            .map(|at| self.campaign.broker.end(topic, at))
-            .collect();
-        check_database(&self.checks, &world.service.database(), topic, &ends?)?;
-        if self.plan.has(Kind::OffsetGap) {
-            self.lose(world, topic, rng).await?;
-        }
-        Ok(())
+        Ok((world, facts, accepted))
     }
 
     /// Deletes records before they are read: an offset gap must be recorded, and the rest must be read.
     async fn lose(&self, world: &mut World, topic: &str, rng: &mut Rng) -> Result<()> {
         let broker = &self.campaign.broker;
-        let partitions = 0..self.plan.partitions;
-        let ends = |broker: &Broker| {
-            partitions
-                .clone()
-                .map(|at| broker.end(topic, at))
-                .collect::<Result<Vec<_>>>()
-        };
-        let before = ends(broker)?;
+        let before = self.ends(topic)?;
         let input = Input::draw(rng, &[GAP_STREAM], LOST);
-        let mut messages = input.messages(Shape::Minutes, rng);
-        for message in &mut messages {
-            // In a partition that was read before: of another one the service knows no offset.
-            self.plan.streams[0].clone_into(&mut message.key);
-        }
-        broker.send(topic, &messages)?;
-        let after = ends(broker)?;
+        let address = broker.address();
+        let sent = input.send(&address, topic, Shape::Minutes, Duration::ZERO);
+        sent.await?;
+        let after = self.ends(topic)?;
         let partition = before
             .iter()
             .zip(&after)
@@ -239,13 +205,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    async fn world(
-        &self,
-        run: &str,
-        topic: &str,
-        flow: Flow,
-        checks: &Arc<Checks>,
-    ) -> Result<World> {
+    async fn world(&self, run: &str, topic: &str, checks: &Arc<Checks>) -> Result<World> {
         let folder = self.folder.join(run);
         let data = folder.join("data");
         fs::create_dir_all(&data)?;
@@ -253,7 +213,7 @@ impl Round<'_> {
             .broker
             .create(topic, self.plan.partitions)
             .await?;
-        let proxy = Proxy::start(&self.campaign.broker.address(), flow).await?;
+        let proxy = Proxy::start(&self.campaign.broker.address()).await?;
         let receiver = Receiver::start().await?;
         let disk = if self.plan.has(Kind::DiskFull) {
             Disk::mount(&data)
@@ -267,7 +227,7 @@ impl Round<'_> {
             proxy,
             receiver,
             disk,
-            flow,
+            flow: Flow::Free,
             checks: Arc::clone(checks),
         })
     }
@@ -279,7 +239,7 @@ impl Round<'_> {
         broker: &str,
         receiver: &str,
     ) -> BTreeMap<&'static str, String> {
-        let shape: &str = self.plan.shape.into();
+        let shape = self.plan.shape.to_string();
         let database = data.join("monitoring.db");
         BTreeMap::from(
             [
@@ -287,7 +247,7 @@ impl Round<'_> {
                 ("DATABASE_PATH", &database.to_string_lossy()),
                 ("KAFKA_BOOTSTRAP_SERVERS", broker),
                 ("KAFKA_TOPIC", topic),
-                ("KAFKA_INPUT", shape),
+                ("KAFKA_INPUT", &shape),
                 // Little by little, so that it is injured in between.
                 (
                     "KAFKA_PROPERTIES",
@@ -320,42 +280,34 @@ impl Round<'_> {
         )
     }
 
-    /// Reads everything in the time of the plan; a live round has its own pace.
-    fn flow(&self) -> Flow {
-        if self.plan.live || !self.campaign.broker.can_pace() {
+    /// Sends everything before the round; returns the number of messages.
+    async fn send_all(&self, topic: &str) -> Result<u64> {
+        let broker = self.campaign.broker.address();
+        let sent = self
+            .input
+            .send(&broker, topic, self.plan.shape, Duration::ZERO);
+        sent.await.context("stream-processor")
+    }
+
+    /// What is in the topic is read in the time of the plan.
+    fn flow(&self, messages: u64) -> Flow {
+        if !self.campaign.broker.can_pace() {
             return Flow::Free;
         }
-        let bytes: usize = self
-            .messages
-            .iter()
-            .map(|message| message.key.len() + message.payload.len() + 12)
-            .sum();
-        Flow::BytesPerSecond(u32::try_from(bytes).unwrap_or(u32::MAX) / self.campaign.size.seconds)
+        let bytes = messages
+            * if self.plan.shape == Shape::Minutes {
+                250
+            } else {
+                110
+            };
+        let speed = bytes / u64::from(self.campaign.size.seconds);
+        Flow::BytesPerSecond(u32::try_from(speed).unwrap_or(u32::MAX))
     }
 
-    fn send(&self, topic: &str) -> Result<()> {
-        self.campaign.broker.send(topic, &self.messages)
-    }
-
-    /// Sends everything before the round, or starts to send it.
-    fn feed(&self, topic: &str, broker: &str) -> Result<Option<Process>> {
-        if !self.plan.live {
-            self.send(topic)?;
-            return Ok(None);
-        }
-        let Some(program) = &self.campaign.replay else {
-            return Ok(None);
-        };
-        let file = self.folder.join("input.csv");
-        fs::write(&file, self.input.csv())?;
-        let variables = [
-            ("CSV_PATH", file.to_string_lossy().into_owned()),
-            ("KAFKA_BOOTSTRAP_SERVERS", broker.to_owned()),
-            ("KAFKA_TOPIC", topic.to_owned()),
-            ("STREAM_SPEED", REPLAY_SPEED.to_owned()),
-        ];
-        let log = self.folder.join("stream-processor.log");
-        Process::start(program, &BTreeMap::from(variables), &log).map(Some)
+    /// The next offset of each partition.
+    fn ends(&self, topic: &str) -> Result<Vec<i64>> {
+        let end = |at| self.campaign.broker.end(topic, at);
+        (0..self.plan.partitions).map(end).collect()
     }
 
     /// Waits until everything is read and delivered.

