@@ -35,7 +35,7 @@ common::metrics! {
             labels ["result"]
         ),
         /// Minutes stored by POST /transactions and by replays of dead letters
-        pub minutes_posted: IntCounter("monitoring_minutes_posted_total"),
+        pub minutes_posted: IntCounter("monitoring_posted_minute_counts_total"),
         /// Seconds to read, evaluate and commit a batch of messages
         pub batch_duration: Histogram(
             "monitoring_ingest_batch_duration_seconds",
@@ -66,7 +66,7 @@ common::metrics! {
         /// Counts evaluated for POST /alerts/evaluate
         pub evaluations: IntCounterVec("monitoring_evaluations_total", labels ["severity"]),
         /// Minutes that arrived late: evaluated, corrected or too_late
-        late_minutes: IntCounterVec("monitoring_late_minutes_total", labels ["result"]),
+        late_minutes: IntCounterVec("monitoring_late_minute_counts_total", labels ["result"]),
         /// Messages that were read although something about them is odd: unknown_field, other_key, ignored_status, ambiguous_time, split_stream or overwritten_minute
         pub messages_noted: IntCounterVec("monitoring_messages_noted_total", labels ["note"]),
         /// Messages that cannot be used
@@ -83,7 +83,7 @@ common::metrics! {
         /// Live streams without a new minute for STALE_AFTER
         pub stale_streams: IntGauge("monitoring_stale_streams"),
         /// Streams whose minutes come whole hours behind the clock: local times without a zone
-        pub streams_hours_off: IntGauge("monitoring_streams_hours_off"),
+        pub streams_hours_off: IntGauge("monitoring_streams_behind_clock"),
         /// Streams that send names which are not judged, and never named a problem status
         pub streams_with_names_not_judged: IntGauge("monitoring_streams_with_names_not_judged"),
         /// Streams with stored minutes

@@ -202,7 +202,10 @@ async fn a_late_transaction_is_added_to_its_minute() {
     })
     .await;
     // The three messages are one batch or more.
-    let corrected = app.counted("monitoring_late_minutes_total", &[("result", "corrected")]);
+    let corrected = app.counted(
+        "monitoring_late_minute_counts_total",
+        &[("result", "corrected")],
+    );
     assert!((1..=3).contains(&corrected), "{corrected}");
     app.stop().await.expect("a clean stop");
 }

@@ -33,7 +33,7 @@ async fn caught_up(partitions: i32, spread: Spread) -> Vec<Alert> {
     let app = TestApp::with_defaults(&broker, &folder).await;
     app.until_consumed(MINUTES as u64).await;
     for result in ["evaluated", "corrected", "too_late"] {
-        let late = app.counted("monitoring_late_minutes_total", &[("result", result)]);
+        let late = app.counted("monitoring_late_minute_counts_total", &[("result", result)]);
         assert_eq!(late, 0, "{result}");
     }
     let summary = app.get("/transactions/summary").await;

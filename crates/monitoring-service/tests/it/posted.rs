@@ -277,7 +277,7 @@ async fn without_kafka_nothing_misses_it() {
     .await;
     let metrics = client().get(format!("{}/metrics", app.url)).send();
     let metrics = metrics.await.expect("sent").text().await.expect("text");
-    assert!(metrics.contains("monitoring_minutes_posted_total 41"));
+    assert!(metrics.contains("monitoring_posted_minute_counts_total 41"));
     assert!(!metrics.contains("monitoring_kafka_connected"));
     app.stop().await.expect("a clean stop");
 }
