@@ -109,6 +109,13 @@ pub(crate) fn over(message: &IncidentMessage, by: Option<&str>) -> String {
             Some(by) => format!("Resolved by {by} after {length}."),
             None => format!("Resolved by a person after {length}."),
         },
+        (Some(EndReason::Retired), IncidentKind::Group) => {
+            format!("After {length} its last open stream was retired.")
+        }
+        (Some(EndReason::NewLevel), IncidentKind::Group) => format!(
+            "After {length} the last of its {} streams takes its new level as usual.",
+            message.stream_count
+        ),
         (Some(EndReason::Retired), _) => format!("The stream was retired after {length}."),
         (Some(EndReason::PolicyOff), _) => {
             format!("After {length} its policy no longer alerts (DETECTION_POLICY).")

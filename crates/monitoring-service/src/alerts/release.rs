@@ -26,6 +26,8 @@ pub(crate) struct Open {
     pub(crate) incidents: Vec<IncidentRecord>,
     /// How many streams are monitored.
     pub(crate) streams: usize,
+    /// How many streams each open group had when it opened.
+    pub(crate) opened_with: BTreeMap<Uuid, u32>,
 }
 
 /// What to do.
@@ -65,13 +67,17 @@ pub(crate) fn plan(open: &Open, alerting: PolicyName, now: &Now<'_>) -> Plan {
         {
             plan.updates
                 .push(now.ended(incident, EndReason::PolicyOff, None));
+        } else if incident.group.is_some_and(|group| !is_open(open, group)) {
+            // A person resolved the group, and so its members.
+            plan.updates
+                .push(now.ended(incident, EndReason::ByHand, None));
         } else if is_waiting && now.covers(&incident.message) {
             plan.silenced.push(incident.message.id);
         } else if is_waiting {
             waiting.push(incident);
         } else if lasts(incident, now) {
             plan.updates.push(reopened(incident, now));
-        } else if is_unacknowledged(incident, now) {
+        } else if is_unacknowledged(incident, now) && !is_silenced(open, incident, now) {
             plan.updates
                 .push(escalated(incident, now, &unacknowledged(now)));
         }
@@ -122,6 +128,15 @@ fn unacknowledged(now: &Now<'_>) -> String {
     format!("Nobody acknowledged it for {length}.")
 }
 
+/// True if silences cover an incident, or every open member of a group: its escalation waits for their end.
+fn is_silenced(open: &Open, incident: &IncidentRecord, now: &Now<'_>) -> bool {
+    if incident.message.kind != IncidentKind::Group {
+        return now.covers(&incident.message);
+    }
+    let open_members = || members(open, incident.message.id).filter(|member| member.is_open());
+    open_members().next().is_some() && open_members().all(|member| now.covers(&member.message))
+}
+
 /// The escalation that happens once.
 fn escalated(incident: &IncidentRecord, now: &Now<'_>, why: &str) -> IncidentUpdate {
     let current = incident.message.clone();
@@ -136,6 +151,12 @@ fn escalated(incident: &IncidentRecord, now: &Now<'_>, why: &str) -> IncidentUpd
     }
     update.message.message = current.message;
     update
+}
+
+fn is_open(open: &Open, id: Uuid) -> bool {
+    open.incidents
+        .iter()
+        .any(|incident| incident.message.id == id && incident.is_open())
 }
 
 fn signature(incident: &IncidentRecord) -> String {
@@ -281,30 +302,37 @@ fn worst<'a>(members: impl Iterator<Item = &'a IncidentMessage>) -> Vec<StatusEv
     statuses
 }
 
-/// Ends groups whose last member ended, and escalates those that doubled.
+/// Ends groups whose last member ended, escalates those that doubled, and keeps what is known of the others.
 fn follow_groups(plan: &mut Plan, open: &Open, now: &Now<'_>) {
     let groups = open
         .incidents
         .iter()
         .filter(|incident| incident.message.kind == IncidentKind::Group && incident.is_open());
     for group in groups {
-        let all: Vec<_> = members(open, group.message.id).collect();
+        let id = group.message.id;
+        let all: Vec<_> = members(open, id).collect();
         let Some(first) = all.first() else { continue };
         let mut current = group.clone();
         describe(&mut current.message, first.message.kind, &all, open.streams);
-        let joining = plan
-            .joins
-            .iter()
-            .any(|(_, joined)| *joined == group.message.id);
+        current.message.message = text::group_so_far(&current.message);
+        let joining = plan.joins.iter().any(|(_, joined)| *joined == id);
+        let before = open.opened_with.get(&id).copied().unwrap_or(u32::MAX);
         if !joining && all.iter().all(|member| !member.is_open()) {
             plan.updates.push(end_of_group(&current, &all, now));
-        } else if current.message.stream_count >= 2 * group.message.stream_count
+        } else if plan.updates.iter().any(|update| update.message.id == id) {
+            // It escalates already.
+        } else if current.message.stream_count >= before.saturating_mul(2)
             && group.escalated_at_ms.is_none()
+            && !is_silenced(open, group, now)
         {
-            let before = group.message.stream_count;
-            current.message.message = text::group_so_far(&current.message);
             let why = format!("It has grown from {before} streams.");
             plan.updates.push(escalated(&current, now, &why));
+        } else if current.message != group.message {
+            plan.updates.push(IncidentUpdate {
+                message: current.message,
+                memory: None,
+                events: Vec::new(),
+            });
         }
     }
 }

@@ -33,25 +33,28 @@ impl Tally {
         self.incidents == 0 && self.alerts == 0
     }
 
-    /// `14 incidents between ... and ..., all over`.
-    fn words(&self) -> String {
+    /// `14 incidents (all over) between ... and ... were not sent one by one`.
+    fn were_not(&self, sent: &str) -> String {
         let mut parts = Vec::new();
         if self.incidents > 0 {
-            parts.push(number(self.incidents, "incident"));
+            let over = match (self.incidents, self.open) {
+                (1, 0) => "over".to_owned(),
+                (_, 0) => "all over".to_owned(),
+                (_, open) => format!("{open} still open"),
+            };
+            parts.push(format!("{} ({over})", number(self.incidents, "incident")));
         }
         if self.alerts > 0 {
             let (alerts, streams) = (number(self.alerts, "alert"), number(self.streams, "stream"));
             parts.push(format!("{alerts} of {streams}"));
         }
-        let over = match (self.incidents, self.open) {
-            (0, _) => String::new(),
-            (1, 0) => ", over".to_owned(),
-            (_, 0) => ", all over".to_owned(),
-            (_, open) => format!(", {open} still open"),
-        };
         let minute = |ms: i64| Minute::from_epoch_minutes(ms.div_euclid(60_000));
         let (from, to) = (minute(self.from_ms), minute(self.to_ms));
-        format!("{} between {from} and {to}{over}", parts.join(" and "))
+        let things = parts.join(" and ");
+        match self.incidents + self.alerts {
+            1 => format!("{things} between {from} and {to} was not {sent} by itself"),
+            _ => format!("{things} between {from} and {to} were not {sent} one by one"),
+        }
     }
 }
 
@@ -80,8 +83,8 @@ pub(crate) fn of_ingest(
         "/alerts"
     };
     let message = format!(
-        "not notified one by one, because their minutes were older than PAGE_MAX_AGE when they were read: {}; GET {list} lists them",
-        tally.words()
+        "{}: the minutes were older than PAGE_MAX_AGE when they were read; GET {list} lists them",
+        tally.were_not("notified")
     );
     let subject = Subject::IngestSummary;
     let since_ms = tally.recorded_ms;
@@ -93,8 +96,8 @@ pub(crate) fn of_ingest(
 /// The summary for a receiver of what was over or too old before it accepted it.
 pub(crate) fn of_receiver(tally: &Tally, receiver: &str, now_ms: i64) -> Alert {
     let message = format!(
-        "not sent one by one, because the receiver {receiver} did not accept deliveries in time: {}; GET /deliveries?state=summarized lists them",
-        tally.words()
+        "{}: the receiver {receiver} did not accept deliveries in time; GET /deliveries?state=summarized lists them",
+        tally.were_not("sent")
     );
     let subject = Subject::ReceiverSummary;
     Alert {
@@ -134,21 +137,21 @@ mod tests {
     #[test]
     fn a_summary_says_how_many_when_and_whether_they_are_over() {
         let range = "between 1970-01-01T00:00:00Z and 1970-01-01T01:00:00Z";
-        for (tally, words) in [
-            (tally(14, 0, 0), format!("14 incidents {range}, all over")),
-            (tally(1, 0, 0), format!("1 incident {range}, over")),
-            (
-                tally(14, 2, 0),
-                format!("14 incidents {range}, 2 still open"),
-            ),
-            (tally(0, 0, 116), format!("116 alerts of 2 streams {range}")),
+        for (tally, things) in [
+            (tally(14, 0, 0), "14 incidents (all over)"),
+            (tally(14, 2, 0), "14 incidents (2 still open)"),
+            (tally(0, 0, 116), "116 alerts of 2 streams"),
             (
                 tally(3, 0, 1),
-                format!("3 incidents and 1 alert of 2 streams {range}, all over"),
+                "3 incidents (all over) and 1 alert of 2 streams",
             ),
         ] {
-            assert_eq!(tally.words(), words);
+            let words = format!("{things} {range} were not sent one by one");
+            assert_eq!(tally.were_not("sent"), words);
         }
+        let one = tally(1, 0, 0).were_not("sent");
+        let words = format!("1 incident (over) {range} was not sent by itself");
+        assert_eq!(one, words);
         let alert = of_receiver(&tally(14, 0, 0), "on-call", HOUR_MS);
         assert_eq!(alert.recipients.receivers, ["on-call"]);
         assert!(alert.message.contains("14 incidents"), "{}", alert.message);

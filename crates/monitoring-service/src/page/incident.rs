@@ -172,7 +172,7 @@ fn evidence(here: &Here, message: &IncidentMessage) -> Markup {
                     @if place > 0 { ", " }
                     a href=(here.link(&stream_path(stream))) { (stream) }
                 }
-                @if message.stream_count as usize > message.streams.len() + 1 { " (" (message.stream_count) " in all)" }
+                @if message.stream_count as usize > message.streams.len() + usize::from(message.stream.is_some()) { " (" (message.stream_count) " in all)" }
                 "."
             }
         }

@@ -319,7 +319,8 @@ pub(crate) async fn acknowledge_incident(
     .await
 }
 
-/// Resolves an incident by hand. Its findings are counted until its counts are usual; a new alert after that opens another one.
+/// Resolves an incident by hand, with the members of a group. Its findings are counted until its counts are usual; a new alert after that
+/// opens another one.
 #[utoipa::path(
     post,
     path = "/incidents/{id}/resolve",

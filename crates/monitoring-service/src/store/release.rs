@@ -1,5 +1,7 @@
 //! Carries out the plan about incidents that wait, in one transaction. The plan is made in [`crate::alerts::release`].
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -7,7 +9,7 @@ use super::{
     Store, StoreError,
     incidents::{
         self, alike,
-        reading::{COLUMNS, read},
+        reading::{COLUMNS, read, read_message},
     },
     outbox,
     writer::Transaction,
@@ -61,7 +63,22 @@ fn open(sql: &Connection) -> Result<Open, StoreError> {
     let streams = sql
         .prepare_cached("SELECT count(*) FROM streams WHERE retired_at_ms IS NULL")?
         .query_row([], |row| row.get(0))?;
-    Ok(Open { incidents, streams })
+    Ok(Open {
+        incidents,
+        streams,
+        opened_with: opened_with(sql)?,
+    })
+}
+
+/// How many streams each open group had when it opened.
+fn opened_with(sql: &Connection) -> Result<BTreeMap<Uuid, u32>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT message FROM incident_events WHERE kind = 'opened'
+         AND incident_id IN (SELECT id FROM incidents WHERE ended_at_ms IS NULL AND kind = 'group')",
+    )?;
+    let messages = statement.query_map([], read_message)?;
+    let counts = messages.map(|message| message.map(|of| (of.id, of.stream_count)));
+    Ok(counts.collect::<Result<_, _>>()?)
 }
 
 fn carry_out(
@@ -81,12 +98,11 @@ fn carry_out(
         if update.is_group_opening() {
             // A group has waited with its members.
             let recipients = &update.events[0].recipients;
-            release(transaction, update.message.id, recipients, now_ms)?;
-            events
-                .iter_mut()
-                .rev()
-                .take(1)
-                .for_each(|event| event.suppressed = None);
+            if release(transaction, update.message.id, recipients, now_ms)?
+                && let Some(opening) = events.last_mut()
+            {
+                opening.suppressed = None;
+            }
         }
     }
     for (member, group) in &plan.joins {
@@ -95,20 +111,23 @@ fn carry_out(
     Ok(events)
 }
 
-/// Creates the deliveries of an opening that waited; of several, the newest.
+/// Creates the deliveries of an opening that waited; of several, the newest. False if none waits, because nobody is notified any more.
 fn release(
     transaction: &mut Transaction<'_>,
     id: Uuid,
     recipients: &Recipients,
     now_ms: i64,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let id = id.to_string();
-    let newest: i64 = transaction
+    let newest: Option<i64> = transaction
         .sql
         .prepare_cached(
             "SELECT max(id) FROM incident_events WHERE incident_id = ?1 AND suppressed = 'waiting'",
         )?
         .query_row([&id], |row| row.get(0))?;
+    let Some(newest) = newest else {
+        return Ok(false);
+    };
     transaction
         .sql
         .prepare_cached("UPDATE incident_events SET suppressed = iif(id = ?2, NULL, 'not_opened') WHERE incident_id = ?1 AND suppressed = 'waiting'")?
@@ -119,7 +138,7 @@ fn release(
         .execute(params![id, now_ms])?;
     alike::name_others_of_opening(transaction.sql, newest)?;
     outbox::insert_event(transaction, newest, recipients, now_ms, now_ms)?;
-    Ok(())
+    Ok(true)
 }
 
 /// Gives an opening that waited another reason for no notification.

@@ -9,11 +9,15 @@ use crate::alerts::{Alert, Subject, summary::Tally};
 /// What is counted since the last summary, at most this long ago, milliseconds: a database of an earlier version has no summary.
 const LOOKBACK_MS: i64 = 24 * 3_600_000;
 
-/// Incidents that were too old to be notified.
+/// Incidents that were too old to be notified when they opened or rose to a severity that is notified, also if they opened again since.
+/// Events are recorded in order, so the newest one before this time is found from the end.
 const OLD_INCIDENTS: &str =
     "SELECT count(*) AS incidents, count(*) FILTER (WHERE ended_at_ms IS NULL) AS open, 0 AS alerts, 0 AS streams,
-     min(opened_at_ms) AS from_ms, max(ifnull(ended_at_ms, opened_at_ms)) AS to_ms, max(recorded_at_ms) AS recorded_ms
-     FROM incidents WHERE suppressed = 'too_old' AND recorded_at_ms > ?1";
+     min(opened_at_ms) AS from_ms, max(ifnull(ended_at_ms, opened_at_ms)) AS to_ms, max(old.recorded_at_ms) AS recorded_ms
+     FROM (SELECT incident_id, max(recorded_at_ms) AS recorded_at_ms FROM incident_events
+         WHERE suppressed = 'too_old' AND id > ifnull((SELECT id FROM incident_events WHERE recorded_at_ms <= ?1 ORDER BY id DESC LIMIT 1), 0)
+         GROUP BY incident_id) AS old CROSS JOIN incidents ON incidents.id = old.incident_id
+     WHERE notified_at_ms IS NULL";
 
 /// Alerts that were too old to be notified.
 const OLD_ALERTS: &str =

@@ -134,8 +134,14 @@ async fn a_summary_that_was_refused_counts_what_follows() {
     bench.happens_to(2, resolved()).await;
     at(40).await;
     let arrived = arrived(&server).await;
-    assert!(arrived[1].1.contains("1 incident between"), "{arrived:?}");
-    assert!(arrived[2].1.contains("2 incidents between"), "{arrived:?}");
+    assert!(
+        arrived[1].1.contains("1 incident (over) between"),
+        "{arrived:?}"
+    );
+    assert!(
+        arrived[2].1.contains("2 incidents (all over) between"),
+        "{arrived:?}"
+    );
     assert_eq!(arrived.len(), 3);
     assert_eq!(bench.outbox().await, OutboxState::default());
     assert_eq!(bench.in_state(DeliveryState::Superseded).await.len(), 1);

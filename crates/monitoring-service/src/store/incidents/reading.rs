@@ -94,7 +94,7 @@ pub(super) fn events(sql: &Connection, id: Uuid) -> Result<Vec<StoredEvent>, Sto
         .collect()
 }
 
-pub(super) fn read_message(row: &Row<'_>) -> rusqlite::Result<IncidentMessage> {
+pub(in crate::store) fn read_message(row: &Row<'_>) -> rusqlite::Result<IncidentMessage> {
     let json: String = row.get("message")?;
     serde_json::from_str(&json).map_err(unreadable)
 }
