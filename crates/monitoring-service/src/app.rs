@@ -185,10 +185,14 @@ impl App {
             proxy.map(|proxy| proxy.expose().clone()),
             client::headers(settings.headers.expose())?,
         )?;
+        let mut client = client.signing_with(keys.expose());
         let routing_key = settings.routing_key.as_ref();
+        if let Some(key) = routing_key {
+            client = client.hiding(key.expose());
+        }
         Ok(Receiver {
             name: settings.name.clone(),
-            client: client.signing_with(keys.expose()),
+            client,
             format: match settings.format {
                 WebhookFormat::Json => Format::Json,
                 WebhookFormat::Slack => Format::Slack,

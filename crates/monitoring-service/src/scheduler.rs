@@ -483,7 +483,7 @@ impl Scheduler {
         };
         let replaced = context.receivers.replaced_by(fallback, now_ms);
         for route in context.notify.routes.iter() {
-            let in_use = replaced.contains(&route.receiver);
+            let in_use = replaced.iter().any(|(name, _)| *name == route.receiver);
             gauge
                 .with_label_values(&[&*route.receiver])
                 .set(i64::from(in_use));

@@ -16,6 +16,7 @@ impl Delivery {
         receiver: &Receiver,
         due: DueDelivery,
     ) -> Result<i64, StoreError> {
+        let failures = self.context.receivers.failures(&receiver.name);
         // The order within an incident depends on whether a message may have arrived, also after a crash.
         if matches!(due.content, Content::Incident(_)) {
             self.stored(|| self.context.store.begin_attempt(due.id))
@@ -30,7 +31,10 @@ impl Delivery {
         attempts.with_label_values(&[outcome]).inc();
         let error = answer.as_ref().err();
         if let Some(error) = error {
-            self.note_failure(receiver, &due, error, &attempt.outcome, random);
+            if attempt.outcome == DeliveryOutcome::Dead {
+                log_given_up(receiver, &due, error);
+            }
+            self.note_failure(receiver, &due, error, failures, random);
         }
         let store = &self.context.store;
         self.stored(|| store.finish_attempt(due.id, attempt.clone()))
@@ -66,28 +70,27 @@ impl Delivery {
         Ok(())
     }
 
-    /// Closes the gate of the receiver, and logs its first failure, then one line a minute.
+    /// Closes the gate of the receiver, which had failed `earlier` times in a row when the attempt began, and logs its first failure,
+    /// then one line a minute.
     fn note_failure(
         &self,
         receiver: &Receiver,
         due: &DueDelivery,
         error: &WebhookError,
-        outcome: &DeliveryOutcome,
+        earlier: u32,
         random: f64,
     ) {
         let (board, now_ms) = (&self.context.receivers, self.context.clock.now_ms());
-        if *outcome == DeliveryOutcome::Dead {
-            log_given_up(receiver, due, error);
-        }
         let wait = retry::wait(
-            board.failures(&receiver.name),
+            earlier,
             error,
             SystemTime::UNIX_EPOCH + millis(now_ms),
             random,
         );
         let retry_at_ms = now_ms + crate::clock::milliseconds(wait);
-        if let Some(failing) = board.failed(&receiver.name, error.to_string(), retry_at_ms, now_ms)
-        {
+        let name = &receiver.name;
+        let failing = board.failed(name, earlier, error.to_string(), retry_at_ms, now_ms);
+        if let Some(failing) = failing {
             log_failing(receiver, due, error, &failing, now_ms);
         }
     }
@@ -95,7 +98,8 @@ impl Delivery {
     async fn post(&self, receiver: &Receiver, due: &DueDelivery) -> Result<u16, WebhookError> {
         let span = delivery_span(receiver, due);
         let timer = self.context.metrics.delivery_duration.start_timer();
-        let body = receiver.body(&due.content, self.public_url.as_deref());
+        let content = self.explained(receiver, &due.content);
+        let body = receiver.body(&content, self.public_url.as_deref());
         let sent_at_s = self.context.clock.now_ms().div_euclid(1000);
         let answer = match body {
             Ok(body) => {

@@ -73,14 +73,17 @@ impl ReceiverBoard {
             .collect()
     }
 
-    /// The receivers that a fallback stands in for.
-    pub(crate) fn replaced_by(&self, fallback: &Fallback, now_ms: i64) -> Vec<String> {
-        let replaced = |failing: &Failing| now_ms - failing.since_ms >= fallback.after_ms;
+    /// The receivers that a fallback stands in for, each with the time since when it fails, milliseconds since 1970.
+    pub(crate) fn replaced_by(&self, fallback: &Fallback, now_ms: i64) -> Vec<(String, i64)> {
         let receivers = self.lock();
-        let names = receivers.iter().filter(|(name, failing)| {
-            **name != fallback.receiver && failing.as_ref().is_some_and(replaced)
+        let others = receivers
+            .iter()
+            .filter(|(name, _)| **name != fallback.receiver);
+        let failing = others.filter_map(|(name, failing)| {
+            let since_ms = failing.as_ref()?.since_ms;
+            (now_ms - since_ms >= fallback.after_ms).then(|| (name.clone(), since_ms))
         });
-        names.map(|(name, _)| name.clone()).collect()
+        failing.collect()
     }
 
     pub(super) fn gate(&self, name: &str, now_ms: i64) -> Gate {
@@ -100,10 +103,12 @@ impl ReceiverBoard {
         failing.map_or(0, |failing| failing.attempts)
     }
 
-    /// Records a failed attempt. Returns the failure if it is to be logged: the first one, then one a minute.
+    /// Records a failed attempt that began after `earlier` failed ones in a row: those that were in flight together count as one, and the
+    /// longest of their waits applies. Returns the failure if it is to be logged: the first one, then one a minute.
     pub(crate) fn failed(
         &self,
         name: &str,
+        earlier: u32,
         error: String,
         retry_at_ms: i64,
         now_ms: i64,
@@ -118,9 +123,9 @@ impl ReceiverBoard {
             error: String::new(),
             reported_at_ms: now_ms,
         });
-        failing.attempts += 1;
+        failing.attempts = failing.attempts.max(earlier.saturating_add(1));
         failing.error = error;
-        failing.retry_at_ms = retry_at_ms;
+        failing.retry_at_ms = failing.retry_at_ms.max(retry_at_ms);
         if !is_new && now_ms - failing.reported_at_ms < REPORT_INTERVAL_MS {
             return None;
         }
@@ -148,7 +153,10 @@ mod tests {
     fn a_receiver_that_fails_is_probed_and_reported_once_a_minute() {
         let board = ReceiverBoard::new(["a", "b"].map(ToOwned::to_owned));
         assert_eq!(board.gate("a", 0), Gate::Open);
-        let failed = |now_ms| board.failed("a", "refused".to_owned(), now_ms + 5, now_ms);
+        let failed = |now_ms| {
+            let earlier = board.failures("a");
+            board.failed("a", earlier, "refused".to_owned(), now_ms + 5, now_ms)
+        };
         assert_eq!(failed(0).map(|failing| failing.attempts), Some(1));
         assert_eq!(board.gate("a", 4), Gate::ClosedUntil(5));
         assert_eq!(
@@ -163,9 +171,28 @@ mod tests {
     }
 
     #[test]
+    fn attempts_that_were_in_flight_together_count_once() {
+        let board = ReceiverBoard::new(["a".to_owned()]);
+        for retry_at_ms in [30, 60, 45] {
+            board.failed("a", 0, "no answer".to_owned(), retry_at_ms, 0);
+        }
+        assert_eq!(
+            (board.failures("a"), board.gate("a", 59)),
+            (1, Gate::ClosedUntil(60))
+        );
+        board.failed("a", 1, "no answer".to_owned(), 90, 60);
+        // One of the first four had to wait longer for its failure.
+        board.failed("a", 0, "no answer".to_owned(), 70, 61);
+        assert_eq!(
+            (board.failures("a"), board.gate("a", 62)),
+            (2, Gate::ClosedUntil(90))
+        );
+    }
+
+    #[test]
     fn three_attempts_or_two_minutes_are_a_failure() {
         let board = ReceiverBoard::new(["a".to_owned()]);
-        let mut failing = board.failed("a", String::new(), 5, 0).expect("new");
+        let mut failing = board.failed("a", 0, String::new(), 5, 0).expect("new");
         assert!(!failing.is_degraded(119_999) && failing.is_degraded(120_000));
         failing.attempts = 3;
         assert!(failing.is_degraded(0));
@@ -180,11 +207,12 @@ mod tests {
             acknowledgements: false,
         };
         for (name, now_ms) in [("a", 0), ("b", 1), ("spare", 0)] {
-            board.failed(name, String::new(), 0, now_ms);
+            board.failed(name, 0, String::new(), 0, now_ms);
         }
-        assert_eq!(board.replaced_by(&fallback, 299_999), [""; 0]);
-        assert_eq!(board.replaced_by(&fallback, 300_000), ["a"]);
+        let replaced = |now_ms| board.replaced_by(&fallback, now_ms);
+        assert_eq!(replaced(299_999), []);
+        assert_eq!(replaced(300_000), [("a".to_owned(), 0)]);
         board.accepted("a");
-        assert_eq!(board.replaced_by(&fallback, 300_001), ["b"]);
+        assert_eq!(replaced(300_001), [("b".to_owned(), 1)]);
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     alerts::{Subject, summary},
     context::Context,
     liveness::Task,
-    store::{Content, DueDelivery, Owed, StoreError},
+    store::{Content, DueDelivery, StoreError},
 };
 
 mod alertmanager;
@@ -29,6 +29,7 @@ pub(crate) mod ping;
 pub(crate) mod receiver;
 mod retry;
 mod slack;
+mod stand_in;
 pub(crate) mod template;
 
 pub(crate) use receiver::Receiver;
@@ -76,10 +77,13 @@ pub(crate) async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyh
     }
     let mut attempts = FuturesUnordered::new();
     let mut in_flight = InFlight::new();
-    let mut store_fails = false;
+    let (mut store_fails, mut starts) = (false, true);
     while !stop.is_cancelled() {
         delivery.report();
         let pause = async {
+            if starts {
+                delivery.set_old_aside().await?;
+            }
             delivery.stand_in().await?;
             for receiver in &delivery.receivers {
                 for due in delivery.due(receiver, &in_flight).await? {
@@ -95,7 +99,7 @@ pub(crate) async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyh
         };
         let pause = match pause.await {
             Ok(pause) => {
-                store_fails = false;
+                (store_fails, starts) = (false, false);
                 pause
             }
             Err(error) => delivery.pause_for_store(error, &mut store_fails)?,
@@ -129,32 +133,13 @@ impl Delivery {
         Ok(())
     }
 
-    /// Gives the fallback what failing receivers owe of what is new and open.
-    async fn stand_in(&self) -> Result<(), StoreError> {
-        let (now_ms, board) = (self.context.clock.now_ms(), &self.context.receivers);
-        let Some(fallback) = &self.context.notify.fallback else {
-            return Ok(());
-        };
-        for receiver in board.replaced_by(fallback, now_ms) {
-            // After a time without deliveries, one shows first whether the receiver still fails.
-            if !matches!(board.gate(&receiver, now_ms), Gate::ClosedUntil(_)) {
-                continue;
-            }
-            let oldest_ms = self.context.notify.max_age_ms.map_or(0, |age| now_ms - age);
-            let owed = Owed {
-                receiver: receiver.clone(),
-                fallback: fallback.receiver.clone(),
-                oldest_ms,
-            };
-            let deliveries = self.context.store.stand_in(owed, now_ms).await?;
-            if deliveries > 0 {
-                let fallback = &fallback.receiver;
-                tracing::warn!(
-                    receiver,
-                    fallback,
-                    deliveries,
-                    "receiver fails; its messages go to the fallback, too"
-                );
+    /// Sets aside, for a summary, the alerts that are too old at the start: their receiver failed, or the service was down.
+    async fn set_old_aside(&self) -> Result<(), StoreError> {
+        let (now_ms, store) = (self.context.clock.now_ms(), &self.context.store);
+        for receiver in &self.receivers {
+            if let Some(age_ms) = self.context.notify.max_age_ms {
+                let name = &receiver.name;
+                store.set_aside_alerts(name, now_ms - age_ms).await?;
             }
         }
         Ok(())

@@ -2,13 +2,8 @@ use std::{collections::VecDeque, path::Path, sync::Mutex, thread};
 
 use common::{metrics::MetricsRegistry, testing};
 use detection::{Minute, MonitorSettings};
-use opentelemetry::trace::Status;
 use reqwest::header::HeaderMap;
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
 use uuid::Uuid;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
@@ -26,7 +21,9 @@ use crate::{
 };
 
 mod fallback;
+mod spans;
 mod summaries;
+mod task;
 
 const START_MS: i64 = 1_752_328_800_000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -167,6 +164,19 @@ async fn receiver(answers: impl IntoIterator<Item = ResponseTemplate>) -> MockSe
 
 fn answer(status: u16) -> ResponseTemplate {
     ResponseTemplate::new(status)
+}
+
+/// Runs the task while `script` runs, then stops it.
+async fn while_delivering(
+    delivery: Delivery,
+    script: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let script = async {
+        script.await;
+        stop.cancel();
+    };
+    tokio::join!(deliver(delivery, stop.clone()), script).0
 }
 
 #[tokio::test]
@@ -342,260 +352,6 @@ async fn a_hung_receiver_is_retried_and_never_shown() {
         !everything.contains("hunter2") && !everything.contains("secret-path"),
         "{everything}"
     );
-}
-
-#[tokio::test]
-async fn each_attempt_is_a_span_linked_to_its_alert() {
-    let server = receiver([answer(503), answer(200)]).await;
-    let bench = Bench::new(&server.uri());
-    let (recorded, _guard) = testing::record_thread();
-    bench.record(1).await;
-    bench.pass().await;
-    let span = recorded.span("webhook delivery");
-    assert_eq!(span.span_kind, opentelemetry::trace::SpanKind::Client);
-    let link = &span.links.links[0].span_context;
-    assert_eq!(
-        (link.trace_id().to_string(), link.span_id().to_string()),
-        (TRACE.to_owned(), SPAN.to_owned())
-    );
-    assert_ne!(span.span_context.trace_id().to_string(), TRACE);
-    let attribute = |name| {
-        span.attributes
-            .iter()
-            .find(|pair| pair.key.as_str() == name)
-            .map(|pair| pair.value.to_string())
-    };
-    assert_eq!(attribute("http.request.method").as_deref(), Some("POST"));
-    assert_eq!(
-        attribute("http.response.status_code").as_deref(),
-        Some("503")
-    );
-    assert_eq!(attribute("server.address").as_deref(), Some("127.0.0.1"));
-    assert_eq!(
-        attribute("server.port"),
-        server.uri().rsplit(':').next().map(ToOwned::to_owned)
-    );
-    assert_eq!(attribute("error.type").as_deref(), Some("503"));
-    assert_eq!(attribute("http.request.resend_count"), None);
-    assert_eq!(
-        attribute("monitoring.alert.id"),
-        Some(Uuid::from_u128(1).to_string())
-    );
-    assert_eq!(span.status, Status::error("the receiver answered 503"));
-
-    bench.clock.set_ms(
-        bench
-            .delivered(1)
-            .await
-            .next_attempt_at
-            .map(|at| at.0)
-            .expect("tried again"),
-    );
-    bench.pass().await;
-    let again = recorded
-        .spans()
-        .into_iter()
-        .rfind(|span| span.name == "webhook delivery")
-        .expect("a second try");
-    let resent = again
-        .attributes
-        .iter()
-        .find(|pair| pair.key.as_str() == "http.request.resend_count");
-    assert_eq!(
-        resent.map(|pair| pair.value.to_string()).as_deref(),
-        Some("1")
-    );
-}
-
-#[tokio::test]
-async fn an_alert_without_a_span_has_no_link() {
-    let server = receiver([answer(200)]).await;
-    let bench = Bench::new(&server.uri());
-    let (recorded, _guard) = testing::record_thread();
-    bench
-        .store
-        .record_alert(Alert {
-            span_id: None,
-            ..alert(1)
-        })
-        .await
-        .expect("recorded");
-    bench.pass().await;
-    assert!(recorded.span("webhook delivery").links.links.is_empty());
-}
-
-#[tokio::test]
-async fn four_are_tried_at_a_time_and_none_twice() {
-    let bench = Bench::new("http://127.0.0.1:9");
-    for number in 1..=6 {
-        bench.record(number).await;
-    }
-    let ids = async |in_flight: &[i64]| -> Vec<i64> {
-        let due = bench
-            .delivery
-            .due(
-                &bench.delivery.receivers[0],
-                &in_flight
-                    .iter()
-                    .map(|&id| (id, DEFAULT_RECEIVER.to_owned()))
-                    .collect(),
-            )
-            .await
-            .expect("the store works");
-        due.into_iter().map(|due| due.id).collect()
-    };
-    // The newest first.
-    assert_eq!(ids(&[]).await, [6, 5, 4, 3]);
-    assert_eq!(ids(&[5, 6]).await, [4, 3]);
-    assert_eq!(ids(&[2, 3, 4, 5]).await, [0; 0]);
-}
-
-/// Runs the task while `script` runs, then stops it.
-async fn while_delivering(
-    delivery: Delivery,
-    script: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
-    let script = async {
-        script.await;
-        stop.cancel();
-    };
-    tokio::join!(deliver(delivery, stop.clone()), script).0
-}
-
-#[tokio::test]
-async fn the_task_delivers_old_and_new_and_reports() {
-    let server = receiver([answer(200), answer(500), answer(200)]).await;
-    let Bench {
-        delivery,
-        registry: _,
-        clock,
-        store,
-        _directory,
-    } = Bench::new(&server.uri());
-    let liveness = delivery.context.liveness.clone();
-    store.record_alert(alert(1)).await.expect("recorded");
-    let state = async |number, state: &str| {
-        loop {
-            let (_, deliveries) = store
-                .alert(Uuid::from_u128(number))
-                .await
-                .expect("readable")
-                .expect("recorded");
-            if deliveries[0].state.name() == state && deliveries[0].attempts > 0 {
-                return deliveries[0].next_attempt_at.map(|at| at.0);
-            }
-        }
-    };
-    let script = async {
-        state(1, "delivered").await;
-        store.record_alert(alert(2)).await.expect("recorded");
-        let again = state(2, "pending").await.expect("tried again");
-        clock.set_ms(again);
-        store.outbox_changed().notify_one();
-        state(2, "delivered").await;
-    };
-    while_delivering(delivery, script)
-        .await
-        .expect("a good end");
-    assert!(
-        liveness
-            .last_reports()
-            .contains(&(Task::Delivery.name(), clock.now_ms()))
-    );
-}
-
-#[tokio::test]
-async fn without_a_receiver_the_task_only_reports() {
-    let Bench {
-        mut delivery,
-        store,
-        clock,
-        _directory,
-        ..
-    } = Bench::new("http://127.0.0.1:9");
-    delivery.receivers.clear();
-    let liveness = delivery.context.liveness.clone();
-    store.record_alert(alert(1)).await.expect("recorded");
-    while_delivering(delivery, tokio::task::yield_now())
-        .await
-        .expect("a good end");
-    assert!(
-        liveness
-            .last_reports()
-            .contains(&(Task::Delivery.name(), clock.now_ms()))
-    );
-    assert_eq!(store.outbox().await.expect("readable").pending, 1);
-}
-
-#[tokio::test]
-async fn a_stop_finishes_the_attempt_in_flight() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = format!("http://{}", listener.local_addr().expect("bound"));
-    let Bench {
-        delivery,
-        store,
-        _directory,
-        ..
-    } = Bench::new(&address);
-    store.record_alert(alert(1)).await.expect("recorded");
-    let stop = CancellationToken::new();
-    let script = async {
-        let (mut connection, _) = listener.accept().await.expect("a connection");
-        read_head(&mut connection).await;
-        stop.cancel();
-        let taken = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
-        connection.write_all(taken).await.expect("still connected");
-        connection
-            .read_to_end(&mut Vec::new())
-            .await
-            .expect("closed by the client");
-    };
-    let (outcome, ()) = tokio::join!(deliver(delivery, stop.clone()), script);
-    outcome.expect("a good end");
-    assert_eq!(
-        store.outbox().await.expect("readable"),
-        OutboxState::default()
-    );
-}
-
-async fn read_head(connection: &mut TcpStream) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(connection.read_u8().await.expect("a request"));
-    }
-}
-
-#[test]
-fn an_unavailable_database_is_logged_once() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let _entered = runtime.enter();
-    let bench = Bench::new("http://127.0.0.1:9");
-    let (recorded, _guard) = testing::record_thread();
-    let mut fails = false;
-    for _ in 0..3 {
-        let full = StoreError::Unavailable("the disk is full".to_owned());
-        assert_eq!(
-            bench
-                .delivery
-                .pause_for_store(full, &mut fails)
-                .expect("to be waited for"),
-            STORE_RETRY_INTERVAL
-        );
-    }
-    assert_eq!(recorded.logs().len(), 1);
-    for end in [
-        StoreError::Closed,
-        StoreError::Broken("a torn page".to_owned()),
-    ] {
-        bench
-            .delivery
-            .pause_for_store(end, &mut fails)
-            .expect_err("nothing to wait for");
-    }
 }
 
 /// The sequence numbers of incident messages, in the order in which they arrived.

@@ -56,7 +56,7 @@ pub(super) async fn view(
             }
         }
         div id="deliveries" data-live {
-            (receivers(&state.receivers.all()))
+            (receivers(&state.receivers.all(), fallback(&state).as_ref()))
             (list(here, "Given up", "Nothing was given up.", &dead))
             (list(here, "Pending", "Nothing is pending.", &pending))
             (list(here, "Delivered", "Nothing was delivered yet.", &delivered))
@@ -67,8 +67,28 @@ pub(super) async fn view(
     Ok(Frame::live(&view).answer("Deliveries", &body))
 }
 
+/// The name of the fallback, and its part in a sentence.
+fn fallback(state: &AppState) -> Option<(&str, String)> {
+    let fallback = state.notify.fallback.as_ref()?;
+    let replaced = state.receivers.replaced_by(fallback, state.clock.now_ms());
+    let names: Vec<_> = replaced.into_iter().map(|(name, _)| name).collect();
+    let part = if names.is_empty() {
+        " It is the fallback and stands in for no receiver now.".to_owned()
+    } else {
+        let names = names.join(" and ");
+        format!(
+            " It is the fallback and stands in for {names}: what is new and open goes to it, too."
+        )
+    };
+    Some((&fallback.receiver, part))
+}
+
 /// Whether each receiver accepts its messages.
-fn receivers(receivers: &[(String, Option<Failing>)]) -> Markup {
+fn receivers(receivers: &[(String, Option<Failing>)], fallback: Option<&(&str, String)>) -> Markup {
+    let part = |name: &str| {
+        let fallback = fallback.filter(|(fallback, _)| *fallback == name);
+        fallback.map_or("", |(_, part)| part.as_str())
+    };
     html! {
         @if !receivers.is_empty() {
             section {
@@ -77,11 +97,11 @@ fn receivers(receivers: &[(String, Option<Failing>)]) -> Markup {
                     @for (name, failing) in receivers {
                         li class=(if failing.is_some() { "crit" } else { "ok" }) {
                             @match failing {
-                                None => p { b { (name) } " has no failed attempt since its last success." }
+                                None => p { b { (name) } " has no failed attempt since its last success." (part(name)) }
                                 Some(failing) => {
                                     p {
                                         b { (name) } " has failed since " (at(failing.since_ms)) ", "
-                                        (attempts(failing.attempts)) "; the next " (at(failing.retry_at_ms)) "."
+                                        (attempts(failing.attempts)) "; the next " (at(failing.retry_at_ms)) "." (part(name))
                                     }
                                     p class="quote" { (failing.error) }
                                 }
@@ -198,7 +218,11 @@ pub(super) async fn replay(
 
 #[cfg(test)]
 mod tests {
-    use crate::{alerts::NotifyPolicy, routes::harness::Api};
+    use crate::{
+        alerts::{Fallback, NotifyPolicy},
+        notify::board::ReceiverBoard,
+        routes::harness::{Api, NOW_MS},
+    };
 
     #[tokio::test]
     async fn the_view_names_the_receivers_or_says_that_there_is_none() {
@@ -209,5 +233,25 @@ mod tests {
         let nobody = api.with(|state| state.context.notify = NotifyPolicy::default());
         let text = nobody.get("/page/deliveries").await.text;
         assert!(text.contains("or RECEIVERS_FILE to a file"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_view_says_whom_the_fallback_stands_in_for() {
+        let api = Api::new().with(|state| {
+            state.context.notify.fallback = Some(Fallback {
+                receiver: "spare".to_owned(),
+                after_ms: 60_000,
+                acknowledgements: false,
+            });
+            state.context.receivers = ReceiverBoard::new(state.notify.all_receivers());
+        });
+        let text = api.get("/page/deliveries").await.text;
+        assert!(text.contains("stands in for no receiver now"), "{text}");
+        let error = "the receiver answered 503".to_owned();
+        let board = &api.state.receivers;
+        board.failed("default", 0, error, NOW_MS, NOW_MS - 60_000);
+        let text = api.get("/page/deliveries").await.text;
+        let part = "It is the fallback and stands in for default: what is new";
+        assert!(text.contains(part), "{text}");
     }
 }

@@ -171,8 +171,14 @@ fn deliveries(deliveries: &DeliveriesHealth, now_ms: i64) -> Vec<Fault> {
             receiver.name,
             receiver.last_error.as_deref().unwrap_or("unknown reason")
         );
-        let waiting = notifications(deliveries.pending.unwrap_or_default());
-        let fix = format!("{waiting} pending; they are sent as soon as it accepts them.");
+        let fix = match deliveries.pending {
+            Some(0) => "Nothing is pending; POST /alerts/test shows whether it accepts notifications again.".to_owned(),
+            Some(pending) => format!(
+                "{} pending, to be sent as soon as it accepts them.",
+                notifications(pending)
+            ),
+            None => "Its notifications are sent as soon as it accepts them.".to_owned(),
+        };
         let fallback = deliveries.fallback.as_ref();
         let fix = match fallback.filter(|one| one.stands_in_for.contains(&receiver.name)) {
             Some(one) => format!("{fix} What is new and open goes to {}, too.", one.receiver),

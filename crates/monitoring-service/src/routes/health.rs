@@ -337,9 +337,10 @@ fn receivers(context: &Context, now_ms: i64) -> Vec<ReceiverHealth> {
 
 fn fallback(context: &Context, now_ms: i64) -> Option<FallbackHealth> {
     let fallback = context.notify.fallback.as_ref()?;
+    let replaced = context.receivers.replaced_by(fallback, now_ms).into_iter();
     Some(FallbackHealth {
         receiver: fallback.receiver.clone(),
-        stands_in_for: context.receivers.replaced_by(fallback, now_ms),
+        stands_in_for: replaced.map(|(name, _)| name).collect(),
     })
 }
 

@@ -53,6 +53,16 @@ pub(super) fn due_statement(probe: bool) -> String {
     )
 }
 
+/// Makes the end of an incident pending again, where a receiver accepted its opening after that: one that is sent again by hand. It would
+/// know the incident as open for ever.
+const END_FOLLOWS: &str =
+    "UPDATE deliveries SET state = 'pending', created_at_ms = ?2, next_attempt_at_ms = ?2 WHERE state <> 'pending' AND id IN (
+         SELECT other.id FROM deliveries AS this CROSS JOIN incident_events AS mine ON mine.id = this.event_id
+         CROSS JOIN incident_events AS event ON event.incident_id = mine.incident_id
+         CROSS JOIN deliveries AS other ON other.event_id = event.id AND other.receiver = this.receiver
+         WHERE this.id = ?1 AND mine.kind IN ('opened', 'escalated') AND event.kind = 'resolved' AND event.id > mine.id
+         AND NOT EXISTS (SELECT 1 FROM incident_events AS later WHERE later.incident_id = mine.incident_id AND later.id > event.id))";
+
 impl Store {
     /// Deliveries that are due at a receiver; `probe` while it fails.
     pub(crate) async fn due_deliveries(
@@ -131,7 +141,7 @@ impl Store {
         self.writer.call(begin).await
     }
 
-    /// Stores the outcome of an attempt.
+    /// Stores the outcome of an attempt. An opening that is delivered after the end of its incident is followed by that end.
     pub(crate) async fn finish_attempt(
         &self,
         delivery_id: i64,
@@ -156,6 +166,11 @@ impl Store {
                     attempt.error,
                     attempt.in_doubt
                 ])?;
+                if state == DeliveryState::Delivered {
+                    let mut follow = transaction.sql.prepare_cached(END_FOLLOWS)?;
+                    let followed = follow.execute(params![delivery_id, attempt.at_ms])?;
+                    transaction.wakes_outbox |= followed > 0;
+                }
                 Ok(())
             })
             .await

@@ -11,15 +11,19 @@ pub(crate) struct Owed {
     pub(crate) receiver: String,
     /// The fallback.
     pub(crate) fallback: String,
-    /// Alerts queued before this are not new, milliseconds since 1970.
+    /// Alerts queued before this, and what was given up before, are not new, milliseconds since 1970.
     pub(crate) oldest_ms: i64,
+    /// False leaves out what is pending: the receiver is tried first.
+    pub(crate) pending: bool,
 }
 
-/// Pending deliveries of a receiver that the fallback does not have: openings and escalations of incidents that are open and that nobody
-/// acknowledged since, and new alerts. The ends of conditions follow their beginnings when they are recorded; summaries are not new.
+/// Deliveries of a receiver, pending or given up, that the fallback does not have: openings and escalations of incidents that are open and
+/// that nobody acknowledged since, and new alerts. The ends of conditions follow their beginnings when they are recorded; summaries are
+/// not new.
 const OWED: &str = "FROM deliveries AS owed LEFT JOIN alerts ON alerts.seq = owed.alert_seq
      LEFT JOIN incident_events AS event ON event.id = owed.event_id LEFT JOIN incidents ON incidents.id = event.incident_id
-     WHERE owed.receiver = ?1 AND owed.state = 'pending'
+     WHERE owed.id IN (SELECT id FROM deliveries WHERE receiver = ?1 AND state = 'pending' AND ?4
+         UNION ALL SELECT id FROM deliveries WHERE receiver = ?1 AND state = 'dead' AND created_at_ms >= ?3)
      AND NOT EXISTS (SELECT 1 FROM deliveries AS sent WHERE sent.event_id = owed.event_id AND sent.receiver = ?2)
      AND NOT EXISTS (SELECT 1 FROM deliveries AS sent WHERE sent.alert_seq = owed.alert_seq AND sent.receiver = ?2)
      AND (incidents.ended_at_ms IS NULL AND event.kind IN ('opened', 'escalated') AND NOT EXISTS (
@@ -37,7 +41,12 @@ impl Store {
             .read(move |sql| {
                 let mut statement =
                     sql.prepare_cached(&format!("SELECT EXISTS (SELECT 1 {OWED})"))?;
-                let owed = params![asked.receiver, asked.fallback, asked.oldest_ms];
+                let owed = params![
+                    asked.receiver,
+                    asked.fallback,
+                    asked.oldest_ms,
+                    asked.pending
+                ];
                 Ok(statement.query_row(owed, |row| row.get(0))?)
             })
             .await?;
@@ -47,10 +56,16 @@ impl Store {
         let stand_in = move |transaction: &mut Transaction<'_>| {
             let text = format!(
                 "INSERT INTO deliveries (receiver, alert_seq, event_id, stream, state, attempts, created_at_ms, next_attempt_at_ms)
-                 SELECT ?2, owed.alert_seq, owed.event_id, owed.stream, 'pending', 0, ?4, ?4 {OWED} ORDER BY owed.id"
+                 SELECT ?2, owed.alert_seq, owed.event_id, owed.stream, 'pending', 0, ?5, ?5 {OWED} ORDER BY owed.id"
             );
             let mut statement = transaction.sql.prepare_cached(&text)?;
-            let owed = params![owed.receiver, owed.fallback, owed.oldest_ms, now_ms];
+            let owed = params![
+                owed.receiver,
+                owed.fallback,
+                owed.oldest_ms,
+                owed.pending,
+                now_ms
+            ];
             Ok(statement.execute(owed)?)
         };
         self.writer.call(stand_in).await

@@ -70,6 +70,16 @@ async fn accepting() -> MockServer {
     failing(0).await
 }
 
+/// The texts of the messages that arrived.
+async fn texts(server: &MockServer) -> Vec<String> {
+    let requests = server.received_requests().await.expect("recorded");
+    let text = |request: &Request| {
+        let body: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+        body["message"].as_str().expect("text").to_owned()
+    };
+    requests.iter().map(text).collect()
+}
+
 /// The ids of the messages that arrived.
 async fn ids(server: &MockServer) -> Vec<String> {
     let requests = server.received_requests().await.expect("recorded");
@@ -92,6 +102,10 @@ async fn a_fallback_gets_what_is_open_and_all_that_follows() {
     bench.after(5).await;
     assert_eq!(sequences(&spare).await, [1]);
     assert_eq!(ids(&spare).await[0], ids(&server).await[0]);
+    let why =
+        "This is the fallback: the receiver default has not accepted notifications for 5 min.";
+    let text = format!("{} {why}", opened().message);
+    assert_eq!(texts(&spare).await, [text]);
 
     bench.happens(escalated()).await;
     bench.after(5).await;
@@ -102,6 +116,7 @@ async fn a_fallback_gets_what_is_open_and_all_that_follows() {
     bench.after(8).await;
     assert_eq!(sequences(&server).await, [1, 1, 1, 1, 2, 3]);
     assert_eq!(sequences(&spare).await, [1, 2, 3]);
+    assert_eq!(texts(&spare).await[2], resolved().message);
     assert_eq!(bench.outbox().await, OutboxState::default());
 }
 
@@ -171,4 +186,26 @@ async fn a_receiver_is_tried_first_after_a_time_without_messages() {
     bench.after(3 * 60).await;
     assert_eq!(ids(&server).await.len(), 2);
     assert_eq!(ids(&spare).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_fallback_gets_what_a_receiver_refuses_for_good() {
+    let gone = std::iter::repeat_with(|| answer(410)).take(3);
+    let (server, spare) = (receiver(gone).await, accepting().await);
+    let bench = Bench::with_fallback(&server.uri(), &spare.uri());
+    bench.happens(opened()).await;
+    bench.after(0).await;
+    assert_eq!(bench.outbox().await.dead, 1);
+    bench.after(4).await;
+    assert_eq!(sequences(&spare).await, [0; 0]);
+    bench.after(5).await;
+    assert_eq!(sequences(&spare).await, [1]);
+    bench.happens(resolved()).await;
+    bench.after(6).await;
+    assert_eq!(sequences(&spare).await, [1, 3]);
+    // What was given up longer ago than PAGE_MAX_AGE is not new.
+    bench.raise(1, None).await;
+    bench.after(40).await;
+    assert_eq!(ids(&server).await.len(), 3, "also a summary");
+    assert_eq!(ids(&spare).await.len(), 2);
 }

@@ -146,3 +146,61 @@ async fn a_summary_that_was_refused_counts_what_follows() {
     assert_eq!(bench.outbox().await, OutboxState::default());
     assert_eq!(bench.in_state(DeliveryState::Superseded).await.len(), 1);
 }
+
+#[tokio::test]
+async fn an_opening_that_is_sent_again_is_followed_by_its_end() {
+    let answers = std::iter::repeat_with(|| answer(200)).take(5);
+    let server = receiver([answer(410)].into_iter().chain(answers)).await;
+    let bench = Bench::new(&server.uri());
+    bench.happens_to(1, opened()).await;
+    bench.pass().await;
+    bench.happens_to(1, resolved()).await;
+    let again = async |id, after: i64| {
+        bench.clock.set_ms(START_MS + after * MINUTE_MS);
+        for _ in 0..3 {
+            bench.pass().await;
+        }
+        let replay = bench.store.replay_delivery(id, bench.clock.now_ms());
+        assert_eq!(replay.await.expect("stored"), Replay::Begun);
+        for _ in 0..3 {
+            bench.pass().await;
+        }
+    };
+    let types = async || arrived(&server).await.into_iter().map(|one| one.0);
+    again(1, 20).await;
+    let sent: Vec<_> = types().await.skip(1).collect();
+    let both = ["incident.opened", "incident.resolved"];
+    assert_eq!(sent[0], "receiver.summary", "it was over");
+    assert_eq!(sent[1..], both);
+    // Also where the end had arrived.
+    again(1, 21).await;
+    let sent: Vec<_> = types().await.skip(4).collect();
+    assert_eq!(sent, both);
+    assert_eq!(bench.outbox().await, OutboxState::default());
+}
+
+#[tokio::test]
+async fn what_was_queued_long_before_the_start_is_one_message() {
+    let server = receiver([answer(200), answer(200)]).await;
+    let bench = Bench::with_max_age(&server.uri());
+    for number in 1..=3 {
+        bench.record(number).await;
+    }
+    bench.clock.set_ms(START_MS + 31 * MINUTE_MS);
+    let Bench {
+        delivery,
+        store,
+        _directory,
+        ..
+    } = bench;
+    let delivered = async {
+        let pending = async || store.outbox().await.expect("readable").pending;
+        while pending().await > 0 || arrived(&server).await.is_empty() {}
+    };
+    while_delivering(delivery, delivered)
+        .await
+        .expect("a good end");
+    let arrived = arrived(&server).await;
+    assert_eq!(arrived.len(), 1);
+    assert!(arrived[0].1.contains("3 alerts of 1 stream"), "{arrived:?}");
+}
