@@ -1,7 +1,7 @@
 //! `/events`: server-sent events that say what changed. A page then loads itself again and swaps its parts, so an event is only a hint:
 //! a lost one costs freshness, never truth.
-//!
-//! One task gathers what happened, once a second: during a backlog thousands of minutes a second become one event.
+
+mod news;
 
 use std::{
     collections::VecDeque,
@@ -18,38 +18,20 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use detection::Suppression;
 use futures_util::{Stream as Events, StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde_json::Value;
 use strum::IntoStaticStr;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, broadcast, broadcast::error::TryRecvError},
-    time::MissedTickBehavior,
-};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use crate::{
-    alerts::{Alert, incident_update::RecordedEvent},
-    context::Context,
-    routes::{AppState, error::Problem, guard::overloaded, health::Condition},
-};
+use crate::routes::{AppState, error::Problem, guard::overloaded};
+
+pub(crate) use news::run;
 
 /// Listeners at most; a further one is refused.
 const MAX_LISTENERS: usize = 1000;
 
 /// Events that are kept for listeners that come back, and that a slow listener may lag behind.
 const MAX_KEPT: usize = 256;
-
-/// Events about alerts and incidents of one second; during a backlog the newest are enough.
-const MAX_ANNOUNCED: usize = 16;
-
-/// Streams that an event names; more are `null`.
-const MAX_NAMED: usize = 20;
-
-const INTERVAL: Duration = Duration::from_secs(1);
-
-/// Passes between two checks of the health.
-const HEALTH_PASSES: u32 = 5;
 
 /// A dropped listener waits for this long.
 const RETRY: Duration = Duration::from_secs(5);
@@ -187,91 +169,10 @@ fn until_slow(
     stream::iter([Ok(retry)]).chain(records)
 }
 
-/// Publishes what happened, once a second, until the stop.
-pub(crate) async fn run(
-    feed: Feed,
-    context: Context,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut alerts = context.announcer.subscribe();
-    let mut incidents = context.announcer.subscribe_incidents();
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut seen, mut health, mut pass) = (0, None, 0_u32);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        publish_alerts(&feed, &mut alerts);
-        publish_incidents(&feed, &mut incidents);
-        let commits = context.snapshots.commits();
-        if commits != seen {
-            feed.publish(
-                Kind::Minute,
-                &json!({"streams": named(context.snapshots.changed_since(seen))}),
-            );
-            seen = commits;
-        }
-        if pass.is_multiple_of(HEALTH_PASSES) && feed.live.receiver_count() > 0 {
-            publish_health(&feed, &context, &mut health).await;
-        }
-        pass = pass.wrapping_add(1);
-    }
-}
-
-fn named(streams: Vec<String>) -> Option<Vec<String>> {
-    (1..=MAX_NAMED).contains(&streams.len()).then_some(streams)
-}
-
-/// The newest alerts that neither repeat another one nor are of the policy in shadow.
-fn publish_alerts(feed: &Feed, announced: &mut broadcast::Receiver<Arc<Alert>>) {
-    let is_news =
-        |alert: &Alert| !alert.is_muted() && alert.suppression != Some(Suppression::Shadow);
-    for alert in newest(announced, is_news) {
-        let stream = alert.anomaly().map(|anomaly| [anomaly.key.stream.as_str()]);
-        let data = json!({"id": alert.id, "severity": alert.severity(), "message": alert.message, "streams": stream});
-        feed.publish(Kind::Alert, &data);
-    }
-}
-
-fn publish_incidents(feed: &Feed, announced: &mut broadcast::Receiver<Arc<RecordedEvent>>) {
-    for event in newest(announced, |_| true) {
-        let message = &event.message;
-        let stream = message.stream.as_ref().map(|stream| [stream]);
-        let data = json!({"id": message.id, "event": message.event, "severity": message.severity, "title": message.title, "streams": stream});
-        feed.publish(Kind::Incident, &data);
-    }
-}
-
-/// What was announced since the last pass; the oldest is left out where it is much.
-fn newest<T>(
-    announced: &mut broadcast::Receiver<Arc<T>>,
-    is_news: impl Fn(&T) -> bool,
-) -> VecDeque<Arc<T>> {
-    let mut newest = VecDeque::new();
-    loop {
-        match announced.try_recv() {
-            Ok(event) if is_news(&event) => newest.push_back(event),
-            Ok(_) | Err(TryRecvError::Lagged(_)) => {}
-            Err(TryRecvError::Empty | TryRecvError::Closed) => return newest,
-        }
-        if newest.len() > MAX_ANNOUNCED {
-            newest.pop_front();
-        }
-    }
-}
-
-/// The health as text, so that any change is one.
-async fn publish_health(feed: &Feed, context: &Context, last: &mut Option<Condition>) {
-    let now = crate::routes::health::check(context).await.status;
-    if last.replace(now).is_some_and(|last| last != now) {
-        feed.publish(Kind::Health, &json!({"status": now}));
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn numbers(records: &[Arc<Record>]) -> Vec<(u64, Kind)> {

@@ -5,6 +5,8 @@
   const events = document.body.dataset.events;
   const RETRY_MS = 5000;
   const PAUSE_MS = 1000;
+  // At most a tenth of the time is spent loading, so that many open pages leave a busy service and a slow line free.
+  const PAUSE_SHARE = 10;
   const served = new Map();
 
   const text = new Intl.DateTimeFormat(undefined, {
@@ -66,17 +68,22 @@
   async function refresh() {
     if (loading) { again = true; return; }
     loading = true;
+    const began = performance.now();
     try {
       const answer = await fetch(location.href, { headers: { accept: "text/html" } });
       if (answer.redirected && new URL(answer.url).pathname !== location.pathname) { location.reload(); return; }
       if (answer.ok) swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      // The service has too much to do.
+      if (answer.status === 503) again = true;
     } catch {
       // The event source shows that the service cannot be reached.
     }
+    // The random part keeps open views from loading all at once.
+    const pause = PAUSE_MS * (1 + Math.random()) + PAUSE_SHARE * (performance.now() - began);
     setTimeout(() => {
       loading = false;
       if (again) { again = false; refresh(); }
-    }, PAUSE_MS);
+    }, pause);
   }
 
   function concerns(event) {
