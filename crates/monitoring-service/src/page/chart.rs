@@ -62,15 +62,15 @@ impl Chart {
             out,
             "<svg viewBox=\"0 0 {width} {height}\" preserveAspectRatio=\"none\">"
         )?;
-        for (from, to) in &self.incidents {
-            let (from, to) = (self.x(*from), self.x(*to));
-            let width = (to - from).max(1.0);
+        self.area(out, "band", |step| step.usual)?;
+        let in_incident = self.in_incident();
+        for (from, to) in runs(in_incident.len(), |at| in_incident[at]) {
             write!(
                 out,
-                "<rect class=\"inc\" x=\"{from}\" width=\"{width}\" height=\"{height}\"/>"
+                "<rect class=\"inc\" x=\"{from}\" width=\"{}\" height=\"{height}\"/>",
+                to - from
             )?;
         }
-        self.area(out, "band", |step| step.usual)?;
         self.area(out, "count", |step| Some((real(step.low), real(step.high))))?;
         self.holes(out)?;
         for (class, severity) in [("w", Severity::Warning), ("c", Severity::Critical)] {
@@ -81,25 +81,28 @@ impl Chart {
         Ok(())
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "minutes and steps of a chart are far below 2^53"
-    )]
-    fn x(&self, minute: Minute) -> f64 {
-        let steps = minute.since(self.first) as f64 / self.step_minutes as f64;
-        steps.clamp(0.0, self.steps.len() as f64)
+    /// Whether each step touches an incident.
+    fn in_incident(&self) -> Vec<bool> {
+        let steps = self.steps.len();
+        let step = |minutes: i64| {
+            let step = minutes.div_euclid(self.step_minutes).max(0);
+            usize::try_from(step).map_or(steps, |step| step.min(steps))
+        };
+        let mut in_incident = vec![false; steps];
+        for (from, to) in &self.incidents {
+            let first = step(from.since(self.first));
+            // The last minute is before `to`; what ends as it begins touches one step.
+            let after = step(to.since(self.first) - 1).max(first) + 1;
+            if let Some(touched) = in_incident.get_mut(first..after.min(steps)) {
+                touched.fill(true);
+            }
+        }
+        in_incident
     }
 
     /// The runs of steps that `is_in`, as [from, to).
     fn runs(&self, is_in: impl Fn(Option<&Step>) -> bool) -> Vec<(usize, usize)> {
-        let mut runs: Vec<(usize, usize)> = Vec::new();
-        for at in (0..self.steps.len()).filter(|at| is_in(self.steps[*at].as_ref())) {
-            match runs.last_mut() {
-                Some((_, to)) if *to == at => *to += 1,
-                _ => runs.push((at, at + 1)),
-            }
-        }
-        runs
+        runs(self.steps.len(), |at| is_in(self.steps[at].as_ref()))
     }
 
     /// The area between two edges: along the upper one, and back along the lower one. Interrupted where there is none.
@@ -181,10 +184,48 @@ impl Chart {
     }
 }
 
+/// The runs of places below `end` that are in, as [from, to).
+fn runs(end: usize, is_in: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for at in (0..end).filter(|at| is_in(*at)) {
+        match runs.last_mut() {
+            Some((_, to)) if *to == at => *to += 1,
+            _ => runs.push((at, at + 1)),
+        }
+    }
+    runs
+}
+
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts of a chart are far below 2^53"
 )]
 fn real(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_incident_shades_the_steps_that_it_touches() {
+        let minute = Minute::from_epoch_minutes;
+        let shaded = |incidents: &[(i64, i64)]| {
+            let incidents = incidents.iter();
+            let chart = Chart {
+                first: minute(100),
+                step_minutes: 10,
+                steps: vec![None; 4],
+                incidents: incidents
+                    .map(|(from, to)| (minute(*from), minute(*to)))
+                    .collect(),
+            };
+            chart.in_incident()
+        };
+        assert_eq!(shaded(&[(115, 120)]), [false, true, false, false]);
+        assert_eq!(shaded(&[(115, 121)]), [false, true, true, false]);
+        assert_eq!(shaded(&[(50, 101), (139, 139)]), [true, false, false, true]);
+        assert_eq!(shaded(&[(0, 1000)]), [true; 4]);
+    }
 }

@@ -85,11 +85,20 @@ fn is_of_overview(path: &str) -> bool {
     path.starts_with("page/streams/") || path.starts_with("page/incidents/")
 }
 
+/// Whether a view changes by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Changes {
+    Never,
+    /// Also in a browser without scripts, which loads it again.
+    Always,
+    /// Only by the script: to load it again would lose what a person types.
+    ByScript,
+}
+
 /// The frame of one answer.
 pub(super) struct Frame<'a> {
     here: &'a Here,
-    /// Views change by themselves; forms do not.
-    live: bool,
+    changes: Changes,
     /// Without the navigation, where nobody is logged in or nothing can be shown.
     bare: bool,
     can_log_out: bool,
@@ -99,7 +108,15 @@ impl<'a> Frame<'a> {
     /// The frame of a view with live parts.
     pub(super) fn live(view: &'a View) -> Self {
         Self {
-            live: true,
+            changes: Changes::Always,
+            ..Self::still(view)
+        }
+    }
+
+    /// The frame of a view with live parts and a form for a text.
+    pub(super) fn live_with_form(view: &'a View) -> Self {
+        Self {
+            changes: Changes::ByScript,
             ..Self::still(view)
         }
     }
@@ -108,7 +125,7 @@ impl<'a> Frame<'a> {
     pub(super) fn still(view: &'a View) -> Self {
         Self {
             here: &view.here,
-            live: false,
+            changes: Changes::Never,
             bare: false,
             can_log_out: view.can_log_out,
         }
@@ -118,7 +135,7 @@ impl<'a> Frame<'a> {
     pub(super) fn bare(here: &'a Here) -> Self {
         Self {
             here,
-            live: false,
+            changes: Changes::Never,
             bare: true,
             can_log_out: false,
         }
@@ -137,15 +154,15 @@ impl<'a> Frame<'a> {
                     link rel="icon" href="data:,";
                     link rel="stylesheet" href=(here.link(&STYLE.path()));
                     script defer src=(here.link(&SCRIPT.path())) {}
-                    @if self.live {
+                    @if self.changes == Changes::Always {
                         noscript { meta http-equiv="refresh" content=(REFRESH_S); }
                     }
                 }
-                body data-events=[self.live.then(|| here.link("events"))] {
+                body data-events=[(self.changes != Changes::Never).then(|| here.link("events"))] {
                     a class="skip" href="#main" { "Skip to the content" }
                     @if !self.bare { (self.header()) }
                     main id="main" tabindex="-1" { (body) }
-                    (footer(self.live))
+                    (self.footer())
                 }
             }
         }
@@ -168,6 +185,24 @@ impl<'a> Frame<'a> {
         }
     }
 
+    fn footer(&self) -> Markup {
+        html! {
+            footer {
+                p {
+                    noscript { "Times are UTC. " }
+                    span id="zone" {}
+                    @if self.changes != Changes::Never {
+                        noscript {
+                            "Scripts are off: "
+                            @if self.changes == Changes::Always { "the page loads again every " (REFRESH_S) " s." } @else { "load the page again to see what changed." }
+                        }
+                        span id="link" role="status" {}
+                    }
+                }
+            }
+        }
+    }
+
     /// The answer with this frame.
     pub(super) fn answer(&self, title: &str, body: &Markup) -> Response {
         (
@@ -175,21 +210,6 @@ impl<'a> Frame<'a> {
             Html(self.around(title, body).into_string()),
         )
             .into_response()
-    }
-}
-
-fn footer(live: bool) -> Markup {
-    html! {
-        footer {
-            p {
-                noscript { "Times are UTC. " }
-                span id="zone" {}
-                @if live {
-                    noscript { "Scripts are off: the page loads again every " (REFRESH_S) " s." }
-                    span id="link" role="status" {}
-                }
-            }
-        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! Gathers what the charts of a stream show: a long range in few steps, each with its lowest and highest count, so that no spike is lost.
 
-use std::collections::BTreeMap;
-
-use detection::{Evidence, Judgement, Minute, MonitoredStatus, Severity};
+use detection::{Evidence, Minute, MonitoredStatus};
 
 use super::{
     chart::{Chart, Step},
@@ -10,19 +8,16 @@ use super::{
     stream::Shown,
 };
 use crate::{
-    alerts::{Alert, incident_record::IncidentRecord, json::At},
+    alerts::Alert,
     routes::{AppState, error::Problem, timeseries::warning_limit},
-    store::{IncidentFilter, SeriesFilter, SeriesPoint},
+    store::{ChartFilter, Charts, Span},
 };
 
 /// Steps of a chart at most.
 const MAX_STEPS: i64 = 360;
 
-/// Alerts of a range that are marked and listed.
-const MAX_ALERTS: usize = 200;
-
-/// Incidents that are shaded, the newest.
-const MAX_INCIDENTS: u32 = 100;
+/// Alerts of a range that are listed, the newest.
+pub(super) const MAX_ALERTS: usize = 200;
 
 /// Labels of the time axis.
 const TICKS: i64 = 4;
@@ -33,6 +28,8 @@ pub(super) struct Gathered {
     pub(super) charts: [Chart; MonitoredStatus::COUNT],
     /// The newest first.
     pub(super) alerts: Vec<Alert>,
+    /// How many there are, listed or not.
+    pub(super) alert_count: usize,
     from: Minute,
     to: Minute,
     warning: f64,
@@ -51,7 +48,7 @@ impl Gathered {
     }
 }
 
-/// Reads the counts of the range by the minute, and its alerts. `path`: the way from the view to that of the stream, empty in that view.
+/// Reads the counts of the range, its alerts and incidents. `path`: the way from the view to that of the stream, empty in that view.
 pub(super) async fn gather(
     state: &AppState,
     shown: &Shown,
@@ -59,151 +56,68 @@ pub(super) async fn gather(
 ) -> Result<Gathered, Problem> {
     let minutes = shown.to.since(shown.from).max(1);
     let step_minutes = (minutes + MAX_STEPS - 1).div_euclid(MAX_STEPS).max(1);
-    let filter = SeriesFilter {
+    let filter = ChartFilter {
         stream: shown.stream.name.clone(),
         policy: shown.policy,
-        status: None,
         from: shown.from,
         to: shown.to,
-        step_minutes: 1,
-        max_points: usize::MAX,
-    };
-    let series = state.store.series(filter).await?.unwrap_or_default();
-    let (name, policy) = (&shown.stream.name, shown.policy);
-    let findings = state
-        .store
-        .findings(name, policy, shown.from, shown.to, MAX_ALERTS)
-        .await?;
-    let mut alerts = findings.alerts;
-    alerts.reverse();
-    let axis = Axis {
-        shown,
-        path,
         step_minutes,
-        steps: usize::try_from((minutes + step_minutes - 1) / step_minutes).unwrap_or(1),
-        warning: warning_limit(state),
+        max_alerts: MAX_ALERTS,
     };
-    let incidents = incidents(state, shown).await?;
-    let charts = MonitoredStatus::ALL.map(|status| {
-        let points = series.get(status.name()).map_or(&[][..], Vec::as_slice);
-        axis.chart(status, points, &alerts, &incidents)
+    let warning = warning_limit(state);
+    let Charts {
+        spans,
+        incidents,
+        alerts,
+        alert_count,
+    } = state
+        .store
+        .charts(filter, move |judgement| {
+            judgement.evidence()?.usual_range(warning)
+        })
+        .await?;
+    let mut statuses = MonitoredStatus::ALL.into_iter();
+    let charts = spans.map(|spans| {
+        let status = statuses.next().map_or("", MonitoredStatus::name);
+        let step = |span: Option<Span>| Some(step(&span?, status, shown, path));
+        Chart {
+            first: shown.from,
+            step_minutes,
+            steps: spans.into_iter().map(step).collect(),
+            incidents: incidents.clone(),
+        }
     });
     Ok(Gathered {
         charts,
         alerts,
+        alert_count,
         from: shown.from,
         to: shown.to,
-        warning: axis.warning,
+        warning,
     })
 }
 
-/// The incidents of the stream and policy that touch the range, as [from, to).
-async fn incidents(state: &AppState, shown: &Shown) -> Result<Vec<(Minute, Minute)>, Problem> {
-    let filter = IncidentFilter {
-        stream: Some(shown.stream.name.clone()),
-        to: Some(shown.to),
-        limit: MAX_INCIDENTS,
-        ..IncidentFilter::default()
+/// One step. Its link leads to its highest count, or to the one in the worst state.
+fn step(span: &Span, status: &str, shown: &Shown, path: &str) -> Step {
+    let minute = span.worst.to_string();
+    let minute = minute.get(..16).unwrap_or_default();
+    let counts = if span.low == span.high {
+        span.high.to_string()
+    } else {
+        format!("{} to {}", span.low, span.high)
     };
-    let minute = |at: At| Minute::from_epoch_minutes(at.0.div_euclid(60_000));
-    let found = state.store.incidents(filter).await?.into_iter();
-    let found =
-        found.filter(|incident| incident.message.policy.is_none_or(|of| of == shown.policy));
-    let span = |incident: IncidentRecord| {
-        let ended = incident.message.ended_at.map_or(shown.to, minute);
-        (minute(incident.message.opened_at), ended)
-    };
-    Ok(found
-        .map(span)
-        .filter(|(_, ended)| *ended > shown.from)
-        .collect())
-}
-
-/// How a range is cut into steps.
-struct Axis<'a> {
-    shown: &'a Shown,
-    path: &'a str,
-    step_minutes: i64,
-    steps: usize,
-    warning: f64,
-}
-
-impl Axis<'_> {
-    fn step(&self, minute: Minute) -> Option<usize> {
-        let step = minute.since(self.shown.from).div_euclid(self.step_minutes);
-        usize::try_from(step).ok().filter(|step| *step < self.steps)
-    }
-
-    fn chart(
-        &self,
-        status: MonitoredStatus,
-        points: &[SeriesPoint],
-        alerts: &[Alert],
-        incidents: &[(Minute, Minute)],
-    ) -> Chart {
-        let mut of_step: BTreeMap<usize, Vec<&SeriesPoint>> = BTreeMap::new();
-        for point in points {
-            if let Some(step) = self.step(point.minute) {
-                of_step.entry(step).or_default().push(point);
-            }
-        }
-        let mut severities: BTreeMap<usize, Severity> = BTreeMap::new();
-        for anomaly in alerts.iter().filter_map(Alert::anomaly) {
-            if let (true, Some(step)) = (anomaly.key.status == status, self.step(anomaly.minute)) {
-                let worst = severities.entry(step).or_insert(anomaly.key.severity);
-                *worst = (*worst).max(anomaly.key.severity);
-            }
-        }
-        let step = |at| {
-            let points = of_step.get(&at)?;
-            self.gather(status, points, severities.get(&at).copied())
-        };
-        Chart {
-            first: self.shown.from,
-            step_minutes: self.step_minutes,
-            steps: (0..self.steps).map(step).collect(),
-            incidents: incidents.to_vec(),
-        }
-    }
-
-    /// One step. Its link leads to its highest count, or to the one in the worst state.
-    fn gather(
-        &self,
-        status: MonitoredStatus,
-        points: &[&SeriesPoint],
-        alert: Option<Severity>,
-    ) -> Option<Step> {
-        let evidence = |point: &SeriesPoint| {
-            let evidence = point.judgement.as_ref().and_then(Judgement::evidence)?;
-            evidence.usual_range(self.warning)
-        };
-        let worst = points
-            .iter()
-            .max_by_key(|point| (point.state, point.count))?;
-        let low = points.iter().map(|point| point.count).min()?;
-        let high = points.iter().map(|point| point.count).max()?;
-        let usual = points.iter().find_map(|point| evidence(point));
-        let minute = worst.minute.to_string();
-        let minute = minute.get(..16).unwrap_or_default();
-        let counts = if low == high {
-            high.to_string()
-        } else {
-            format!("{low} to {high}")
-        };
-        let range = usual.map_or_else(String::new, |(low, high)| {
-            format!(", usual {} to {}", number(low.ceil()), number(high.floor()))
-        });
-        Some(Step {
-            low,
-            high,
-            usual,
-            alert,
-            title: format!("{} UTC: {counts}{range}", minute.replace('T', " ")),
-            link: format!(
-                "{}?{}&amp;minute={minute}&amp;status={status}#explanation",
-                self.path,
-                self.shown.query().replace('&', "&amp;")
-            ),
-        })
+    let range = span.usual.map_or_else(String::new, |(low, high)| {
+        format!(", usual {} to {}", number(low.ceil()), number(high.floor()))
+    });
+    Step {
+        low: span.low.into(),
+        high: span.high.into(),
+        usual: span.usual,
+        alert: span.alert,
+        title: format!("{} UTC: {counts}{range}", minute.replace('T', " ")),
+        link: format!(
+            "{path}?{}&amp;minute={minute}&amp;status={status}#explanation",
+            shown.query().replace('&', "&amp;")
+        ),
     }
 }

@@ -20,13 +20,14 @@ use super::{
         acknowledge as acknowledge_form, end_reason, path, so_far, suppression, verdict,
         worst_first,
     },
-    parts::{at, lasting, number, severity, stream_path, without_severity},
+    parts::{at, number, severity, stream_path, without_severity},
     stream::{Shown, chart},
 };
 use crate::{
     alerts::{
         incident::{IncidentEventKind, IncidentMessage},
         incident_record::IncidentRecord,
+        incident_update::EventSuppression,
         json::At,
     },
     routes::{
@@ -74,7 +75,7 @@ pub(super) async fn view(
         (story(&events))
         (actions(here, &incident))
     };
-    Ok(Frame::live(&view).answer(&message.title, &body))
+    Ok(Frame::live_with_form(&view).answer(&message.title, &body))
 }
 
 /// The charts from an hour before it began to an hour after it ended.
@@ -115,8 +116,7 @@ fn heading(here: &Here, incident: &IncidentRecord) -> Markup {
         p class="dim" {
             @match message.ended_at {
                 Some(ended_at) => {
-                    (at(message.opened_at.0)) " to " (at(ended_at.0)) ", "
-                    (lasting(message.opened_at.0, ended_at.0)) ". "
+                    (at(message.opened_at.0)) " to " (at(ended_at.0)) ". "
                     @if let Some(reason) = message.end_reason { (end_reason(reason)) }
                 }
                 None => { "Open since " (at(message.opened_at.0)) "." }
@@ -228,10 +228,20 @@ fn event(stored: &StoredEvent) -> Markup {
                 p { (message.message) }
             }
             @if let Some(reason) = stored.event.suppressed {
-                p class="dim" { "Not notified: " (suppression(reason)) "." }
+                p class="dim" { "Not notified: " (why_not(message.event, reason)) "." }
             }
             @for delivery in &stored.deliveries { (notified(delivery)) }
         }
+    }
+}
+
+/// Why an event is not notified. An opening that is `not_opened` was over before its wait.
+fn why_not(event: IncidentEventKind, reason: EventSuppression) -> &'static str {
+    match (event, reason) {
+        (IncidentEventKind::Opened, EventSuppression::NotOpened) => {
+            "it was over before the wait for others with the same trouble was (GROUP_WAIT)"
+        }
+        _ => suppression(reason),
     }
 }
 

@@ -21,8 +21,8 @@ use crate::{
 };
 
 /// Open incidents of the list, and incidents of the list of those that ended.
-const MAX_OPEN: u32 = 30;
-const MAX_ENDED: u32 = 8;
+const MAX_OPEN: usize = 30;
+const MAX_ENDED: usize = 8;
 
 /// The path of the view of an incident.
 pub(super) fn path(id: Uuid) -> String {
@@ -31,9 +31,9 @@ pub(super) fn path(id: Uuid) -> String {
 
 /// The incidents of the overview.
 pub(super) struct Newest {
-    /// Those that are open, the worst first. Members of a group are shown with it.
+    /// Those that are open, the worst first. A group stands for its members.
     pub(super) open: Vec<IncidentRecord>,
-    /// True if there may be more of them.
+    /// True if there are more of them.
     pub(super) more: bool,
     /// The newest of those that ended.
     pub(super) ended: Vec<IncidentRecord>,
@@ -42,21 +42,22 @@ pub(super) struct Newest {
 }
 
 pub(super) async fn newest(store: &Store) -> Result<Newest, StoreError> {
-    let of = async |open, severity, limit| {
+    let of = async |open, severity, limit: usize| {
         let filter = IncidentFilter {
             open: Some(open),
             severity,
-            limit,
+            without_members: true,
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
             ..IncidentFilter::default()
         };
         store.incidents(filter).await
     };
     // A newer WARNING must not take the place of an open CRITICAL.
-    let mut open = of(true, Some(Severity::Critical), MAX_OPEN).await?;
-    let rest = MAX_OPEN.saturating_sub(u32::try_from(open.len()).unwrap_or(MAX_OPEN));
+    let mut open = of(true, Some(Severity::Critical), MAX_OPEN + 1).await?;
+    let rest = MAX_OPEN + 1 - open.len();
     open.extend(of(true, Some(Severity::Warning), rest).await?);
-    let more = open.len() == MAX_OPEN as usize;
-    open.retain(|incident| incident.group.is_none());
+    let more = open.len() > MAX_OPEN;
+    open.truncate(MAX_OPEN);
     let streams = store.streams_in_incidents().await?;
     Ok(Newest {
         open,

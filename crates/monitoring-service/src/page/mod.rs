@@ -19,6 +19,7 @@ mod login;
 mod overview;
 mod parts;
 mod policies;
+mod ranges;
 mod reader;
 mod silences;
 mod sparkline;

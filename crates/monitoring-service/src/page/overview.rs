@@ -8,12 +8,13 @@ use maud::{Markup, html};
 
 use super::{
     frame::{Frame, Here, View},
-    health, incidents,
+    health,
+    incidents::{self, Newest},
     parts::{ago, badge, class, minute, sentence, stream_path},
     sparkline::Rates,
 };
 use crate::{
-    alerts::incident_record::IncidentRecord,
+    ingest::status::Source,
     routes::{AppState, error::Problem, health::check},
     store::{StoreError, StreamRecord},
 };
@@ -41,7 +42,7 @@ pub(super) async fn view(
     let health = check(&state).await;
     let streams = streams(&state).await?;
     let newest = incidents::newest(&state.store).await?;
-    let summary = summary(&streams);
+    let summary = summary(&streams, state.ingest.get().source);
     // An open incident says more than a row of its stream would.
     let (mut listed, mut tiles) = (Vec::new(), Vec::new());
     for shown in streams {
@@ -79,15 +80,16 @@ pub(super) async fn view(
             }
         }
     };
-    let title = title(&newest.open);
+    let title = title(&newest);
     Ok(Frame::live(&view).answer(&title, &body))
 }
 
 /// The title of the tab says how many incidents are open.
-fn title(open: &[IncidentRecord]) -> String {
-    match open.len() {
-        0 => "Overview".to_owned(),
-        open => format!("({open}) Overview"),
+fn title(newest: &Newest) -> String {
+    match (newest.open.len(), newest.more) {
+        (0, _) => "Overview".to_owned(),
+        (open, false) => format!("({open}) Overview"),
+        (open, true) => format!("({open}+) Overview"),
     }
 }
 
@@ -133,7 +135,7 @@ fn tile_list(here: &Here, streams: &[Shown]) -> Markup {
 }
 
 /// `2 CRITICAL, 1 STALE, 497 NORMAL. A line is the approval rate ...`
-fn summary(streams: &[Shown]) -> Markup {
+fn summary(streams: &[Shown], source: Source) -> Markup {
     let mut states: BTreeMap<Reverse<State>, usize> = BTreeMap::new();
     for shown in streams {
         *states.entry(Reverse(shown.stream.state())).or_default() += 1;
@@ -145,7 +147,9 @@ fn summary(streams: &[Shown]) -> Markup {
     html! {
         @if states.is_empty() {
             p class="empty" {
-                "No counts have arrived. Send minute counts to the topic of KAFKA_TOPIC; the first stream appears here by itself."
+                "No counts have arrived. Send minute counts to "
+                @if source == Source::Kafka { "the topic of KAFKA_TOPIC or to " }
+                "POST /transactions; the first stream appears here by itself."
             }
         } @else {
             p class="dim" { (states.join(", ")) ". A line is the approval rate of the newest hour." }

@@ -234,11 +234,12 @@ fn table(columns: &[Column], labels: &Labels) -> Markup {
     }
 }
 
+/// Less than a day is not extrapolated to one.
 fn a_day(report: &Report, count: u32) -> String {
     if report.days <= 0.0 {
         return "none".to_owned();
     }
-    format!("{:.1}", f64::from(count) / report.days)
+    format!("{:.1}", f64::from(count) / report.days.max(1.0))
 }
 
 fn episodes(view: &View, column: &Column) -> Markup {

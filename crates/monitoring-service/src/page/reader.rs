@@ -9,7 +9,10 @@ use axum::{
 use maud::{Markup, html};
 
 use super::frame::{Frame, Here, security_headers};
-use crate::routes::error::{Kind, Problem};
+use crate::{
+    alerts::incident_text::capitalized,
+    routes::error::{Kind, Problem},
+};
 
 /// The reader of an answer, as far as the request shows it.
 pub(crate) struct Reader {
@@ -76,7 +79,7 @@ impl Reader {
 fn explain(problem: &Problem, here: &Here) -> Markup {
     html! {
         h1 { (problem.kind().title()) }
-        p class="lead" { (problem.detail()) }
+        p class="lead" { (capitalized(problem.detail())) "." }
         @if let Some(fix) = problem.what_to_do() {
             p { "What to do: " (fix) "." }
         }

@@ -39,20 +39,36 @@ impl Rates {
         Some(format!("{:.1} %", newest * 100.0))
     }
 
+    /// In steps from point to point, because 500 of these are in one page: a flat run is one of them.
+    fn path(&self) -> String {
+        let floor = self.0.iter().flatten().copied().fold(FLOOR, f64::min);
+        let (mut path, mut last, mut flat) = (String::new(), None, 0);
+        for (x, rate) in self.0.iter().enumerate() {
+            let y = rate.map(|rate| height(rate, floor));
+            if y.is_some() && y == last {
+                flat += 1;
+                continue;
+            }
+            if flat > 0 {
+                let _ = write!(path, "h{flat}");
+                flat = 0;
+            }
+            let _ = match (last, y) {
+                (Some(last), Some(y)) => write!(path, "l1{:+}", y - last),
+                (None, Some(y)) => write!(path, "M{x} {y}"),
+                (_, None) => Ok(()),
+            };
+            last = y;
+        }
+        if flat > 0 {
+            let _ = write!(path, "h{flat}");
+        }
+        path
+    }
+
     /// For the eye only: the rate is beside it in words.
     pub(super) fn draw(&self) -> Markup {
-        let floor = self.0.iter().flatten().copied().fold(FLOOR, f64::min);
-        let mut path = String::new();
-        let mut command = 'M';
-        for (x, rate) in self.0.iter().enumerate() {
-            let Some(rate) = rate else {
-                command = 'M';
-                continue;
-            };
-            let y = HEIGHT * (1.0 - (rate - floor) / (1.0 - floor));
-            let _ = write!(path, "{command}{x} {y:.0}");
-            command = 'L';
-        }
+        let path = self.path();
         let width = self.0.len() - 1;
         html! {
             svg viewBox=(format!("0 -1 {width} 14")) preserveAspectRatio="none" aria-hidden="true" {
@@ -62,10 +78,41 @@ impl Rates {
     }
 }
 
+/// From the top of the drawing, in whole units.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "from 0 to the height of the drawing"
+)]
+fn height(rate: f64, floor: f64) -> i32 {
+    (HEIGHT * (1.0 - (rate - floor) / (1.0 - floor))).round() as i32
+}
+
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts of an hour are far below 2^53"
 )]
 fn share(part: u64, all: u64) -> Option<f64> {
     (all > 0).then(|| part as f64 / all as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawing_is_its_steps_and_holes() {
+        let of = |rates: &[Option<f64>]| Rates(rates.to_vec()).path();
+        let (high, low) = (Some(1.0), Some(0.75));
+        assert_eq!(
+            of(&[high, high, high, low, low, high]),
+            "M0 0h2l1+12h1l1-12"
+        );
+        assert_eq!(of(&[None, high, None, low, low]), "M1 0M3 12h1");
+        assert_eq!(
+            of(&[Some(0.5), high]),
+            "M0 12l1-12",
+            "the floor is below the lowest"
+        );
+        assert_eq!(of(&[None, None]), "");
+    }
 }

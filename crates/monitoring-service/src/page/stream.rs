@@ -9,8 +9,6 @@ use axum::{
 };
 use detection::{Minute, MonitoredStatus, PolicyName, State, Status, Stream};
 use maud::{Markup, PreEscaped, html};
-use strum::{EnumString, IntoStaticStr};
-use utoipa::openapi::{ObjectBuilder, schema::Type};
 use uuid::Uuid;
 
 use super::{
@@ -18,6 +16,7 @@ use super::{
     frame::{Frame, View},
     gather::{Gathered, gather},
     parts::{ago, at, badge, class, minute, number, sentence, severity, stream_path},
+    ranges::{self, Length},
 };
 use crate::{
     alerts::{Alert, Subject, policy::in_words},
@@ -27,46 +26,10 @@ use crate::{
         explain::{ExplainedCount, explained},
         extract::{PageQuery, PathId},
         fields::{Field as _, fields},
-        parameters::{OnePolicy, Range, unknown_stream, values},
+        parameters::{OnePolicy, Range, unknown_stream},
     },
     store::{NewestRow, StreamRecord},
 };
-
-/// A range that ends with the newest minute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
-pub(crate) enum Length {
-    #[strum(serialize = "1h")]
-    Hour,
-    #[strum(serialize = "6h")]
-    Hours,
-    #[strum(serialize = "24h")]
-    Day,
-    #[strum(serialize = "7d")]
-    Week,
-}
-
-impl Length {
-    const ALL: [Self; 4] = [Self::Hour, Self::Hours, Self::Day, Self::Week];
-
-    fn name(self) -> &'static str {
-        self.into()
-    }
-
-    const fn minutes(self) -> i64 {
-        match self {
-            Self::Hour => 60,
-            Self::Hours => 360,
-            Self::Day => 1440,
-            Self::Week => 10_080,
-        }
-    }
-}
-
-values! {
-    Length: ObjectBuilder::new().schema_type(Type::String),
-        |text: &str| text.parse().map_err(|_| "is not the length of a range".to_owned()),
-        "use 1h, 6h, 24h or 7d";
-}
 
 fields! {
     /// What to show of the stream.
@@ -167,7 +130,7 @@ pub(super) async fn view(
     PageQuery(query): PageQuery<StreamView>,
 ) -> Result<Response, Problem> {
     let name = <Stream as crate::routes::fields::Field>::read(&name).map_err(|error| {
-        Problem::invalid("stream", &*name, format!("the name {error}")).fix(Stream::fix())
+        Problem::invalid("stream", &*name, format!("{name:?} {error}")).fix(Stream::fix())
     })?;
     let policy = query.policy.of(&state);
     let stream = state.store.stream(name.as_str(), policy).await?;
@@ -189,7 +152,7 @@ pub(super) async fn view(
     let newest = newest.into_iter().flatten().collect::<Vec<_>>();
     let body = html! {
         (heading(&view, &state, &shown))
-        (ranges(&state, &shown))
+        (ranges::choice(&state, &shown, asked))
         @if let (Some((minute, status)), Some(found)) = (asked, &explanation) {
             (explanation_of(minute, status, found))
         }
@@ -201,7 +164,7 @@ pub(super) async fn view(
             span class="k band" {} "usual" span class="k hole" {} "no minute arrived" span class="k inc" {} "incident"
             span class="k c" {} "CRITICAL alert" span class="k w" {} "WARNING alert"
         }
-        (alert_list(&shown, &gathered.alerts))
+        (alert_list(&shown, &gathered))
     };
     let frame = if shown.last.is_some() {
         Frame::live(&view)
@@ -227,42 +190,6 @@ fn heading(view: &View, state: &AppState, shown: &Shown) -> Markup {
                 @if let Some(grafana) = state.grafana() {
                     @let [from_ms, to_ms] = [shown.from, shown.to].map(|end| end.start().as_millisecond());
                     a href=(grafana.dashboard(Some(&stream.name), from_ms, Some(to_ms))) { "Dashboard" }
-                }
-            }
-        }
-    }
-}
-
-/// The choice of a range and of a policy.
-fn ranges(state: &AppState, shown: &Shown) -> Markup {
-    let input = |minute: Minute| minute.to_string().get(..16).unwrap_or_default().to_owned();
-    let policies: Vec<_> = state
-        .monitor
-        .detectors()
-        .map(detection::Detector::policy)
-        .collect();
-    html! {
-        nav class="ranges" aria-label="Range" {
-            @for last in Length::ALL {
-                a href=(format!("?last={}&policy={}", last.name(), shown.policy))
-                    aria-current=[(shown.last == Some(last)).then_some("true")] { (last.name()) }
-            }
-            details {
-                summary { "from–to" }
-                form {
-                    label for="from" { "From (UTC)" }
-                    input id="from" name="from" type="datetime-local" value=(input(shown.from));
-                    label for="to" { "To (UTC)" }
-                    input id="to" name="to" type="datetime-local" value=(input(shown.to));
-                    input type="hidden" name="policy" value=(shown.policy);
-                    button { "Show" }
-                }
-            }
-            @if policies.len() > 1 {
-                span class="dim" { "policy" }
-                @for policy in policies {
-                    @let range = shown.last.map_or_else(|| format!("from={}&to={}", shown.from, shown.to), |last| format!("last={}", last.name()));
-                    a href=(format!("?{range}&policy={policy}")) aria-current=[(shown.policy == policy).then_some("true")] { (policy) }
                 }
             }
         }
@@ -300,7 +227,7 @@ pub(super) fn chart(status: MonitoredStatus, gathered: &Gathered, newest: &[Newe
                 @if let Some(row) = newest { (now(row, gathered)) }
             }
             @if is_empty {
-                p class="empty" { "No " (status) " in this range." }
+                p class="empty" { "None in this range." }
             } @else {
                 div class="plot" {
                     (PreEscaped(chart.draw()))
@@ -330,7 +257,8 @@ fn now(row: &NewestRow, gathered: &Gathered) -> Markup {
     }
 }
 
-fn alert_list(shown: &Shown, alerts: &[Alert]) -> Markup {
+fn alert_list(shown: &Shown, gathered: &Gathered) -> Markup {
+    let alerts = &gathered.alerts;
     html! {
         section id="alerts" data-live {
             h2 { "Alerts" }
@@ -338,6 +266,9 @@ fn alert_list(shown: &Shown, alerts: &[Alert]) -> Markup {
                 p class="empty" { "No alert in this range." }
             } @else {
                 ol class="rows" { @for alert in alerts { (alert_row(shown, alert)) } }
+                @if gathered.alert_count > alerts.len() {
+                    p class="dim" { "The newest " (alerts.len()) " of " (gathered.alert_count) "; the charts mark all of them." }
+                }
             }
         }
     }
@@ -361,7 +292,7 @@ fn alert_row(shown: &Shown, alert: &Alert) -> Markup {
                 span class="when" { (minute(anomaly.minute)) }
             }
             p {
-                (sentence(alert))
+                (sentence(alert).trim_end_matches('.')) "."
                 @if let Some(suppression) = alert.suppression {
                     span class="dim" { " Not notified: " (in_words(suppression)) "." }
                 }

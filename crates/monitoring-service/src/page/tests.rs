@@ -1,5 +1,6 @@
 //! The views over a temporary database: empty states, refusals, ranges, sizes.
 
+mod charts;
 mod health;
 mod incidents;
 mod login;
@@ -139,7 +140,7 @@ async fn a_burst_is_seen_on_the_overview_and_the_stream() {
         "standard deviations above",
         "href=\"?last=6h&amp;policy=zscore&amp;minute=2025-07-12T15:00:00Z&amp;status=denied#explanation\"",
         "2025-07-12 15:00 UTC: 40, usual",
-        "No failed in this range.",
+        "None in this range.",
         "class=\"hole\"",
     ] {
         assert!(stream.contains(text), "{text}");

@@ -1,19 +1,13 @@
-//! Health for probes and people, and the metrics.
+//! `GET /health`: the health of each part, for people and dashboards.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use axum::{
-    Json,
-    extract::State,
-    http::header,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, response::IntoResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     AppState,
-    error::{Kind, Problem},
     extract::{Nothing, QueryParams},
     openapi,
     schema::Instant,
@@ -272,7 +266,9 @@ async fn stored(state: &Context) -> Result<Stored, StoreError> {
     })
 }
 
-async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn in_time<T>(
+    read: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     tokio::time::timeout(DATABASE_TIMEOUT, read)
         .await
         .unwrap_or_else(|_| {
@@ -392,79 +388,4 @@ fn tasks(liveness: &TaskLiveness, now_ms: i64) -> TasksHealth {
         oldest_report: task.name(),
         oldest_report_seconds: unreported_ms / 1000,
     }
-}
-
-/// The answer of a probe.
-#[derive(Serialize, ToSchema)]
-struct Probe {
-    status: ProbeStatus,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum ProbeStatus {
-    Alive,
-    Ready,
-}
-
-/// Alive while all tasks report. Other faults do not count, because a restart does not fix them.
-#[utoipa::path(
-    get,
-    path = "/health/live",
-    operation_id = "live",
-    tag = "operations",
-    security(()),
-    responses((status = 200, description = "The tasks report", body = Probe), openapi::Probe)
-)]
-pub(super) async fn live(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
-    let Some((task, unreported_ms)) = state.liveness.hung(state.clock.now_ms()) else {
-        return Ok(Json(Probe {
-            status: ProbeStatus::Alive,
-        }));
-    };
-    let detail = format!(
-        "the task {} has not reported for {} s",
-        task.name(),
-        unreported_ms / 1000
-    );
-    Err(Problem::new(Kind::Unavailable, detail).fix("restart the service"))
-}
-
-/// Ready while the database answers and can be written, and the service is not stopping; Kafka may be down.
-#[utoipa::path(
-    get,
-    path = "/health/ready",
-    operation_id = "ready",
-    tag = "operations",
-    security(()),
-    responses((status = 200, description = "The service answers requests", body = Probe), openapi::Probe)
-)]
-pub(super) async fn ready(
-    State(state): State<Arc<AppState>>,
-) -> Result<impl IntoResponse, Problem> {
-    if state.draining.is_cancelled() {
-        return Err(
-            Problem::new(Kind::Unavailable, "the service is stopping").fix("use another instance")
-        );
-    }
-    in_time(state.store.next_delivery_at()).await?;
-    if let Some(error) = state.store.write_error() {
-        return Err(StoreError::Unavailable(error).into());
-    }
-    Ok(Json(Probe {
-        status: ProbeStatus::Ready,
-    }))
-}
-
-/// The metrics.
-#[utoipa::path(
-    get,
-    path = "/metrics",
-    operation_id = "metrics",
-    tag = "operations",
-    responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain; version=0.0.4"), openapi::Metrics)
-)]
-pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
-    let headers = [(header::CONTENT_TYPE, common::metrics::CONTENT_TYPE)];
-    (headers, state.registry.render()).into_response()
 }

@@ -190,6 +190,7 @@ pub(super) async fn list(
         severity: query.severity.map(Severity::from),
         from,
         to,
+        without_members: false,
         before: query.page.before(),
         limit: query.page.probe(),
     };

@@ -19,6 +19,7 @@ mod offset_gaps;
 mod openapi;
 pub(crate) mod parameters;
 mod place;
+mod probes;
 pub(crate) mod schema;
 pub(crate) mod session;
 pub(crate) mod silences;
@@ -138,9 +139,9 @@ fn routes() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(dead_letters::replay))
         .routes(routes!(offset_gaps::list))
         .routes(routes!(health::health))
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
-        .routes(routes!(health::metrics))
+        .routes(routes!(probes::live))
+        .routes(routes!(probes::ready))
+        .routes(routes!(probes::metrics))
 }
 
 /// Adds the middleware; the last one is the outermost.

@@ -386,6 +386,17 @@ pub(super) fn of_range(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The newest of them by minute, the newest first. `range`: the parameters of [`IN_RANGE`].
+pub(super) fn newest_of_range(
+    sql: &Connection,
+    range: &[&dyn ToSql],
+    max: usize,
+) -> rusqlite::Result<Vec<Alert>> {
+    let text = format!("SELECT {COLUMNS} {IN_RANGE} ORDER BY minute DESC, seq DESC LIMIT {max}");
+    let mut statement = sql.prepare_cached(&text)?;
+    statement.query_map(range, read)?.collect()
+}
+
 /// How many of them were not muted, and how many were: only the cooldown and silences have an id.
 pub(super) fn count_range(
     sql: &Connection,

@@ -36,6 +36,8 @@ pub(crate) struct IncidentFilter {
     pub(crate) from: Option<Minute>,
     /// Only opened before this minute.
     pub(crate) to: Option<Minute>,
+    /// Without the members of groups.
+    pub(crate) without_members: bool,
     /// Recorded before the incident at this place.
     pub(crate) before: Option<i64>,
     /// At most this many.

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod attempts;
+mod charts;
 mod cooldowns;
 mod dead_letters;
 mod detector_states;
@@ -44,6 +45,7 @@ use tokio::sync::Notify;
 
 pub use alerts::AlertFilter;
 pub(crate) use attempts::{EventDelivery, PendingOf};
+pub(crate) use charts::{ChartFilter, Charts, Span};
 pub(crate) use dead_letters::{DeadLetter, DeadLetterCount, DeadLetterRecord};
 pub(crate) use fallback::Owed;
 pub(crate) use incidents::{IncidentFilter, StoredEvent};

@@ -60,7 +60,7 @@ async fn an_incident_that_does_not_exist_is_not_found() {
     let answer = get(&api, path, &[HTML]).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     assert!(
-        answer.text.contains("there is no incident"),
+        answer.text.contains("There is no incident"),
         "{}",
         answer.text
     );

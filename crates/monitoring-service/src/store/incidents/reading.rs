@@ -38,6 +38,7 @@ pub(in crate::store) fn list_statement(filter: &IncidentFilter) -> String {
         (filter.open == Some(false), "ended_at_ms IS NOT NULL"),
         (filter.from.is_some(), "opened_at_ms >= :from"),
         (filter.to.is_some(), "opened_at_ms < :to"),
+        (filter.without_members, "group_id IS NULL"),
     ];
     let mut conditions = String::from("seq < :before");
     for (at, (_, condition)) in given.into_iter().filter(|(given, _)| *given).enumerate() {

@@ -228,6 +228,13 @@ fn sixty_streams_with_one_cause_are_two_notifications() {
         ]
     );
     assert_eq!(sent[0].stream_count, 60);
+    let without_members = wait(store.incidents(IncidentFilter {
+        without_members: true,
+        limit: 100,
+        ..IncidentFilter::default()
+    }));
+    let kinds: Vec<_> = without_members.iter().map(|of| of.message.kind).collect();
+    assert_eq!(kinds, [IncidentKind::Group], "it stands for its members");
     assert!(sent[1].excess_problems > Some(10_000), "{:?}", sent[1]);
     let open = IncidentFilter {
         open: Some(true),
