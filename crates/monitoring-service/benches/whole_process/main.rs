@@ -1,17 +1,16 @@
 //! Whole-process benchmarks against a real Kafka broker, measured from outside: ingest rate of a backlog, rate of submissions, time
-//! from a message to disk, time to ready, and query latency with 90 days stored. Figures are medians. A rate depends mostly on the
-//! machine, so each is compared with a floor measured in the same run.
+//! from a message to disk, time to ready, query latency with 90 days stored, and the cost of listeners to the page's events. Figures are
+//! medians. A rate depends mostly on the machine, so each is compared with a floor measured in the same run.
 //!
-//! `cargo bench -p monitoring-service --bench whole_process -- [--brokers localhost:9092] [backlog streams transactions evaluate live start queries]`
+//! `cargo bench -p monitoring-service --bench whole_process -- [--brokers localhost:9092] [backlog streams transactions evaluate live start queries listeners]`
 
+mod listeners;
 mod queries;
+mod service;
 mod transactions;
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
-    process::{Child, Command, Stdio},
-    rc::Rc,
+    io::Write as _,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -29,7 +28,8 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-const ADDRESS: &str = "127.0.0.1:18999";
+use service::{Connection, Service};
+
 const CONNECTIONS: usize = 16;
 const ROWS_A_MESSAGE: u64 = 6;
 
@@ -76,144 +76,13 @@ fn main() -> anyhow::Result<()> {
             "start" => start(&args)?,
             "transactions" => transactions::transactions(&args)?,
             "queries" => queries::queries(&args)?,
+            "listeners" => listeners::listeners(&args)?,
             other => bail!(
-                "{other} is not a part; use backlog, streams, transactions, evaluate, live, start or queries"
+                "{other} is not a part; use backlog, streams, transactions, evaluate, live, start, queries or listeners"
             ),
         }
     }
     Ok(())
-}
-
-/// A running program with its own database. Killed when dropped.
-struct Service {
-    child: Child,
-    folder: Rc<tempfile::TempDir>,
-    started: Instant,
-}
-
-impl Service {
-    fn start(args: &Args, topic: &str) -> anyhow::Result<Self> {
-        let shadow = [("SHADOW_POLICY", args.shadow_policy.as_str())];
-        Self::start_on(Rc::new(tempfile::tempdir()?), &args.brokers, topic, &shadow)
-    }
-
-    /// On the database in this folder, with more variables.
-    fn start_on(
-        folder: Rc<tempfile::TempDir>,
-        brokers: &str,
-        topic: &str,
-        more: &[(&str, &str)],
-    ) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            TcpStream::connect(ADDRESS).is_err(),
-            "{ADDRESS} is in use; stop the program that listens there"
-        );
-        let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
-        command
-            .env_clear()
-            .env("DATABASE_PATH", folder.path().join("bench.db"))
-            .env("HTTP_ADDR", ADDRESS);
-        command
-            .env("KAFKA_BOOTSTRAP_SERVERS", brokers)
-            .env("KAFKA_TOPIC", topic)
-            .env("RUST_LOG", "error");
-        command.envs(more.iter().copied());
-        let started = now();
-        let child = command
-            .stdout(Stdio::null())
-            .spawn()
-            .context("the service cannot be started")?;
-        Ok(Self {
-            child,
-            folder,
-            started,
-        })
-    }
-
-    fn until_ready(&self) -> anyhow::Result<Duration> {
-        while self.started.elapsed() < Duration::from_secs(30) {
-            if matches!(
-                Connection::open().and_then(|mut c| c.get("/health/ready")),
-                Ok((200, _))
-            ) {
-                return Ok(self.started.elapsed());
-            }
-            std::thread::yield_now();
-        }
-        bail!("the service is not ready after 30 s")
-    }
-
-    /// Waits until this many messages are on disk. Reads the file directly, so that the service does no extra work.
-    fn until_stored(&mut self, messages: u64) -> anyhow::Result<Duration> {
-        let database = self.database()?;
-        let mut stored =
-            database.prepare("SELECT coalesce(sum(last_offset + 1), 0) FROM offsets")?;
-        while stored.query_row([], |row| row.get::<_, u64>(0))? < messages {
-            anyhow::ensure!(self.child.try_wait()?.is_none(), "the service has ended");
-            wait(Duration::from_millis(5));
-        }
-        Ok(self.started.elapsed())
-    }
-
-    fn peak_resident_mib(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmHWM"))
-            .context("no VmHWM: this needs Linux")?;
-        let kib: u64 = line
-            .split_whitespace()
-            .nth(1)
-            .context("a figure")?
-            .parse()?;
-        Ok(kib / 1024)
-    }
-
-    fn database(&self) -> rusqlite::Result<rusqlite::Connection> {
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        rusqlite::Connection::open_with_flags(self.folder.path().join("bench.db"), flags)
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        drop(self.child.kill().and_then(|()| self.child.wait()));
-    }
-}
-
-/// A keep-alive connection with minimal HTTP, so that the load generator costs less than the service.
-struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    fn open() -> anyhow::Result<Self> {
-        let socket = TcpStream::connect(ADDRESS)?;
-        socket.set_nodelay(true)?;
-        Ok(Self(BufReader::new(socket)))
-    }
-
-    fn get(&mut self, path: &str) -> anyhow::Result<(u16, String)> {
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").as_bytes())
-    }
-
-    fn send(&mut self, request: &[u8]) -> anyhow::Result<(u16, String)> {
-        self.0.get_mut().write_all(request)?;
-        let (mut status, mut length, mut line) = (0, 0, String::new());
-        loop {
-            line.clear();
-            self.0.read_line(&mut line)?;
-            if let Some(text) = line.strip_prefix("HTTP/1.1 ") {
-                status = text[..3].parse()?;
-            } else if let Some(text) = line.strip_prefix("content-length: ") {
-                length = text.trim().parse()?;
-            } else if line == "\r\n" || line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
-        Ok((status, String::from_utf8(body)?))
-    }
 }
 
 fn post(body: &str) -> Vec<u8> {

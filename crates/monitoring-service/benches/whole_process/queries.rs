@@ -15,7 +15,8 @@ use detection::{Minute, MinuteCounts, Status, StatusCount};
 use rdkafka::producer::Producer as _;
 
 use super::{
-    Args, Connection, ROWS_A_MESSAGE, Service, Topic, now, produce, producer, quantile, rate, say,
+    Args, ROWS_A_MESSAGE, Topic, now, produce, producer, quantile, rate, say,
+    service::{Connection, Service},
     wait,
 };
 
@@ -400,7 +401,7 @@ fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// The load average: other programs may use the machine.
-fn load() -> anyhow::Result<String> {
+pub(super) fn load() -> anyhow::Result<String> {
     let load = std::fs::read_to_string("/proc/loadavg").context("this needs Linux")?;
     Ok(load.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }

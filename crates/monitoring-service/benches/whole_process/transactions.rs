@@ -12,7 +12,9 @@ use rdkafka::{
     producer::Producer as _,
 };
 
-use super::{Args, Service, Topic, median, minute_counts, now, produce, producer, rate, say};
+use super::{
+    Args, Topic, median, minute_counts, now, produce, producer, rate, say, service::Service,
+};
 
 /// The limit of memory that is aimed at, MiB.
 const MAX_RESIDENT_MIB: u64 = 64;
