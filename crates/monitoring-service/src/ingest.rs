@@ -109,15 +109,15 @@ pub fn run(
         progress: Progress::default(),
         failed_at_ms: None,
     };
-    let mut backoff = BACKOFF.0;
+    let (mut backoff, mut outcome) = (BACKOFF.0, Ok(()));
     while !stop.is_cancelled() {
         let session = Stopwatch::start();
-        let outcome = match &consumer {
+        let ended = match &consumer {
             Some(consumer) => ingest.session(consumer, stop),
             None => ingest.session_without_kafka(stop),
         };
         // Always await the in-flight commit before re-reading offsets.
-        let Err(mut interrupted) = outcome.and(ingest.settle().map_err(Into::into)) else {
+        let Err(mut interrupted) = ended.and(ingest.settle().map_err(Into::into)) else {
             break;
         };
         if interrupted.is_of_a_name()
@@ -134,7 +134,8 @@ pub fn run(
         unreachable = matches!(interrupted, Interrupted::Unreachable(_))
             .then(|| unreachable.unwrap_or_else(Stopwatch::start));
         if let Recovery::Stop(error) = interrupted.recovery() {
-            return Err(error);
+            outcome = Err(error);
+            break;
         }
         ingest.pause(backoff, stop);
         backoff = (backoff * 2).min(BACKOFF.1);
@@ -142,11 +143,13 @@ pub fn run(
         let is_lost = |since: Stopwatch| since.elapsed() > ingest.settings.refresh;
         if consumer.is_some() && unreachable.is_some_and(is_lost) {
             tracing::info!("the brokers stay unreachable: connecting with a new client");
+            consumer.take().into_iter().for_each(kafka::close);
             consumer = Some(kafka::consumer(&ingest.settings)?);
             unreachable = None;
         }
     }
-    Ok(())
+    consumer.into_iter().for_each(kafka::close);
+    outcome
 }
 
 struct Ingest {

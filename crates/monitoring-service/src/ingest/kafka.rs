@@ -6,7 +6,9 @@ use std::{
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
+    thread,
     time::Duration,
 };
 
@@ -26,6 +28,9 @@ use super::{Settings, plan::Log};
 
 /// Time limit of one request to the brokers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time for the brokers to answer before a consumer is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Receives librdkafka's own log lines and statistics.
 #[derive(Default)]
@@ -133,6 +138,23 @@ pub(super) fn timestamp_at(
     match probe.poll(REQUEST_TIMEOUT) {
         Some(Ok(message)) if message.offset() == offset => Ok(message.timestamp().to_millis()),
         _ => Ok(None),
+    }
+}
+
+/// Closes a consumer. That waits for the answers to its last commits, a minute from a broker that hangs; after [`CLOSE_TIMEOUT`] the
+/// rest is left to a thread, since the offsets that count are in the database.
+pub(super) fn close(consumer: KafkaConsumer) {
+    let (closed, outcome) = mpsc::channel();
+    let close = move || {
+        drop(consumer);
+        // Nobody waits any more after the timeout.
+        let _ = closed.send(());
+    };
+    let thread = thread::Builder::new().name("kafka-close".to_owned());
+    if thread.spawn(close).is_ok() && outcome.recv_timeout(CLOSE_TIMEOUT).is_err() {
+        tracing::warn!(
+            "the brokers do not answer the last commit of offsets; lag tools show old ones"
+        );
     }
 }
 
