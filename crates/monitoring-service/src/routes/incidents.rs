@@ -320,8 +320,7 @@ pub(crate) async fn acknowledge_incident(
     .await
 }
 
-/// Resolves an incident by hand, with the members of a group. Its findings are counted until its counts are usual; a new alert after that
-/// opens another one.
+/// Resolves an incident by hand, or a group with its members. Findings are counted until counts are usual; the next alert opens another one.
 #[utoipa::path(
     post,
     path = "/incidents/{id}/resolve",
