@@ -422,7 +422,7 @@ pub(super) fn open_writer(locked: &LockedPath) -> Result<Connection, StoreError>
     }
     let path = &locked.path;
     let has_content = path.metadata().is_ok_and(|file| file.len() > 0);
-    if has_content {
+    if has_content && !is_unfinished(path) {
         check(path)?;
         integrity::check_before_open(path)?;
     }
@@ -433,6 +433,19 @@ pub(super) fn open_writer(locked: &LockedPath) -> Result<Connection, StoreError>
         .pragma_update(None, "cache_size", -CACHE_KIB)
         .map_err(refuse)?;
     Ok(connection)
+}
+
+/// True for what a process leaves that was killed before it had created the tables. What cannot be read is not.
+fn is_unfinished(path: &Path) -> bool {
+    let read = || -> rusqlite::Result<bool> {
+        let connection = open_reader(path)?;
+        let marked =
+            |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        let tables: i64 = connection.query_row(tables, [], |row| row.get(0))?;
+        Ok(tables == 0 && marked("application_id")? == 0 && marked("user_version")? == 0)
+    };
+    read().unwrap_or(false)
 }
 
 /// Checks a database through a read-only connection, before anything can change it.

@@ -202,6 +202,20 @@ fn a_refused_file_is_not_changed() {
 }
 
 #[test]
+fn a_file_without_tables_is_a_new_database() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("killed.db");
+    let connection = Connection::open(&path).expect("created");
+    let wal = connection.pragma_update(None, "journal_mode", "WAL");
+    wal.expect("as the service begins");
+    drop(connection);
+    assert!(std::fs::metadata(&path).expect("there").len() > 0);
+    let (store, _writer) = Store::open(&path).expect("a new database");
+    let tables = raw(&store).query_row("SELECT count(*) FROM streams", [], |row| row.get(0));
+    assert_eq!(tables, Ok(0));
+}
+
+#[test]
 fn a_restored_stream_equals_the_one_in_memory() {
     let (store, _folder) = open();
     let monitor = fill(&store, 100);
