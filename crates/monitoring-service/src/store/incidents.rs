@@ -65,9 +65,7 @@ impl Store {
     /// The streams with an open incident.
     pub(crate) async fn streams_in_incidents(&self) -> Result<Vec<String>, StoreError> {
         self.read(|sql| {
-            let mut statement = sql.prepare_cached(
-                "SELECT stream FROM incidents WHERE ended_at_ms IS NULL AND stream IS NOT NULL",
-            )?;
+            let mut statement = sql.prepare_cached(OPEN_STREAMS)?;
             let rows = statement.query_map([], |row| row.get(0))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
@@ -161,6 +159,10 @@ impl Store {
             .await
     }
 }
+
+/// Without the `+` SQLite reads every incident that has a stream, in the order of the streams.
+pub(super) const OPEN_STREAMS: &str =
+    "SELECT stream FROM incidents WHERE ended_at_ms IS NULL AND +stream IS NOT NULL";
 
 /// The last incident of a stream and policy, as the fold remembers it; none if the fold has forgotten it.
 pub(super) fn last_of_stream(

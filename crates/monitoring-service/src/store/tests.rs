@@ -24,7 +24,8 @@ use tempfile::TempDir;
 
 use super::{
     AlertFilter, DeliveryFilter, DeliveryState, IngestCommit, OffsetAdvance, Retention, RowFilter,
-    Store, StoreError, StoredOffset, alerts, attempts, minutes, outbox, ranges, rows,
+    Store, StoreError, StoredOffset, alerts, attempts, incidents as stored_incidents, minutes,
+    outbox, ranges, rows,
 };
 use crate::alerts::{Alert, NotifyPolicy, Origin};
 
@@ -493,6 +494,13 @@ fn frequent_queries_use_indexes() {
             "{sql}: {plan}"
         );
     }
+}
+
+#[test]
+fn the_streams_of_open_incidents_are_found_by_their_index() {
+    let (store, _folder) = open();
+    let plan = plan(&raw(&store), stored_incidents::OPEN_STREAMS);
+    assert!(plan.contains("incidents_open"), "{plan}");
 }
 
 /// Sets the filters of a case.
