@@ -8,14 +8,12 @@ use crate::{
     store::{Attempt, DeliveryOutcome, DueDelivery},
 };
 
-/// The first limit of the wait, doubled with each attempt.
-const INITIAL_BACKOFF: Duration = Duration::from_secs(2);
+/// The first and the highest limit of the wait, doubled with each attempt. People wait for a receiver that is back, and one attempt in two
+/// minutes harms nobody.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(2));
 
-/// The highest limit of the wait.
-const MAX_BACKOFF: Duration = Duration::from_mins(10);
-
-/// The first limit of the wait after a timeout: the receiver may have accepted the message and would get it again.
-const TIMEOUT_BACKOFF: Duration = Duration::from_mins(1);
+/// The same after a timeout: the receiver may have accepted the message and would get it again.
+const TIMEOUT_BACKOFF: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(10));
 
 /// The outcome of an attempt that ended at `now_ms` with this answer. `random` is in [0, 1).
 pub(super) fn conclude(
@@ -54,23 +52,23 @@ pub(super) fn conclude(
 pub(super) fn wait(earlier: u32, error: &WebhookError, now: SystemTime, random: f64) -> Duration {
     match error {
         WebhookError::Gone | WebhookError::Unreachable { .. } | WebhookError::Template { .. } => {
-            backoff(INITIAL_BACKOFF, earlier, random)
+            backoff(BACKOFF, earlier, random)
         }
         WebhookError::NoAnswer { .. } => backoff(TIMEOUT_BACKOFF, earlier, 0.5 + random / 2.0),
         WebhookError::Refused { retry_after, .. } => {
             let asked = retry_after.map_or(Duration::ZERO, |asked| asked.delay(now));
-            backoff(INITIAL_BACKOFF, earlier, random).max(asked)
+            backoff(BACKOFF, earlier, random).max(asked)
         }
     }
 }
 
 /// Anywhere up to a limit that doubles ("full jitter"), so that deliveries that failed together are not retried together.
-fn backoff(initial: Duration, earlier: u32, random: f64) -> Duration {
+fn backoff((first, highest): (Duration, Duration), earlier: u32, random: f64) -> Duration {
     let doubled = 2_u32
         .checked_pow(earlier)
-        .and_then(|factor| initial.checked_mul(factor));
+        .and_then(|factor| first.checked_mul(factor));
     doubled
-        .map_or(MAX_BACKOFF, |limit| limit.min(MAX_BACKOFF))
+        .map_or(highest, |limit| limit.min(highest))
         .mul_f64(random)
 }
 
@@ -122,18 +120,23 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_limit_doubles_up_to_ten_minutes() {
-        let limits: Vec<_> = (0..11)
-            .map(|earlier| backoff(INITIAL_BACKOFF, earlier, 1.0).as_secs())
-            .collect();
-        assert_eq!(limits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
-        assert_eq!(backoff(INITIAL_BACKOFF, u32::MAX, 1.0), MAX_BACKOFF);
+    fn the_wait_limit_doubles_up_to_the_highest() {
+        let limits = |of| {
+            let seconds = |earlier| backoff(of, earlier, 1.0).as_secs();
+            (0..8).map(seconds).collect::<Vec<_>>()
+        };
+        assert_eq!(limits(BACKOFF), [2, 4, 8, 16, 32, 64, 120, 120]);
+        assert_eq!(
+            limits(TIMEOUT_BACKOFF),
+            [60, 120, 240, 480, 600, 600, 600, 600]
+        );
+        assert_eq!(backoff(BACKOFF, u32::MAX, 1.0), BACKOFF.1);
     }
 
     #[test]
     fn the_wait_is_anywhere_up_to_the_limit() {
-        assert_eq!(backoff(INITIAL_BACKOFF, 3, 0.0), Duration::ZERO);
-        assert_eq!(backoff(INITIAL_BACKOFF, 3, 0.25), Duration::from_secs(4));
+        assert_eq!(backoff(BACKOFF, 3, 0.0), Duration::ZERO);
+        assert_eq!(backoff(BACKOFF, 3, 0.25), Duration::from_secs(4));
     }
 
     #[test]
@@ -168,7 +171,7 @@ mod tests {
             assert_eq!(
                 outcome(&young, &answer, 0.5),
                 DeliveryOutcome::Retry {
-                    at_ms: NOW_MS + 300_000
+                    at_ms: NOW_MS + 60_000
                 }
             );
             assert_eq!(
