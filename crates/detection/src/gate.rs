@@ -146,7 +146,7 @@ pub struct Anomaly {
 }
 
 impl Anomaly {
-    /// [`AlertKey::alert_id`] of its key and minute.
+    /// The `alert_id` of its key and minute.
     pub fn id(&self) -> Uuid {
         self.key.alert_id(self.minute)
     }

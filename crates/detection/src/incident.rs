@@ -85,7 +85,7 @@ pub enum Resolution {
 pub enum IncidentChange {
     /// It opened.
     Opened,
-    /// It opened again, at most [`REOPEN_MINUTES`] after its end.
+    /// It opened again, at most `REOPEN_MINUTES` after its end.
     Reopened,
     /// Its severity rose, or approvals collapsed.
     Escalated,

@@ -20,13 +20,13 @@ pub enum Subject {
     /// Live streams have no new minutes.
     #[strum(serialize = "stream.stale")]
     StaleStreams {
-        /// The first [`MAX_NAMED`] of them, by name.
+        /// The first `MAX_NAMED` of them, by name.
         streams: Vec<String>,
     },
     /// Stale streams have new minutes again.
     #[strum(serialize = "stream.resumed")]
     StreamsResumed {
-        /// The first [`MAX_NAMED`] of them, by name.
+        /// The first `MAX_NAMED` of them, by name.
         streams: Vec<String>,
     },
     /// Kafka or a partition of it cannot be read, so counts are not monitored.
@@ -87,7 +87,7 @@ impl Subject {
         "alert.test",
     ];
 
-    /// Its type, one of [`Subject::TYPES`].
+    /// Its type, one of `Subject::TYPES`.
     pub fn kind(&self) -> &'static str {
         self.into()
     }

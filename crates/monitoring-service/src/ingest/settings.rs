@@ -36,6 +36,6 @@ pub struct Settings {
     pub mapping: Mapping,
     /// When open minutes close.
     pub open_minutes: open_minutes::Settings,
-    /// Interval of metadata requests; [`super::METADATA_REFRESH_INTERVAL`].
+    /// Interval of metadata requests; `METADATA_REFRESH_INTERVAL`.
     pub refresh: Duration,
 }

@@ -132,7 +132,7 @@ struct Shared {
 
 impl Store {
     /// Opens the database at `path`, creates it if there is none, and takes its lock for as long as any clone lives.
-    /// The [`Writer`] must run on a thread of its own.
+    /// The `Writer` must run on a thread of its own.
     pub fn open(path: &Path) -> Result<(Self, Writer), StoreError> {
         let locked = schema::lock(path)?;
         let readers = Arc::new(Readers::new(locked.path.clone()));

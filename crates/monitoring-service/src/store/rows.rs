@@ -68,7 +68,7 @@ pub struct RowFilter {
     pub from: Option<Minute>,
     /// Before this minute.
     pub to: Option<Minute>,
-    /// Before the row at this [`RowRecord::place`].
+    /// Before the row at this `RowRecord::place`.
     pub before: Option<i64>,
     /// At most this many.
     pub limit: u32,
