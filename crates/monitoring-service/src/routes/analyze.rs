@@ -23,13 +23,19 @@ use super::{
     parameters::{OnePolicy, OneStream, Whole, require_order},
     schema,
 };
-use crate::{alerts::json::EvidenceView, store::RangeFindings};
+use crate::{
+    alerts::json::EvidenceView,
+    store::{Hole, RangeFindings},
+};
 
 /// The longest range, minutes: a month.
 const MAX_MINUTES: i64 = 31 * 1440;
 
 /// Alerts in one answer. All are counted, also those not listed.
 const MAX_ALERTS: usize = 500;
+
+/// Holes in one answer.
+const MAX_HOLES: usize = 500;
 
 fields! {
     /// Which minutes, [from, to), and which settings to try.
@@ -86,6 +92,10 @@ struct Analysis {
     critical: f64,
     /// Null for the policy adaptive, which has none.
     window: Option<usize>,
+    /// Minutes of the range that did not arrive between two that did: they are unknown, not 0.
+    minutes_missing: u64,
+    /// Where these are, the first 500.
+    holes: Vec<Hole>,
     #[serde(flatten)]
     found: Found,
 }
@@ -162,6 +172,8 @@ pub(super) async fn analyze(
             .findings(stream.as_str(), policy, from, to, MAX_ALERTS);
         (Mode::Stored, found.await?.into())
     };
+    let holes = state.store.holes(stream.as_str(), from, to, MAX_HOLES);
+    let (holes, minutes_missing) = holes.await?;
     Ok(Json(Analysis {
         stream: stream.to_string(),
         from,
@@ -171,6 +183,8 @@ pub(super) async fn analyze(
         warning: settings.detector.threshold(Severity::Warning),
         critical: settings.detector.threshold(Severity::Critical),
         window: settings.zscore().map(|detector| detector.window),
+        minutes_missing,
+        holes,
         found,
     }))
 }

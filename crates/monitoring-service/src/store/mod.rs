@@ -59,7 +59,7 @@ pub(crate) use outbox::{
     Attempt, Content, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryState, DueDelivery,
     ListedDelivery, Replay,
 };
-pub(crate) use ranges::{RangeFindings, SeriesFilter, SeriesPoint, StatusTotal, Summary};
+pub(crate) use ranges::{Hole, RangeFindings, SeriesFilter, SeriesPoint, StatusTotal, Summary};
 pub(crate) use read_only::{MinuteFilter, labelled_incidents, stored_minutes};
 pub use rows::{Explained, RowFilter, RowRecord};
 pub use skip::skip_records;

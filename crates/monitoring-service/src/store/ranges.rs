@@ -54,6 +54,17 @@ pub(crate) struct RangeFindings {
     pub(crate) alerts: Vec<Alert>,
 }
 
+/// Minutes without counts between two that were observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Hole {
+    /// Its first minute.
+    #[schema(value_type = schema::Minute)]
+    pub(crate) from: Minute,
+    /// The first minute after it.
+    #[schema(value_type = schema::Minute)]
+    pub(crate) to: Minute,
+}
+
 /// The series to read: a stream's minutes in [from, to).
 #[derive(Clone, Debug)]
 pub(crate) struct SeriesFilter {
@@ -135,6 +146,38 @@ impl Store {
         .await
     }
 
+    /// The holes of a stream in [from, to), the first of them and how many minutes all of them have.
+    pub(crate) async fn holes(
+        &self,
+        stream: &str,
+        from: Minute,
+        to: Minute,
+        max_holes: usize,
+    ) -> Result<(Vec<Hole>, u64), StoreError> {
+        let stream = stream.to_owned();
+        self.scan(move |sql| {
+            let Some(stream_id) = stream_id(sql, &stream)? else {
+                return Ok((Vec::new(), 0));
+            };
+            let mut statement = sql.prepare_cached(OBSERVED)?;
+            let range = params![stream_id, from.epoch_minutes(), to.epoch_minutes()];
+            let mut rows = statement.query(range)?;
+            let (mut holes, mut missing, mut next) = (Vec::new(), 0, None);
+            while let Some(row) = rows.next()? {
+                let minute = Minute::from_epoch_minutes(row.get(0)?);
+                if let Some(from) = next.filter(|next| minute > *next) {
+                    missing += minute.since(from).unsigned_abs();
+                    if holes.len() < max_holes {
+                        holes.push(Hole { from, to: minute });
+                    }
+                }
+                next = Some(minute.plus(1));
+            }
+            Ok((holes, missing))
+        })
+        .await
+    }
+
     /// Series of a stream, empty for an unknown one; none if they have too many points.
     pub(crate) async fn series(&self, filter: SeriesFilter) -> Result<Option<Series>, StoreError> {
         self.scan(move |sql| {
@@ -144,6 +187,9 @@ impl Store {
         .await
     }
 }
+
+/// The observed minutes of a range in order: each has a row of the first monitored status.
+const OBSERVED: &str = "SELECT minute FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND status_id = 0 ORDER BY minute";
 
 pub(super) const TOTALS: &str = "SELECT minute, status_id, count FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3";
 

@@ -42,6 +42,32 @@ async fn stored_findings_keep_their_settings() {
 }
 
 #[tokio::test]
+async fn minutes_that_did_not_arrive_are_listed() {
+    let mut api = Api::new();
+    for minute in [0, 1, 4, 5, 7] {
+        let now_ms = NOW_MS + (minute + 1) * 60_000;
+        api.consume("default", now().plus(minute), &[("denied", 6)], now_ms);
+    }
+    let holes = async |range: &str| {
+        let analysis = api.ok(&format!("/alerts/analyze?{range}")).await;
+        (
+            analysis["minutes_missing"].clone(),
+            analysis["holes"].clone(),
+        )
+    };
+    let hole = |from: u8, to: u8| {
+        let [from, to] = [from, to].map(|minute| format!("2025-07-12T15:0{minute}:00Z"));
+        json!({"from": from, "to": to})
+    };
+    assert_eq!(
+        holes(RANGE).await,
+        (json!(3), json!([hole(2, 4), hole(6, 7)]))
+    );
+    let within = "from=2025-07-12T15:03:00Z&to=2025-07-12T15:06:00Z&window=10";
+    assert_eq!(holes(within).await, (json!(0), json!([])));
+}
+
+#[tokio::test]
 async fn the_same_settings_recompute_the_same() {
     let api = api();
     let stored = api.ok(&format!("/alerts/analyze?{RANGE}")).await;
