@@ -1,4 +1,4 @@
-//! `KAFKA_PROPERTIES`: more librdkafka properties, for both programs. Creates no client and knows no topic.
+//! What both programs read of their Kafka settings: `KAFKA_PROPERTIES`, more librdkafka properties, and the name of a topic. Creates no client.
 
 use std::fmt;
 
@@ -84,6 +84,22 @@ impl fmt::Display for UnresolvedBroker {
     }
 }
 
+/// Longest name of a topic.
+const MAX_TOPIC_LENGTH: usize = 249;
+
+/// Reads the name of a topic, as Kafka allows it. A carriage return at its end, from a file with other line ends, would be another topic.
+pub fn parse_topic(text: &str) -> Result<String, String> {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let is_name = !matches!(text, "" | "." | "..") && text.len() <= MAX_TOPIC_LENGTH;
+    if is_name && text.bytes().all(is_allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{:?} is no name of a topic; use at most {MAX_TOPIC_LENGTH} letters, digits, dots, underscores and hyphens",
+        text.chars().take(80).collect::<String>()
+    ))
+}
+
 fn property(number: usize, entry: &str, owned: &[&str]) -> Result<(String, String), String> {
     let (key, value) = entry.split_once('=').ok_or_else(|| {
         format!("entry {number} has no '='; give key=value,key=value and write a comma within a value as \\,")
@@ -120,6 +136,22 @@ mod tests {
 
     fn parse(text: &str) -> Result<KafkaProperties, String> {
         KafkaProperties::parse(text, &["acks", "group."])
+    }
+
+    #[test]
+    fn a_topic_has_a_name_that_kafka_allows() {
+        for name in ["transactions", "a.b-c_D9", &"x".repeat(249)] {
+            assert_eq!(parse_topic(name).as_deref(), Ok(name));
+        }
+        for bad in ["", ".", "..", "trans\r", "a b", "é", &"x".repeat(250)] {
+            let error = parse_topic(bad).unwrap_err();
+            assert!(error.contains("is no name of a topic"), "{error}");
+        }
+        assert!(
+            parse_topic("trans\r")
+                .unwrap_err()
+                .starts_with(r#""trans\r""#)
+        );
     }
 
     #[test]

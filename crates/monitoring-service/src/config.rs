@@ -71,7 +71,7 @@ pub struct Config {
     pub kafka_bootstrap_servers: String,
 
     /// Kafka topic to read
-    #[arg(long, env, default_value = "transactions")]
+    #[arg(long, env, value_parser = common::kafka::parse_topic, default_value = "transactions")]
     pub kafka_topic: String,
 
     /// What messages are, and how they are read.

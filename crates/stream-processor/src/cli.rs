@@ -68,7 +68,7 @@ pub struct Cli {
         alias = "topic",
         env,
         default_value = "transactions",
-        value_parser = NonEmptyStringValueParser::new()
+        value_parser = common::kafka::parse_topic
     )]
     pub kafka_topic: String,
 

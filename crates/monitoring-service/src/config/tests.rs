@@ -184,7 +184,7 @@ fn a_policy_alerts_and_the_other_runs_in_shadow() {
 
 #[test]
 fn errors_name_variable_value_and_allowed_values() {
-    let cases: [(&str, [&str; 3]); 21] = [
+    let cases: [(&str, [&str; 3]); 22] = [
         (
             "--adaptive-critical=1",
             ["ADAPTIVE_CRITICAL", "1", "above 1 and at most 100"],
@@ -237,6 +237,10 @@ fn errors_name_variable_value_and_allowed_values() {
         (
             "--approved-direction=left",
             ["APPROVED_DIRECTION", "'left'", "both, down, up"],
+        ),
+        (
+            "--kafka-topic=transactions\r",
+            ["KAFKA_TOPIC", r#""transactions\r""#, "no name of a topic"],
         ),
         (
             "--webhook-format=teams",
