@@ -150,7 +150,8 @@ impl World {
             .rev()
             .take_while(|attempt| failed(attempt.outcome))
             .count();
-        if noticed >= 3 {
+        // Three failures in a row: those that were in flight together are one.
+        if noticed >= messages + 2 {
             self.health("deliveries", "degraded", NOTICED).await?;
         }
         self.receiver.set(Manner::Accept);
