@@ -141,14 +141,18 @@ pub fn run(
         backoff = (backoff * 2).min(BACKOFF.1);
         // librdkafka 2.12 never connects again after an answer without brokers, as of a broker that is fenced (its issue 5301).
         let is_lost = |since: Stopwatch| since.elapsed() > ingest.settings.refresh;
-        if consumer.is_some() && unreachable.is_some_and(is_lost) {
+        if unreachable.is_some_and(is_lost)
+            && let Some(lost) = consumer.take()
+        {
             tracing::info!("the brokers stay unreachable: connecting with a new client");
-            consumer.take().into_iter().for_each(kafka::close);
+            kafka::close(lost);
             consumer = Some(kafka::consumer(&ingest.settings)?);
             unreachable = None;
         }
     }
-    consumer.into_iter().for_each(kafka::close);
+    if let Some(consumer) = consumer {
+        kafka::close(consumer);
+    }
     outcome
 }
 

@@ -66,7 +66,7 @@ pub(super) async fn gather(
     };
     let warning = warning_limit(state);
     let Charts {
-        spans,
+        mut spans,
         incidents,
         alerts,
         alert_count,
@@ -76,10 +76,9 @@ pub(super) async fn gather(
             judgement.evidence()?.usual_range(warning)
         })
         .await?;
-    let mut statuses = MonitoredStatus::ALL.into_iter();
-    let charts = spans.map(|spans| {
-        let status = statuses.next().map_or("", MonitoredStatus::name);
-        let step = |span: Option<Span>| Some(step(&span?, status, shown, path));
+    let charts = MonitoredStatus::ALL.map(|status| {
+        let spans = std::mem::take(&mut spans[status.index()]);
+        let step = |span: Option<Span>| Some(step(&span?, status.name(), shown, path));
         Chart {
             first: shown.from,
             step_minutes,

@@ -53,7 +53,7 @@ pub(crate) struct IngestCommit {
 pub(crate) struct InFlightCommit(PendingWrite<Vec<RecordedEvent>>);
 
 impl InFlightCommit {
-    /// True if [`Self::wait`] returns at once.
+    /// True once the writer has answered; never if it is gone.
     pub(crate) fn is_done(&self) -> bool {
         self.0.is_done()
     }

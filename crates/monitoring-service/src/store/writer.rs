@@ -138,7 +138,7 @@ impl WriterHandle {
 pub(super) struct PendingWrite<T>(oneshot::Receiver<Result<T, StoreError>>);
 
 impl<T> PendingWrite<T> {
-    /// True if a wait returns at once.
+    /// True once the writer has answered; never if it is gone.
     pub(super) fn is_done(&self) -> bool {
         !self.0.is_empty()
     }

@@ -68,11 +68,7 @@ async fn the_task_delivers_old_and_new_and_reports() {
     while_delivering(delivery, script)
         .await
         .expect("a good end");
-    assert!(
-        liveness
-            .last_reports()
-            .contains(&(Task::Delivery.name(), clock.now_ms()))
-    );
+    assert_reported(&liveness, clock.now_ms());
 }
 
 #[tokio::test]
@@ -90,11 +86,7 @@ async fn without_a_receiver_the_task_only_reports() {
     while_delivering(delivery, tokio::task::yield_now())
         .await
         .expect("a good end");
-    assert!(
-        liveness
-            .last_reports()
-            .contains(&(Task::Delivery.name(), clock.now_ms()))
-    );
+    assert_reported(&liveness, clock.now_ms());
     assert_eq!(store.outbox().await.expect("readable").pending, 1);
 }
 
@@ -166,4 +158,9 @@ fn an_unavailable_database_is_logged_once() {
             .pause_for_store(end, &mut fails)
             .expect_err("nothing to wait for");
     }
+}
+
+fn assert_reported(liveness: &crate::liveness::TaskLiveness, now_ms: i64) {
+    let report = (Task::Delivery.name(), now_ms);
+    assert!(liveness.last_reports().contains(&report));
 }
