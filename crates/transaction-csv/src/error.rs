@@ -32,7 +32,7 @@ pub enum LoadError {
         remedy: Option<Remedy>,
     },
     /// Bad rows, with [`OnError::Stop`](crate::OnError::Stop).
-    #[error("{0}; correct the row, or choose to skip bad rows")]
+    #[error("{0}; correct the file")]
     Rows(Faults),
     /// Reading failed.
     #[error(transparent)]

@@ -8,7 +8,7 @@ use detection::{
     Minute, MinuteCounts, Stream,
     backtest::{LabelledIncident, Report},
 };
-use transaction_csv::{LoadOptions, labels::load_incidents, load_file};
+use transaction_csv::{FileError, LoadError, LoadOptions, labels::load_incidents, load_file};
 
 use super::Options;
 use crate::store::{MinuteFilter, labelled_incidents, stored_minutes};
@@ -63,7 +63,7 @@ fn from_file(path: &Path, options: &Options) -> anyhow::Result<Read> {
         on_error: options.on_error,
         ..LoadOptions::default()
     };
-    let loaded = load_file(path, &load)?;
+    let loaded = load_file(path, &load).map_err(with_advice)?;
     let mut counts: Vec<_> = loaded.counts.iter().collect();
     if let Some(stream) = &options.stream {
         counts = of_stream(counts, stream);
@@ -74,6 +74,16 @@ fn from_file(path: &Path, options: &Options) -> anyhow::Result<Read> {
         path.display()
     );
     Ok((path.to_owned(), counts, loaded.skipped))
+}
+
+fn with_advice(error: FileError) -> anyhow::Error {
+    let is_of_rows = matches!(error.source, LoadError::Rows(_));
+    let error = anyhow::Error::from(error);
+    if is_of_rows {
+        anyhow::anyhow!("{error:#}\ntry --on-error skip, to leave out bad rows")
+    } else {
+        error
+    }
 }
 
 /// One stream of several; or the only one, which has no name, under this name.

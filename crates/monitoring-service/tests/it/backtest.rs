@@ -163,3 +163,19 @@ async fn a_backtest_changes_no_database() {
     assert!(missing.contains("there is no database /none"), "{missing}");
     assert!(!folder.path().join("none").exists());
 }
+
+#[test]
+fn a_bad_row_names_the_flag_that_leaves_it_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bad.csv");
+    let rows = "timestamp,status,count\n2025-07-12 13:45,denied,five\n2025-07-12 13:46,denied,5\n";
+    std::fs::write(&path, rows).expect("written");
+    let path = path.to_str().expect("UTF-8");
+    let error = History::load(&options(&["--file", path])).expect_err("a bad row");
+    let error = error.to_string();
+    assert!(error.contains("line 2, column count: \"five\""), "{error}");
+    assert!(error.contains("try --on-error skip"), "{error}");
+    let skipping = options(&["--file", path, "--on-error", "skip"]);
+    let history = History::load(&skipping).expect("without the bad row");
+    assert_eq!(history.minutes.len(), 1);
+}

@@ -31,7 +31,7 @@ line 2, column timestamp: \"00h 01\" is a time without a date (2 such rows)
   line 5, column status: status \"Dénié\" is not a valid name: 1 to 64 characters of a-z, 0-9 and _, starting with a letter
   line 6, column count: \"many\" is not a whole number from 0 to 4294967295
   line 8, column status: denied appears twice in minute 2025-07-12T13:45:00Z of stream default, first in line 7 (2 such rows)
-  line 9: 1 values, but the header has 3 columns; correct the row, or choose to skip bad rows";
+  line 9: 1 values, but the header has 3 columns; correct the file";
     assert_eq!(error.to_string(), expected);
     assert_eq!(error.remedies(), [Remedy::Date, Remedy::OnDuplicate]);
 }
