@@ -62,8 +62,9 @@ LABEL org.opencontainers.image.title="monitoring-service" \
 COPY --from=build /out/monitoring-service /usr/local/bin/monitoring-service
 # The only folder it writes to.
 COPY --from=build --chown=65532:65532 /out/data /data
-ENV HTTP_ADDR=0.0.0.0:8000 \
-    DATABASE_PATH=/data/monitoring.db
+ENV HTTP_ADDR=0.0.0.0:8000
+# The database is /data/monitoring.db, unless DATABASE_PATH or DATABASE_URL says otherwise.
+WORKDIR /data
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --retries=3 CMD ["/usr/local/bin/monitoring-service", "healthcheck"]

@@ -29,7 +29,8 @@ use crate::{
     page::{self, events::Feed},
     routes::{self, AppState},
     scheduler::{self, Scheduler},
-    store::{Retention, Store, Writer},
+    standby,
+    store::{Candidate, DatabaseAddress, Retention, Store, Writer},
 };
 
 /// The service with an open database, before its tasks start.
@@ -41,7 +42,7 @@ pub struct App {
     writer: Writer,
 }
 
-/// Opens the database and serves on `listener` until `stop` is cancelled or a task fails, which is the error.
+/// Opens the database, standing by while another instance works with it, and serves on `listener` until `stop` is cancelled or a task fails, which is the error.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -49,15 +50,32 @@ pub async fn run(
     registry: MetricsRegistry,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    App::open(config, clock, registry)?
+    let opened = standby::open(&config, listener, &registry, &stop).await?;
+    let Some((store, writer, listener)) = opened else {
+        return Ok(());
+    };
+    App::with(config, clock, registry, store, writer)
         .run(listener, stop)
         .await
 }
 
 impl App {
-    /// Opens the database. Kafka and the receiver need not be available.
+    /// Opens the database, which no other service may use. Kafka and the receiver need not be available.
     pub fn open(config: Config, clock: Clock, registry: MetricsRegistry) -> anyhow::Result<Self> {
-        let (store, writer) = Store::open(&config.database_path)?;
+        let (store, writer) = match config.database() {
+            DatabaseAddress::File(path) => Store::open(&path)?,
+            DatabaseAddress::Postgres(url) => Candidate::new(url)?.try_open()?,
+        };
+        Ok(Self::with(config, clock, registry, store, writer))
+    }
+
+    fn with(
+        config: Config,
+        clock: Clock,
+        registry: MetricsRegistry,
+        store: Store,
+        writer: Writer,
+    ) -> Self {
         let (metrics, monitor) = (ServiceMetrics::new(&registry), config.monitor_settings());
         metrics.show_thresholds(&monitor);
         let stale_after_ms = milliseconds(config.stale_after);
@@ -68,12 +86,12 @@ impl App {
             let without_kafka = |status: &mut IngestStatus| status.source = Source::Requests;
             context.ingest.update(now_ms, without_kafka);
         }
-        Ok(Self {
+        Self {
             config: Box::new(config),
             registry,
             context,
             writer,
-        })
+        }
     }
 
     /// The store, for a program around the service.
@@ -98,10 +116,7 @@ impl App {
             ..
         } = self;
         // The writer ends only when every clone of the store is dropped, so every accepted job is written.
-        supervisor.thread("store", move || {
-            writer.run();
-            Ok(())
-        })?;
+        supervisor.thread("store", move || Ok(writer.run()?))?;
         context
             .metrics
             .reserve_stream_labels(&context.store.stream_names().await?);
@@ -126,7 +141,7 @@ impl App {
             Ok(())
         });
         lifecycle::watchdog(stop, move || liveness.last_reports())?;
-        tracing::info!(%address, database = %config.database_path.display(), "serving");
+        tracing::info!(%address, database = %config.database(), "serving");
         supervisor.finish(STOP_TIMEOUT).await
     }
 

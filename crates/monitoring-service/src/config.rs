@@ -21,7 +21,11 @@ use detection::{
 };
 use tracing::Level;
 
-use crate::{backtest, ingest::KafkaInput};
+use crate::{
+    backtest,
+    ingest::KafkaInput,
+    store::{DatabaseAddress, PostgresUrl},
+};
 
 mod input;
 mod receivers;
@@ -62,9 +66,13 @@ pub struct Config {
     #[arg(long, env, value_parser = duration("1s", "1h"), default_value = "75s")]
     pub keep_alive: Duration,
 
-    /// SQLite database file; created if it is missing
+    /// SQLite database file; created if it is missing. Not together with DATABASE_URL
     #[arg(long, env, default_value = "monitoring.db")]
     pub database_path: PathBuf,
+
+    /// PostgreSQL database in place of the file: postgres://user:password@host:port/database. Of several instances with the same one, one works and the others stand by
+    #[arg(long, env, hide_env_values = true, value_parser = SecretParser(PostgresUrl::parse))]
+    pub database_url: Option<PostgresUrl>,
 
     /// Kafka brokers to connect to first, host:port,...; none: no Kafka, minutes come from POST /transactions
     #[arg(long, env, default_value = "localhost:9092")]
@@ -338,8 +346,8 @@ pub enum Action {
     Serve(Box<Config>),
     /// Check the health of the service that listens on this address.
     CheckHealth(SocketAddr),
-    /// Check the database at this path for damage.
-    CheckDatabase(PathBuf),
+    /// Check this database for damage.
+    CheckDatabase(DatabaseAddress),
     /// Step over records of Kafka.
     SkipRecords(SkipRecords),
     /// Score the policies on a history, under these settings.
@@ -350,7 +358,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkipRecords {
     /// The database.
-    pub database: PathBuf,
+    pub database: DatabaseAddress,
     /// The topic.
     pub topic: String,
     /// The partition.
@@ -376,15 +384,19 @@ impl Action {
     ) -> Result<Self, clap::Error> {
         let matches = command.try_get_matches_from_mut(args)?;
         let config = Config::from_arg_matches(&matches)?;
+        if config.database_url.is_some() && is_given(&matches, "database_path") {
+            let reason = "DATABASE_URL and DATABASE_PATH are both set; set one of them: the address of a PostgreSQL database, or the file of SQLite";
+            return Err(command.error(ErrorKind::ArgumentConflict, reason));
+        }
         if matches.subcommand_name() == Some(HEALTHCHECK) {
             return Ok(Self::CheckHealth(config.http_addr));
         }
         if matches.subcommand_name() == Some(CHECK) {
-            return Ok(Self::CheckDatabase(config.database_path));
+            return Ok(Self::CheckDatabase(config.database()));
         }
         if let Some(skip) = matches.subcommand_matches(SKIP) {
             return Ok(Self::SkipRecords(SkipRecords {
-                database: config.database_path,
+                database: config.database(),
                 topic: config.kafka_topic,
                 partition: *skip.get_one("partition").expect("it is required"),
                 to_offset: *skip.get_one("to_offset").expect("it is required"),
@@ -410,6 +422,14 @@ impl Action {
     }
 }
 
+/// True if the setting is not at its default.
+fn is_given(matches: &ArgMatches, id: &str) -> bool {
+    !matches!(
+        matches.value_source(id),
+        None | Some(ValueSource::DefaultValue)
+    )
+}
+
 /// A setting before the subcommand would not reach it.
 fn refuse_flags_before(command: &mut Command, matches: &ArgMatches) -> Result<(), clap::Error> {
     let before = matches
@@ -424,6 +444,14 @@ fn refuse_flags_before(command: &mut Command, matches: &ArgMatches) -> Result<()
 }
 
 impl Config {
+    /// The database to use.
+    pub fn database(&self) -> DatabaseAddress {
+        match &self.database_url {
+            Some(url) => DatabaseAddress::Postgres(url.clone()),
+            None => DatabaseAddress::File(self.database_path.clone()),
+        }
+    }
+
     /// Rules that involve more than one setting.
     fn check(&self) -> Result<(), String> {
         let Self {
@@ -576,7 +604,7 @@ fn command() -> Command {
             "Check the service on HTTP_ADDR with GET /health/ready: exit code 0 if it is ready, else 1 and the reason, within 3 s",
         ))
         .subcommand(Command::new(CHECK).about(
-            "Check the database at DATABASE_PATH for damage, also while the service runs: exit code 0 if there is none, else 1 and what was found",
+            "Check the database file at DATABASE_PATH for damage, also while the service runs: exit code 0 if there is none, else 1 and what was found",
         ))
         .subcommand(skip_command())
         .subcommand(backtest_command())
@@ -586,7 +614,7 @@ fn command() -> Command {
 fn skip_command() -> Command {
     let number = |id: &'static str, flag: &'static str| Arg::new(id).long(flag).required(true);
     Command::new(SKIP)
-        .about("Step over records of KAFKA_TOPIC that cannot be read, while the service is stopped: they become an offset gap in the database at DATABASE_PATH")
+        .about("Step over records of KAFKA_TOPIC that cannot be read, while the service is stopped: they become an offset gap in the database at DATABASE_PATH or DATABASE_URL")
         .arg(
             number("partition", "partition")
                 .value_parser(clap::value_parser!(i32).range(0..))

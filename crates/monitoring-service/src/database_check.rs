@@ -2,7 +2,6 @@
 
 use std::{
     io::{Write as _, stderr, stdout},
-    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::Context,
-    store::{self, StoreError},
+    store::{self, DatabaseAddress, StoreError},
 };
 
 /// Pause after a check that was interrupted.
@@ -33,16 +32,26 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) -> anyhow::Re
     };
     tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        checked = checked => checked?,
+        checked = checked => {
+            if checked? {
+                context.store.note_checked(context.clock.now_ms());
+                tracing::info!("database checked, no damage found");
+            }
+        }
     }
-    context.store.note_checked(context.clock.now_ms());
-    tracing::info!("database checked, no damage found");
     stop.cancelled().await;
     Ok(())
 }
 
-/// The command `check`: prints what it finds. Exit code 1 if the database is damaged or cannot be read.
-pub fn command(path: &Path) -> ExitCode {
+/// The command `check`: prints what it finds. Exit code 1 if the database is damaged, cannot be read, or is not a file.
+pub fn command(database: &DatabaseAddress) -> ExitCode {
+    let DatabaseAddress::File(path) = database else {
+        let _ = writeln!(
+            stderr(),
+            "error: only a file of SQLite is checked here; check {database} with the tools of PostgreSQL: pg_amcheck, and data checksums"
+        );
+        return ExitCode::FAILURE;
+    };
     match store::check_database(path) {
         Ok(pages) => {
             let path = path.display();

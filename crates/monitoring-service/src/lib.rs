@@ -18,4 +18,5 @@ mod notify;
 mod page;
 mod routes;
 mod scheduler;
+mod standby;
 pub mod store;

@@ -15,7 +15,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Action::Serve(config) => run(*config),
         Action::CheckHealth(address) => Ok(check_health(address)),
         Action::SkipRecords(skip) => Ok(skip_records(&skip)),
-        Action::CheckDatabase(path) => Ok(database_check::command(&path)),
+        Action::CheckDatabase(database) => Ok(database_check::command(&database)),
         Action::Backtest(options, settings) => Ok(backtest::command(&options, &settings)),
     }
 }

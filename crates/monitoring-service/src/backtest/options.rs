@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::ArgGroup;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use common::command_line::SecretParser;
 use detection::{Minute, PolicyName, Stream};
 use transaction_csv::OnError;
 
 use super::requirement::Requirement;
+use crate::store::DatabaseAddress;
 
 /// The help below the flags.
 pub(crate) const AFTER_HELP: &str = "\
@@ -41,9 +43,9 @@ pub struct Options {
     #[arg(long, value_name = "CSV")]
     pub file: Option<PathBuf>,
 
-    /// Database of a service, also while it runs: it is only read, without its lock
-    #[arg(long, value_name = "DB")]
-    pub database: Option<PathBuf>,
+    /// Database of a service, also while it runs: it is only read, without its lock. A file, or postgres://user:password@host:port/database
+    #[arg(long, value_name = "DB", value_parser = SecretParser(DatabaseAddress::parse))]
+    pub database: Option<DatabaseAddress>,
 
     /// First minute, such as 2025-07-12T13:45:00Z (UTC if it has no zone)
     #[arg(long, value_name = "TIMESTAMP")]

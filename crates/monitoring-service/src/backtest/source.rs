@@ -11,7 +11,7 @@ use detection::{
 use transaction_csv::{FileError, LoadError, LoadOptions, labels::load_incidents, load_file};
 
 use super::Options;
-use crate::store::{MinuteFilter, labelled_incidents, stored_minutes};
+use crate::store::{DatabaseAddress, MinuteFilter, labelled_incidents, stored_minutes};
 
 /// The minutes to fold, and where they are from.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl History {
     pub fn load(options: &Options) -> anyhow::Result<Self> {
         let (path, minutes, skipped) = match (&options.file, &options.database) {
             (Some(path), _) => from_file(path, options)?,
-            (None, Some(path)) => from_database(path, options)?,
+            (None, Some(database)) => from_database(database, options)?,
             (None, None) => anyhow::bail!("give --file or --database"),
         };
         let streams = minutes.iter().map(|counts| counts.stream().clone());
@@ -97,19 +97,18 @@ fn of_stream(mut counts: Vec<MinuteCounts>, stream: &Stream) -> Vec<MinuteCounts
     named.collect()
 }
 
-fn from_database(path: &Path, options: &Options) -> anyhow::Result<Read> {
+fn from_database(database: &DatabaseAddress, options: &Options) -> anyhow::Result<Read> {
     let filter = MinuteFilter {
         stream: options.stream.clone(),
         from: options.from,
         to: options.to,
     };
-    let minutes = stored_minutes(path, &filter).context("--database")?;
+    let minutes = stored_minutes(database, &filter).context("--database")?;
     ensure!(
         !minutes.is_empty(),
-        "{} has no such minute; check --from, --to and --stream",
-        path.display()
+        "{database} has no such minute; check --from, --to and --stream"
     );
-    Ok((path.to_owned(), minutes, 0))
+    Ok((database.to_string().into(), minutes, 0))
 }
 
 /// A file of labels.
@@ -127,8 +126,11 @@ impl LabelFile {
     /// Reads the labels that the flags name, else the feedback in the database, if any.
     pub(crate) fn load(options: &Options, history: &History) -> anyhow::Result<Option<Self>> {
         let (path, all) = match (&options.incidents, &options.database) {
-            (Some(path), _) => (path, load_incidents(path).context("--incidents")?),
-            (None, Some(path)) => (path, labelled_incidents(path).context("--database")?),
+            (Some(path), _) => (path.clone(), load_incidents(path).context("--incidents")?),
+            (None, Some(database)) => (
+                database.to_string().into(),
+                labelled_incidents(database).context("--database")?,
+            ),
             (None, None) => return Ok(None),
         };
         if all.is_empty() && options.incidents.is_none() {
@@ -143,7 +145,7 @@ impl LabelFile {
         };
         let labels: Vec<_> = all.into_iter().filter(is_here).collect();
         Ok(Some(Self {
-            path: path.clone(),
+            path,
             elsewhere: count - labels.len(),
             labels,
         }))

@@ -75,6 +75,21 @@ fn variable_and_flag_have_the_same_name() {
 }
 
 #[test]
+fn there_is_one_database() {
+    let file = parse(&[]).unwrap().database();
+    assert_eq!(file, DatabaseAddress::File("monitoring.db".into()));
+    let url = "--database-url=postgres://me:hunter2@db/monitoring";
+    let database = parse(&[url]).unwrap().database();
+    assert_eq!(database.to_string(), "postgres://db:5432/monitoring");
+    let both = refused(&[url, "--database-path=monitoring.db"]);
+    assert!(
+        both.contains("DATABASE_URL and DATABASE_PATH are both set; set one of them"),
+        "{both}"
+    );
+    assert!(!both.contains("hunter2"), "{both}");
+}
+
+#[test]
 fn none_runs_without_kafka() {
     let without = parse(&["--kafka-bootstrap-servers=NONE"]).unwrap();
     assert_eq!(without.kafka_brokers(), None);
@@ -309,6 +324,7 @@ fn no_message_and_no_debug_output_shows_a_secret() {
         "--log-webhook-url=https://example.org/logs?token=hunter2",
         "--heartbeat-url=https://example.org/hunter2",
         "--fallback-webhook-url=https://example.org/hunter2",
+        "--database-url=postgres://me:hunter2@db/monitoring",
     ];
     let config = parse(&secrets).expect("allowed");
     assert!(!format!("{config:?} {:?}", config.telemetry()).contains("hunter2"));
@@ -318,6 +334,7 @@ fn no_message_and_no_debug_output_shows_a_secret() {
         "--log-webhook-url=hunter2",
         "--fallback-webhook-url=hunter2",
         "--heartbeat-url=hunter2",
+        "--database-url=hunter2",
     ] {
         let message = refused(&[bad]);
         let variable = bad[2..]
@@ -350,6 +367,7 @@ fn help_never_shows_the_value_of_a_secret_variable() {
         "LOG_WEBHOOK_URL",
         "WEBHOOK_SECRET",
         "API_TOKEN",
+        "DATABASE_URL",
     ] {
         assert!(hidden(variable), "{variable}");
     }

@@ -93,7 +93,7 @@ mod tests {
             ("ALERT_WEBHOK_URL", "ALERT_WEBHOOK_URL"),
             ("ALERT_WEBHOOK_URI_FILE", "ALERT_WEBHOOK_URL_FILE"),
             ("WEBHOOK_FORMATS", "WEBHOOK_FORMAT"),
-            ("DATABASE_URL", "DATABASE_PATH"),
+            ("DATABASE_PAHT", "DATABASE_PATH"),
             ("KAFKA_TOPIC_FILE", "KAFKA_TOPIC"),
         ] {
             assert_eq!(found(name).as_deref(), Some(nearest), "{name}");

@@ -124,7 +124,7 @@ impl Bench {
 }
 
 fn open(path: &Path) -> Store {
-    let (store, writer) = Store::open(path).expect("a new database");
+    let (store, writer) = crate::store::tests::open_at(path);
     thread::spawn(move || writer.run());
     store
 }

@@ -73,7 +73,8 @@ pub(crate) struct Parts {
 pub(crate) struct DatabaseHealth {
     pub(crate) status: Condition,
     pub(crate) error: Option<String>,
-    /// When all of it was checked for damage since the start; null while the check runs. Damage ends the service.
+    /// When all of it was checked for damage since the start; null while the check runs, and with PostgreSQL, which checks its files
+    /// itself. Damage ends the service.
     pub(crate) checked_at: Option<Instant>,
 }
 

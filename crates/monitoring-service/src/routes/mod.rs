@@ -23,6 +23,7 @@ mod probes;
 pub(crate) mod schema;
 pub(crate) mod session;
 pub(crate) mod silences;
+pub(crate) mod standby;
 pub(crate) mod streams;
 #[cfg(test)]
 pub(crate) use tests::harness;

@@ -8,6 +8,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use common::metrics::MetricsRegistry;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -21,13 +22,19 @@ use crate::store::StoreError;
 
 /// The answer of a probe.
 #[derive(Serialize, ToSchema)]
-struct Probe {
+pub(super) struct Probe {
     status: ProbeStatus,
+}
+
+impl Probe {
+    pub(super) const fn of(status: ProbeStatus) -> Self {
+        Self { status }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum ProbeStatus {
+pub(super) enum ProbeStatus {
     Alive,
     Ready,
 }
@@ -43,9 +50,7 @@ enum ProbeStatus {
 )]
 pub(super) async fn live(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, Problem> {
     let Some((task, unreported_ms)) = state.liveness.hung(state.clock.now_ms()) else {
-        return Ok(Json(Probe {
-            status: ProbeStatus::Alive,
-        }));
+        return Ok(Json(Probe::of(ProbeStatus::Alive)));
     };
     let detail = format!(
         "the task {} has not reported for {} s",
@@ -76,9 +81,7 @@ pub(super) async fn ready(
     if let Some(error) = state.store.write_error() {
         return Err(StoreError::Unavailable(error).into());
     }
-    Ok(Json(Probe {
-        status: ProbeStatus::Ready,
-    }))
+    Ok(Json(Probe::of(ProbeStatus::Ready)))
 }
 
 /// The metrics.
@@ -90,6 +93,11 @@ pub(super) async fn ready(
     responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain; version=0.0.4"), openapi::Metrics)
 )]
 pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
+    rendered(&state.registry)
+}
+
+/// The metrics of a registry.
+pub(super) fn rendered(registry: &MetricsRegistry) -> Response {
     let headers = [(header::CONTENT_TYPE, common::metrics::CONTENT_TYPE)];
-    (headers, state.registry.render()).into_response()
+    (headers, registry.render()).into_response()
 }

@@ -4,9 +4,10 @@
 use std::sync::LazyLock;
 
 use detection::{AlertKey, Anomaly, Minute, MonitoredStatus, PolicyName, Severity, Suppression};
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::ToSql;
 use uuid::Uuid;
 
+use super::engine::{self, OptionalExtension as _, Row, Sql, params};
 use super::{
     Store, StoreError,
     findings::{
@@ -123,7 +124,9 @@ impl Store {
             let mut statement =
                 sql.prepare_cached(&format!("SELECT {COLUMNS} FROM alerts WHERE id = ?1"))?;
             let found = statement
-                .query_row([id.to_string()], |row| Ok((row.get("seq")?, read(row)?)))
+                .query_row(params![id.to_string()], |row| {
+                    Ok((row.get("seq")?, read(row)?))
+                })
                 .optional()?;
             found
                 .map(|(seq, alert)| Ok((alert, outbox::of_alert(sql, seq)?)))
@@ -145,7 +148,9 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
         findings::COLUMNS
     );
     let values = vec!["?"; columns.split(", ").count()].join(", ");
-    format!("INSERT INTO alerts ({columns}) VALUES ({values}) ON CONFLICT (id) DO NOTHING")
+    format!(
+        "INSERT INTO alerts ({columns}) VALUES ({values}) ON CONFLICT (id) DO NOTHING RETURNING seq"
+    )
 });
 
 /// Writes an alert and, if it is notified, its deliveries. An id that is stored is the same alert: nothing is written twice.
@@ -176,27 +181,28 @@ pub(super) fn insert(transaction: &mut Transaction<'_>, alert: &Alert) -> Result
         &anomaly.map(|anomaly| policy_code(anomaly.key.policy)),
     ];
     let finding = anomaly.map_or_else(Stored::default, |anomaly| Stored::finding(&anomaly.finding));
-    let mut statement = transaction.sql.prepare_cached(&INSERT)?;
-    for (value, at) in values.into_iter().zip(1..) {
-        statement.raw_bind_parameter(at, value)?;
-    }
-    finding.bind(&mut statement, values.len() + 1)?;
-    let written = statement.raw_execute()?;
-    if written == 1 && alert.is_notified() {
-        let seq = transaction.sql.last_insert_rowid();
+    let finding = finding.values();
+    let finding = finding.iter().map(|value| value as &dyn ToSql);
+    let values: Vec<_> = values.into_iter().chain(finding).collect();
+    let seq = transaction
+        .sql
+        .prepare_cached(&INSERT)?
+        .query_row(&values, |row| row.get(0))
+        .optional()?;
+    if let (Some(seq), true) = (seq, alert.is_notified()) {
         outbox::insert_alert(transaction, seq, alert)?;
     }
     Ok(())
 }
 
-fn newest_of(sql: &Connection, subjects: &[Subject; 2]) -> Result<Option<Alert>, StoreError> {
+fn newest_of(sql: Sql<'_>, subjects: &[Subject; 2]) -> Result<Option<Alert>, StoreError> {
     let text = format!(
         "SELECT {COLUMNS} FROM alerts WHERE stream IS NULL AND type IN (?1, ?2) ORDER BY seq DESC LIMIT 1"
     );
-    let kinds = subjects.each_ref().map(Subject::kind);
+    let [begin, end] = subjects.each_ref().map(Subject::kind);
     Ok(sql
         .prepare_cached(&text)?
-        .query_row(kinds, read)
+        .query_row(params![begin, end], read)
         .optional()?)
 }
 
@@ -206,7 +212,7 @@ pub(super) const PRIOR_SUBMISSION: &str =
 
 /// The last submission of a key that was not muted, with its sequence number.
 fn prior_submission(
-    sql: &Connection,
+    sql: Sql<'_>,
     key: &AlertKey,
 ) -> Result<Option<(i64, PriorSubmission)>, StoreError> {
     let mut statement = sql.prepare_cached(PRIOR_SUBMISSION)?;
@@ -227,7 +233,7 @@ fn prior_submission(
 }
 
 /// The number of submissions of a key after this sequence number.
-fn submissions_after(sql: &Connection, key: &AlertKey, seq: i64) -> Result<u32, StoreError> {
+fn submissions_after(sql: Sql<'_>, key: &AlertKey, seq: i64) -> Result<u32, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT count(*) FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND policy = ?2 AND status_id = ?3
          AND direction = ?4 AND severity = ?5 AND seq > ?6",
@@ -277,33 +283,26 @@ pub(super) fn list_statement(filter: &AlertFilter) -> String {
     format!("SELECT {COLUMNS} FROM alerts WHERE {conditions} ORDER BY seq DESC LIMIT :limit")
 }
 
-fn list(sql: &Connection, filter: &AlertFilter) -> Result<Vec<(i64, Alert)>, StoreError> {
+fn list(sql: Sql<'_>, filter: &AlertFilter) -> Result<Vec<(i64, Alert)>, StoreError> {
     let text = list_statement(filter);
     let mut statement = sql.prepare_cached(&text)?;
-    let mut bind =
-        |name: &str, value: &dyn rusqlite::ToSql| match statement.parameter_index(name)? {
-            Some(index) => statement.raw_bind_parameter(index, value),
-            None => Ok(()),
-        };
-    bind(":before", &filter.before.unwrap_or(i64::MAX))?;
-    bind(":stream", &filter.stream)?;
-    bind(":status_id", &filter.status.map(MonitoredStatus::index))?;
-    bind(":policy", &filter.policy.map(policy_code))?;
-    bind(":severity", &filter.severity.map(severity_code))?;
-    bind(":from", &filter.from.map(Minute::epoch_minutes))?;
-    bind(":to", &filter.to.map(Minute::epoch_minutes))?;
-    bind(":limit", &filter.limit)?;
-    let mut rows = statement.raw_query();
-    let mut alerts = Vec::new();
-    while let Some(row) = rows.next()? {
-        alerts.push((row.get("seq")?, read(row)?));
-    }
-    Ok(alerts)
+    let values: [(&str, &dyn ToSql); 8] = [
+        (":before", &filter.before.unwrap_or(i64::MAX)),
+        (":stream", &filter.stream),
+        (":status_id", &filter.status.map(MonitoredStatus::index)),
+        (":policy", &filter.policy.map(policy_code)),
+        (":severity", &filter.severity.map(severity_code)),
+        (":from", &filter.from.map(Minute::epoch_minutes)),
+        (":to", &filter.to.map(Minute::epoch_minutes)),
+        (":limit", &filter.limit),
+    ];
+    let alerts = statement.query_map_named(&values, |row| Ok((row.get("seq")?, read(row)?)))?;
+    Ok(alerts.collect::<Result<_, _>>()?)
 }
 
 /// The newest alert of a policy about a stream's status (about the stream as a whole where none is named).
 pub(super) fn last_of(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream: &str,
     policy: PolicyName,
     status: Option<MonitoredStatus>,
@@ -311,27 +310,21 @@ pub(super) fn last_of(
     let condition = if status.is_some() {
         " AND status_id = ?3"
     } else {
-        " AND ?3 IS NULL"
+        ""
     };
     let text = format!(
         "SELECT {COLUMNS} FROM alerts WHERE stream = ?1 AND policy = ?2{condition} AND origin = 'stream' ORDER BY seq DESC LIMIT 1"
     );
     let mut statement = sql.prepare_cached(&text)?;
-    Ok(statement
-        .query_row(
-            params![
-                stream,
-                policy_code(policy),
-                status.map(MonitoredStatus::index)
-            ],
-            read,
-        )
-        .optional()?)
+    let (policy, index) = (policy_code(policy), status.map(MonitoredStatus::index));
+    let values = params![stream, policy, index];
+    let given = values.len() - usize::from(status.is_none());
+    Ok(statement.query_row(&values[..given], read).optional()?)
 }
 
 /// The alerts of a policy about one minute and status of a stream, oldest first.
 pub(super) fn of_minute(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream: &str,
     status: &str,
     minute: Minute,
@@ -363,7 +356,7 @@ pub(super) const IN_RANGE: &str =
 
 /// The first of them in [from, to), by minute.
 pub(super) fn of_range(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream: &str,
     policy: PolicyName,
     from: Minute,
@@ -388,10 +381,10 @@ pub(super) fn of_range(
 
 /// The newest of them by minute, the newest first. `range`: the parameters of [`IN_RANGE`].
 pub(super) fn newest_of_range(
-    sql: &Connection,
+    sql: Sql<'_>,
     range: &[&dyn ToSql],
     max: usize,
-) -> rusqlite::Result<Vec<Alert>> {
+) -> engine::Result<Vec<Alert>> {
     let text = format!("SELECT {COLUMNS} {IN_RANGE} ORDER BY minute DESC, seq DESC LIMIT {max}");
     let mut statement = sql.prepare_cached(&text)?;
     statement.query_map(range, read)?.collect()
@@ -399,7 +392,7 @@ pub(super) fn newest_of_range(
 
 /// How many of them were not muted, and how many were: only the cooldown and silences have an id.
 pub(super) fn count_range(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream: &str,
     policy: PolicyName,
     from: Minute,
@@ -418,7 +411,7 @@ pub(super) fn count_range(
 }
 
 /// An alert from a row with [`COLUMNS`].
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Alert> {
+pub(super) fn read(row: &Row<'_>) -> engine::Result<Alert> {
     let suppressed: Option<String> = row.get("suppressed")?;
     let by = row
         .get::<_, Option<String>>("suppressed_by")?
@@ -436,12 +429,12 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Alert> {
     })
 }
 
-fn read_subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
+fn read_subject(row: &Row<'_>) -> engine::Result<Subject> {
     let (kind, origin): (String, String) = (row.get("type")?, row.get("origin")?);
     let streams = || {
         let names: Option<String> = row.get("streams")?;
         let names = names.iter().flat_map(|names| names.lines());
-        Ok::<_, rusqlite::Error>(names.map(ToOwned::to_owned).collect())
+        Ok::<_, engine::Error>(names.map(ToOwned::to_owned).collect())
     };
     Ok(match (kind.as_str(), origin.as_str()) {
         ("stream.stale", _) => Subject::StaleStreams {
@@ -462,7 +455,7 @@ fn read_subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
     })
 }
 
-fn read_anomaly(row: &Row<'_>) -> rusqlite::Result<Anomaly> {
+fn read_anomaly(row: &Row<'_>) -> engine::Result<Anomaly> {
     let severity = severity_from(row.get("severity")?);
     let count = row.get("count")?;
     let policy = policy_from(row.get("policy")?);
@@ -471,10 +464,10 @@ fn read_anomaly(row: &Row<'_>) -> rusqlite::Result<Anomaly> {
     let stream: String = row.get("stream")?;
     Ok(Anomaly {
         key: AlertKey {
-            stream: stream.parse().map_err(unreadable)?,
+            stream: stream.parse().map_err(engine::Error::unreadable)?,
             policy,
             status,
-            direction: finding.direction.ok_or(rusqlite::Error::InvalidQuery)?,
+            direction: finding.direction.ok_or_else(no_direction)?,
             severity,
         },
         minute: Minute::from_epoch_minutes(row.get("minute")?),
@@ -484,11 +477,12 @@ fn read_anomaly(row: &Row<'_>) -> rusqlite::Result<Anomaly> {
     })
 }
 
-fn uuid(row: &Row<'_>, column: &str) -> rusqlite::Result<Uuid> {
-    row.get::<_, String>(column)?.parse().map_err(unreadable)
+fn uuid(row: &Row<'_>, column: &str) -> engine::Result<Uuid> {
+    row.get::<_, String>(column)?
+        .parse()
+        .map_err(engine::Error::unreadable)
 }
 
-/// The error of an unexpected text in the database.
-pub(super) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+fn no_direction() -> engine::Error {
+    engine::Error::unreadable("an alert has no direction")
 }

@@ -1,7 +1,6 @@
 //! Attempts to deliver: what is due at a receiver, the other messages of its incident, and the outcome.
 
-use rusqlite::{Row, params};
-
+use super::engine::{self, Row, params};
 use super::{
     Store, StoreError, alerts,
     outbox::{Attempt, DeliveryOutcome, DeliveryState, DueDelivery, EVENT, read_content},
@@ -44,9 +43,9 @@ pub(super) fn due_statement(probe: bool) -> String {
              SELECT 1 FROM incident_events AS this CROSS JOIN incident_events AS event CROSS JOIN deliveries AS earlier
              WHERE this.id = deliveries.event_id AND event.incident_id = this.incident_id AND earlier.event_id = event.id
              AND earlier.receiver = ?1 AND earlier.state = 'pending' AND earlier.id < deliveries.id)
-         AND (ifnull(origin, '') <> 'monitor' OR type IN ('alert.test', 'receiver.summary') OR NOT EXISTS (
-             SELECT 1 FROM deliveries AS earlier CROSS JOIN alerts AS other ON other.seq = earlier.alert_seq
-             WHERE earlier.receiver = ?1 AND earlier.state = 'pending' AND earlier.id < deliveries.id
+         AND (coalesce(origin, '') <> 'monitor' OR type IN ('alert.test', 'receiver.summary') OR NOT EXISTS (
+             SELECT 1 FROM deliveries AS earlier CROSS JOIN alerts AS other
+             WHERE other.seq = earlier.alert_seq AND earlier.receiver = ?1 AND earlier.state = 'pending' AND earlier.id < deliveries.id
              AND other.origin = 'monitor' AND other.type NOT IN ('alert.test', 'receiver.summary')))
          ORDER BY {first}deliveries.id DESC LIMIT ?3",
         alerts::COLUMNS
@@ -57,10 +56,10 @@ pub(super) fn due_statement(probe: bool) -> String {
 /// know the incident as open for ever.
 const END_FOLLOWS: &str =
     "UPDATE deliveries SET state = 'pending', created_at_ms = ?2, next_attempt_at_ms = ?2 WHERE state <> 'pending' AND id IN (
-         SELECT other.id FROM deliveries AS this CROSS JOIN incident_events AS mine ON mine.id = this.event_id
-         CROSS JOIN incident_events AS event ON event.incident_id = mine.incident_id
-         CROSS JOIN deliveries AS other ON other.event_id = event.id AND other.receiver = this.receiver
-         WHERE this.id = ?1 AND mine.kind IN ('opened', 'escalated') AND event.kind = 'resolved' AND event.id > mine.id
+         SELECT other.id FROM deliveries AS this CROSS JOIN incident_events AS mine CROSS JOIN incident_events AS event
+         CROSS JOIN deliveries AS other
+         WHERE mine.id = this.event_id AND event.incident_id = mine.incident_id AND other.event_id = event.id
+         AND other.receiver = this.receiver AND this.id = ?1 AND mine.kind IN ('opened', 'escalated') AND event.kind = 'resolved' AND event.id > mine.id
          AND NOT EXISTS (SELECT 1 FROM incident_events AS later WHERE later.incident_id = mine.incident_id AND later.id > event.id))";
 
 impl Store {
@@ -95,14 +94,13 @@ impl Store {
         id: i64,
     ) -> Result<Vec<EventDelivery>, StoreError> {
         const OF_INCIDENT: &str =
-            "SELECT other.id, json_extract(event.message, '$.event') AS event, other.state, other.in_doubt
-             FROM deliveries AS this CROSS JOIN incident_events AS mine ON mine.id = this.event_id
-             CROSS JOIN incident_events AS event ON event.incident_id = mine.incident_id
-             CROSS JOIN deliveries AS other ON other.event_id = event.id AND other.receiver = this.receiver
-             WHERE this.id = ?1 ORDER BY other.id";
+            "SELECT other.id, event.kind AS event, other.state, other.in_doubt
+             FROM deliveries AS this CROSS JOIN incident_events AS mine CROSS JOIN incident_events AS event CROSS JOIN deliveries AS other
+             WHERE mine.id = this.event_id AND event.incident_id = mine.incident_id AND other.event_id = event.id
+             AND other.receiver = this.receiver AND this.id = ?1 ORDER BY other.id";
         self.read(move |sql| {
             let mut statement = sql.prepare_cached(OF_INCIDENT)?;
-            let rows = statement.query_map([id], read_event_delivery)?;
+            let rows = statement.query_map(params![id], read_event_delivery)?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -135,7 +133,10 @@ impl Store {
     pub(crate) async fn begin_attempt(&self, id: i64) -> Result<(), StoreError> {
         const BEGIN: &str = "UPDATE deliveries SET in_doubt = 1 WHERE id = ?1";
         let begin = move |transaction: &mut Transaction<'_>| {
-            transaction.sql.prepare_cached(BEGIN)?.execute([id])?;
+            transaction
+                .sql
+                .prepare_cached(BEGIN)?
+                .execute(params![id])?;
             Ok(())
         };
         self.writer.call(begin).await
@@ -185,7 +186,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         const RELEASE: &str =
             "UPDATE deliveries SET next_attempt_at_ms = ?2 WHERE receiver = ?1 AND state = 'pending' AND attempts > 0
-             AND next_attempt_at_ms > ?2 AND ifnull(last_status, 0) NOT IN (400, 413, 422)";
+             AND next_attempt_at_ms > ?2 AND coalesce(last_status, 0) NOT IN (400, 413, 422)";
         let receiver = receiver.to_owned();
         let release = move |transaction: &mut Transaction<'_>| {
             let mut statement = transaction.sql.prepare_cached(RELEASE)?;
@@ -202,7 +203,7 @@ impl Store {
         let receiver = receiver.to_owned();
         self.read(move |sql| {
             let mut statement = sql.prepare_cached(NEXT)?;
-            Ok(statement.query_row([receiver], |row| row.get(0))?)
+            Ok(statement.query_row(params![receiver], |row| row.get(0))?)
         })
         .await
     }
@@ -212,7 +213,7 @@ impl Store {
         const PENDING: &str = "SELECT receiver, min(created_at_ms) FROM deliveries WHERE state = 'pending' GROUP BY receiver";
         self.read(|sql| {
             let mut statement = sql.prepare_cached(PENDING)?;
-            let rows = statement.query_map([], |row| {
+            let rows = statement.query_map(params![], |row| {
                 Ok(PendingOf {
                     receiver: row.get(0)?,
                     oldest_created_at_ms: row.get(1)?,
@@ -242,11 +243,8 @@ impl Store {
     }
 }
 
-fn read_event_delivery(row: &Row<'_>) -> rusqlite::Result<EventDelivery> {
-    let wrong = |text: String| {
-        let error = format!("{text} is not known").into();
-        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error)
-    };
+fn read_event_delivery(row: &Row<'_>) -> engine::Result<EventDelivery> {
+    let wrong = |text: String| engine::Error::unreadable(format!("{text} is not known"));
     let (event, state): (String, String) = (row.get("event")?, row.get("state")?);
     Ok(EventDelivery {
         id: row.get("id")?,

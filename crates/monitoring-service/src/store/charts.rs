@@ -2,10 +2,10 @@
 //! that nothing is lost, and the incidents. The range is read once, and only its steps are kept.
 
 use detection::{Judgement, Minute, MonitoredStatus, PolicyName, Severity, State};
-use rusqlite::{Connection, params};
 
 use super::{
     Store, StoreError, alerts,
+    engine::{self, Sql, params},
     findings::{policy_code, read_judgement, severity_from, state_from},
     names::stream_id,
     ranges::series_statement,
@@ -60,16 +60,15 @@ impl Store {
         usual: impl Fn(&Judgement) -> Option<(f64, f64)> + Send + 'static,
     ) -> Result<Charts, StoreError> {
         self.scan(move |sql| {
-            let sql = sql.unchecked_transaction()?;
             let steps = usize::try_from(filter.steps()).unwrap_or(0);
             let mut charts = Charts {
                 spans: std::array::from_fn(|_| vec![None; steps]),
                 ..Charts::default()
             };
-            if let Some(id) = stream_id(&sql, &filter.stream)? {
-                filter.read_counts(&sql, id, &mut charts, &usual)?;
-                filter.read_alerts(&sql, &mut charts)?;
-                charts.incidents = filter.incidents(&sql)?;
+            if let Some(id) = stream_id(sql, &filter.stream)? {
+                filter.read_counts(sql, id, &mut charts, &usual)?;
+                filter.read_alerts(sql, &mut charts)?;
+                charts.incidents = filter.incidents(sql)?;
             }
             Ok(charts)
         })
@@ -91,14 +90,14 @@ impl ChartFilter {
 
     fn read_counts(
         &self,
-        sql: &Connection,
+        sql: Sql<'_>,
         stream_id: i64,
         charts: &mut Charts,
         usual: &impl Fn(&Judgement) -> Option<(f64, f64)>,
     ) -> Result<(), StoreError> {
         let mut statement = sql.prepare_cached(&series_statement(self.policy, false))?;
         let (from, to) = (self.from.epoch_minutes(), self.to.epoch_minutes());
-        let mut rows = statement.query(params![stream_id, from, to, None::<i64>])?;
+        let mut rows = statement.query(params![stream_id, from, to])?;
         while let Some(row) = rows.next()? {
             let Some(&status) = MonitoredStatus::ALL.get(row.get::<_, usize>(1)?) else {
                 continue;
@@ -110,13 +109,13 @@ impl ChartFilter {
                 .get_or_insert_with(|| Span::new(minute, count, state));
             span.add(minute, count, state);
             if span.usual.is_none() {
-                span.usual = usual(&read_judgement(row, self.policy, Some(status))?);
+                span.usual = usual(&read_judgement(&row, self.policy, Some(status))?);
             }
         }
         Ok(())
     }
 
-    fn read_alerts(&self, sql: &Connection, charts: &mut Charts) -> Result<(), StoreError> {
+    fn read_alerts(&self, sql: Sql<'_>, charts: &mut Charts) -> Result<(), StoreError> {
         let range = params![
             self.stream,
             self.from.epoch_minutes(),
@@ -139,7 +138,7 @@ impl ChartFilter {
     }
 
     /// Those of the policy, and those of the whole stream. An incident that is open ends with the range.
-    fn incidents(&self, sql: &Connection) -> rusqlite::Result<Vec<(Minute, Minute)>> {
+    fn incidents(&self, sql: Sql<'_>) -> engine::Result<Vec<(Minute, Minute)>> {
         let (from, to) = (self.from.start(), self.to.start());
         let mut statement = sql.prepare_cached(
             "SELECT opened_at_ms, coalesce(ended_at_ms, ?4) FROM incidents WHERE stream = ?1 AND (policy IS NULL OR policy = ?2)

@@ -1,18 +1,18 @@
 //! Cooldowns of the alert keys, stored with the minutes of their stream.
 
 use detection::{AlertKey, Cooldown, Minute, MonitoredStatus};
-use rusqlite::{Connection, params};
 
+use super::engine::{self, Sql, Value, params};
 use super::{
     StoreError,
     findings::{
         direction_code, direction_from, policy_code, policy_from, severity_code, severity_from,
     },
-    names::stream_id,
+    writer::Transaction,
 };
 
 pub(super) fn of_stream(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream_id: i64,
     stream: &str,
 ) -> Result<Vec<(AlertKey, Cooldown)>, StoreError> {
@@ -22,7 +22,7 @@ pub(super) fn of_stream(
     let stream: detection::Stream = stream
         .parse()
         .map_err(|error| StoreError::Broken(format!("{error}")))?;
-    let rows = statement.query_map([stream_id], |row| {
+    let rows = statement.query_map(params![stream_id], |row| {
         let key = AlertKey {
             stream: stream.clone(),
             policy: policy_from(row.get(0)?),
@@ -44,21 +44,26 @@ pub(super) fn of_stream(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Stores the cooldowns of keys whose streams were written in this transaction.
 pub(super) fn write(
-    sql: &Connection,
-    key: &AlertKey,
-    cooldown: &Cooldown,
-) -> Result<(), StoreError> {
-    let stream_id = stream_id(sql, key.stream.as_str())?;
-    sql.prepare_cached("INSERT OR REPLACE INTO cooldowns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-        .execute(params![
-            stream_id,
-            policy_code(key.policy),
-            key.status.index(),
-            direction_code(key.direction),
-            severity_code(key.severity),
-            cooldown.fired.map(Minute::epoch_minutes),
-            cooldown.suppressed
-        ])?;
-    Ok(())
+    transaction: &Transaction<'_>,
+    cooldowns: &[(AlertKey, Cooldown)],
+) -> engine::Result<()> {
+    let mut write = transaction.sql.prepare_cached(
+        "INSERT INTO cooldowns (stream_id, policy, status_id, direction, severity, fired, suppressed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (stream_id, policy, status_id, direction, severity) DO UPDATE SET fired = excluded.fired, suppressed = excluded.suppressed",
+    )?;
+    let rows = cooldowns.iter().map(|(key, cooldown)| {
+        let stream_id = transaction.ids.stream(transaction.sql, &key.stream)?;
+        Ok([
+            Value::from(stream_id),
+            policy_code(key.policy).into(),
+            i64::try_from(key.status.index()).unwrap_or(i64::MAX).into(),
+            direction_code(key.direction).into(),
+            severity_code(key.severity).into(),
+            cooldown.fired.map(Minute::epoch_minutes).into(),
+            cooldown.suppressed.into(),
+        ])
+    });
+    write.execute_each(&rows.collect::<engine::Result<Vec<_>>>()?)
 }

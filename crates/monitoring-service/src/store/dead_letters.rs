@@ -1,7 +1,6 @@
 //! Dead letters: messages that cannot be used, kept with the reason.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
-
+use super::engine::{self, OptionalExtension as _, Row, Sql, params};
 use super::{Store, StoreError};
 
 /// A message that cannot be used, to be stored.
@@ -86,7 +85,7 @@ impl Store {
                 let (count, newest) = (row.get(0)?, row.get(1)?);
                 Ok(DeadLetterCount { count, newest })
             };
-            Ok(statement.query_row([since_ms], count)?)
+            Ok(statement.query_row(params![since_ms], count)?)
         })
         .await
     }
@@ -113,14 +112,14 @@ impl Store {
         self.read_blocking(|sql| {
             let query = format!("SELECT {COLUMNS} FROM dead_letters WHERE id = ?1");
             let mut statement = sql.prepare_cached(&query)?;
-            Ok(statement.query_row([id], record).optional()?)
+            Ok(statement.query_row(params![id], record).optional()?)
         })
     }
 }
 
-const COLUMNS: &str = "id, topic, partition, offset, reason, detail, payload, payload_bytes, headers, received_at_ms, hint, key, replayed_at_ms";
+const COLUMNS: &str = "id, topic, partition, \"offset\", reason, detail, payload, payload_bytes, headers, received_at_ms, hint, key, replayed_at_ms";
 
-fn record(row: &Row<'_>) -> rusqlite::Result<DeadLetterRecord> {
+fn record(row: &Row<'_>) -> engine::Result<DeadLetterRecord> {
     Ok(DeadLetterRecord {
         id: row.get(0)?,
         topic: row.get(1)?,
@@ -139,15 +138,15 @@ fn record(row: &Row<'_>) -> rusqlite::Result<DeadLetterRecord> {
 }
 
 /// Marks a dead letter as replayed.
-pub(super) fn mark_replayed(sql: &Connection, id: i64, now_ms: i64) -> Result<(), StoreError> {
+pub(super) fn mark_replayed(sql: Sql<'_>, id: i64, now_ms: i64) -> Result<(), StoreError> {
     sql.prepare_cached("UPDATE dead_letters SET replayed_at_ms = ?2 WHERE id = ?1")?
-        .execute([id, now_ms])?;
+        .execute(params![id, now_ms])?;
     Ok(())
 }
 
-pub(super) fn insert(sql: &Connection, letter: &DeadLetter) -> Result<(), StoreError> {
+pub(super) fn insert(sql: Sql<'_>, letter: &DeadLetter) -> Result<(), StoreError> {
     sql.prepare_cached(
-        "INSERT INTO dead_letters (topic, partition, offset, reason, detail, payload, payload_bytes, headers, received_at_ms, hint, key)
+        "INSERT INTO dead_letters (topic, partition, \"offset\", reason, detail, payload, payload_bytes, headers, received_at_ms, hint, key)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![

@@ -4,29 +4,35 @@ use detection::{
     DetectorState, Minute, PolicyName,
     detector::adaptive::{AdaptiveState, MAX_LEARNED_MINUTES},
 };
-use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{findings::policy_code, names::stream_id};
+use super::engine::{self, OptionalExtension as _, Sql, Value, params};
+use super::{findings::policy_code, writer::Transaction};
 
-pub(super) fn write(sql: &Connection, state: &DetectorState) -> rusqlite::Result<()> {
-    let stream_id = stream_id(sql, state.stream.as_str())?;
-    sql.prepare_cached("INSERT OR REPLACE INTO detector_states VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![
-            stream_id,
-            policy_code(state.policy),
-            state.minute.epoch_minutes(),
-            state.bytes
-        ])?;
-    Ok(())
+/// Stores states of streams that were written in this transaction.
+pub(super) fn write(transaction: &Transaction<'_>, states: &[DetectorState]) -> engine::Result<()> {
+    let mut write = transaction.sql.prepare_cached(
+        "INSERT INTO detector_states (stream_id, policy, minute, state) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (stream_id, policy) DO UPDATE SET minute = excluded.minute, state = excluded.state",
+    )?;
+    let rows = states.iter().map(|state| {
+        let stream_id = transaction.ids.stream(transaction.sql, &state.stream)?;
+        Ok([
+            Value::from(stream_id),
+            policy_code(state.policy).into(),
+            state.minute.epoch_minutes().into(),
+            state.bytes.clone().into(),
+        ])
+    });
+    write.execute_each(&rows.collect::<engine::Result<Vec<_>>>()?)
 }
 
 /// The stored state of the policy `adaptive`. The default where the minutes before `newest` must be folded again: none is stored, it is too
 /// old, or another version wrote it.
 pub(super) fn adaptive(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream_id: i64,
     newest: Minute,
-) -> rusqlite::Result<AdaptiveState> {
+) -> engine::Result<AdaptiveState> {
     let bytes: Option<Vec<u8>> = sql
         .prepare_cached(
             "SELECT state FROM detector_states WHERE stream_id = ?1 AND policy = ?2 AND minute > ?3",

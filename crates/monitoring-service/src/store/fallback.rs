@@ -1,7 +1,6 @@
 //! What a failing receiver owes goes to the fallback, too. When a receiver fails long enough is decided in `notify`.
 
-use rusqlite::params;
-
+use super::engine::params;
 use super::{Store, StoreError, writer::Transaction};
 
 /// What a failing receiver owes, and who stands in for it.

@@ -1,12 +1,17 @@
 //! The columns of findings, the same in `minute_counts` and `alerts`: the only place that maps them. A score that follows from
 //! count and evidence is not stored.
 
+use rusqlite::{
+    ToSql,
+    types::{ToSqlOutput, Value},
+};
+
+use super::engine::{self, Row};
 use detection::{
     Baseline, Direction, Evidence, Finding, Judgement, MonitoredStatus, PolicyName, Severity,
     State, Unjudged,
     detector::adaptive::{AdaptiveEvidence, Test},
 };
-use rusqlite::{Row, Statement};
 
 /// How many columns [`columns`] names.
 pub(super) const COLUMN_COUNT: usize = 16;
@@ -23,7 +28,7 @@ macro_rules! adaptive_columns {
     };
 }
 
-/// The columns of both policies, in the order of [`Stored::bind`].
+/// The columns of both policies, in the order of [`Stored::values`].
 pub(super) const COLUMNS: &str = concat!(zscore_columns!(), ", ", adaptive_columns!());
 
 /// The columns that [`read_judgement`] reads of a row of `minute_counts`.
@@ -82,33 +87,70 @@ impl Stored {
         }
     }
 
-    /// Binds the values of [`COLUMNS`], from the parameter at this index on.
-    pub(super) fn bind(&self, statement: &mut Statement<'_>, at: usize) -> rusqlite::Result<()> {
+    /// The values of [`COLUMNS`].
+    pub(super) fn values(&self) -> [Number; COLUMN_COUNT] {
         let baseline = self.baseline.as_ref();
-        statement.raw_bind_parameter(at, self.direction.map(direction_code))?;
-        statement.raw_bind_parameter(at + 1, self.threshold)?;
-        statement.raw_bind_parameter(at + 2, baseline.map(Baseline::minutes))?;
-        statement.raw_bind_parameter(at + 3, baseline.and_then(Baseline::mean))?;
-        statement.raw_bind_parameter(at + 4, baseline.and_then(Baseline::std_dev))?;
-        statement.raw_bind_parameter(at + 5, self.window_score)?;
         let evidence = self.adaptive.as_ref();
-        let real = |field: fn(&AdaptiveEvidence) -> f64| evidence.map(field);
-        let whole = |field: fn(&AdaptiveEvidence) -> u64| evidence.map(field);
-        statement.raw_bind_parameter(at + 6, real(|evidence| evidence.expected))?;
-        statement.raw_bind_parameter(at + 7, real(|evidence| evidence.spread))?;
-        statement.raw_bind_parameter(at + 8, real(|evidence| evidence.bar))?;
-        statement.raw_bind_parameter(at + 9, real(|evidence| evidence.heat))?;
-        statement.raw_bind_parameter(at + 10, whole(|evidence| evidence.window_count))?;
-        statement.raw_bind_parameter(at + 11, real(|evidence| evidence.window_expected))?;
-        statement.raw_bind_parameter(at + 12, whole(|evidence| evidence.payments))?;
-        statement.raw_bind_parameter(at + 13, real(|evidence| evidence.expected_payments))?;
-        statement.raw_bind_parameter(at + 14, real(|evidence| evidence.day_count))?;
-        statement.raw_bind_parameter(at + 15, real(|evidence| evidence.day_payments))
+        let adaptive = |field: fn(&AdaptiveEvidence) -> f64| real(evidence.map(field));
+        let adaptive_whole = |field: fn(&AdaptiveEvidence) -> u64| {
+            let number = evidence.map(|evidence| i64::try_from(field(evidence)));
+            whole(number.map(|number| number.unwrap_or(i64::MAX)))
+        };
+        [
+            whole(self.direction.map(direction_code)),
+            real(self.threshold),
+            whole(baseline.map(Baseline::minutes)),
+            real(baseline.and_then(Baseline::mean)),
+            real(baseline.and_then(Baseline::std_dev)),
+            real(self.window_score),
+            adaptive(|evidence| evidence.expected),
+            adaptive(|evidence| evidence.spread),
+            adaptive(|evidence| evidence.bar),
+            adaptive(|evidence| evidence.heat),
+            adaptive_whole(|evidence| evidence.window_count),
+            adaptive(|evidence| evidence.window_expected),
+            adaptive_whole(|evidence| evidence.payments),
+            adaptive(|evidence| evidence.expected_payments),
+            adaptive(|evidence| evidence.day_count),
+            adaptive(|evidence| evidence.day_payments),
+        ]
     }
 }
 
+/// Which of [`COLUMNS`] are real numbers.
+pub(super) const IS_REAL: [bool; COLUMN_COUNT] = [
+    false, true, false, true, true, true, true, true, true, true, false, true, false, true, true,
+    true,
+];
+
+/// A value of a column of numbers.
+#[derive(Clone, Copy)]
+pub(super) enum Number {
+    Null,
+    Whole(i64),
+    Real(f64),
+}
+
+impl ToSql for Number {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Owned(match *self {
+            Self::Null => Value::Null,
+            Self::Whole(number) => Value::Integer(number),
+            Self::Real(number) => Value::Real(number),
+        }))
+    }
+}
+
+pub(super) fn whole(number: Option<impl Into<i64>>) -> Number {
+    number.map_or(Number::Null, |number| Number::Whole(number.into()))
+}
+
+fn real(number: Option<f64>) -> Number {
+    number.map_or(Number::Null, Number::Real)
+}
+
 /// The evidence of policy `zscore`; none where it did not judge.
-fn baseline(row: &Row<'_>) -> rusqlite::Result<Option<Baseline>> {
+fn baseline(row: &Row<'_>) -> engine::Result<Option<Baseline>> {
     let Some(minutes) = row.get("window_minutes")? else {
         return Ok(None);
     };
@@ -117,7 +159,7 @@ fn baseline(row: &Row<'_>) -> rusqlite::Result<Option<Baseline>> {
 }
 
 /// The evidence of policy `adaptive`, and the score of the window where it counts; none where the policy did not judge.
-fn adaptive(row: &Row<'_>) -> rusqlite::Result<Option<(AdaptiveEvidence, Option<f64>)>> {
+fn adaptive(row: &Row<'_>) -> engine::Result<Option<(AdaptiveEvidence, Option<f64>)>> {
     let Some(expected) = row.get("expected")? else {
         return Ok(None);
     };
@@ -153,7 +195,7 @@ struct Judged {
 
 impl Judged {
     /// None where the policy did not judge.
-    fn judgement(&self, row: &Row<'_>) -> rusqlite::Result<Option<Judgement>> {
+    fn judgement(&self, row: &Row<'_>) -> engine::Result<Option<Judgement>> {
         let evidence = match self.policy {
             PolicyName::ZScore => baseline(row)?.map(|baseline| Evidence::ZScore { baseline }),
             PolicyName::Adaptive => match (adaptive(row)?, self.severity) {
@@ -190,7 +232,7 @@ pub(super) fn read_finding(
     status: MonitoredStatus,
     severity: Severity,
     count: u32,
-) -> rusqlite::Result<Finding> {
+) -> engine::Result<Finding> {
     let judged = Judged {
         policy,
         status,
@@ -199,7 +241,7 @@ pub(super) fn read_finding(
     };
     match judged.judgement(row)? {
         Some(Judgement::Finding(finding)) => Ok(finding),
-        _ => Err(rusqlite::Error::InvalidQuery),
+        _ => Err(engine::Error::unreadable("a finding has no evidence")),
     }
 }
 
@@ -208,7 +250,7 @@ pub(super) fn read_judgement(
     row: &Row<'_>,
     policy: PolicyName,
     status: Option<MonitoredStatus>,
-) -> rusqlite::Result<Judgement> {
+) -> engine::Result<Judgement> {
     let Some(status) = status else {
         return Ok(Judgement::Unjudged(Unjudged::NotMonitored));
     };

@@ -5,10 +5,10 @@ pub(super) mod alike;
 pub(super) mod reading;
 
 use detection::{Incident, Minute, PolicyName, Severity};
-use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use self::reading::{COLUMNS, events, list, one, read, read_message};
+use super::engine::{OptionalExtension as _, Sql, params};
 use super::{
     Store, StoreError,
     findings::{policy_code, severity_code},
@@ -66,7 +66,7 @@ impl Store {
     pub(crate) async fn streams_in_incidents(&self) -> Result<Vec<String>, StoreError> {
         self.read(|sql| {
             let mut statement = sql.prepare_cached(OPEN_STREAMS)?;
-            let rows = statement.query_map([], |row| row.get(0))?;
+            let rows = statement.query_map(params![], |row| row.get(0))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -78,12 +78,11 @@ impl Store {
         id: Uuid,
     ) -> Result<Option<(IncidentRecord, Vec<StoredEvent>)>, StoreError> {
         self.read(move |sql| {
-            let sql = sql.unchecked_transaction()?;
-            let Some(mut incident) = one(&sql, id)? else {
+            let Some(mut incident) = one(sql, id)? else {
                 return Ok(None);
             };
-            alike::name_others(&sql, &mut incident.message)?;
-            Ok(Some((incident, events(&sql, id)?)))
+            alike::name_others(sql, &mut incident.message)?;
+            Ok(Some((incident, events(sql, id)?)))
         })
         .await
     }
@@ -166,7 +165,7 @@ pub(super) const OPEN_STREAMS: &str =
 
 /// The last incident of a stream and policy, as the fold remembers it; none if the fold has forgotten it.
 pub(super) fn last_of_stream(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream: &str,
     policy: PolicyName,
 ) -> Result<Option<Incident>, StoreError> {
@@ -231,7 +230,7 @@ pub(super) fn retire(
         .prepare_cached(
             "UPDATE incidents SET memory = NULL WHERE seq IN (SELECT max(seq) FROM incidents WHERE stream = ?1 GROUP BY policy)",
         )?
-        .execute([stream])?;
+        .execute(params![stream])?;
     Ok(events)
 }
 
@@ -249,7 +248,7 @@ pub(super) fn record(
             "SELECT sequence, ended_at_ms IS NULL AS open, notified_at_ms IS NOT NULL AS notified, group_id IS NOT NULL AS grouped,
              memory IS NULL AS forgotten, stream IS NOT NULL AS of_stream, message FROM incidents WHERE id = ?1",
         )?
-        .query_row([&id], |row| {
+        .query_row(params![&id], |row| {
             let message = read_message(row)?;
             let others = (message.streams, message.stream_count);
             Ok(Known {
@@ -309,28 +308,28 @@ pub(super) fn record_all(
 
 /// The open incidents of a kind and stream.
 pub(super) fn open_of(
-    sql: &Connection,
+    sql: Sql<'_>,
     kind: IncidentKind,
     stream: Option<&str>,
 ) -> Result<Vec<IncidentRecord>, StoreError> {
     let text = format!(
-        "SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NULL AND +kind = ?1 AND +stream IS ?2 ORDER BY seq"
+        "SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NULL AND +kind = ?1 AND +stream IS NOT DISTINCT FROM ?2 ORDER BY seq"
     );
     let mut statement = sql.prepare_cached(&text)?;
     let rows = statement.query_map(params![<&str>::from(kind), stream], read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn open_of_stream(sql: &Connection, stream: &str) -> Result<Vec<IncidentRecord>, StoreError> {
+fn open_of_stream(sql: Sql<'_>, stream: &str) -> Result<Vec<IncidentRecord>, StoreError> {
     let text = format!(
         "SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NULL AND +stream = ?1 ORDER BY seq"
     );
     let mut statement = sql.prepare_cached(&text)?;
-    let rows = statement.query_map([stream], read)?;
+    let rows = statement.query_map(params![stream], read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn insert(sql: &Connection, update: &IncidentUpdate) -> Result<Known, StoreError> {
+fn insert(sql: Sql<'_>, update: &IncidentUpdate) -> Result<Known, StoreError> {
     let message = &update.message;
     let kind: &str = message.kind.into();
     sql.prepare_cached(
@@ -359,11 +358,7 @@ fn insert(sql: &Connection, update: &IncidentUpdate) -> Result<Known, StoreError
 }
 
 /// The incident as it is now.
-fn write_message(
-    sql: &Connection,
-    update: &IncidentUpdate,
-    known: &Known,
-) -> Result<(), StoreError> {
+fn write_message(sql: Sql<'_>, update: &IncidentUpdate, known: &Known) -> Result<(), StoreError> {
     let mut message = update.message.clone();
     known.keep(&mut message);
     sql.prepare_cached(
@@ -411,18 +406,21 @@ fn record_event(
             *others = (message.streams.clone(), message.stream_count);
         }
     }
-    sql.prepare_cached(
-        "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, suppressed, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    let seq = sql.prepare_cached(
+        "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, suppressed, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         RETURNING id",
     )?
-    .execute(params![
-        message.id.to_string(),
-        message.sequence,
-        <&str>::from(message.event),
-        message.recorded_at.0,
-        suppressed.map(EventSuppression::reason),
-        json(&message)?
-    ])?;
-    let seq = sql.last_insert_rowid();
+    .query_row(
+        params![
+            message.id.to_string(),
+            message.sequence,
+            <&str>::from(message.event),
+            message.recorded_at.0,
+            suppressed.map(EventSuppression::reason),
+            json(&message)?
+        ],
+        |row| row.get(0),
+    )?;
     if suppressed.is_none() {
         let now_ms = message.recorded_at.0;
         outbox::insert_event(transaction, seq, &event.recipients, now_ms, now_ms)?;
@@ -437,7 +435,7 @@ fn record_event(
 
 /// What an event changes of the incident's notification.
 fn follow(
-    sql: &Connection,
+    sql: Sql<'_>,
     known: &mut Known,
     event: &NewEvent,
     message: &IncidentMessage,
@@ -467,7 +465,7 @@ fn follow(
                 sql.prepare_cached(
                     "UPDATE incidents SET escalated_at_ms = NULL, acknowledged_at_ms = NULL WHERE id = ?1",
                 )?
-                .execute([&id])?;
+                .execute(params![&id])?;
             }
             if event.once {
                 sql.prepare_cached("UPDATE incidents SET escalated_at_ms = ?2 WHERE id = ?1")?
@@ -483,12 +481,12 @@ fn follow(
             sql.prepare_cached(
                 "UPDATE incident_events SET suppressed = 'not_opened' WHERE incident_id = ?1 AND suppressed = 'waiting'",
             )?
-            .execute([&id])?;
+            .execute(params![&id])?;
             // A policy that alerts again later starts again.
             let forgets = message.end_reason == Some(EndReason::PolicyOff);
             sql.prepare_cached(
-                "UPDATE incidents SET release_at_ms = NULL, suppressed = iif(suppressed = 'waiting', 'not_opened', suppressed),
-                 memory = iif(?2, NULL, memory) WHERE id = ?1",
+                "UPDATE incidents SET release_at_ms = NULL, suppressed = CASE WHEN suppressed = 'waiting' THEN 'not_opened' ELSE suppressed END,
+                 memory = CASE WHEN ?2 THEN NULL ELSE memory END WHERE id = ?1",
             )?
             .execute(params![id, forgets])?;
         }

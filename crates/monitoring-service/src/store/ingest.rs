@@ -7,13 +7,12 @@ use detection::{AlertKey, Cooldown, DetectorState, Observed};
 use super::{
     Store, StoreError, alerts, cooldowns, dead_letters,
     dead_letters::DeadLetter,
-    detector_states, incidents,
-    minutes::{self, Upserts},
-    offset_gaps,
+    detector_states, incidents, minutes, offset_gaps,
     offset_gaps::OffsetGap,
     offsets,
     offsets::OffsetAdvance,
     open_minutes::{self, OpenCommit},
+    upserts::Upserts,
     watermarks::Watermarks,
     writer::{PendingWrite, Transaction},
 };
@@ -93,6 +92,7 @@ fn write(
         let stream_id = minutes::write(transaction, &mut upserts, observed, commit.now_ms)?;
         watermarks.note(stream_id, observed);
     }
+    upserts.flush()?;
     watermarks.write(sql, commit.now_ms)?;
     for alert in &commit.alerts {
         alerts::insert(transaction, alert)?;
@@ -101,12 +101,8 @@ fn write(
     for update in &commit.incidents {
         events.extend(incidents::record(transaction, update)?);
     }
-    for (key, cooldown) in &commit.cooldowns {
-        cooldowns::write(sql, key, cooldown)?;
-    }
-    for state in &commit.states {
-        detector_states::write(sql, state)?;
-    }
+    cooldowns::write(transaction, &commit.cooldowns)?;
+    detector_states::write(transaction, &commit.states)?;
     if let Some(open) = &commit.open {
         open_minutes::write(sql, open)?;
     }

@@ -11,7 +11,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Store, StoreError, files, schema};
+use super::{Store, StoreError, engine::Sql, files, schema};
 use crate::clock::Stopwatch;
 
 /// Time limit of the check before the database is opened; the full check follows while the service runs.
@@ -48,9 +48,16 @@ pub(crate) fn check_database(path: &Path) -> Result<u64, StoreError> {
 
 impl Store {
     /// Checks all of the database on a read connection. [`StoreError::Unavailable`] if the writer needed the write-ahead log meanwhile.
-    pub(crate) async fn check_integrity(&self) -> Result<(), StoreError> {
-        let path = self.path().clone();
-        self.scan(move |sql| check_all(sql, &path)).await
+    /// False if it is that of a server, which checks its own files.
+    pub(crate) async fn check_integrity(&self) -> Result<bool, StoreError> {
+        let Some(path) = self.path().cloned() else {
+            return Ok(false);
+        };
+        let check = move |sql: Sql<'_>| match sql {
+            Sql::Sqlite(connection) => check_all(connection, &path).map(|()| true),
+            Sql::Postgres(_) => Ok(false),
+        };
+        self.scan(check).await
     }
 }
 

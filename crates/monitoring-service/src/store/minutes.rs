@@ -1,17 +1,14 @@
 //! Observed minutes: stores their counts and judgements, and reads them back for the fold.
 
-use std::sync::LazyLock;
+use detection::{Minute, MonitoredStatus, Observed, ObservedMinute, RowChange};
 
-use detection::{
-    Judgement, Minute, MonitoredStatus, Observed, ObservedMinute, Row, RowChange, Severity, State,
-};
-use rusqlite::{CachedStatement, Connection, params};
-
+use super::engine::{self, Sql, params};
 use super::{
     Store, StoreError,
-    findings::{COLUMN_COUNT, COLUMNS, Stored, policy_code, severity_code, severity_from},
+    findings::severity_from,
     names::{status_id, stream_id},
     streams,
+    upserts::{StoredRow, Upserts},
     writer::{Ids, Transaction},
 };
 
@@ -51,53 +48,6 @@ impl Store {
     }
 }
 
-/// One row as it goes into `minute_counts`.
-struct StoredRow {
-    status_id: i64,
-    count: u32,
-    implied: bool,
-    /// What each policy says; none of one that is off.
-    states: [Option<State>; 2],
-    peak: Option<Severity>,
-    finding: Stored,
-}
-
-impl StoredRow {
-    fn unjudged(status_id: i64, count: u32, implied: bool) -> Self {
-        Self {
-            status_id,
-            count,
-            implied,
-            states: [Some(State::NotJudged); 2],
-            peak: None,
-            finding: Stored::default(),
-        }
-    }
-
-    fn judged<'a>(
-        status_id: i64,
-        row: &Row,
-        peak: Option<Severity>,
-        judgements: impl IntoIterator<Item = &'a Judgement>,
-    ) -> Self {
-        let mut stored = Self {
-            status_id,
-            count: row.count,
-            implied: row.implied,
-            states: [None; 2],
-            peak,
-            finding: Stored::default(),
-        };
-        for judgement in judgements {
-            if let Some(policy) = judgement.policy() {
-                stored.states[usize::from(policy_code(policy))] = Some(judgement.state());
-            }
-            stored.finding.add(judgement);
-        }
-        stored
-    }
-}
-
 /// Stores the rows of one minute and returns the stream's id.
 pub(super) fn write(
     transaction: &mut Transaction<'_>,
@@ -126,18 +76,8 @@ pub(super) fn write(
                 replacing.push(StoredRow::judged(status_id, row, *peak, judgements));
             }
             RowChange::CountOnly => {
-                let insert = if implied {
-                    &INSERT_IF_NEW
-                } else {
-                    &UPSERT_COUNT
-                };
-                let mut statement = transaction.sql.prepare_cached(insert.of(1))?;
-                insert_rows(
-                    &mut statement,
-                    stream_id,
-                    minute,
-                    &[StoredRow::unjudged(status_id, count, implied)],
-                )?;
+                let row = StoredRow::unjudged(status_id, count, implied);
+                upserts.count_only(stream_id, minute, &row)?;
             }
         }
     }
@@ -155,116 +95,17 @@ pub(super) fn write(
             ));
         }
     }
-    for rows in replacing.chunks(MAX_ROWS) {
-        insert_rows(upserts.of(rows.len())?, stream_id, minute, rows)?;
-    }
+    upserts.add(stream_id, minute, &replacing)?;
     Ok(stream_id)
 }
 
-/// Rows of one INSERT: a usual minute fits in one.
-const MAX_ROWS: usize = 8;
-
-/// Values of a row beside stream and minute.
-const ROW_VALUES: usize = 6 + COLUMN_COUNT;
-
-/// The statements that insert 1 to [`MAX_ROWS`] rows, with one rule for stored rows. Built once, since a backlog needs one a
-/// hundred thousand times per second.
-struct Insert(LazyLock<[String; MAX_ROWS]>);
-
-impl Insert {
-    fn of(&self, rows: usize) -> &str {
-        &self.0[rows - 1]
-    }
-}
-
-fn statements(conflict: &str) -> [String; MAX_ROWS] {
-    let columns = format!("stream_id, minute, status_id, {VALUES}, {COLUMNS}");
-    let row = format!("(?1,?2{})", ",?".repeat(ROW_VALUES));
-    std::array::from_fn(|more| {
-        format!(
-            "INSERT INTO minute_counts ({columns}) VALUES {row}{} ON CONFLICT {conflict}",
-            format!(",{row}").repeat(more)
-        )
-    })
-}
-
-/// The columns between the key and [`COLUMNS`].
-const VALUES: &str = "count, implied, peak, state, adaptive_state";
-
-static UPSERT_ROW: Insert = Insert(LazyLock::new(|| {
-    let columns = format!("{VALUES}, {COLUMNS}");
-    let replaced: Vec<_> = columns
-        .split(", ")
-        .map(|column| format!("{column} = excluded.{column}"))
-        .collect();
-    statements(&format!(
-        "DO UPDATE SET {}, judged_count = NULL WHERE count IS NOT excluded.count OR implied IS NOT excluded.implied",
-        replaced.join(", ")
-    ))
-}));
-
-/// A stored row keeps its judgements, and the count that was judged.
-static UPSERT_COUNT: Insert = Insert(LazyLock::new(|| {
-    statements(
-        "DO UPDATE SET judged_count = iif(coalesce(nullif(state, 0), nullif(adaptive_state, 0)) IS NULL, NULL, coalesce(judged_count, count)), \
-         count = excluded.count, implied = 0 WHERE count IS NOT excluded.count OR implied = 1",
-    )
-}));
-
-static INSERT_IF_NEW: Insert = Insert(LazyLock::new(|| statements("DO NOTHING")));
-
-/// [`UPSERT_ROW`], prepared once per transaction: looking up such a long text for each minute costs a tenth of a large commit.
-pub(super) struct Upserts<'a> {
-    sql: &'a Connection,
-    kept: [Option<CachedStatement<'a>>; MAX_ROWS],
-}
-
-impl<'a> Upserts<'a> {
-    pub(super) fn new(sql: &'a Connection) -> Self {
-        Self {
-            sql,
-            kept: Default::default(),
-        }
-    }
-
-    fn of(&mut self, rows: usize) -> rusqlite::Result<&mut CachedStatement<'a>> {
-        let kept = &mut self.kept[rows - 1];
-        match kept {
-            Some(statement) => Ok(statement),
-            None => Ok(kept.insert(self.sql.prepare_cached(UPSERT_ROW.of(rows))?)),
-        }
-    }
-}
-
-fn insert_rows(
-    statement: &mut CachedStatement<'_>,
-    stream_id: i64,
-    minute: Minute,
-    rows: &[StoredRow],
-) -> rusqlite::Result<()> {
-    statement.raw_bind_parameter(1, stream_id)?;
-    statement.raw_bind_parameter(2, minute.epoch_minutes())?;
-    for (row, at) in rows.iter().zip((3..).step_by(ROW_VALUES)) {
-        statement.raw_bind_parameter(at, row.status_id)?;
-        statement.raw_bind_parameter(at + 1, row.count)?;
-        statement.raw_bind_parameter(at + 2, row.implied)?;
-        statement.raw_bind_parameter(at + 3, row.peak.map(severity_code))?;
-        for (i, state) in row.states.into_iter().enumerate() {
-            statement.raw_bind_parameter(at + 4 + i, state.map(State::code))?;
-        }
-        row.finding.bind(statement, at + 6)?;
-    }
-    statement.raw_execute()?;
-    Ok(())
-}
-
-fn status_id_or_new(sql: &Connection, ids: &mut Ids, name: &str) -> rusqlite::Result<i64> {
+fn status_id_or_new(sql: Sql<'_>, ids: &mut Ids, name: &str) -> engine::Result<i64> {
     if let Some(id) = ids.statuses.get(name) {
         return Ok(*id);
     }
     sql.prepare_cached("INSERT INTO statuses (name) VALUES (?1) ON CONFLICT DO NOTHING")?
-        .execute([name])?;
-    let id = status_id(sql, name)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        .execute(params![name])?;
+    let id = status_id(sql, name)?.ok_or(engine::Error::NoRow)?;
     ids.statuses.insert(name.to_owned(), id);
     Ok(id)
 }
@@ -275,7 +116,7 @@ pub(super) const OBSERVED_MINUTES: &str =
 
 /// The newest observed minutes of a stream at or before a minute, newest first: this many, and all that are newer than `since`.
 pub(super) fn observed_minutes(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream_id: i64,
     before_or_at: Option<Minute>,
     limit: usize,

@@ -1,5 +1,5 @@
-//! The database, the only user of SQLite. It stores and finds and makes no decisions. One writer thread, and a few read-only
-//! connections that never wait for it.
+//! The database, the only user of SQLite and PostgreSQL. It stores and finds and makes no decisions. One writer thread, and a few
+//! read-only connections that never wait for it.
 
 mod alerts;
 mod attempts;
@@ -7,6 +7,7 @@ mod charts;
 mod cooldowns;
 mod dead_letters;
 mod detector_states;
+mod engine;
 mod fallback;
 mod files;
 mod findings;
@@ -19,6 +20,7 @@ mod offset_gaps;
 mod offsets;
 mod open_minutes;
 mod outbox;
+mod postgres;
 mod ranges;
 mod read_only;
 mod readers;
@@ -30,17 +32,20 @@ mod skip;
 mod streams;
 mod summaries;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upkeep;
+mod upserts;
+mod wal;
 mod watermarks;
 mod writer;
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::ErrorCode;
 use tokio::sync::Notify;
 
 pub use alerts::AlertFilter;
@@ -59,6 +64,7 @@ pub(crate) use outbox::{
     Attempt, Content, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryState, DueDelivery,
     ListedDelivery, Replay,
 };
+pub use postgres::PostgresUrl;
 pub(crate) use ranges::{Hole, RangeFindings, SeriesFilter, SeriesPoint, StatusTotal, Summary};
 pub(crate) use read_only::{MinuteFilter, labelled_incidents, stored_minutes};
 pub use rows::{Explained, RowFilter, RowRecord};
@@ -67,7 +73,11 @@ pub(crate) use streams::{NewestRow, StreamInput, StreamRecord};
 pub(crate) use upkeep::Retention;
 pub(crate) use writer::Writer;
 
+use engine::{Sql, params};
+use postgres::{Server, lock::Applicant};
 use readers::{CancelOnDrop, QueryClass, Readers, Waiting};
+use wal::FileWriter;
+use writer::Engine;
 
 /// The reason why the store failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -120,9 +130,46 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
+/// The address of a database: a file of SQLite, or a database of PostgreSQL. Shown without a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseAddress {
+    /// A file.
+    File(PathBuf),
+    /// PostgreSQL.
+    Postgres(PostgresUrl),
+}
+
+impl DatabaseAddress {
+    /// A file, or an address that begins with `postgres`; the error does not repeat it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return PostgresUrl::parse(text).map(Self::Postgres);
+        }
+        Ok(Self::File(text.into()))
+    }
+}
+
+impl fmt::Display for DatabaseAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Postgres(url) => url.fmt(f),
+        }
+    }
+}
+
+/// Where the data is.
+#[derive(Clone)]
+enum Database {
+    /// The file at this path.
+    File(PathBuf),
+    /// PostgreSQL.
+    Server(Arc<Server>),
+}
+
 struct Shared {
-    locked: schema::LockedPath,
-    files: files::OpenFiles,
+    /// The open files of SQLite.
+    files: Option<(schema::LockedPath, files::OpenFiles)>,
     readers: Arc<Readers>,
     outbox_changed: Arc<Notify>,
     write_error: writer::WriteError,
@@ -130,36 +177,68 @@ struct Shared {
     checked_at_ms: OnceLock<i64>,
 }
 
+/// An instance that may open a database of PostgreSQL.
+pub struct Candidate {
+    server: Arc<Server>,
+    applicant: Applicant,
+}
+
+impl Candidate {
+    /// For the first schema of the user's `search_path`.
+    pub fn new(url: PostgresUrl) -> Result<Box<Self>, StoreError> {
+        let server = Server::new(url)?;
+        let applicant = Applicant::new(Arc::clone(&server));
+        Ok(Box::new(Self { server, applicant }))
+    }
+
+    /// Opens the database as [`Store::open`] does. Blocks for some seconds at most.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while another service works with it, or the server cannot be reached: try again.
+    pub fn try_open(&mut self) -> Result<(Store, Writer), StoreError> {
+        const STANDS_BY: &str = "another monitoring-service works with this database; this one stands by and takes over when that one is gone";
+        let stands_by = || StoreError::Unavailable(STANDS_BY.to_owned());
+        let writing = self.applicant.apply()?.ok_or_else(stands_by)?;
+        let database = Database::Server(Arc::clone(&self.server));
+        let readers = Arc::new(Readers::new(database));
+        Ok(Store::with(Engine::Postgres(writing), readers, None))
+    }
+}
+
 impl Store {
     /// Opens the database at `path`, creates it if there is none, and takes its lock for as long as any clone lives.
     /// The `Writer` must run on a thread of its own.
     pub fn open(path: &Path) -> Result<(Self, Writer), StoreError> {
         let locked = schema::lock(path)?;
-        let readers = Arc::new(Readers::new(locked.path.clone()));
+        let readers = Arc::new(Readers::new(Database::File(locked.path.clone())));
+        let connection = schema::open_writer(&locked)?;
+        let writer = FileWriter::new(connection, path, Arc::clone(&readers));
+        let files = files::OpenFiles::of(path)?;
+        let engine = Engine::Sqlite(writer);
+        Ok(Self::with(engine, readers, Some((locked, files))))
+    }
+
+    fn with(
+        engine: Engine,
+        readers: Arc<Readers>,
+        files: Option<(schema::LockedPath, files::OpenFiles)>,
+    ) -> (Self, Writer) {
         let outbox_changed = Arc::new(Notify::new());
         let write_error = writer::WriteError::default();
-        let (writer, handle) = Writer::new(
-            schema::open_writer(&locked)?,
-            &locked.path,
-            Arc::clone(&readers),
-            Arc::clone(&outbox_changed),
-            write_error.clone(),
-        );
+        let (writer, handle) =
+            Writer::new(engine, Arc::clone(&outbox_changed), write_error.clone());
         let shared = Shared {
-            files: files::OpenFiles::of(&locked.path)?,
-            locked,
+            files,
             readers,
             outbox_changed,
             write_error,
             checked_at_ms: OnceLock::new(),
         };
-        Ok((
-            Self {
-                writer: handle,
-                shared: Arc::new(shared),
-            },
-            writer,
-        ))
+        let store = Self {
+            writer: handle,
+            shared: Arc::new(shared),
+        };
+        (store, writer)
     }
 
     /// Notified after each commit that created or replayed a delivery.
@@ -179,10 +258,11 @@ impl Store {
         }
         self.writer
             .call(move |transaction| {
-                transaction.sql.execute(
-                    "INSERT OR REPLACE INTO write_checks VALUES (1, ?1)",
-                    [now_ms],
-                )?;
+                const CHECK: &str = "INSERT INTO write_checks (id, at_ms) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at_ms = excluded.at_ms";
+                transaction
+                    .sql
+                    .prepare_cached(CHECK)?
+                    .execute(params![now_ms])?;
                 Ok(())
             })
             .await
@@ -200,18 +280,20 @@ impl Store {
 
     /// [`StoreError::Broken`] if the files of the database were deleted or replaced since they were opened.
     pub(crate) fn check_files(&self) -> Result<(), StoreError> {
-        self.shared.files.check()
+        let files = self.shared.files.as_ref();
+        files.map_or(Ok(()), |(_, files)| files.check())
     }
 
-    /// The path of the database.
-    pub(crate) fn path(&self) -> &PathBuf {
-        &self.shared.locked.path
+    /// The path of the database file, if it is one.
+    fn path(&self) -> Option<&PathBuf> {
+        let files = self.shared.files.as_ref();
+        files.map(|(locked, _)| &locked.path)
     }
 
     /// Runs a query that reads a page, on a thread where it may block. It is interrupted when its caller is gone.
     async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(Sql<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         self.read_within(QueryClass::Page, query).await
@@ -220,7 +302,7 @@ impl Store {
     /// The same for a range scan. At most two run, so that page queries and probes always get a connection.
     async fn scan<T, F>(&self, query: F) -> Result<T, StoreError>
     where
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(Sql<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         self.read_within(QueryClass::RangeScan, query).await
@@ -228,7 +310,7 @@ impl Store {
 
     async fn read_within<T, F>(&self, class: QueryClass, query: F) -> Result<T, StoreError>
     where
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(Sql<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let readers = Arc::clone(&self.shared.readers);
@@ -248,7 +330,7 @@ impl Store {
     /// Runs a query on a read-only connection, on this thread.
     fn read_blocking<T>(
         &self,
-        query: impl FnOnce(&Connection) -> Result<T, StoreError>,
+        query: impl FnOnce(Sql<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.shared.readers.run(&Waiting::default(), query)
     }

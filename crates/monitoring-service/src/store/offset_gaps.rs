@@ -1,10 +1,10 @@
 //! Offset gaps: Kafka offsets that were deleted before they were read.
 
-use rusqlite::{Connection, params};
 use serde::Serialize;
 use strum::IntoStaticStr;
 use utoipa::ToSchema;
 
+use super::engine::{Sql, params};
 use super::{Store, StoreError};
 use crate::alerts::json::At;
 
@@ -101,13 +101,13 @@ impl Store {
         self.read(|sql| {
             Ok(sql
                 .prepare_cached(NEWEST)?
-                .query_row([], |row| row.get(0))?)
+                .query_row(params![], |row| row.get(0))?)
         })
         .await
     }
 }
 
-pub(super) fn insert(sql: &Connection, gap: &OffsetGap) -> Result<(), StoreError> {
+pub(super) fn insert(sql: Sql<'_>, gap: &OffsetGap) -> Result<(), StoreError> {
     sql.prepare_cached(
         "INSERT INTO gaps (topic, partition, from_offset, to_offset, reason, detected_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
-
+use super::engine::{OptionalExtension as _, Sql, params};
 use super::{Store, StoreError};
 
 /// The last record consumed of a partition.
@@ -41,7 +40,7 @@ impl Store {
             let mut statement = sql.prepare_cached(
                 "SELECT partition, last_offset, last_timestamp_ms FROM offsets WHERE cluster_id = ?1 AND topic = ?2",
             )?;
-            let rows = statement.query_map([cluster_id, topic], |row| {
+            let rows = statement.query_map(params![cluster_id, topic], |row| {
                 Ok((row.get(0)?, StoredOffset { last_offset: row.get(1)?, last_timestamp_ms: row.get(2)? }))
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -61,7 +60,7 @@ impl Store {
                 "SELECT partition, last_offset, last_timestamp_ms FROM offsets WHERE cluster_id <> ?1 AND topic = ?2
                  ORDER BY last_timestamp_ms NULLS FIRST",
             )?;
-            let rows = statement.query_map([cluster_id, topic], |row| {
+            let rows = statement.query_map(params![cluster_id, topic], |row| {
                 Ok((row.get(0)?, StoredOffset { last_offset: row.get(1)?, last_timestamp_ms: row.get(2)? }))
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -70,7 +69,7 @@ impl Store {
 }
 
 /// Advances a partition's offset, if the stored one is the expected one.
-pub(super) fn advance(sql: &Connection, advance: &OffsetAdvance) -> Result<(), StoreError> {
+pub(super) fn advance(sql: Sql<'_>, advance: &OffsetAdvance) -> Result<(), StoreError> {
     let OffsetAdvance {
         cluster_id,
         topic,
@@ -90,7 +89,11 @@ pub(super) fn advance(sql: &Connection, advance: &OffsetAdvance) -> Result<(), S
             partition: *partition,
         });
     }
-    sql.prepare_cached("INSERT OR REPLACE INTO offsets VALUES (?1, ?2, ?3, ?4, ?5)")?
+    sql.prepare_cached(
+        "INSERT INTO offsets (cluster_id, topic, partition, last_offset, last_timestamp_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (cluster_id, topic, partition) DO UPDATE
+         SET last_offset = excluded.last_offset, last_timestamp_ms = excluded.last_timestamp_ms",
+    )?
         .execute(params![
             cluster_id,
             topic,

@@ -4,9 +4,9 @@ use detection::{
     Minute, Status, StatusCount, Stream,
     open_minutes::{Counts, OpenChanges, StoredOpenMinutes, StreamChange},
 };
-use rusqlite::{Connection, Row, params, types::Type};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::engine::{self, Row, Sql, params};
 use super::{Store, StoreError};
 
 /// The changes of open minutes in a commit.
@@ -28,7 +28,6 @@ impl Store {
         topic: &str,
     ) -> Result<StoredOpenMinutes, StoreError> {
         self.read_blocking(|sql| {
-            let sql = sql.unchecked_transaction()?;
             let mut partitions = sql.prepare_cached(
                 "SELECT partition, state FROM open_partitions WHERE cluster_id = ?1 AND topic = ?2",
             )?;
@@ -37,13 +36,15 @@ impl Store {
                 sql.prepare_cached("SELECT stream, minute, counts FROM open_minutes")?;
             Ok(StoredOpenMinutes {
                 partitions: partitions
-                    .query_map([cluster_id, topic], |row| Ok((row.get(0)?, json(row, 1)?)))?
+                    .query_map(params![cluster_id, topic], |row| {
+                        Ok((row.get(0)?, json(row, 1)?))
+                    })?
                     .collect::<Result<_, _>>()?,
                 streams: streams
-                    .query_map([], |row| Ok((name(row, 0)?, json(row, 1)?)))?
+                    .query_map(params![], |row| Ok((name(row, 0)?, json(row, 1)?)))?
                     .collect::<Result<_, _>>()?,
                 minutes: minutes
-                    .query_map([], |row| {
+                    .query_map(params![], |row| {
                         let minute = Minute::from_epoch_minutes(row.get(1)?);
                         Ok((name(row, 0)?, minute, json(row, 2)?))
                     })?
@@ -56,11 +57,11 @@ impl Store {
     pub(crate) fn named_counts(&self, stream: &str, minute: Minute) -> Result<Counts, StoreError> {
         self.read_blocking(|sql| {
             let mut statement = sql.prepare_cached(
-                "SELECT statuses.name, count FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id
-                 WHERE stream_id = (SELECT id FROM streams WHERE name = ?1) AND minute = ?2 AND implied = 0",
+                "SELECT statuses.name, count FROM minute_counts CROSS JOIN statuses
+                 WHERE statuses.id = status_id AND stream_id = (SELECT id FROM streams WHERE name = ?1) AND minute = ?2 AND implied = 0 ORDER BY status_id",
             )?;
             let counts = statement.query_map(params![stream, minute.epoch_minutes()], |row| {
-                let status = Status::parse(&row.get::<_, String>(0)?).map_err(|error| wrong(0, error))?;
+                let status = Status::parse(&row.get::<_, String>(0)?).map_err(engine::Error::unreadable)?;
                 let count = row.get(1)?;
                 Ok(StatusCount { status, count })
             })?;
@@ -70,18 +71,20 @@ impl Store {
 }
 
 /// Drops everything about a stream that is retired.
-pub(super) fn forget(sql: &Connection, stream: &str) -> rusqlite::Result<()> {
+pub(super) fn forget(sql: Sql<'_>, stream: &str) -> engine::Result<()> {
     for table in ["open_streams", "open_minutes"] {
         sql.prepare_cached(&format!("DELETE FROM {table} WHERE stream = ?1"))?
-            .execute([stream])?;
+            .execute(params![stream])?;
     }
     Ok(())
 }
 
 /// [`StoreError::StreamRetired`] if the changes are those of a stream that was retired since it was loaded.
-pub(super) fn write(sql: &Connection, commit: &OpenCommit) -> Result<(), StoreError> {
-    let mut partition =
-        sql.prepare_cached("INSERT OR REPLACE INTO open_partitions VALUES (?1, ?2, ?3, ?4)")?;
+pub(super) fn write(sql: Sql<'_>, commit: &OpenCommit) -> Result<(), StoreError> {
+    let mut partition = sql.prepare_cached(
+        "INSERT INTO open_partitions (cluster_id, topic, partition, state) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (cluster_id, topic, partition) DO UPDATE SET state = excluded.state",
+    )?;
     for (id, state) in &commit.changes.partitions {
         partition.execute(params![commit.cluster_id, commit.topic, id, text(state)])?;
     }
@@ -90,8 +93,11 @@ pub(super) fn write(sql: &Connection, commit: &OpenCommit) -> Result<(), StoreEr
         let stream = stream.as_str();
         match change {
             StreamChange::Begin(state) => {
-                sql.prepare_cached("INSERT OR REPLACE INTO open_streams VALUES (?1, ?2)")?
-                    .execute(params![stream, text(state)])?;
+                sql.prepare_cached(
+                    "INSERT INTO open_streams (stream, state) VALUES (?1, ?2)
+                     ON CONFLICT (stream) DO UPDATE SET state = excluded.state",
+                )?
+                .execute(params![stream, text(state)])?;
             }
             StreamChange::Continue(state) => {
                 let continued = sql
@@ -105,7 +111,8 @@ pub(super) fn write(sql: &Connection, commit: &OpenCommit) -> Result<(), StoreEr
         }
     }
     let mut put = sql.prepare_cached(
-        "INSERT OR REPLACE INTO open_minutes SELECT stream, ?2, ?3 FROM open_streams WHERE stream = ?1",
+        "INSERT INTO open_minutes (stream, minute, counts) SELECT stream, ?2, ?3 FROM open_streams WHERE stream = ?1
+         ON CONFLICT (stream, minute) DO UPDATE SET counts = excluded.counts",
     )?;
     let mut close =
         sql.prepare_cached("DELETE FROM open_minutes WHERE stream = ?1 AND minute = ?2")?;
@@ -126,15 +133,12 @@ fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("names and integers always serialize")
 }
 
-fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|error| wrong(column, error))
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> engine::Result<T> {
+    let json: String = row.get(column)?;
+    serde_json::from_str(&json).map_err(engine::Error::unreadable)
 }
 
-fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Stream> {
-    let name = row.get_ref(column)?.as_str()?;
-    name.parse().map_err(|error| wrong(column, error))
-}
-
-fn wrong(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+fn name(row: &Row<'_>, column: usize) -> engine::Result<Stream> {
+    let name: String = row.get(column)?;
+    name.parse().map_err(engine::Error::unreadable)
 }

@@ -1,11 +1,11 @@
 //! The outbox: one delivery for each alert or incident event and each receiver that gets it, and the outcome of each attempt. The
 //! retry rules are in `notify`.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use strum::{EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
+use super::engine::{self, OptionalExtension as _, Row, Sql, params};
 use super::{Store, StoreError, alerts, writer::Transaction};
 use crate::{
     alerts::{Alert, Recipients, incident::IncidentMessage, json::At},
@@ -184,13 +184,14 @@ impl Store {
         self.read(move |sql| {
             let mut statement = sql.prepare_cached(&list_statement(&filter))?;
             let before = filter.before.unwrap_or(i64::MAX);
-            let rows =
-                statement.query_map(params![before, filter.stream, filter.limit], |row| {
-                    Ok(ListedDelivery {
-                        delivery: read(row)?,
-                        content: read_content(row)?,
-                    })
-                })?;
+            let values = params![before, filter.limit, filter.stream];
+            let given = values.len() - usize::from(filter.stream.is_none());
+            let rows = statement.query_map(&values[..given], |row| {
+                Ok(ListedDelivery {
+                    delivery: read(row)?,
+                    content: read_content(row)?,
+                })
+            })?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
@@ -202,7 +203,7 @@ impl Store {
             let state: Option<String> = transaction
                 .sql
                 .prepare_cached("SELECT state FROM deliveries WHERE id = ?1")?
-                .query_row([id], |row| row.get(0))
+                .query_row(params![id], |row| row.get(0))
                 .optional()?;
             match state.as_deref() {
                 None => return Ok(Replay::Unknown),
@@ -225,8 +226,12 @@ impl Store {
     /// When the next delivery is due, milliseconds since 1970; `None` if none is pending.
     pub(crate) async fn next_delivery_at(&self) -> Result<Option<i64>, StoreError> {
         const NEXT: &str = "SELECT min(next_attempt_at_ms) FROM deliveries WHERE state = 'pending'";
-        self.read(|sql| Ok(sql.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?))
-            .await
+        self.read(|sql| {
+            Ok(sql
+                .prepare_cached(NEXT)?
+                .query_row(params![], |row| row.get(0))?)
+        })
+        .await
     }
 
     /// The number of pending and dead deliveries.
@@ -236,10 +241,10 @@ impl Store {
                 .prepare_cached(
                     "SELECT count(*), min(created_at_ms) FROM deliveries WHERE state = 'pending'",
                 )?
-                .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                .query_row(params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let dead = sql
                 .prepare_cached("SELECT count(*) FROM deliveries WHERE state = 'dead'")?
-                .query_row([], |row| row.get(0))?;
+                .query_row(params![], |row| row.get(0))?;
             Ok(OutboxState {
                 pending,
                 dead,
@@ -253,8 +258,8 @@ impl Store {
 /// The statement of a list.
 pub(super) fn list_statement(filter: &DeliveryFilter) -> String {
     let stream = match filter.stream {
-        Some(_) => "deliveries.stream = ?2",
-        None => "?2 IS NULL",
+        Some(_) => " AND deliveries.stream = ?3",
+        None => "",
     };
     // A literal, as the partial index has it.
     let state = filter.state.map_or_else(String::new, |state| {
@@ -263,7 +268,7 @@ pub(super) fn list_statement(filter: &DeliveryFilter) -> String {
     let alert = alerts::COLUMNS;
     format!(
         "SELECT {COLUMNS}, {EVENT}, {alert} FROM deliveries LEFT JOIN alerts ON alerts.seq = alert_seq
-         WHERE {stream} AND deliveries.id < ?1{state} ORDER BY deliveries.id DESC LIMIT ?3"
+         WHERE deliveries.id < ?1{stream}{state} ORDER BY deliveries.id DESC LIMIT ?2"
     )
 }
 
@@ -272,7 +277,7 @@ pub(super) fn insert_alert(
     transaction: &mut Transaction<'_>,
     alert_seq: i64,
     alert: &Alert,
-) -> rusqlite::Result<()> {
+) -> engine::Result<()> {
     const INSERT: &str = "INSERT INTO deliveries (receiver, alert_seq, stream, state, attempts, created_at_ms, next_attempt_at_ms)
          VALUES (?1, ?2, ?3, 'pending', 0, ?4, ?4)";
     let stream = alert.anomaly().map(|anomaly| anomaly.key.stream.as_str());
@@ -311,9 +316,9 @@ pub(super) fn insert_event(
     recipients: &Recipients,
     due_at_ms: i64,
     now_ms: i64,
-) -> rusqlite::Result<()> {
+) -> engine::Result<()> {
     const INSERT: &str = "INSERT INTO deliveries (receiver, event_id, stream, state, attempts, created_at_ms, next_attempt_at_ms)
-         SELECT ?1, id, json_extract(message, '$.stream'), 'pending', 0, ?3, ?4 FROM incident_events WHERE id = ?2";
+         SELECT ?1, id, (SELECT stream FROM incidents WHERE incidents.id = incident_id), 'pending', 0, ?3, ?4 FROM incident_events WHERE id = ?2";
     let mut insert = transaction.sql.prepare_cached(INSERT)?;
     for receiver in &recipients.receivers {
         insert.execute(params![receiver, event_id, now_ms, due_at_ms])?;
@@ -330,27 +335,24 @@ pub(super) fn insert_event(
 
 /// True if the receiver was sent an earlier event of the incident of `incident_events`.
 const KNOWS_INCIDENT: &str = "EXISTS (
-     SELECT 1 FROM incident_events AS event CROSS JOIN deliveries AS earlier ON earlier.event_id = event.id
-     WHERE event.incident_id = incident_events.incident_id AND earlier.receiver = ?1)";
+     SELECT 1 FROM incident_events AS event CROSS JOIN deliveries AS earlier WHERE earlier.event_id = event.id
+     AND event.incident_id = incident_events.incident_id AND earlier.receiver = ?1)";
 
 /// The deliveries of an alert.
-pub(super) fn of_alert(
-    sql: &Connection,
-    alert_seq: i64,
-) -> Result<Vec<DeliveryRecord>, StoreError> {
+pub(super) fn of_alert(sql: Sql<'_>, alert_seq: i64) -> Result<Vec<DeliveryRecord>, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM deliveries WHERE alert_seq = ?1 ORDER BY id");
     let mut statement = sql.prepare_cached(&text)?;
     Ok(statement
-        .query_map([alert_seq], read)?
+        .query_map(params![alert_seq], read)?
         .collect::<Result<_, _>>()?)
 }
 
 /// The deliveries of an incident's event.
-pub(super) fn of_event(sql: &Connection, event_id: i64) -> Result<Vec<DeliveryRecord>, StoreError> {
+pub(super) fn of_event(sql: Sql<'_>, event_id: i64) -> Result<Vec<DeliveryRecord>, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM deliveries WHERE event_id = ?1 ORDER BY id");
     let mut statement = sql.prepare_cached(&text)?;
     Ok(statement
-        .query_map([event_id], read)?
+        .query_map(params![event_id], read)?
         .collect::<Result<_, _>>()?)
 }
 
@@ -359,13 +361,11 @@ pub(super) const EVENT: &str =
     "(SELECT message FROM incident_events WHERE incident_events.id = event_id) AS event_message";
 
 /// What a row with [`EVENT`] and the columns of its alert sends.
-pub(super) fn read_content(row: &Row<'_>) -> rusqlite::Result<Content> {
+pub(super) fn read_content(row: &Row<'_>) -> engine::Result<Content> {
     let Some(message) = row.get::<_, Option<String>>("event_message")? else {
         return Ok(Content::Alert(Box::new(alerts::read(row)?)));
     };
-    let message = serde_json::from_str(&message).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
-    })?;
+    let message = serde_json::from_str(&message).map_err(engine::Error::unreadable)?;
     Ok(Content::Incident(Box::new(message)))
 }
 
@@ -373,7 +373,7 @@ const COLUMNS: &str = "deliveries.id AS delivery_id, receiver, state, attempts, 
      last_attempt_at_ms, last_status, last_error";
 
 /// A delivery from a row with [`COLUMNS`].
-fn read(row: &Row<'_>) -> rusqlite::Result<DeliveryRecord> {
+fn read(row: &Row<'_>) -> engine::Result<DeliveryRecord> {
     Ok(DeliveryRecord {
         id: row.get("delivery_id")?,
         receiver: row.get("receiver")?,

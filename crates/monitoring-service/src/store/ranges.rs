@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use detection::{Judgement, Minute, MonitoredStatus, PolicyName, State};
-use rusqlite::{Connection, params};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::engine::{self, Sql, params};
 use super::{
     Store, StoreError, alerts,
     findings::{judgement_columns, read_judgement, state_column, state_from},
@@ -131,16 +131,15 @@ impl Store {
     ) -> Result<RangeFindings, StoreError> {
         let stream = stream.to_owned();
         self.scan(move |sql| {
-            let sql = sql.unchecked_transaction()?;
-            let Some(stream_id) = stream_id(&sql, &stream)? else {
+            let Some(stream_id) = stream_id(sql, &stream)? else {
                 return Ok(RangeFindings::default());
             };
-            let (unmuted, muted) = alerts::count_range(&sql, &stream, policy, from, to)?;
+            let (unmuted, muted) = alerts::count_range(sql, &stream, policy, from, to)?;
             Ok(RangeFindings {
-                counts: states(&sql, stream_id, policy, from, to)?,
+                counts: states(sql, stream_id, policy, from, to)?,
                 unmuted,
                 muted,
-                alerts: alerts::of_range(&sql, &stream, policy, from, to, max_alerts)?,
+                alerts: alerts::of_range(sql, &stream, policy, from, to, max_alerts)?,
             })
         })
         .await
@@ -180,27 +179,22 @@ impl Store {
 
     /// Series of a stream, empty for an unknown one; none if they have too many points.
     pub(crate) async fn series(&self, filter: SeriesFilter) -> Result<Option<Series>, StoreError> {
-        self.scan(move |sql| {
-            let sql = sql.unchecked_transaction()?;
-            series(&sql, &filter)
-        })
-        .await
+        self.scan(move |sql| series(sql, &filter)).await
     }
 }
 
 /// The observed minutes of a range in order: each has a row of the first monitored status.
 const OBSERVED: &str = "SELECT minute FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND status_id = 0 ORDER BY minute";
 
-pub(super) const TOTALS: &str = "SELECT minute, status_id, count FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3";
+pub(super) const TOTALS: &str = "SELECT minute, status_id, count FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 ORDER BY minute, status_id";
 
-fn summary(sql: &Connection, stream_id: i64, from: i64, to: i64) -> Result<Summary, StoreError> {
+fn summary(sql: Sql<'_>, stream_id: i64, from: i64, to: i64) -> Result<Summary, StoreError> {
     struct Total {
         count: u64,
         minutes: u64,
         first: i64,
         last: i64,
     }
-    let sql = sql.unchecked_transaction()?;
     let mut statement = sql.prepare_cached(TOTALS)?;
     let mut rows = statement.query(params![stream_id, from, to])?;
     let mut totals: BTreeMap<i64, Total> = BTreeMap::new();
@@ -217,7 +211,7 @@ fn summary(sql: &Connection, stream_id: i64, from: i64, to: i64) -> Result<Summa
         total.last = minute;
     }
     let mut summary = Summary::default();
-    let names = names(&sql)?;
+    let names = names(sql)?;
     for (
         status_id,
         Total {
@@ -251,9 +245,9 @@ fn summary(sql: &Connection, stream_id: i64, from: i64, to: i64) -> Result<Summa
 }
 
 /// Names of statuses by their numbers.
-fn names(sql: &Connection) -> rusqlite::Result<BTreeMap<i64, String>> {
+fn names(sql: Sql<'_>) -> engine::Result<BTreeMap<i64, String>> {
     sql.prepare_cached("SELECT id, name FROM statuses")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map(params![], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
 }
 
@@ -266,12 +260,12 @@ pub(super) fn states_statement(policy: PolicyName) -> String {
 }
 
 fn states(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream_id: i64,
     policy: PolicyName,
     from: Minute,
     to: Minute,
-) -> rusqlite::Result<Vec<(MonitoredStatus, State, u64)>> {
+) -> engine::Result<Vec<(MonitoredStatus, State, u64)>> {
     let mut statement = sql.prepare_cached(&states_statement(policy))?;
     let mut rows = statement.query(params![stream_id, from.epoch_minutes(), to.epoch_minutes()])?;
     let mut counts: BTreeMap<(usize, u8), u64> = BTreeMap::new();
@@ -286,18 +280,14 @@ fn states(
 
 /// Of every status, or of one.
 pub(super) fn series_statement(policy: PolicyName, of_one: bool) -> String {
-    let of_status = if of_one {
-        "status_id = ?4"
-    } else {
-        "?4 IS NULL"
-    };
+    let of_status = if of_one { " AND status_id = ?4" } else { "" };
     format!(
-        "SELECT minute, status_id, {} FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND {of_status}",
+        "SELECT minute, status_id, {} FROM minute_counts WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3{of_status} ORDER BY minute, status_id",
         judgement_columns(policy)
     )
 }
 
-fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, StoreError> {
+fn series(sql: Sql<'_>, filter: &SeriesFilter) -> Result<Option<Series>, StoreError> {
     let Some(stream_id) = stream_id(sql, &filter.stream)? else {
         return Ok(Some(Series::new()));
     };
@@ -316,7 +306,8 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
         filter.to.epoch_minutes(),
         status_id
     ];
-    let mut rows = statement.query(range)?;
+    let given = range.len() - usize::from(status_id.is_none());
+    let mut rows = statement.query(&range[..given])?;
     let mut series: BTreeMap<i64, Vec<SeriesPoint>> = BTreeMap::new();
     let mut points = 0;
     while let Some(row) = rows.next()? {
@@ -336,7 +327,7 @@ fn series(sql: &Connection, filter: &SeriesFilter) -> Result<Option<Series>, Sto
             return Ok(None);
         }
         let judgement = if filter.step_minutes == 1 {
-            Some(read_judgement(row, filter.policy, monitored(status))?)
+            Some(read_judgement(&row, filter.policy, monitored(status))?)
         } else {
             None
         };

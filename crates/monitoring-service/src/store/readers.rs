@@ -1,15 +1,14 @@
-//! The read-only connections: limits concurrent queries and cancels queries of callers that are gone. Queries and the writer do not
-//! wait for each other, except to restart the write-ahead log (see `writer`).
+//! The read-only connections: limits concurrent queries and cancels queries of callers that are gone. Each query sees the database as it
+//! is when it begins. Queries and the writer do not wait for each other, except to restart the write-ahead log (see `wal`).
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{StoreError, schema};
+use self::connection::{Connection, Interrupt};
+use super::{Database, StoreError, engine::Sql};
+
+mod connection;
 
 /// Maximum concurrent queries; further ones wait.
 const MAX_READERS: usize = 4;
@@ -28,17 +27,17 @@ pub(super) enum QueryClass {
 
 /// The read-only connections to one database.
 pub(super) struct Readers {
-    path: PathBuf,
+    database: Database,
     permits: Arc<Semaphore>,
     range_scan_permits: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
-    running: Mutex<Vec<Arc<InterruptHandle>>>,
+    running: Mutex<Vec<Arc<Interrupt>>>,
 }
 
 /// A running query; dropped at its end, also after a panic.
 struct Running<'a> {
     readers: &'a Readers,
-    interrupt: Arc<InterruptHandle>,
+    interrupt: Arc<Interrupt>,
     waiting: &'a Waiting,
 }
 
@@ -57,9 +56,9 @@ pub(super) struct ReaderPermit {
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(database: Database) -> Self {
         Self {
-            path,
+            database,
             permits: Arc::new(Semaphore::new(MAX_READERS)),
             range_scan_permits: Arc::new(Semaphore::new(MAX_RANGE_SCANS)),
             idle: Mutex::default(),
@@ -83,29 +82,37 @@ impl Readers {
     pub(super) fn run<T>(
         &self,
         waiting: &Waiting,
-        query: impl FnOnce(&Connection) -> Result<T, StoreError>,
+        query: impl FnOnce(Sql<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let pooled = lock(&self.idle).pop();
-        let connection = match pooled {
-            Some(connection) => connection,
-            None => schema::open_reader(&self.path)?,
+        let mut connection = self.connection()?;
+        let running = self.enter(connection.interrupt(&self.database), waiting);
+        let result = if waiting.begin(&running.interrupt) {
+            connection.query(query)
+        } else {
+            Err(StoreError::Closed)
         };
-        let result = {
-            let running = self.enter(connection.get_interrupt_handle(), waiting);
-            if waiting.begin(&running.interrupt) {
-                query(&connection)
-            } else {
-                Err(StoreError::Closed)
-            }
-        };
-        // An interrupt can also hit the end of a transaction, so an open one is rolled back before the next query.
-        if connection.is_autocommit() {
+        let interrupt = Arc::clone(&running.interrupt);
+        drop(running);
+        if connection.is_usable(&interrupt) {
             lock(&self.idle).push(connection);
         }
         result
     }
 
-    fn enter<'a>(&'a self, interrupt: InterruptHandle, waiting: &'a Waiting) -> Running<'a> {
+    /// An idle connection, or a new one.
+    fn connection(&self) -> Result<Connection, StoreError> {
+        loop {
+            let idle = lock(&self.idle).pop();
+            match idle {
+                Some(connection) if connection.is_open() => return Ok(connection),
+                // The server has ended it.
+                Some(_) => {}
+                None => return Connection::open(&self.database),
+            }
+        }
+    }
+
+    fn enter<'a>(&'a self, interrupt: Interrupt, waiting: &'a Waiting) -> Running<'a> {
         let interrupt = Arc::new(interrupt);
         lock(&self.running).push(Arc::clone(&interrupt));
         Running {
@@ -143,13 +150,13 @@ pub(super) struct Waiting(Arc<Mutex<Query>>);
 enum Query {
     #[default]
     NotRunning,
-    Running(Arc<InterruptHandle>),
+    Running(Arc<Interrupt>),
     NotWanted,
 }
 
 impl Waiting {
     /// False if the caller is gone.
-    fn begin(&self, interrupt: &Arc<InterruptHandle>) -> bool {
+    fn begin(&self, interrupt: &Arc<Interrupt>) -> bool {
         let mut query = lock(&self.0);
         let wanted = !matches!(*query, Query::NotWanted);
         if wanted {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
 use uuid::Uuid;
 
+use super::engine::{Sql, params};
 use super::{
     Store, StoreError,
     incidents::{
@@ -51,18 +51,18 @@ fn is_waiting(open: &Open) -> bool {
         .any(|incident| incident.is_open() && incident.release_at_ms.is_some())
 }
 
-fn open(sql: &Connection) -> Result<Open, StoreError> {
+fn open(sql: Sql<'_>) -> Result<Open, StoreError> {
     let text = format!(
         "SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NULL UNION ALL
          SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NOT NULL AND group_id IN (SELECT id FROM incidents WHERE ended_at_ms IS NULL AND kind = 'group')
          ORDER BY seq"
     );
     let mut statement = sql.prepare_cached(&text)?;
-    let rows = statement.query_map([], read)?;
+    let rows = statement.query_map(params![], read)?;
     let incidents = rows.collect::<Result<_, _>>()?;
     let streams = sql
         .prepare_cached("SELECT count(*) FROM streams WHERE retired_at_ms IS NULL")?
-        .query_row([], |row| row.get(0))?;
+        .query_row(params![], |row| row.get(0))?;
     Ok(Open {
         incidents,
         streams,
@@ -71,12 +71,12 @@ fn open(sql: &Connection) -> Result<Open, StoreError> {
 }
 
 /// How many streams each open group had when it opened.
-fn opened_with(sql: &Connection) -> Result<BTreeMap<Uuid, u32>, StoreError> {
+fn opened_with(sql: Sql<'_>) -> Result<BTreeMap<Uuid, u32>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT message FROM incident_events WHERE kind = 'opened'
          AND incident_id IN (SELECT id FROM incidents WHERE ended_at_ms IS NULL AND kind = 'group')",
     )?;
-    let messages = statement.query_map([], read_message)?;
+    let messages = statement.query_map(params![], read_message)?;
     let counts = messages.map(|message| message.map(|of| (of.id, of.stream_count)));
     Ok(counts.collect::<Result<_, _>>()?)
 }
@@ -124,13 +124,13 @@ fn release(
         .prepare_cached(
             "SELECT max(id) FROM incident_events WHERE incident_id = ?1 AND suppressed = 'waiting'",
         )?
-        .query_row([&id], |row| row.get(0))?;
+        .query_row(params![&id], |row| row.get(0))?;
     let Some(newest) = newest else {
         return Ok(false);
     };
     transaction
         .sql
-        .prepare_cached("UPDATE incident_events SET suppressed = iif(id = ?2, NULL, 'not_opened') WHERE incident_id = ?1 AND suppressed = 'waiting'")?
+        .prepare_cached("UPDATE incident_events SET suppressed = CASE WHEN id = ?2 THEN NULL ELSE 'not_opened' END WHERE incident_id = ?1 AND suppressed = 'waiting'")?
         .execute(params![id, newest])?;
     transaction
         .sql
@@ -142,12 +142,7 @@ fn release(
 }
 
 /// Gives an opening that waited another reason for no notification.
-fn suppress(
-    sql: &Connection,
-    id: Uuid,
-    reason: &str,
-    group: Option<Uuid>,
-) -> Result<(), StoreError> {
+fn suppress(sql: Sql<'_>, id: Uuid, reason: &str, group: Option<Uuid>) -> Result<(), StoreError> {
     let (id, group) = (id.to_string(), group.map(|group| group.to_string()));
     sql.prepare_cached(
         "UPDATE incident_events SET suppressed = ?2 WHERE incident_id = ?1 AND suppressed = 'waiting'",

@@ -1,8 +1,8 @@
 //! Reading stored counts row by row: lists, and everything about one row.
 
 use detection::{Judgement, Minute, MonitoredStatus, PolicyName};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::engine::{self, OptionalExtension as _, Row, Sql, params};
 use super::{
     Store, StoreError, alerts,
     findings::{self, judgement_columns},
@@ -97,11 +97,7 @@ impl Store {
         &self,
         filter: RowFilter,
     ) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
-        self.read(move |sql| {
-            let sql = sql.unchecked_transaction()?;
-            rows_of_a_stretch(&sql, &filter)
-        })
-        .await
+        self.read(move |sql| rows_of_a_stretch(sql, &filter)).await
     }
 
     /// Everything stored about one minute and status of a stream, as this policy judged it; none of an unknown stream.
@@ -114,16 +110,17 @@ impl Store {
     ) -> Result<Option<Explained>, StoreError> {
         let (stream, status) = (stream.to_owned(), status.to_owned());
         self.read(move |sql| {
-            let sql = sql.unchecked_transaction()?;
             let newest = sql
                 .prepare_cached("SELECT newest_minute FROM streams WHERE name = ?1")?
-                .query_row([&stream], |row| row.get(0).map(Minute::from_epoch_minutes))
+                .query_row(params![&stream], |row| {
+                    row.get(0).map(Minute::from_epoch_minutes)
+                })
                 .optional()?;
             let Some(newest_minute) = newest else {
                 return Ok(None);
             };
             let (from, to) = (Some(minute), Some(minute.plus(1)));
-            let alerts = alerts::of_minute(&sql, &stream, &status, minute, policy)?;
+            let alerts = alerts::of_minute(sql, &stream, &status, minute, policy)?;
             let filter = RowFilter {
                 stream,
                 policy,
@@ -133,7 +130,7 @@ impl Store {
                 before: None,
                 limit: 1,
             };
-            let row = rows(&sql, &filter)?.pop();
+            let row = rows(sql, &filter)?.pop();
             Ok(Some(Explained {
                 row,
                 alerts,
@@ -144,7 +141,7 @@ impl Store {
     }
 }
 
-fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreError> {
+fn rows(sql: Sql<'_>, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreError> {
     let Some(stream_id) = stream_id(sql, &filter.stream)? else {
         return Ok(Vec::new());
     };
@@ -155,27 +152,23 @@ fn rows(sql: &Connection, filter: &RowFilter) -> Result<Vec<RowRecord>, StoreErr
             known => known,
         },
     };
-    let (_, before_status) = filter.before.map_or((i64::MAX, i64::MAX), of_place);
+    let from = filter.from.map_or(i64::MIN, Minute::epoch_minutes);
+    let end = filter.end(status_id);
+    let mut values = params![stream_id, from, end, filter.limit].to_vec();
+    let (before_minute, before_status) = filter.before.map_or((i64::MAX, i64::MAX), of_place);
+    match &status_id {
+        Some(status_id) => values.push(status_id),
+        None => values.extend(params![before_minute, before_status]),
+    }
     let mut statement = sql.prepare_cached(&statement(filter.policy, status_id.is_some()))?;
-    let rows = statement.query_map(
-        params![
-            stream_id,
-            filter.from.map_or(i64::MIN, Minute::epoch_minutes),
-            filter.end(status_id),
-            filter.before.map_or(i64::MAX, |before| of_place(before).0),
-            before_status,
-            status_id,
-            filter.limit
-        ],
-        |row| read(row, filter.policy),
-    )?;
+    let rows = statement.query_map(&values, |row| read(row, filter.policy))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Rows as [`rows`]. For a status that is not monitored, reads 30 days and returns the place to continue from, if there are older
 /// minutes.
 fn rows_of_a_stretch(
-    sql: &Connection,
+    sql: Sql<'_>,
     filter: &RowFilter,
 ) -> Result<(Vec<RowRecord>, Option<i64>), StoreError> {
     let rare = filter
@@ -184,7 +177,7 @@ fn rows_of_a_stretch(
         .is_some_and(|status| status.parse::<MonitoredStatus>().is_err());
     let mut newest = sql.prepare_cached("SELECT newest_minute FROM streams WHERE name = ?1")?;
     let newest: Option<i64> = newest
-        .query_row([&filter.stream], |row| row.get(0))
+        .query_row(params![&filter.stream], |row| row.get(0))
         .optional()?;
     let Some(newest) = newest.filter(|_| rare) else {
         return Ok((rows(sql, filter)?, None));
@@ -236,18 +229,18 @@ impl RowFilter {
 /// another status may be anywhere.
 pub(super) fn statement(policy: PolicyName, of_one: bool) -> String {
     let of_status = if of_one {
-        "status_id = ?6"
+        "status_id = ?5"
     } else {
-        "(minute, status_id) < (?4, ?5) AND ?6 IS NULL"
+        "(minute, status_id) < (?5, ?6)"
     };
     format!(
-        "SELECT minute, status_id, name, implied, {} FROM minute_counts CROSS JOIN statuses ON statuses.id = status_id
-         WHERE stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND {of_status} ORDER BY minute DESC, status_id DESC LIMIT ?7",
+        "SELECT minute, status_id, name, implied, {} FROM minute_counts CROSS JOIN statuses
+         WHERE statuses.id = status_id AND stream_id = ?1 AND minute >= ?2 AND minute < ?3 AND {of_status} ORDER BY minute DESC, status_id DESC LIMIT ?4",
         judgement_columns(policy)
     )
 }
 
-fn read(row: &Row<'_>, policy: PolicyName) -> rusqlite::Result<RowRecord> {
+fn read(row: &Row<'_>, policy: PolicyName) -> engine::Result<RowRecord> {
     let status: String = row.get("name")?;
     Ok(RowRecord {
         minute: Minute::from_epoch_minutes(row.get("minute")?),

@@ -3,9 +3,9 @@
 use std::{fmt::Display, str::FromStr};
 
 use detection::{MonitoredStatus, Silence, StreamPattern, silence::Period};
-use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
+use super::engine::{self, Row, Sql, params};
 use super::{Store, StoreError};
 use crate::alerts::SilenceRecord;
 
@@ -22,7 +22,10 @@ impl Store {
                 } = &record;
                 transaction
                     .sql
-                    .prepare_cached("INSERT INTO silences VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+                    .prepare_cached(
+                        "INSERT INTO silences (id, streams, status_id, created_at_ms, from_ms, until_ms, weekly, reason)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    )?
                     .execute(params![
                         silence.id.to_string(),
                         silence.streams.as_ref().map(StreamPattern::as_str),
@@ -59,17 +62,17 @@ impl Store {
     }
 }
 
-fn unended(sql: &Connection, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
+fn unended(sql: Sql<'_>, now_ms: i64) -> Result<Vec<SilenceRecord>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT id, streams, status_id, created_at_ms, from_ms, until_ms, weekly, reason FROM silences
          WHERE until_ms > ?1 ORDER BY created_at_ms DESC, id",
     )?;
     Ok(statement
-        .query_map([now_ms], read)?
+        .query_map(params![now_ms], read)?
         .collect::<Result<_, _>>()?)
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<SilenceRecord> {
+fn read(row: &Row<'_>) -> engine::Result<SilenceRecord> {
     let status: Option<usize> = row.get("status_id")?;
     let id: Option<Uuid> = parsed(row, "id")?;
     Ok(SilenceRecord {
@@ -89,12 +92,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SilenceRecord> {
 }
 
 /// A value that is stored as its text.
-fn parsed<T>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>>
+fn parsed<T>(row: &Row<'_>, column: &str) -> engine::Result<Option<T>>
 where
     T: FromStr<Err: Display>,
 {
     let text: Option<String> = row.get(column)?;
     text.map(|text| text.parse())
         .transpose()
-        .map_err(|error: T::Err| rusqlite::Error::InvalidParameterName(error.to_string()))
+        .map_err(|error: T::Err| engine::Error::unreadable(error.to_string()))
 }

@@ -1,19 +1,74 @@
 //! Steps over records that Kafka cannot deliver, while no service runs. They become an offset gap.
 
-use std::path::Path;
-
-use rusqlite::{OptionalExtension as _, TransactionBehavior, params};
+use std::{thread, time::Duration};
 
 use super::{
-    OffsetGap, OffsetGapReason, StoreError, StoredOffset, offset_gaps,
+    DatabaseAddress, OffsetGap, OffsetGapReason, StoreError, StoredOffset,
+    engine::{OptionalExtension as _, Sql, params},
+    offset_gaps,
     offsets::{self, OffsetAdvance},
+    postgres::{
+        PostgresUrl, Server,
+        lock::{Applicant, Writing},
+    },
     schema,
 };
+
+/// Attempts to take the lock of a database of PostgreSQL.
+const ATTEMPTS: u32 = 10;
+
+/// Interval of the attempts.
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Continues the partition of a topic at `to_offset`, which must be after the next offset to read. The records before it are an offset
 /// gap, which is returned. An error while a service uses the database.
 pub fn skip_records(
-    path: &Path,
+    database: &DatabaseAddress,
+    topic: &str,
+    partition: i32,
+    to_offset: i64,
+    now_ms: i64,
+) -> Result<OffsetGap, StoreError> {
+    let skip = |sql: Sql<'_>| skip(sql, topic, partition, to_offset, now_ms);
+    match database {
+        DatabaseAddress::File(path) => {
+            if !path.is_file() {
+                return Err(StoreError::Broken(format!(
+                    "there is no database {}; check DATABASE_PATH",
+                    path.display()
+                )));
+            }
+            let locked = schema::lock(path)?;
+            let mut connection = schema::open_writer(&locked)?;
+            let sql = connection.transaction()?;
+            let gap = skip(Sql::Sqlite(&sql))?;
+            sql.commit()?;
+            Ok(gap)
+        }
+        DatabaseAddress::Postgres(url) => {
+            let mut writing = writing(url)?;
+            writing.transact(skip).map(|(gap, _)| gap)
+        }
+    }
+}
+
+/// The connection that writes. The session of a service that has just stopped may take a moment to end.
+fn writing(url: &PostgresUrl) -> Result<Writing, StoreError> {
+    let mut applicant = Applicant::new(Server::new(url.clone())?);
+    for _ in 0..ATTEMPTS {
+        if let Some(writing) = applicant.apply()? {
+            return Ok(writing);
+        }
+        thread::sleep(ATTEMPT_INTERVAL);
+    }
+    Err(StoreError::Broken(
+        "another monitoring-service uses this database; stop it, and those that stand by"
+            .to_owned(),
+    ))
+}
+
+fn skip(
+    sql: Sql<'_>,
     topic: &str,
     partition: i32,
     to_offset: i64,
@@ -22,22 +77,15 @@ pub fn skip_records(
     const NEWEST: &str =
         "SELECT cluster_id, partition, last_offset, last_timestamp_ms FROM offsets WHERE topic = ?1
          ORDER BY partition = ?2 DESC, last_timestamp_ms DESC NULLS LAST LIMIT 1";
-    if !path.is_file() {
-        return Err(StoreError::Broken(format!(
-            "there is no database {}; check DATABASE_PATH",
-            path.display()
-        )));
-    }
-    let locked = schema::lock(path)?;
-    let mut sql = schema::open_writer(&locked)?;
-    let sql = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let newest = sql.query_row(NEWEST, params![topic, partition], |row| {
-        let stored = StoredOffset {
-            last_offset: row.get(2)?,
-            last_timestamp_ms: row.get(3)?,
-        };
-        Ok((row.get::<_, String>(0)?, row.get::<_, i32>(1)?, stored))
-    });
+    let newest = sql
+        .prepare_cached(NEWEST)?
+        .query_row(params![topic, partition], |row| {
+            let stored = StoredOffset {
+                last_offset: row.get(2)?,
+                last_timestamp_ms: row.get(3)?,
+            };
+            Ok((row.get::<_, String>(0)?, row.get::<_, i32>(1)?, stored))
+        });
     let Some((cluster_id, of, stored)) = newest.optional()? else {
         return Err(StoreError::Broken(format!(
             "nothing was read from the topic {topic} yet; check KAFKA_TOPIC"
@@ -58,7 +106,7 @@ pub fn skip_records(
         reason: OffsetGapReason::Skipped,
         detected_at_ms: now_ms,
     };
-    offset_gaps::insert(&sql, &gap)?;
+    offset_gaps::insert(sql, &gap)?;
     let advance = OffsetAdvance {
         cluster_id,
         topic: topic.to_owned(),
@@ -69,7 +117,6 @@ pub fn skip_records(
             last_timestamp_ms: None,
         },
     };
-    offsets::advance(&sql, &advance)?;
-    sql.commit()?;
+    offsets::advance(sql, &advance)?;
     Ok(gap)
 }

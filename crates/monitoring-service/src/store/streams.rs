@@ -6,12 +6,10 @@ use detection::{
     StoredStream,
     detector::adaptive::{AdaptiveSettings, AdaptiveState, MAX_LEARNED_MINUTES},
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::engine::{self, OptionalExtension as _, Row, Sql, params};
 use super::{
-    Store, StoreError, alerts,
-    alerts::unreadable,
-    cooldowns, detector_states,
+    Store, StoreError, alerts, cooldowns, detector_states,
     findings::{self, judgement_columns, state_column, state_from},
     incidents,
     minutes::observed_minutes,
@@ -108,10 +106,9 @@ impl Store {
         retired: bool,
     ) -> Result<Vec<StreamRecord>, StoreError> {
         self.read(move |sql| {
-            let sql = sql.unchecked_transaction()?;
-            listed(&sql, policy, retired)?
+            listed(sql, policy, retired)?
                 .into_iter()
-                .map(|stream| with_last_alert(&sql, stream, policy))
+                .map(|stream| with_last_alert(sql, stream, policy))
                 .collect()
         })
         .await
@@ -133,12 +130,11 @@ impl Store {
     ) -> Result<Option<StreamRecord>, StoreError> {
         let name = name.to_owned();
         self.read(move |sql| {
-            let sql = sql.unchecked_transaction()?;
             let mut statement =
                 sql.prepare_cached(&format!("{} WHERE name = ?1", select(policy)))?;
-            let found = statement.query_row([name], read_stream).optional()?;
+            let found = statement.query_row(params![name], read_stream).optional()?;
             found
-                .map(|stream| with_last_alert(&sql, stream, policy))
+                .map(|stream| with_last_alert(sql, stream, policy))
                 .transpose()
         })
         .await
@@ -152,7 +148,7 @@ impl Store {
                  FROM streams WHERE retired_at_ms IS NULL ORDER BY id",
             )?;
             Ok(statement
-                .query_map([], read_input)?
+                .query_map(params![], read_input)?
                 .collect::<Result<_, _>>()?)
         })
         .await
@@ -184,7 +180,7 @@ impl Store {
                     return Ok(None);
                 }
                 open_minutes::forget(sql, &name)?;
-                drop_episode(sql, &name, &settings)?;
+                drop_episode(transaction, &name, &settings)?;
                 incidents::retire(transaction, &name, &end).map(Some)
             })
             .await
@@ -204,7 +200,7 @@ impl Store {
                 "SELECT name FROM streams WHERE retired_at_ms IS NULL ORDER BY id",
             )?;
             Ok(statement
-                .query_map([], |row| row.get(0))?
+                .query_map(params![], |row| row.get(0))?
                 .collect::<Result<_, _>>()?)
         })
         .await
@@ -217,10 +213,9 @@ impl Store {
         policy: PolicyName,
     ) -> Result<Vec<Vec<NewestRow>>, StoreError> {
         self.read(move |sql| {
-            let sql = sql.unchecked_transaction()?;
             let rows = streams
                 .iter()
-                .map(|stream| newest_rows(&sql, stream, policy));
+                .map(|stream| newest_rows(sql, stream, policy));
             rows.collect()
         })
         .await
@@ -244,8 +239,7 @@ impl Store {
     ) -> Result<AdaptiveState, StoreError> {
         let stream = stream.to_owned();
         self.scan(move |sql| {
-            let sql = sql.unchecked_transaction()?;
-            let mut stored = stored_stream(&sql, &stream, &settings)?.unwrap_or_default();
+            let mut stored = stored_stream(sql, &stream, &settings)?.unwrap_or_default();
             Ok(stored.fold_adaptive(adaptive).0.clone())
         })
         .await
@@ -255,8 +249,11 @@ impl Store {
     pub(crate) fn count_streams(&self) -> Result<usize, StoreError> {
         const COUNT: &str =
             "SELECT count(*) FROM (SELECT name FROM streams WHERE retired_at_ms IS NULL
-             UNION SELECT stream FROM open_streams)";
-        self.read_blocking(|sql| Ok(sql.query_row(COUNT, [], |row| row.get(0))?))
+             UNION SELECT stream FROM open_streams) AS names";
+        self.read_blocking(|sql| {
+            let mut count = sql.prepare_cached(COUNT)?;
+            Ok(count.query_row(params![], |row| row.get(0))?)
+        })
     }
 
     /// Passes all streams to `decide`, marks streams as stale or no longer stale, and records the alerts and incidents in the same
@@ -287,7 +284,7 @@ impl Store {
                     .sql
                     .prepare_cached("UPDATE streams SET stale_alerted = 1 WHERE name = ?1")?;
                 for stream in &change.alerted {
-                    alerted.execute([stream])?;
+                    alerted.execute(params![stream])?;
                 }
                 for alert in &change.alerts {
                     alerts::insert(transaction, alert)?;
@@ -312,10 +309,11 @@ impl Store {
 
 /// Ends the episode of the policy `adaptive`, so that the next one of the stream opens and alerts.
 fn drop_episode(
-    sql: &Connection,
+    transaction: &Transaction<'_>,
     stream: &str,
     settings: &MonitorSettings,
 ) -> Result<(), StoreError> {
+    let sql = transaction.sql;
     let (Some(adaptive), Some(mut stored)) =
         (settings.adaptive(), stored_stream(sql, stream, settings)?)
     else {
@@ -324,18 +322,18 @@ fn drop_episode(
     let mut state = stored.fold_adaptive(adaptive).0.clone();
     if let (true, Some(minute)) = (state.drop_episode(), state.newest()) {
         let state = DetectorState {
-            stream: stream.parse().map_err(unreadable)?,
+            stream: stream.parse().map_err(engine::Error::unreadable)?,
             policy: PolicyName::Adaptive,
             minute,
             bytes: state.to_bytes(),
         };
-        detector_states::write(sql, &state)?;
+        detector_states::write(transaction, &[state])?;
     }
     Ok(())
 }
 
 fn stored_stream(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream: &str,
     settings: &MonitorSettings,
 ) -> Result<Option<StoredStream>, StoreError> {
@@ -346,7 +344,9 @@ fn stored_stream(
     if settings.adaptive().is_some() {
         let newest = sql
             .prepare_cached("SELECT newest_minute FROM streams WHERE id = ?1")?
-            .query_row([id], |row| row.get(0).map(Minute::from_epoch_minutes))?;
+            .query_row(params![id], |row| {
+                row.get(0).map(Minute::from_epoch_minutes)
+            })?;
         adaptive = detector_states::adaptive(sql, id, newest)?;
         since = adaptive
             .newest()
@@ -361,12 +361,12 @@ fn stored_stream(
     }))
 }
 
-fn freshness(sql: &Connection) -> Result<Vec<Freshness>, StoreError> {
+fn freshness(sql: Sql<'_>) -> Result<Vec<Freshness>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT name, newest_minute, arrived_at_ms, stale_since_ms, stale_alerted, pauses FROM streams
          WHERE retired_at_ms IS NULL ORDER BY name",
     )?;
-    let rows = statement.query_map([], |row| {
+    let rows = statement.query_map(params![], |row| {
         Ok(Freshness {
             stream: row.get(0)?,
             newest: Minute::from_epoch_minutes(row.get(1)?),
@@ -380,7 +380,7 @@ fn freshness(sql: &Connection) -> Result<Vec<Freshness>, StoreError> {
 }
 
 fn listed(
-    sql: &Connection,
+    sql: Sql<'_>,
     policy: PolicyName,
     retired: bool,
 ) -> Result<Vec<StreamRecord>, StoreError> {
@@ -388,19 +388,19 @@ fn listed(
     let mut statement = sql.prepare_cached(&format!(
         "{select} WHERE (retired_at_ms IS NOT NULL) = ?1 ORDER BY id"
     ))?;
-    let rows = statement.query_map([retired], read_stream)?;
+    let rows = statement.query_map(params![retired], read_stream)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn select(policy: PolicyName) -> String {
     format!(
-        "SELECT name, newest_minute, arrived_at_ms, iif(arrived_at_ms <= stale_since_ms, stale_since_ms, NULL) AS stale_since_ms,
+        "SELECT name, newest_minute, arrived_at_ms, CASE WHEN arrived_at_ms <= stale_since_ms THEN stale_since_ms END AS stale_since_ms,
          old_since_ms, pauses, hours_off, hours_off_times, retired_at_ms, (SELECT max({}) FROM minute_counts WHERE stream_id = streams.id AND minute = newest_minute) AS worst FROM streams",
         state_column(policy)
     )
 }
 
-fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
+fn read_stream(row: &Row<'_>) -> engine::Result<StreamRecord> {
     Ok(StreamRecord {
         name: row.get("name")?,
         newest_minute: Minute::from_epoch_minutes(row.get("newest_minute")?),
@@ -415,7 +415,7 @@ fn read_stream(row: &Row<'_>) -> rusqlite::Result<StreamRecord> {
     })
 }
 
-fn read_input(row: &Row<'_>) -> rusqlite::Result<StreamInput> {
+fn read_input(row: &Row<'_>) -> engine::Result<StreamInput> {
     let named: u8 = row.get("named_statuses")?;
     let others: String = row.get("other_statuses")?;
     let never_sent = MonitoredStatus::ALL
@@ -436,7 +436,7 @@ fn read_input(row: &Row<'_>) -> rusqlite::Result<StreamInput> {
 }
 
 fn with_last_alert(
-    sql: &Connection,
+    sql: Sql<'_>,
     mut stream: StreamRecord,
     policy: PolicyName,
 ) -> Result<StreamRecord, StoreError> {
@@ -445,17 +445,17 @@ fn with_last_alert(
 }
 
 fn newest_rows(
-    sql: &Connection,
+    sql: Sql<'_>,
     stream: &str,
     policy: PolicyName,
 ) -> Result<Vec<NewestRow>, StoreError> {
     let mut statement = sql.prepare_cached(&format!(
-        "SELECT status_id, minute, implied, named_statuses >> status_id & 1 AS sent, {} FROM minute_counts JOIN streams ON stream_id = streams.id AND minute = newest_minute
+        "SELECT status_id, minute, implied, named_statuses, {} FROM minute_counts JOIN streams ON stream_id = streams.id AND minute = newest_minute
          WHERE name = ?1 AND status_id < 5 ORDER BY status_id",
         judgement_columns(policy)
     ))?;
     let rows = statement
-        .query_map([stream], |row| read_newest(row, policy))?
+        .query_map(params![stream], |row| read_newest(row, policy))?
         .collect::<Result<Vec<_>, _>>()?;
     let with_alert = |mut newest: NewestRow| {
         newest.last_alert = alerts::last_of(sql, stream, policy, Some(newest.status))?;
@@ -464,14 +464,15 @@ fn newest_rows(
     rows.into_iter().map(with_alert).collect()
 }
 
-fn read_newest(row: &Row<'_>, policy: PolicyName) -> rusqlite::Result<NewestRow> {
+fn read_newest(row: &Row<'_>, policy: PolicyName) -> engine::Result<NewestRow> {
     let status = MonitoredStatus::ALL[row.get::<_, usize>("status_id")?];
+    let named: u8 = row.get("named_statuses")?;
     Ok(NewestRow {
         status,
         minute: Minute::from_epoch_minutes(row.get("minute")?),
         count: row.get("count")?,
         implied: row.get("implied")?,
-        sent: row.get("sent")?,
+        sent: named >> status.index() & 1 == 1,
         judgement: findings::read_judgement(row, policy, Some(status))?,
         last_alert: None,
     })
@@ -482,7 +483,7 @@ pub(super) fn id_or_new(
     name: &str,
     minute: Minute,
     now_ms: i64,
-) -> rusqlite::Result<i64> {
+) -> engine::Result<i64> {
     if let Some(id) = transaction.ids.streams.get(name) {
         return Ok(*id);
     }

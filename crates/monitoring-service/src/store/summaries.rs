@@ -1,8 +1,7 @@
 //! Summaries: counting what one message stands for, and recording it with its delivery. Their texts and rules are in
 //! [`crate::alerts`].
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
-
+use super::engine::{self, OptionalExtension as _, Row, Sql, params};
 use super::{Store, StoreError, alerts, writer::Transaction};
 use crate::alerts::{Alert, Subject, summary::Tally};
 
@@ -13,11 +12,11 @@ const LOOKBACK_MS: i64 = 24 * 3_600_000;
 /// Events are recorded in order, so the newest one before this time is found from the end.
 const OLD_INCIDENTS: &str =
     "SELECT count(*) AS incidents, count(*) FILTER (WHERE ended_at_ms IS NULL) AS open, 0 AS alerts, 0 AS streams,
-     min(opened_at_ms) AS from_ms, max(ifnull(ended_at_ms, opened_at_ms)) AS to_ms, max(old.recorded_at_ms) AS recorded_ms
+     min(opened_at_ms) AS from_ms, max(coalesce(ended_at_ms, opened_at_ms)) AS to_ms, max(old.recorded_at_ms) AS recorded_ms
      FROM (SELECT incident_id, max(recorded_at_ms) AS recorded_at_ms FROM incident_events
-         WHERE suppressed = 'too_old' AND id > ifnull((SELECT id FROM incident_events WHERE recorded_at_ms <= ?1 ORDER BY id DESC LIMIT 1), 0)
-         GROUP BY incident_id) AS old CROSS JOIN incidents ON incidents.id = old.incident_id
-     WHERE notified_at_ms IS NULL";
+         WHERE suppressed = 'too_old' AND id > coalesce((SELECT id FROM incident_events WHERE recorded_at_ms <= ?1 ORDER BY id DESC LIMIT 1), 0)
+         GROUP BY incident_id) AS old CROSS JOIN incidents
+     WHERE incidents.id = old.incident_id AND notified_at_ms IS NULL";
 
 /// Alerts that were too old to be notified.
 const OLD_ALERTS: &str =
@@ -96,7 +95,7 @@ impl Store {
             .read(move |sql| {
                 let text = format!("SELECT EXISTS (SELECT 1 {SET_ASIDE})");
                 let mut statement = sql.prepare_cached(&text)?;
-                Ok(statement.query_row([asked], |row| row.get(0))?)
+                Ok(statement.query_row(params![asked], |row| row.get(0))?)
             })
             .await?;
         if !some {
@@ -119,28 +118,24 @@ impl Store {
     }
 }
 
-fn too_old(
-    sql: &Connection,
-    incidents: bool,
-    now_ms: i64,
-) -> Result<(Tally, Option<i64>), StoreError> {
+fn too_old(sql: Sql<'_>, incidents: bool, now_ms: i64) -> Result<(Tally, Option<i64>), StoreError> {
     let last: Option<i64> = sql
         .prepare_cached("SELECT recorded_at_ms FROM alerts WHERE origin = 'monitor' AND type = ?1 ORDER BY seq DESC LIMIT 1")?
-        .query_row([Subject::IngestSummary.kind()], |row| row.get(0))
+        .query_row(params![Subject::IngestSummary.kind()], |row| row.get(0))
         .optional()?;
     let text = if incidents { OLD_INCIDENTS } else { OLD_ALERTS };
     let since_ms = last.unwrap_or(0).max(now_ms - LOOKBACK_MS);
     let tally = sql
         .prepare_cached(text)?
-        .query_row([since_ms], read_tally)?;
+        .query_row(params![since_ms], read_tally)?;
     Ok((tally, last))
 }
 
 /// Supersedes a pending summary, so that the next one counts what it counted.
-fn replace_pending(sql: &Connection, receiver: &str) -> rusqlite::Result<()> {
+fn replace_pending(sql: Sql<'_>, receiver: &str) -> engine::Result<()> {
     const PENDING: &str =
-        "SELECT summary.alert_seq FROM deliveries AS summary CROSS JOIN alerts ON alerts.seq = summary.alert_seq
-         WHERE summary.receiver = ?1 AND summary.state = 'pending' AND summary.in_doubt = 0 AND alerts.type = ?2";
+        "SELECT summary.alert_seq FROM deliveries AS summary CROSS JOIN alerts WHERE alerts.seq = summary.alert_seq
+         AND summary.receiver = ?1 AND summary.state = 'pending' AND summary.in_doubt = 0 AND alerts.type = ?2";
     let values = params![receiver, Subject::ReceiverSummary.kind()];
     let uncount = format!(
         "UPDATE deliveries SET summary_seq = NULL WHERE receiver = ?1 AND state = 'summarized' AND summary_seq IN ({PENDING})"
@@ -154,7 +149,7 @@ fn replace_pending(sql: &Connection, receiver: &str) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn set_aside(sql: &Connection, receiver: &str) -> rusqlite::Result<Tally> {
+fn set_aside(sql: Sql<'_>, receiver: &str) -> engine::Result<Tally> {
     let text = format!(
         "SELECT count(DISTINCT event.incident_id) AS incidents,
          count(DISTINCT incidents.id) FILTER (WHERE incidents.ended_at_ms IS NULL) AS open,
@@ -163,12 +158,13 @@ fn set_aside(sql: &Connection, receiver: &str) -> rusqlite::Result<Tally> {
          max(coalesce(incidents.ended_at_ms, incidents.opened_at_ms, alerts.minute * 60000, deliveries.created_at_ms)) AS to_ms,
          max(deliveries.created_at_ms) AS recorded_ms {SET_ASIDE}"
     );
-    sql.prepare_cached(&text)?.query_row([receiver], read_tally)
+    sql.prepare_cached(&text)?
+        .query_row(params![receiver], read_tally)
 }
 
 /// Times are NULL where nothing is counted.
-fn read_tally(row: &Row<'_>) -> rusqlite::Result<Tally> {
-    let time = |name: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(name)?.unwrap_or(0));
+fn read_tally(row: &Row<'_>) -> engine::Result<Tally> {
+    let time = |name: &str| Ok::<_, engine::Error>(row.get::<_, Option<i64>>(name)?.unwrap_or(0));
     Ok(Tally {
         incidents: row.get("incidents")?,
         open: row.get("open")?,

@@ -6,6 +6,8 @@ mod incident_releases;
 mod incidents;
 mod integrity;
 mod outbox_events;
+pub(crate) mod place;
+mod postgres;
 mod readers;
 mod retirement;
 mod upkeep;
@@ -23,9 +25,11 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    AlertFilter, DeliveryFilter, DeliveryState, IngestCommit, OffsetAdvance, Retention, RowFilter,
-    Store, StoreError, StoredOffset, alerts, attempts, incidents as stored_incidents, minutes,
-    outbox, ranges, rows,
+    AlertFilter, Candidate, DatabaseAddress, DeliveryFilter, DeliveryState, IngestCommit,
+    OffsetAdvance, Retention, RowFilter, Store, StoreError, StoredOffset, Writer, alerts, attempts,
+    engine::{self, Row, Sql, params},
+    incidents as stored_incidents, minutes, outbox, ranges, rows,
+    writer::Transaction,
 };
 use crate::alerts::{Alert, NotifyPolicy, Origin};
 
@@ -36,8 +40,43 @@ static NOTIFY: LazyLock<NotifyPolicy> = LazyLock::new(|| NotifyPolicy::with_defa
 /// Creates a file that the store must refuse.
 type Make<'a> = &'a dyn Fn(&Path) -> rusqlite::Result<()>;
 
+/// A store whose place is this path: a file, or a schema of the server.
+pub(crate) fn open_at(path: &Path) -> (Store, Writer) {
+    match address_of(path) {
+        DatabaseAddress::File(path) => Store::open(&path).expect("a usable database"),
+        DatabaseAddress::Postgres(url) => {
+            take_over(&mut Candidate::new(url).expect("a candidate")).expect("a usable database")
+        }
+    }
+}
+
+/// Tries until the lock is free: a session ends a moment after its connection.
+fn take_over(candidate: &mut Candidate) -> Result<(Store, Writer), StoreError> {
+    loop {
+        match candidate.try_open() {
+            Err(StoreError::Unavailable(_)) => std::thread::yield_now(),
+            opened => return opened,
+        }
+    }
+}
+
+fn address_of(path: &Path) -> DatabaseAddress {
+    match place::address(path) {
+        None => DatabaseAddress::File(path.to_owned()),
+        Some(url) => DatabaseAddress::parse(&url).expect("an address"),
+    }
+}
+
 /// A store in a temporary folder, with its writer on a thread.
 fn open() -> (Store, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, writer) = open_at(&folder.path().join("test.db"));
+    std::thread::spawn(move || writer.run());
+    (store, folder)
+}
+
+/// The same in a file, for what only SQLite has.
+fn open_file() -> (Store, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, writer) = Store::open(&folder.path().join("test.db")).expect("a new database");
     std::thread::spawn(move || writer.run());
@@ -100,14 +139,40 @@ fn wait<T>(query: impl Future<Output = Result<T, StoreError>>) -> T {
     runtime.block_on(query).expect("readable")
 }
 
+/// A second connection to the file.
 fn raw(store: &Store) -> Connection {
-    Connection::open(store.path()).expect("a second connection")
+    Connection::open(path(store)).expect("a second connection")
+}
+
+fn path(store: &Store) -> &Path {
+    store.path().expect("a file")
+}
+
+/// The first row of a query, on either engine.
+fn row<T: Send + 'static>(
+    store: &Store,
+    query: &'static str,
+    read: impl FnOnce(&Row<'_>) -> engine::Result<T> + Send + 'static,
+) -> T {
+    let row = store.read(move |sql| Ok(sql.prepare_cached(query)?.query_row(params![], read)?));
+    wait(row)
+}
+
+/// Changes the database as a job of the store would.
+fn execute(store: &Store, statement: &'static str) {
+    let run = move |transaction: &mut Transaction<'_>| {
+        Ok(transaction
+            .sql
+            .prepare_cached(statement)?
+            .execute(params![])?)
+    };
+    store.writer.begin(run).wait().expect("executed");
 }
 
 #[test]
 fn a_second_store_on_the_same_database_is_refused() {
-    let (store, _folder) = open();
-    let Err(StoreError::Broken(reason)) = Store::open(store.path()) else {
+    let (store, _folder) = open_file();
+    let Err(StoreError::Broken(reason)) = Store::open(path(&store)) else {
         panic!("must be refused")
     };
     assert!(
@@ -132,8 +197,8 @@ fn columns(path: &Path) -> Vec<(String, i64, String, String)> {
 
 #[test]
 fn an_older_database_gets_the_new_columns() {
-    let (store, folder) = open();
-    let expected = columns(store.path());
+    let (store, folder) = open_file();
+    let expected = columns(path(&store));
     let path = folder.path().join("older.db");
     let (older, _writer) = Store::open(&path).expect("a new database");
     drop(older);
@@ -246,9 +311,13 @@ fn a_too_late_correction_keeps_the_finding() {
     commit(&store, vec![corrected], 101 * MINUTE_MS);
     let row = |status: i64| {
         let sql = "SELECT count, implied, state, judged_count FROM minute_counts WHERE minute = 50 AND status_id = ?1";
-        let read =
-            |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-        raw(&store).query_row(sql, [status], read).expect("there")
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        let query = store.read_blocking(|sql_of| {
+            Ok(sql_of
+                .prepare_cached(sql)?
+                .query_row(params![status], read)?)
+        });
+        query.expect("there")
     };
     let normal = i64::from(State::Normal.code());
     assert_eq!(row(0), (7_i64, 0_i64, normal, Some(101_i64)));
@@ -466,7 +535,7 @@ fn plan(connection: &Connection, sql: &str) -> String {
 
 #[test]
 fn frequent_queries_use_indexes() {
-    let (store, _folder) = open();
+    let (store, _folder) = open_file();
     let connection = raw(&store);
     let plan = |sql: &str| plan(&connection, sql);
     let known = [
@@ -498,7 +567,7 @@ fn frequent_queries_use_indexes() {
 
 #[test]
 fn the_streams_of_open_incidents_are_found_by_their_index() {
-    let (store, _folder) = open();
+    let (store, _folder) = open_file();
     let plan = plan(&raw(&store), stored_incidents::OPEN_STREAMS);
     assert!(plan.contains("incidents_open"), "{plan}");
 }
@@ -517,7 +586,7 @@ fn assert_lists_by(sql: &Connection, statement: &str, index: &str) {
 
 #[test]
 fn every_list_uses_the_index_of_its_first_filter() {
-    let (store, _folder) = open();
+    let (store, _folder) = open_file();
     let sql = raw(&store);
     let filters: [(&str, Change); 13] = [
         ("alerts_by_policy", |f| {

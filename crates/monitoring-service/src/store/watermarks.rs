@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use detection::{HoursOff, Minute, Observed, Pauses, Timeliness};
-use rusqlite::{Connection, Row, params};
 
-use super::alerts::unreadable;
+use super::engine::{self, Row, Sql, Value};
 
 /// Names of statuses that are not monitored to keep of a stream.
 const MAX_OTHER_STATUSES: usize = 8;
@@ -54,7 +53,7 @@ impl<'a> Watermarks<'a> {
         }
     }
 
-    pub(super) fn write(&self, sql: &Connection, now_ms: i64) -> rusqlite::Result<()> {
+    pub(super) fn write(&self, sql: Sql<'_>, now_ms: i64) -> engine::Result<()> {
         let mut read = sql.prepare_cached(
             "SELECT newest_minute, arrived_at_ms, stale_since_ms, pauses, retired_at_ms, old_since_ms, hours_off, hours_off_times,
              named_statuses, other_statuses, unjudged_minutes, unjudged_at_ms FROM streams WHERE id = ?1",
@@ -64,24 +63,17 @@ impl<'a> Watermarks<'a> {
              hours_off = ?7, hours_off_times = ?8, named_statuses = ?9, other_statuses = ?10, unjudged_minutes = ?11,
              unjudged_at_ms = ?12 WHERE id = ?1",
         )?;
-        for (stream_id, arrivals) in &self.0 {
-            let mut stored = read.query_row([stream_id], Stored::read)?;
-            stored.apply(arrivals, now_ms);
-            write.execute(params![
-                stream_id,
-                stored.newest.epoch_minutes(),
-                stored.arrived_at_ms,
-                stored.pauses.to_string(),
-                stored.retired_at_ms,
-                stored.old_since_ms,
-                stored.hours_off.hours,
-                stored.hours_off.times,
-                stored.named,
-                stored.other_statuses,
-                stored.unjudged_minutes,
-                stored.unjudged_at_ms
-            ])?;
-        }
+        let ids: Vec<_> = self.0.keys().copied().collect();
+        let stored = read.query_each(&ids, Stored::read)?;
+        let moved = self
+            .0
+            .iter()
+            .zip(stored)
+            .map(|((id, arrivals), mut stored)| {
+                stored.apply(arrivals, now_ms);
+                stored.values(*id)
+            });
+        write.execute_each(&moved.collect::<Vec<_>>())?;
         Ok(())
     }
 }
@@ -102,7 +94,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> engine::Result<Self> {
         Ok(Self {
             newest: Minute::from_epoch_minutes(row.get("newest_minute")?),
             arrived_at_ms: row.get("arrived_at_ms")?,
@@ -116,6 +108,23 @@ impl Stored {
             unjudged_minutes: row.get("unjudged_minutes")?,
             unjudged_at_ms: row.get("unjudged_at_ms")?,
         })
+    }
+
+    fn values(self, stream_id: i64) -> [Value; 12] {
+        [
+            stream_id.into(),
+            self.newest.epoch_minutes().into(),
+            self.arrived_at_ms.into(),
+            self.pauses.to_string().into(),
+            self.retired_at_ms.into(),
+            self.old_since_ms.into(),
+            self.hours_off.hours.into(),
+            self.hours_off.times.into(),
+            self.named.into(),
+            self.other_statuses.into(),
+            self.unjudged_minutes.into(),
+            self.unjudged_at_ms.into(),
+        ]
     }
 
     fn apply(&mut self, arrivals: &Arrivals<'_>, now_ms: i64) {
@@ -163,11 +172,13 @@ impl Stored {
     }
 }
 
-pub(super) fn read_pauses(row: &Row<'_>) -> rusqlite::Result<Pauses> {
-    row.get::<_, String>("pauses")?.parse().map_err(unreadable)
+pub(super) fn read_pauses(row: &Row<'_>) -> engine::Result<Pauses> {
+    row.get::<_, String>("pauses")?
+        .parse()
+        .map_err(engine::Error::unreadable)
 }
 
-pub(super) fn read_hours_off(row: &Row<'_>) -> rusqlite::Result<HoursOff> {
+pub(super) fn read_hours_off(row: &Row<'_>) -> engine::Result<HoursOff> {
     Ok(HoursOff {
         hours: row.get("hours_off")?,
         times: row.get("hours_off_times")?,

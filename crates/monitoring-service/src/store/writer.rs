@@ -1,22 +1,22 @@
 //! The one writer: a thread that owns the only read-write connection and runs jobs, each in a transaction.
 //!
 //! Queued jobs share a commit. If it fails, each is retried alone, so that a faulty job fails no other.
-//!
-//! SQLite restarts the write-ahead log only while no query runs. Under constant queries the log would grow, so above a size the writer
-//! waits for a free moment and, above a larger one, interrupts the queries.
 
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use rusqlite::{Connection, TransactionBehavior};
+use detection::Stream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{StoreError, files, readers::Readers};
-use crate::clock::Stopwatch;
+use super::{
+    StoreError,
+    engine::{self, Sql},
+    names::stream_id,
+    postgres::lock::Writing,
+    wal::FileWriter,
+};
 
 /// Length of the queue; when it is full, senders wait.
 const QUEUE: usize = 1024;
@@ -24,37 +24,9 @@ const QUEUE: usize = 1024;
 /// Maximum jobs in one commit.
 const MAX_GROUPED: usize = 64;
 
-/// Time limit for a lock of another program: the default of rusqlite.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// When the writer restarts the write-ahead log.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WalLimits {
-    /// Above this many bytes it waits for the running queries. New queries may begin; they no longer need the log.
-    pub(super) restart_bytes: u64,
-    /// Above this many bytes it interrupts the running queries.
-    pub(super) interrupt_bytes: u64,
-    /// The longest that it waits.
-    pub(super) wait: Duration,
-    /// Interval of the attempts, since another program may read without end.
-    pub(super) retry: Duration,
-}
-
-impl Default for WalLimits {
-    fn default() -> Self {
-        let (wait, retry) = (Duration::from_millis(100), Duration::from_secs(1));
-        Self {
-            restart_bytes: 64 << 20,
-            interrupt_bytes: 256 << 20,
-            wait,
-            retry,
-        }
-    }
-}
-
 /// The open transaction of a job, and the ids of names.
 pub(super) struct Transaction<'a> {
-    pub(super) sql: &'a Connection,
+    pub(super) sql: Sql<'a>,
     pub(super) ids: &'a mut Ids,
     /// True if a delivery is due; then the outbox is notified after the commit.
     pub(super) wakes_outbox: bool,
@@ -65,6 +37,16 @@ pub(super) struct Transaction<'a> {
 pub(super) struct Ids {
     pub(super) streams: HashMap<String, i64>,
     pub(super) statuses: HashMap<String, i64>,
+}
+
+impl Ids {
+    /// The id of a stream that is stored.
+    pub(super) fn stream(&self, sql: Sql<'_>, stream: &Stream) -> engine::Result<i64> {
+        match self.streams.get(stream.as_str()) {
+            Some(id) => Ok(*id),
+            None => stream_id(sql, stream.as_str())?.ok_or(engine::Error::NoRow),
+        }
+    }
 }
 
 /// A job and its reply channel; the closure may run twice.
@@ -166,94 +148,103 @@ impl WriteError {
     }
 }
 
+/// What the writer writes to.
+pub(super) enum Engine {
+    Sqlite(FileWriter),
+    Postgres(Writing),
+}
+
+impl Engine {
+    /// Runs `work` in a transaction and commits it. Returns true beside its value if rows were changed.
+    fn transact<T>(
+        &mut self,
+        work: impl FnOnce(Sql<'_>) -> Result<T, StoreError>,
+    ) -> Result<(T, bool), StoreError> {
+        match self {
+            Self::Sqlite(file) => file.transact(work),
+            Self::Postgres(writing) => writing.transact(work),
+        }
+    }
+
+    /// True if jobs that failed together may be tried alone: nothing of them is stored, and the database answers.
+    const fn may_retry(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(writing) => writing.is_connected(),
+        }
+    }
+}
+
 /// The writer; it needs its own thread.
 pub struct Writer {
-    connection: Connection,
+    engine: Engine,
     ids: Ids,
     jobs: mpsc::Receiver<Box<dyn Job>>,
-    readers: Arc<Readers>,
     outbox_changed: Arc<Notify>,
     write_error: WriteError,
-    wal: PathBuf,
-    limits: WalLimits,
-    /// Since the last try to restart the log.
-    tried: Option<Stopwatch>,
 }
 
 impl Writer {
     pub(super) fn new(
-        connection: Connection,
-        path: &Path,
-        readers: Arc<Readers>,
+        engine: Engine,
         outbox_changed: Arc<Notify>,
         write_error: WriteError,
     ) -> (Self, WriterHandle) {
         let (sender, jobs) = mpsc::channel(QUEUE);
-        let (ids, limits) = (Ids::default(), WalLimits::default());
-        (
-            Self {
-                connection,
-                ids,
-                jobs,
-                readers,
-                outbox_changed,
-                write_error,
-                wal: files::wal(path),
-                limits,
-                tried: None,
-            },
-            WriterHandle(sender),
-        )
+        let writer = Self {
+            engine,
+            ids: Ids::default(),
+            jobs,
+            outbox_changed,
+            write_error,
+        };
+        (writer, WriterHandle(sender))
     }
 
     /// The same with other limits of the write-ahead log.
     #[cfg(test)]
-    pub(super) const fn limiting_wal(mut self, limits: WalLimits) -> Self {
-        self.limits = limits;
+    pub(super) fn limiting_wal(mut self, limits: super::wal::WalLimits) -> Self {
+        if let Engine::Sqlite(file) = &mut self.engine {
+            file.limits = limits;
+        }
         self
     }
 
     /// Runs jobs until every [`super::Store`] is dropped.
-    pub fn run(mut self) {
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if another instance has taken over the database.
+    pub fn run(mut self) -> Result<(), StoreError> {
         let mut jobs = Vec::with_capacity(MAX_GROUPED);
-        while self.jobs.blocking_recv_many(&mut jobs, MAX_GROUPED) > 0 {
+        while self.receive(&mut jobs)? > 0 {
             self.commit_all(&mut jobs);
-            self.bound_wal();
+            match &mut self.engine {
+                Engine::Sqlite(file) => file.bound_wal(),
+                Engine::Postgres(writing) => writing.check()?,
+            }
         }
+        Ok(())
     }
 
-    /// Restarts the write-ahead log if it is too long. A failure is retried later.
-    fn bound_wal(&mut self) {
-        let bytes = self.wal.metadata().map_or(0, |file| file.len());
-        let just_tried = self
-            .tried
-            .as_ref()
-            .is_some_and(|tried| tried.elapsed() < self.limits.retry);
-        if bytes < self.limits.restart_bytes || just_tried {
-            return;
+    /// Waits for jobs; 0 after the last.
+    fn receive(&mut self, jobs: &mut Vec<Box<dyn Job>>) -> Result<usize, StoreError> {
+        let Engine::Postgres(writing) = &mut self.engine else {
+            return Ok(self.jobs.blocking_recv_many(jobs, MAX_GROUPED));
+        };
+        loop {
+            let received = writing.wait(self.jobs.recv_many(jobs, MAX_GROUPED));
+            if let Some(received) = received {
+                return Ok(received);
+            }
+            writing.keep_alive();
+            writing.check()?;
         }
-        if bytes >= self.limits.interrupt_bytes {
-            self.readers.interrupt();
-        }
-        if let Err(error) = self.empty_wal() {
-            tracing::warn!(%error, bytes, "write-ahead log not restarted; retried later");
-        }
-        self.tried = Some(Stopwatch::start());
-    }
-
-    fn empty_wal(&self) -> rusqlite::Result<()> {
-        self.connection.busy_timeout(self.limits.wait)?;
-        let emptied = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        self.connection.busy_timeout(BUSY_TIMEOUT)?;
-        emptied
     }
 
     fn commit_all(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
         let together = self.commit(jobs);
         match together {
-            Err(_) if jobs.len() > 1 => {
+            Err(_) if jobs.len() > 1 && self.engine.may_retry() => {
                 for mut job in jobs.drain(..) {
                     let alone = self.commit(std::slice::from_mut(&mut job));
                     job.finish(alone);
@@ -263,14 +254,24 @@ impl Writer {
         }
     }
 
-    /// One transaction for these jobs. The first error drops it: SQLite may have rolled back by itself already, and a
-    /// statement after that would commit alone.
+    /// One transaction for these jobs. The first error drops it.
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        let changes = self.connection.total_changes();
-        match Self::try_commit(&mut self.connection, &mut self.ids, jobs) {
-            Ok(wakes_outbox) => {
+        let ids = &mut self.ids;
+        let committed = self.engine.transact(|sql| {
+            let mut transaction = Transaction {
+                sql,
+                ids,
+                wakes_outbox: false,
+            };
+            for job in jobs {
+                job.run(&mut transaction)?;
+            }
+            Ok(transaction.wakes_outbox)
+        });
+        match committed {
+            Ok((wakes_outbox, changed)) => {
                 // An empty transaction succeeds on a full disk, too.
-                if self.connection.total_changes() > changes {
+                if changed {
                     self.write_error.set(None);
                 }
                 if wakes_outbox {
@@ -286,29 +287,5 @@ impl Writer {
                 Err(error)
             }
         }
-    }
-
-    fn try_commit(
-        connection: &mut Connection,
-        ids: &mut Ids,
-        jobs: &mut [Box<dyn Job>],
-    ) -> Result<bool, StoreError> {
-        let sql = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut transaction = Transaction {
-            sql: &sql,
-            ids,
-            wakes_outbox: false,
-        };
-        for job in jobs {
-            job.run(&mut transaction)?;
-        }
-        let wakes_outbox = transaction.wakes_outbox;
-        if sql.is_autocommit() {
-            return Err(StoreError::Unavailable(
-                "SQLite rolled the transaction back".into(),
-            ));
-        }
-        sql.commit()?;
-        Ok(wakes_outbox)
     }
 }

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{database, folder};
+use crate::harness::{database_variable, folder};
 
 /// Time limit of a request.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
         command
             .env_clear()
-            .env("DATABASE_PATH", database(folder.path()))
+            .envs([database_variable(folder.path())])
             .env("HTTP_ADDR", "127.0.0.1:0");
         command
             .env("RUST_LOG", "debug,librdkafka=off")

@@ -13,7 +13,7 @@ use monitoring_service::{
     app::App,
     clock::Clock,
     config::{Config, SecretUrl},
-    store::{AlertFilter, Store},
+    store::{AlertFilter, Candidate, PostgresUrl, Store},
 };
 use rdkafka::{
     ClientConfig,
@@ -24,6 +24,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+
+use crate::place;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 
 pub(crate) const TOPIC: &str = "transactions";
@@ -71,6 +73,7 @@ impl TestApp {
         common::install_tls_provider();
         let mut config = Config {
             database_path: database(folder),
+            database_url: address(folder),
             kafka_bootstrap_servers: brokers.to_owned(),
             // The sample is older than every limit.
             page_max_age: None,
@@ -80,6 +83,7 @@ impl TestApp {
             ..Config::default()
         };
         (setup.change)(&mut config);
+        until_free(folder).await;
         let registry = MetricsRegistry::new();
         let app = App::open(config, setup.clock, registry.clone()).expect("a usable database");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -211,6 +215,45 @@ pub(crate) fn client() -> reqwest::Client {
 
 pub(crate) fn database(folder: &Path) -> PathBuf {
     folder.join("monitoring.db")
+}
+
+/// The address of the database in `folder`, if it is one of PostgreSQL.
+pub(crate) fn address(folder: &Path) -> Option<PostgresUrl> {
+    let url = place::address(&database(folder))?;
+    Some(PostgresUrl::parse(&url).expect("an address"))
+}
+
+/// Waits until no instance has the lock of the database: a session of PostgreSQL ends a moment after its connection.
+async fn until_free(folder: &Path) {
+    const HOLDERS: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = hashtext(current_schema())::oid";
+    let Some(url) = place::address(&database(folder)) else {
+        return;
+    };
+    until("the database is free", async || {
+        place::query(&url, HOLDERS).is_some_and(|holders| holders.is_empty())
+    })
+    .await;
+}
+
+/// The store of a service that has stopped.
+pub(crate) async fn open_store(folder: &Path) -> (Store, impl Sized) {
+    until_free(folder).await;
+    match address(folder) {
+        None => Store::open(&database(folder)).expect("no service has it"),
+        Some(url) => {
+            let mut candidate = Candidate::new(url).expect("an address");
+            candidate.try_open().expect("no service has it")
+        }
+    }
+}
+
+/// The variable of a program on the database in `folder`.
+pub(crate) fn database_variable(folder: &Path) -> (&'static str, String) {
+    let path = database(folder);
+    match place::address(&path) {
+        Some(url) => ("DATABASE_URL", url),
+        None => ("DATABASE_PATH", path.display().to_string()),
+    }
 }
 
 pub(crate) fn folder() -> TempDir {
@@ -350,7 +393,7 @@ pub(crate) fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-service"));
     command
         .env_clear()
-        .env("DATABASE_PATH", database(folder))
+        .envs([database_variable(folder)])
         .env("HTTP_ADDR", "127.0.0.1:0");
     command
 }

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use monitoring_service::{clock::Clock, config::Config, ingest::KafkaInput};
-use rusqlite::{Connection, types::Value};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::harness::{
-    Message, NOW_MS, Setup, TestApp, broker, client, database, folder, minute, sample, send, until,
+    Message, NOW_MS, Setup, TestApp, broker, client, folder, minute, sample, send, until,
 };
+use crate::sql;
 
 /// Minutes of the sample file; the first incident is among them.
 const MINUTES: usize = 200;
@@ -25,17 +25,10 @@ fn transactions(config: &mut Config) {
 
 /// The minutes with a count above zero, and the findings of both policies. From the second minute of the sample on each status was
 /// named, so the rest is the same too.
-fn stored(folder: &TempDir) -> Vec<Vec<Value>> {
-    let sql = Connection::open(database(folder.path())).expect("readable");
-    let mut rows = sql
-        .prepare(
-            "SELECT stream_id, minute, status_id, count, state, mean, std_dev, direction, adaptive_state, expected FROM minute_counts
-             WHERE status_id < 5 ORDER BY stream_id, minute, status_id",
-        )
-        .expect("a statement");
-    let row = |row: &rusqlite::Row<'_>| (0..10).map(|at| row.get(at)).collect();
-    let rows = rows.query_map([], row).expect("rows");
-    rows.collect::<Result<_, _>>().expect("values")
+fn stored(folder: &TempDir) -> Vec<Vec<Option<String>>> {
+    let query = "SELECT stream_id, minute, status_id, count, state, mean, std_dev, direction, adaptive_state, expected FROM minute_counts
+         WHERE status_id < 5 ORDER BY stream_id, minute, status_id";
+    sql::rows(folder.path(), query).expect("rows")
 }
 
 fn counts(message: &Message) -> (String, BTreeMap<String, u64>) {
@@ -111,7 +104,11 @@ async fn until_minutes(app: &TestApp, minutes: usize) {
 
 /// Everything stored after these messages, with restarts while they are read. They are old, so the clock closes the last minute only
 /// when it has gone on.
-async fn read(messages: &[Message], parts: usize, change: fn(&mut Config)) -> Vec<Vec<Value>> {
+async fn read(
+    messages: &[Message],
+    parts: usize,
+    change: fn(&mut Config),
+) -> Vec<Vec<Option<String>>> {
     let (broker, folder) = (broker().await, folder());
     send(&broker, messages.to_vec());
     for part in 1..=parts {

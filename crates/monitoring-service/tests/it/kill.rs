@@ -6,13 +6,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rusqlite::{Connection, OpenFlags, Row, types::Value};
 use wiremock::MockServer;
 
 use crate::harness::{
-    Message, Setup, TOPIC, TestApp, broker, database, folder, received, receiver, sample, send,
-    substance, until,
+    Message, Setup, TOPIC, TestApp, broker, database_variable, folder, received, receiver, sample,
+    send, substance, until,
 };
+use crate::sql;
 
 /// Minutes of the sample file to send; the second incident is among them.
 const MINUTES: usize = 560;
@@ -28,7 +28,7 @@ impl Running {
         command
             .env_clear()
             .env("KAFKA_BOOTSTRAP_SERVERS", brokers)
-            .env("DATABASE_PATH", database(folder));
+            .envs([database_variable(folder)]);
         command
             .env("KAFKA_TOPIC", TOPIC)
             .env("HTTP_ADDR", "127.0.0.1:0")
@@ -53,32 +53,15 @@ impl Drop for Running {
     }
 }
 
-/// Minutes stored so far, over a read-only connection.
+/// Minutes stored so far.
 fn stored(folder: &Path) -> usize {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let count = |sql: Connection| {
-        sql.query_one(
-            "SELECT count(DISTINCT minute) FROM minute_counts",
-            [],
-            |row| row.get(0),
-        )
-    };
-    // At first the file and then its tables do not exist.
-    Connection::open_with_flags(database(folder), flags)
-        .and_then(count)
-        .unwrap_or(0)
+    sql::count(folder, "SELECT count(DISTINCT minute) FROM minute_counts")
 }
 
 /// Every row with the findings of both policies.
-fn findings(folder: &Path) -> Vec<Vec<Value>> {
-    let sql = Connection::open(database(folder)).expect("readable");
-    let mut rows = sql
-        .prepare("SELECT * FROM minute_counts ORDER BY stream_id, minute, status_id")
-        .expect("a statement");
-    let columns = rows.column_count();
-    let row = |row: &Row<'_>| (0..columns).map(|at| row.get(at)).collect();
-    let rows = rows.query_map([], row).expect("rows");
-    rows.collect::<Result<_, _>>().expect("values")
+fn findings(folder: &Path) -> Vec<Vec<Option<String>>> {
+    let all = "SELECT * FROM minute_counts ORDER BY stream_id, minute, status_id";
+    sql::rows(folder, all).expect("rows")
 }
 
 /// An event of an incident.
@@ -91,22 +74,23 @@ struct Event {
 
 /// What happened to each incident, in order, and with it the end of the minute that ended it.
 fn incident_events(folder: &Path, which: &str) -> Vec<(Event, Option<String>)> {
-    let sql = Connection::open(database(folder)).expect("readable");
     let query = format!(
-        "SELECT incident_id, sequence, kind, message ->> '$.ended_at' FROM incident_events WHERE {which} ORDER BY 1, 2"
+        "SELECT incident_id, sequence, kind, message FROM incident_events WHERE {which} ORDER BY 1, 2"
     );
-    let mut rows = sql.prepare(&query).expect("a statement");
-    let event = |row: &Row<'_>| {
-        let (incident, sequence, kind) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let event = Event {
-            incident,
-            sequence,
-            kind,
+    let event = |row: Vec<Option<String>>| {
+        let [Some(incident), Some(sequence), Some(kind), Some(message)] = &row[..] else {
+            panic!("{row:?}")
         };
-        Ok((event, row.get(3)?))
+        let message: serde_json::Value = serde_json::from_str(message).expect("JSON");
+        let event = Event {
+            incident: incident.clone(),
+            sequence: sequence.parse().expect("a number"),
+            kind: kind.clone(),
+        };
+        (event, message["ended_at"].as_str().map(str::to_owned))
     };
-    let rows = rows.query_map([], event).expect("rows");
-    rows.collect::<Result<_, _>>().expect("values")
+    let rows = sql::rows(folder, &query).expect("rows");
+    rows.into_iter().map(event).collect()
 }
 
 /// What the receiver got about incidents, in the order of arrival: each message once or, after a kill, again.
@@ -124,11 +108,9 @@ async fn arrivals(receiver: &MockServer) -> Vec<Event> {
 
 /// How many of them each policy found CRITICAL.
 fn critical(folder: &Path) -> [usize; 2] {
-    let sql = Connection::open(database(folder)).expect("readable");
     ["state", "adaptive_state"].map(|column| {
         let query = format!("SELECT count(*) FROM minute_counts WHERE {column} = 5");
-        sql.query_one(&query, [], |row| row.get(0))
-            .expect("a count")
+        sql::count(folder, &query)
     })
 }
 

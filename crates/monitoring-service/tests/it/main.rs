@@ -14,10 +14,14 @@ mod kill;
 mod lifecycle;
 mod messages;
 mod partitions;
+#[path = "../../src/store/tests/place.rs"]
+mod place;
 mod policies;
 mod posted;
 mod receivers;
 mod refresh;
+mod sql;
 mod stale;
+mod standby;
 mod storage;
 mod streams;

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use crate::harness::{
     Setup, TestApp, broker, database, folder, printed, program, sample, send, substance, until,
 };
+use crate::place;
 
 const MINUTES: usize = 300;
 
@@ -24,6 +25,9 @@ async fn undisturbed() -> Vec<Alert> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_database_costs_no_message_and_no_alert() {
+    if place::server().is_some() {
+        return; // It is about a file.
+    }
     let (broker, folder) = (broker().await, folder());
     let app = TestApp::with_defaults(&broker, &folder).await;
     let (before, during) = sample(MINUTES)
@@ -66,6 +70,9 @@ async fn a_locked_database_costs_no_message_and_no_alert() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_batch_ends_the_service() {
+    if place::server().is_some() {
+        return; // It is about a file.
+    }
     let (broker, folder) = (broker().await, folder());
     let app = TestApp::with_defaults(&broker, &folder).await;
     send(&broker, sample(100));
@@ -90,6 +97,9 @@ type Change = fn(&Path) -> std::io::Result<()>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_or_replaced_files_end_the_service() {
+    if place::server().is_some() {
+        return; // It is about a file.
+    }
     let replace = |path: &Path| {
         let copy = path.with_extension("copy");
         std::fs::copy(path, &copy)?;
@@ -133,6 +143,9 @@ fn break_index(path: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_that_is_found_later_ends_the_service() {
+    if place::server().is_some() {
+        return; // It is about a file.
+    }
     let (broker, folder) = (broker().await, folder());
     let app = TestApp::with_defaults(&broker, &folder).await;
     let check = || {

@@ -30,7 +30,7 @@ use crate::{
     metrics::ServiceMetrics,
     page::events::Feed,
     routes::{AppState, router},
-    store::{DeadLetter, IngestCommit, OffsetGap, OffsetGapReason, Store},
+    store::{DeadLetter, IngestCommit, OffsetGap, OffsetGapReason},
 };
 
 /// 2025-07-12T15:00:00Z.
@@ -72,7 +72,7 @@ impl Api {
     /// With these policies.
     pub(crate) fn judging(settings: MonitorSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (store, writer) = Store::open(&directory.path().join("monitoring.db")).unwrap();
+        let (store, writer) = crate::store::tests::open_at(&directory.path().join("monitoring.db"));
         thread::spawn(move || writer.run());
         let registry = MetricsRegistry::new();
         let notify = NotifyPolicy::with_default_receiver(Some(60_000));

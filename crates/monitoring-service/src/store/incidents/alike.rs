@@ -1,8 +1,7 @@
 //! Finds the incidents that may be about the same trouble as one of them. Which are is decided in [`crate::alerts::alike`].
 
-use rusqlite::{Connection, params};
-
 use super::{json, reading::read_message};
+use crate::store::engine::{Sql, params};
 use crate::{
     alerts::{
         alike::{self, TOGETHER_MS},
@@ -16,7 +15,7 @@ const MAX_LENGTH_MS: i64 = 24 * 3_600_000;
 
 /// Names the other streams with the same trouble in the message about an incident of one stream.
 pub(in crate::store) fn name_others(
-    sql: &Connection,
+    sql: Sql<'_>,
     message: &mut IncidentMessage,
 ) -> Result<(), StoreError> {
     if message.stream.is_none() {
@@ -39,26 +38,24 @@ pub(in crate::store) fn name_others(
 
 /// The same for an opening that waited and is notified now, and for its incident.
 pub(in crate::store) fn name_others_of_opening(
-    sql: &Connection,
+    sql: Sql<'_>,
     event_id: i64,
 ) -> Result<(), StoreError> {
     let mut message = sql
         .prepare_cached("SELECT message FROM incident_events WHERE id = ?1")?
-        .query_row([event_id], read_message)?;
+        .query_row(params![event_id], read_message)?;
     if message.stream.is_none() {
         return Ok(());
     }
     name_others(sql, &mut message)?;
     sql.prepare_cached("UPDATE incident_events SET message = ?2 WHERE id = ?1")?
         .execute(params![event_id, json(&message)?])?;
-    let streams = serde_json::to_string(&message.streams).unwrap_or_default();
-    sql.prepare_cached(
-        "UPDATE incidents SET message = json_set(message, '$.streams', json(?2), '$.stream_count', ?3) WHERE id = ?1",
-    )?
-    .execute(params![
-        message.id.to_string(),
-        streams,
-        message.stream_count
-    ])?;
+    let id = message.id.to_string();
+    let mut incident = sql
+        .prepare_cached("SELECT message FROM incidents WHERE id = ?1")?
+        .query_row(params![id], read_message)?;
+    (incident.streams, incident.stream_count) = (message.streams, message.stream_count);
+    sql.prepare_cached("UPDATE incidents SET message = ?2 WHERE id = ?1")?
+        .execute(params![id, json(&incident)?])?;
     Ok(())
 }

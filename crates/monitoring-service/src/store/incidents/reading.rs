@@ -1,10 +1,11 @@
 //! Reads incidents and their events back.
 
 use detection::Minute;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::ToSql;
 use uuid::Uuid;
 
 use super::{IncidentFilter, StoredEvent};
+use crate::store::engine::{self, OptionalExtension as _, Row, Sql, params};
 use crate::{
     alerts::{
         incident::IncidentMessage,
@@ -12,19 +13,18 @@ use crate::{
         incident_update::{EventSuppression, RecordedEvent},
         json::At,
     },
-    store::{StoreError, alerts::unreadable, findings::severity_code, outbox},
+    store::{StoreError, findings::severity_code, outbox},
 };
 
 pub(in crate::store) const COLUMNS: &str = "incidents.seq, incidents.message, minute, incidents.recorded_at_ms, incidents.suppressed, release_at_ms, \
      notified_at_ms, escalated_at_ms, acknowledged_at_ms, group_id, verdict, note, feedback_by, feedback_at_ms";
 
-pub(in crate::store) fn one(
-    sql: &Connection,
-    id: Uuid,
-) -> Result<Option<IncidentRecord>, StoreError> {
+pub(in crate::store) fn one(sql: Sql<'_>, id: Uuid) -> Result<Option<IncidentRecord>, StoreError> {
     let text = format!("SELECT {COLUMNS} FROM incidents WHERE id = ?1");
     let mut statement = sql.prepare_cached(&text)?;
-    Ok(statement.query_row([id.to_string()], read).optional()?)
+    Ok(statement
+        .query_row(params![id.to_string()], read)
+        .optional()?)
 }
 
 /// The statement of a list. The first given condition leads, and the others only filter (`+`), as in the list of alerts.
@@ -49,37 +49,30 @@ pub(in crate::store) fn list_statement(filter: &IncidentFilter) -> String {
 }
 
 pub(super) fn list(
-    sql: &Connection,
+    sql: Sql<'_>,
     filter: &IncidentFilter,
 ) -> Result<Vec<IncidentRecord>, StoreError> {
     let text = list_statement(filter);
     let mut statement = sql.prepare_cached(&text)?;
-    let mut bind =
-        |name: &str, value: &dyn rusqlite::ToSql| match statement.parameter_index(name)? {
-            Some(index) => statement.raw_bind_parameter(index, value),
-            None => Ok(()),
-        };
     let start_ms = |minute: Minute| minute.start().as_millisecond();
-    bind(":before", &filter.before.unwrap_or(i64::MAX))?;
-    bind(":stream", &filter.stream)?;
-    bind(":kind", &filter.kind.map(<&str>::from))?;
-    bind(":severity", &filter.severity.map(severity_code))?;
-    bind(":from", &filter.from.map(start_ms))?;
-    bind(":to", &filter.to.map(start_ms))?;
-    bind(":limit", &filter.limit)?;
-    let mut rows = statement.raw_query();
-    let mut incidents = Vec::new();
-    while let Some(row) = rows.next()? {
-        incidents.push(read(row)?);
-    }
-    Ok(incidents)
+    let values: [(&str, &dyn ToSql); 7] = [
+        (":before", &filter.before.unwrap_or(i64::MAX)),
+        (":stream", &filter.stream),
+        (":kind", &filter.kind.map(<&str>::from)),
+        (":severity", &filter.severity.map(severity_code)),
+        (":from", &filter.from.map(start_ms)),
+        (":to", &filter.to.map(start_ms)),
+        (":limit", &filter.limit),
+    ];
+    let incidents = statement.query_map_named(&values, read)?;
+    Ok(incidents.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn events(sql: &Connection, id: Uuid) -> Result<Vec<StoredEvent>, StoreError> {
+pub(super) fn events(sql: Sql<'_>, id: Uuid) -> Result<Vec<StoredEvent>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT id, message, suppressed FROM incident_events WHERE incident_id = ?1 ORDER BY sequence",
     )?;
-    let rows = statement.query_map([id.to_string()], |row| {
+    let rows = statement.query_map(params![id.to_string()], |row| {
         Ok(RecordedEvent {
             seq: row.get("id")?,
             message: read_message(row)?,
@@ -95,25 +88,25 @@ pub(super) fn events(sql: &Connection, id: Uuid) -> Result<Vec<StoredEvent>, Sto
         .collect()
 }
 
-pub(in crate::store) fn read_message(row: &Row<'_>) -> rusqlite::Result<IncidentMessage> {
+pub(in crate::store) fn read_message(row: &Row<'_>) -> engine::Result<IncidentMessage> {
     let json: String = row.get("message")?;
-    serde_json::from_str(&json).map_err(unreadable)
+    serde_json::from_str(&json).map_err(engine::Error::unreadable)
 }
 
-fn read_suppressed(row: &Row<'_>) -> rusqlite::Result<Option<EventSuppression>> {
+fn read_suppressed(row: &Row<'_>) -> engine::Result<Option<EventSuppression>> {
     let reason: Option<String> = row.get("suppressed")?;
     reason
-        .map(|reason| reason.parse().map_err(unreadable))
+        .map(|reason| reason.parse().map_err(engine::Error::unreadable))
         .transpose()
 }
 
 /// An incident from a row with [`COLUMNS`].
-pub(in crate::store) fn read(row: &Row<'_>) -> rusqlite::Result<IncidentRecord> {
+pub(in crate::store) fn read(row: &Row<'_>) -> engine::Result<IncidentRecord> {
     let (group, verdict): (Option<String>, Option<String>) =
         (row.get("group_id")?, row.get("verdict")?);
     let feedback = match verdict {
         Some(verdict) => Some(Feedback {
-            verdict: verdict.parse().map_err(unreadable)?,
+            verdict: verdict.parse().map_err(engine::Error::unreadable)?,
             note: row.get("note")?,
             by: row.get("feedback_by")?,
             at: At(row.get("feedback_at_ms")?),
@@ -132,7 +125,9 @@ pub(in crate::store) fn read(row: &Row<'_>) -> rusqlite::Result<IncidentRecord> 
         notified_at_ms: row.get("notified_at_ms")?,
         escalated_at_ms: row.get("escalated_at_ms")?,
         acknowledged_at_ms: row.get("acknowledged_at_ms")?,
-        group: group.map(|id| id.parse().map_err(unreadable)).transpose()?,
+        group: group
+            .map(|id| id.parse().map_err(engine::Error::unreadable))
+            .transpose()?,
         feedback,
     })
 }

@@ -4,10 +4,10 @@ use std::sync::{Arc, mpsc};
 
 use detection::{Monitor, MonitorSettings, MonitoredStatus, Observed};
 
-use super::{MINUTE_MS, commit, counts, fill, open, raw, wait};
+use super::{MINUTE_MS, commit, counts, fill, open, open_file, raw, wait};
 use crate::store::{
     AlertFilter, InFlightCommit, IngestCommit, OffsetAdvance, Store, StoreError, StoredOffset,
-    writer::Transaction,
+    engine::Sql, writer::Transaction,
 };
 
 /// Limits the growth of the database to this many pages.
@@ -16,9 +16,10 @@ fn room(store: &Store, pages: i64) {
         .pragma_query_value(None, "page_count", |row| row.get(0))
         .expect("readable");
     let limit = move |transaction: &mut Transaction<'_>| {
-        Ok(transaction
-            .sql
-            .pragma_update(None, "max_page_count", used + pages)?)
+        let Sql::Sqlite(sql) = transaction.sql else {
+            panic!("a file")
+        };
+        Ok(sql.pragma_update(None, "max_page_count", used + pages)?)
     };
     store.writer.begin(limit).wait().expect("limited");
 }
@@ -47,7 +48,7 @@ fn advance() -> OffsetAdvance {
 
 #[test]
 fn a_full_disk_fails_the_whole_commit() {
-    let (store, _folder) = open();
+    let (store, _folder) = open_file();
     room(&store, 5);
     let batch = Arc::new(IngestCommit {
         observed: many(),

@@ -9,7 +9,7 @@ use detection::{
 
 use uuid::Uuid;
 
-use super::{open, wait};
+use super::{address_of, open, wait};
 use crate::{
     alerts::{
         IncidentSettings, NotifyPolicy,
@@ -359,8 +359,8 @@ fn feedback_is_a_label() {
         let denied = if minute == 40 { 60 } else { 0 };
         service.minute(&streams, minute, denied);
     }
-    let path = folder.path().join("test.db");
-    assert_eq!(labelled_incidents(&path).expect("readable"), []);
+    let database = address_of(&folder.path().join("test.db"));
+    assert_eq!(labelled_incidents(&database).expect("readable"), []);
     let feedback = Feedback {
         verdict: Verdict::FalseAlarm,
         note: None,
@@ -369,7 +369,7 @@ fn feedback_is_a_label() {
     };
     let id = service.sent()[0].id;
     wait(store.label_incident(id, feedback)).expect("known");
-    let labels = labelled_incidents(&path).expect("readable");
+    let labels = labelled_incidents(&database).expect("readable");
     let [label] = &labels[..] else {
         panic!("{labels:?}")
     };

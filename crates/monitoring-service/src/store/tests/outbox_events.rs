@@ -5,7 +5,8 @@ use crate::{
     alerts::{Recipients, incident::IncidentMessage},
     notify::incident_examples::{opened, resolved},
     store::{
-        Content, DeliveryFilter, DeliveryState, Store, StoreError, outbox, writer::Transaction,
+        Content, DeliveryFilter, DeliveryState, Store, StoreError, engine::params, outbox,
+        writer::Transaction,
     },
 };
 
@@ -22,17 +23,27 @@ impl Store {
             fallback: Some("spare".to_owned()),
         };
         let record = move |transaction: &mut Transaction<'_>| {
+            const INCIDENT: &str =
+                "INSERT INTO incidents (id, kind, stream, severity, opened_at_ms, recorded_at_ms, message, sequence, ended_at_ms)
+                 VALUES (?1, ?2, ?3, 5, 0, 0, ?4, ?5, ?6) ON CONFLICT (id) DO UPDATE SET ended_at_ms = excluded.ended_at_ms";
+            const EVENT: &str =
+                "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, message)
+                 VALUES (?1, ?2, ?3, 0, ?4) RETURNING id";
+            let sql = transaction.sql;
             let text = serde_json::to_string(&message).expect("JSON");
-            transaction.sql.execute(
-                "INSERT INTO incident_events (incident_id, sequence, kind, recorded_at_ms, message) VALUES (?1, ?2, ?4, 0, ?3)",
-                (
-                    message.id.to_string(),
-                    message.sequence,
-                    text,
-                    <&str>::from(message.event),
-                ),
-            )?;
-            let event_id = transaction.sql.last_insert_rowid();
+            let id = message.id.to_string();
+            let (kind, event) = (<&str>::from(message.kind), <&str>::from(message.event));
+            sql.prepare_cached(INCIDENT)?.execute(params![
+                id,
+                kind,
+                message.stream,
+                text,
+                message.sequence,
+                message.ended_at.map(|at| at.0)
+            ])?;
+            let event_id = sql
+                .prepare_cached(EVENT)?
+                .query_row(params![id, message.sequence, event, text], |row| row.get(0))?;
             outbox::insert_event(transaction, event_id, &recipients, due_at_ms, due_at_ms)?;
             Ok(())
         };

@@ -12,13 +12,15 @@ use std::{
 };
 
 use super::*;
-use crate::store::writer::WalLimits;
+use crate::store::wal::WalLimits;
 
 /// A query that runs until it is interrupted.
 const ENDLESS_QUERY: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n, minute_counts";
 
-fn endless(sql: &Connection) -> Result<i64, StoreError> {
-    Ok(sql.query_row(ENDLESS_QUERY, [], |row| row.get(0))?)
+fn endless(sql: Sql<'_>) -> Result<i64, StoreError> {
+    Ok(sql
+        .prepare_cached(ENDLESS_QUERY)?
+        .query_row(params![], |row| row.get(0))?)
 }
 
 /// A query that takes some milliseconds.
@@ -51,7 +53,7 @@ fn open_with(limits: WalLimits) -> (Store, TempDir) {
 }
 
 fn wal_bytes(store: &Store) -> u64 {
-    let mut path = store.path().as_os_str().to_owned();
+    let mut path = path(store).as_os_str().to_owned();
     path.push("-wal");
     Path::new(&path).metadata().expect("there").len()
 }
@@ -96,9 +98,8 @@ async fn scans_block_no_commit_and_end_when_dropped() {
     // Running scans are interrupted when they are dropped; the others never begin.
     drop(scans);
     let found = store.scan(|sql| {
-        Ok(sql.query_row("SELECT count(*) FROM streams", [], |row| {
-            row.get::<_, i64>(0)
-        })?)
+        let mut count = sql.prepare_cached("SELECT count(*) FROM streams")?;
+        Ok(count.query_row(params![], |row| row.get::<_, i64>(0))?)
     });
     assert_eq!(found.await.expect("a free reader"), 1);
 }
@@ -115,10 +116,10 @@ async fn a_query_that_grows_the_log_is_interrupted() {
     let (store, _folder) = open_with(limits);
     let (begun, has_begun) = mpsc::channel();
     let mut query = pin!(store.read(move |sql| {
-        let sql = sql.unchecked_transaction()?;
-        sql.query_row("SELECT count(*) FROM streams", [], |_| Ok(()))?;
+        sql.prepare_cached("SELECT count(*) FROM streams")?
+            .query_row(params![], |_| Ok(()))?;
         begun.send(()).expect("received");
-        endless(&sql)
+        endless(sql)
     }));
     assert!(poll(query.as_mut()).is_pending());
     let largest = tokio::task::block_in_place(|| {
@@ -160,7 +161,10 @@ fn constant_queries_do_not_grow_the_log() {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     store
-                        .read_blocking(|sql| Ok(sql.query_row(SLOW_QUERY, [], |_| Ok(()))?))
+                        .read_blocking(|sql| {
+                            let mut slow = sql.prepare_cached(SLOW_QUERY)?;
+                            Ok(slow.query_row(params![], |_| Ok(()))?)
+                        })
                         .expect("never interrupted");
                 }
             });

@@ -7,7 +7,7 @@ use detection::{
     Severity, Stream, Suppression,
 };
 
-use super::{MINUTE_MS, NOTIFY, fill, open, raw, wait};
+use super::{MINUTE_MS, NOTIFY, execute, fill, open, row, wait};
 use crate::alerts::Subject;
 use crate::{
     alerts::{Alert, ingest, submission},
@@ -191,9 +191,7 @@ fn pruning_keeps_an_alert_with_a_pending_delivery() {
     wait(store.finish_attempt(due[0].id, attempt));
     prune();
     assert_eq!(alert_count(&store), 0);
-    let left: i64 = raw(&store)
-        .query_row("SELECT count(*) FROM deliveries", [], |row| row.get(0))
-        .expect("readable");
+    let left: i64 = row(&store, "SELECT count(*) FROM deliveries", |row| row.get(0));
     assert_eq!(left, 0, "a delivery goes with its alert");
 }
 
@@ -201,16 +199,16 @@ fn pruning_keeps_an_alert_with_a_pending_delivery() {
 fn pruning_keeps_the_newest_ten_thousand_dead_letters() {
     let (store, _folder) = open();
     let insert = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12345)
-        INSERT INTO dead_letters (topic, partition, offset, reason, detail, payload_bytes, headers, received_at_ms)
+        INSERT INTO dead_letters (topic, partition, \"offset\", reason, detail, payload_bytes, headers, received_at_ms)
         SELECT 't', 0, i, 'invalid_json', '', 0, '{}', 0 FROM n";
-    raw(&store).execute_batch(insert).expect("inserted");
+    execute(&store, insert);
     while wait(store.prune_step(
         0,
         Retention {
             length_ms: MINUTE_MS,
         },
     )) {}
-    let kept = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let kept = raw(&store).query_row("SELECT count(*), min(offset) FROM dead_letters", [], kept);
-    assert_eq!(kept.expect("readable"), (10_000_i64, 2346_i64));
+    let kept = "SELECT count(*), min(\"offset\") FROM dead_letters";
+    let kept: (i64, i64) = row(&store, kept, |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(kept, (10_000, 2346));
 }

@@ -1,0 +1,104 @@
+//! Opens the database. Of several instances on one PostgreSQL database, one works: the others wait here, and so does one whose server is
+//! away. While it waits, it answers the probes.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use common::metrics::MetricsRegistry;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    routes,
+    store::{Candidate, DatabaseAddress, Store, StoreError, Writer},
+};
+
+/// Interval of the attempts to take over.
+const ATTEMPT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The open database, and the listener to serve on; none if the service was stopped before.
+pub(crate) async fn open(
+    config: &Config,
+    listener: TcpListener,
+    registry: &MetricsRegistry,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<(Store, Writer, TcpListener)>> {
+    let url = match config.database() {
+        DatabaseAddress::File(path) => {
+            let (store, writer) = Store::open(&path)?;
+            return Ok(Some((store, writer, listener)));
+        }
+        DatabaseAddress::Postgres(url) => url,
+    };
+    let (candidate, reason) = match attempt(Candidate::new(url)?).await? {
+        Attempt::Opened(opened) => {
+            let (store, writer) = *opened;
+            return Ok(Some((store, writer, listener)));
+        }
+        Attempt::NotYet(candidate, reason) => (candidate, reason),
+    };
+    tracing::info!(reason, "standing by");
+    let (say, reason) = watch::channel(reason);
+    let listener = listener.into_std().context("cannot share the listener")?;
+    let shared = TcpListener::from_std(listener.try_clone()?)?;
+    let (router, serving) = (
+        routes::standby::router(registry.clone(), reason),
+        CancellationToken::new(),
+    );
+    let served = http_listener::serve(shared, router, config.keep_alive, serving.clone());
+    let waited = async {
+        let opened = wait(candidate, &say, stop).await;
+        serving.cancel();
+        opened
+    };
+    let ((), opened) = tokio::join!(served, waited);
+    Ok(match opened? {
+        Some((store, writer)) => Some((store, writer, TcpListener::from_std(listener)?)),
+        None => None,
+    })
+}
+
+/// Tries until the database is open; none after the stop.
+async fn wait(
+    mut candidate: Box<Candidate>,
+    say: &watch::Sender<String>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<(Store, Writer)>> {
+    loop {
+        if tokio::time::timeout(ATTEMPT_INTERVAL, stop.cancelled())
+            .await
+            .is_ok()
+        {
+            return Ok(None);
+        }
+        match attempt(candidate).await? {
+            Attempt::Opened(opened) => {
+                tracing::info!("taking over");
+                return Ok(Some(*opened));
+            }
+            Attempt::NotYet(again, reason) => {
+                candidate = again;
+                if *say.borrow() != reason {
+                    tracing::info!(reason, "standing by");
+                    say.send_replace(reason);
+                }
+            }
+        }
+    }
+}
+
+/// The outcome of an attempt.
+enum Attempt {
+    Opened(Box<(Store, Writer)>),
+    NotYet(Box<Candidate>, String),
+}
+
+async fn attempt(mut candidate: Box<Candidate>) -> anyhow::Result<Attempt> {
+    let attempt = tokio::task::spawn_blocking(move || match candidate.try_open() {
+        Ok(opened) => Ok(Attempt::Opened(Box::new(opened))),
+        Err(StoreError::Unavailable(reason)) => Ok(Attempt::NotYet(candidate, reason)),
+        Err(error) => Err(error),
+    });
+    Ok(attempt.await.context("opening the database panicked")??)
+}
