@@ -7,14 +7,18 @@ use std::process::ExitCode;
 use common::metrics::MetricsRegistry;
 use common::probe;
 use monitoring_service::clock::Clock;
-use monitoring_service::config::{self, Action, Config, SkipRecords};
-use monitoring_service::{app, backtest, database_check, lifecycle, store};
+use monitoring_service::config::{self, Action, Config, CopyDatabase, SkipRecords};
+use monitoring_service::{
+    app, backtest, database_check, lifecycle,
+    store::{self, CopiedTable},
+};
 
 fn main() -> anyhow::Result<ExitCode> {
     match Action::load() {
         Action::Serve(config) => run(*config),
         Action::CheckHealth(address) => Ok(check_health(address)),
         Action::SkipRecords(skip) => Ok(skip_records(&skip)),
+        Action::CopyDatabase(copy) => Ok(copy_database(&copy)),
         Action::CheckDatabase(database) => Ok(database_check::command(&database)),
         Action::Backtest(options, settings) => Ok(backtest::command(&options, &settings)),
     }
@@ -46,6 +50,34 @@ fn skip_records(skip: &SkipRecords) -> ExitCode {
             let _ = writeln!(
                 stdout(),
                 "{topic}[{partition}]: the offsets from {from} to before {to} are an offset gap; start the service"
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the tables as they are copied, or why nothing was.
+fn copy_database(CopyDatabase { from, to }: &CopyDatabase) -> ExitCode {
+    let report = |copied: CopiedTable| {
+        let CopiedTable {
+            table,
+            rows,
+            is_complete,
+        } = copied;
+        let end = if is_complete { "" } else { "..." };
+        if rows > 0 {
+            let _ = writeln!(stdout(), "{table}: {rows} rows{end}");
+        }
+    };
+    match store::copy_database(from, to, report) {
+        Ok(()) => {
+            let _ = writeln!(
+                stdout(),
+                "{from} is copied to {to}; start the service with {to}"
             );
             ExitCode::SUCCESS
         }

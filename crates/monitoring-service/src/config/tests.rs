@@ -1,8 +1,13 @@
 //! Which settings are accepted, and what the errors and `--help` show.
 
+use std::ffi::OsString;
+
 use clap::Arg;
 
-use super::*;
+use super::{
+    action::{command, command_without_variables},
+    *,
+};
 
 fn parse(args: &[&str]) -> Result<Config, String> {
     let args = ["monitoring-service"]
@@ -117,6 +122,32 @@ fn a_health_check_asks_the_configured_address() {
             .to_string()
             .contains("/health/ready")
     );
+}
+
+#[test]
+fn copy_takes_two_databases_and_the_settings_for_one_of_them() {
+    let copy = |args: &[&str]| {
+        let args = ["monitoring-service"].iter().chain(args);
+        let args = args.map(OsString::from);
+        match Action::from_command(command_without_variables(), args) {
+            Ok(Action::CopyDatabase(copy)) => Ok((copy.from.to_string(), copy.to.to_string())),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let url = "postgres://monitor:hidden@db:5432/monitoring";
+    let shown = "postgres://db:5432/monitoring";
+    let both = copy(&["copy", "--from", "old.db", "--to", url]).expect("allowed");
+    assert_eq!(both, ("old.db".into(), shown.into()));
+    let args = ["--database-url", url, "copy", "--from", "old.db"];
+    let configured = copy(&args).expect("allowed");
+    assert_eq!(configured, ("old.db".into(), shown.into()));
+    let error = copy(&["copy", "--to", "postgres://hidden@:x"]).expect_err("refused");
+    assert!(
+        error.contains("--to") && !error.contains("hidden"),
+        "{error}"
+    );
+    assert!(copy(&["copy"]).is_err());
 }
 
 #[test]

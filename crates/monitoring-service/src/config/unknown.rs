@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use clap::Command;
 
-use super::command;
+use super::action::command;
 
 /// A variable that has no effect.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,24 +1,13 @@
 //! Steps over records that Kafka cannot deliver, while no service runs. They become an offset gap.
 
-use std::{thread, time::Duration};
-
 use super::{
     DatabaseAddress, OffsetGap, OffsetGapReason, StoreError, StoredOffset,
     engine::{OptionalExtension as _, Sql, params},
     offset_gaps,
     offsets::{self, OffsetAdvance},
-    postgres::{
-        PostgresUrl, Server,
-        lock::{Applicant, Writing},
-    },
+    postgres::lock,
     schema,
 };
-
-/// Attempts to take the lock of a database of PostgreSQL.
-const ATTEMPTS: u32 = 10;
-
-/// Interval of the attempts.
-const ATTEMPT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Continues the partition of a topic at `to_offset`, which must be after the next offset to read. The records before it are an offset
 /// gap, which is returned. An error while a service uses the database.
@@ -46,25 +35,10 @@ pub fn skip_records(
             Ok(gap)
         }
         DatabaseAddress::Postgres(url) => {
-            let mut writing = writing(url)?;
+            let mut writing = lock::of_command(url)?;
             writing.transact(skip).map(|(gap, _)| gap)
         }
     }
-}
-
-/// The connection that writes. The session of a service that has just stopped may take a moment to end.
-fn writing(url: &PostgresUrl) -> Result<Writing, StoreError> {
-    let mut applicant = Applicant::new(Server::new(url.clone())?);
-    for _ in 0..ATTEMPTS {
-        if let Some(writing) = applicant.apply()? {
-            return Ok(writing);
-        }
-        thread::sleep(ATTEMPT_INTERVAL);
-    }
-    Err(StoreError::Broken(
-        "another monitoring-service uses this database; stop it, and those that stand by"
-            .to_owned(),
-    ))
 }
 
 fn skip(

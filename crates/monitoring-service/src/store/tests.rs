@@ -1,6 +1,7 @@
 //! The store alone: refused files, replaced rows, retention, indexes.
 
 mod both_policies;
+mod copy;
 mod failures;
 mod incident_releases;
 mod incidents;

@@ -3,11 +3,11 @@
 //! The server ends the session of an instance that is gone, paused or cut off, and with it the lock. What this instance remembers is
 //! true only while no other has worked, so after a lost connection it goes on if it is still the last that did, and ends otherwise.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use uuid::Uuid;
 
-use super::{Failure, Server, Session, schema};
+use super::{Failure, PostgresUrl, Server, Session, schema};
 use crate::{
     clock::Stopwatch,
     store::{
@@ -27,6 +27,10 @@ pub(in crate::store) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(3
 
 /// Pause between attempts to connect; whoever asks meanwhile gets the last error.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Attempts of a command to take the lock, and their interval.
+const COMMAND_ATTEMPTS: u32 = 10;
+const COMMAND_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The lock of the service ("txmn") on this schema.
 const TAKE: &str = "SELECT pg_try_advisory_lock(1954049390, hashtext(current_schema()))";
@@ -76,6 +80,21 @@ impl Applicant {
             replaced: false,
         }))
     }
+}
+
+/// The connection of a command that writes while no service runs. The session of one that has just stopped may take a moment to end.
+pub(in crate::store) fn of_command(url: &PostgresUrl) -> Result<Writing, StoreError> {
+    let mut applicant = Applicant::new(Server::new(url.clone())?);
+    for _ in 0..COMMAND_ATTEMPTS {
+        if let Some(writing) = applicant.apply()? {
+            return Ok(writing);
+        }
+        thread::sleep(COMMAND_INTERVAL);
+    }
+    Err(StoreError::Broken(
+        "another monitoring-service uses this database; stop it, and those that stand by"
+            .to_owned(),
+    ))
 }
 
 /// The connection that writes.

@@ -3,13 +3,17 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    pin::Pin,
     sync::Arc,
 };
 
-use futures_util::future::try_join_all;
+use bytes::Bytes;
+use futures_util::{SinkExt as _, future::try_join_all};
 use rusqlite::ToSql;
 use tokio::runtime::Handle;
-use tokio_postgres::{CancelToken, Client, IsolationLevel, Transaction, types as postgres_types};
+use tokio_postgres::{
+    CancelToken, Client, CopyInSink, IsolationLevel, Transaction, types as postgres_types,
+};
 
 use super::{
     Failure,
@@ -133,6 +137,15 @@ impl<'a> Open<'a> {
         self.answer(self.transaction.batch_execute(text))
     }
 
+    /// Begins to send rows to a table (`COPY ... FROM STDIN`), as text.
+    pub(in crate::store) fn copy_in(&self, text: &str) -> Result<CopyIn<'_>> {
+        let sink = self.answer(self.transaction.copy_in(text))?;
+        Ok(CopyIn {
+            open: self,
+            sink: Box::pin(sink),
+        })
+    }
+
     pub(in crate::store) fn prepare(&self, text: &str) -> Result<Prepared<'_>> {
         let kept = self.kept.borrow().get(text).map(Arc::clone);
         let compiled = match kept {
@@ -158,6 +171,23 @@ impl<'a> Open<'a> {
         }
         kept.insert(text.to_owned(), Arc::clone(&compiled));
         Ok(compiled)
+    }
+}
+
+/// Sends rows to a table. Without [`Self::finish`] none of them is stored.
+pub(in crate::store) struct CopyIn<'a> {
+    open: &'a Open<'a>,
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+}
+
+impl CopyIn<'_> {
+    pub(in crate::store) fn send(&mut self, rows: Bytes) -> Result<()> {
+        Ok(self.open.answer(self.sink.send(rows))?)
+    }
+
+    pub(in crate::store) fn finish(mut self) -> Result<()> {
+        self.open.answer(self.sink.as_mut().finish())?;
+        Ok(())
     }
 }
 
