@@ -4,6 +4,7 @@ mod alerts;
 mod backtest;
 mod clients;
 mod contract;
+mod differential;
 mod doors;
 mod faults;
 mod harness;
