@@ -2,7 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::{
+    Timestamp,
+    civil::{DateTime, Time},
+    tz::TimeZone,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A minute of event time: whole minutes since 1970-01-01T00:00Z. An integer, never text, so that order is time order.
@@ -72,6 +76,24 @@ pub fn instant(text: &str) -> Result<Timestamp, MinuteError> {
     };
     let known = parsed.filter(|instant| Minute::containing(*instant) >= YEAR_ZERO);
     known.ok_or_else(|| MinuteError(text.chars().take(80).collect()))
+}
+
+/// A time without a date: `00:01`, `00:01:30`, `00h01` or `00h 01`. It names no minute by itself.
+pub fn time_of_day(text: &str) -> Option<Time> {
+    let (hour, rest) = text.split_once(['h', 'H', ':'])?;
+    let mut rest = rest.trim_start().split(':');
+    let minute = rest.next()?;
+    let second = rest.next().unwrap_or("0");
+    if rest.next().is_some() || hour.len() > 2 || minute.len() != 2 {
+        return None;
+    }
+    Time::new(
+        hour.parse().ok()?,
+        minute.parse().ok()?,
+        second.parse().ok()?,
+        0,
+    )
+    .ok()
 }
 
 impl fmt::Display for Minute {

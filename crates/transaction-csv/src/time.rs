@@ -1,7 +1,7 @@
 //! The time of a row: with a date or without, with a zone or in that of the file. It reads no clock.
 
 use detection::Minute;
-use detection::minute::MinuteError;
+use detection::minute::{MinuteError, time_of_day};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time as TimeOfDay};
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -157,24 +157,6 @@ fn no_time(text: &str) -> Refusal {
 
 const fn refuse(reason: String) -> Refusal {
     (FaultKind::Timestamp, reason)
-}
-
-/// `00:01`, `00:01:30`, `00h01` or `00h 01`.
-fn time_of_day(text: &str) -> Option<TimeOfDay> {
-    let (hour, rest) = text.split_once(['h', 'H', ':'])?;
-    let mut rest = rest.trim_start().split(':');
-    let minute = rest.next()?;
-    let second = rest.next().unwrap_or("0");
-    if rest.next().is_some() || hour.len() > 2 || minute.len() != 2 {
-        return None;
-    }
-    TimeOfDay::new(
-        hour.parse().ok()?,
-        minute.parse().ok()?,
-        second.parse().ok()?,
-        0,
-    )
-    .ok()
 }
 
 /// The number of two digits, if it is below `end`.

@@ -271,6 +271,14 @@ fn shapes_are_recognized_with_what_reads_them() {
             r#"{"timestamp":true,"status":"denied"}"#,
             "the time is an object, a list, true or false",
         ),
+        (
+            r#"{"timestamp":"12:34","status":"denied"}"#,
+            "the time \"12:34\" has no date",
+        ),
+        (
+            r#"{"timestamp":"00h 01","status":"denied"}"#,
+            "send the date, too",
+        ),
         (r#"{"timestamp":0,"status":"é"}"#, "\"é\""),
         ("{", "EOF"),
     ] {

@@ -9,7 +9,10 @@ use jiff::{
 };
 
 use super::pointer::Pointer;
-use crate::{message::MessageError, minute::MinuteError};
+use crate::{
+    message::MessageError,
+    minute::{MinuteError, time_of_day},
+};
 
 /// One JSON value that is no object and no list.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,6 +169,11 @@ fn of_text(text: &str, zone: &TimeZone) -> Result<Option<Instant>, MessageError>
             .parse::<Timestamp>()
             .ok()
             .and_then(|at| once(at.as_millisecond())));
+    }
+    if time_of_day(text).is_some() {
+        return refuse(format!(
+            "the time {text:?} has no date, so it names no minute: send the date, too (stream-processor --date reads a file of such times)"
+        ));
     }
     // Shorter than "2025-07-12 13:45" is a date or an hour; a name in brackets is a zone.
     match text.parse::<DateTime>() {
