@@ -128,6 +128,17 @@ impl EmbeddedKafka {
         })
     }
 
+    /// Damages the batch with the record at `offset` where it is stored, so that each fetch of it fails its checksum.
+    pub fn damage_records(&self, topic: &str, partition: i32, offset: i64) -> Result<()> {
+        self.broker.with_state(|state| {
+            let log = state
+                .partition_mut(topic, partition)
+                .with_context(|| format!("there is no partition {partition} of topic {topic}"))?;
+            retention::damage(log, offset)
+                .with_context(|| format!("there is no record at offset {offset}"))
+        })
+    }
+
     /// The offset of the next record of a partition; `None` if there is no such partition.
     pub fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
         self.broker.next_offset(topic, partition)

@@ -112,6 +112,15 @@ pub(crate) fn delete_below(partition: &mut PartitionState, offset: i64) {
     partition.log_start_offset = start;
 }
 
+/// Changes the last byte of the batch with the record at `offset`; none if it is not there.
+pub(crate) fn damage(partition: &mut PartitionState, offset: i64) -> Option<()> {
+    let index = (0..partition.log.len()).find(|&index| batch_end(partition, index) > offset)?;
+    let mut batch = partition.log[index].to_vec();
+    *batch.last_mut()? ^= 1;
+    partition.log[index] = batch.into();
+    Some(())
+}
+
 /// The offset after the last record of a batch.
 fn batch_end(partition: &PartitionState, index: usize) -> i64 {
     partition

@@ -25,9 +25,10 @@ mod settings;
 pub(crate) mod snapshots;
 mod spans;
 pub mod status;
+mod unreadable;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -108,6 +109,8 @@ pub fn run(
         rejections: Rejections::default(),
         progress: Progress::default(),
         failed_at_ms: None,
+        is_unreadable: false,
+        unreadable: BTreeSet::new(),
     };
     let (mut backoff, mut outcome) = (BACKOFF.0, Ok(()));
     while !stop.is_cancelled() {
@@ -131,6 +134,8 @@ pub fn run(
             backoff = BACKOFF.0;
         }
         ingest.note(&interrupted);
+        let is_of_a_partition = interrupted.is_of_a_partition();
+        ingest.is_unreadable |= is_of_a_partition;
         unreachable = matches!(interrupted, Interrupted::Unreachable(_))
             .then(|| unreachable.unwrap_or_else(Stopwatch::start));
         if let Recovery::Stop(error) = interrupted.recovery() {
@@ -141,10 +146,11 @@ pub fn run(
         backoff = (backoff * 2).min(BACKOFF.1);
         // librdkafka 2.12 never connects again after an answer without brokers, as of a broker that is fenced (its issue 5301).
         let is_lost = |since: Stopwatch| since.elapsed() > ingest.settings.refresh;
-        if unreachable.is_some_and(is_lost)
+        // After a damaged batch it goes on at an offset that it read from the middle of one.
+        if (is_of_a_partition || unreachable.is_some_and(is_lost))
             && let Some(lost) = consumer.take()
         {
-            tracing::info!("the brokers stay unreachable: connecting with a new client");
+            tracing::debug!("connecting with a new client");
             kafka::close(lost);
             consumer = Some(kafka::consumer(&ingest.settings)?);
             unreachable = None;
@@ -177,6 +183,10 @@ struct Ingest {
     progress: Progress,
     /// When the last session ended, until every partition has gone on since.
     failed_at_ms: Option<i64>,
+    /// True if the last session ended with the error of a partition.
+    is_unreadable: bool,
+    /// The partitions that are not assigned, since their next record cannot be read.
+    unreadable: BTreeSet<i32>,
 }
 
 /// A batch in flight, and the snapshots and metrics to publish after its commit.
@@ -271,6 +281,7 @@ impl Ingest {
             if refreshed.elapsed() > self.settings.refresh {
                 refreshed = Stopwatch::start();
                 self.refresh(consumer, topic, anchor)?;
+                self.retry_unreadable(consumer)?;
                 anchor = self.newest_read();
             }
         }

@@ -68,6 +68,27 @@ async fn a_corrupt_fetch_is_a_checksum_error() {
 }
 
 #[tokio::test]
+async fn damaged_records_stay_damaged() {
+    let kafka = EmbeddedKafka::start().await.unwrap();
+    let producer = producer(&kafka);
+    for text in ["good", "damaged", "later"] {
+        send(&producer, text).await;
+    }
+    kafka.damage_records(TOPIC, 0, 1).unwrap();
+    for _ in 0..2 {
+        let consumer = consumer_at(&kafka, 0);
+        assert_eq!(text(&next(&consumer).unwrap()), "good");
+        let error = next(&consumer).unwrap_err();
+        assert_eq!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::BadMessage)
+        );
+    }
+    assert_eq!(text(&next(&consumer_at(&kafka, 2)).unwrap()), "later");
+    kafka.damage_records(TOPIC, 0, 3).unwrap_err();
+}
+
+#[tokio::test]
 async fn a_restarted_broker_keeps_its_data_and_port() {
     let kafka = EmbeddedKafka::start().await.unwrap();
     let producer = producer(&kafka);

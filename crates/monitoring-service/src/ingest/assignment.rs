@@ -53,9 +53,14 @@ impl Ingest {
         };
         let positions = starts.iter().map(|(at, _, start)| (*at, position(start)));
         self.positions = positions.collect();
-        let offsets = starts.iter().map(|(at, _, start)| (*at, start.offset));
-        kafka::assign(consumer, &name, offsets)?;
         self.progress.keep(&topic.partitions);
+        self.find_unreadable(&lanes)?;
+        lanes.retain(|(at, ..)| !self.unreadable.contains(at));
+        kafka::assign(
+            consumer,
+            &name,
+            lanes.iter().map(|(at, from, _)| (*at, *from)),
+        )?;
         let partitions = self.positions.len();
         self.publish(|status| {
             (status.consuming, status.partitions) = (true, partitions);

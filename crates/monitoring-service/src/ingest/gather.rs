@@ -48,7 +48,8 @@ impl Ingest {
         };
         while more && batch.messages < max_messages {
             let now = session.elapsed();
-            if now.saturating_sub(started) >= BATCH_TIMEOUT && !self.is_writing() {
+            let is_late = now.saturating_sub(started) >= BATCH_TIMEOUT;
+            if is_late && failed.is_none() && !self.is_writing() {
                 break;
             }
             match lanes.next(now) {

@@ -20,6 +20,7 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
     metadata::{MetadataBroker, MetadataPartition, MetadataTopic},
     statistics::Statistics,
 };
@@ -39,21 +40,6 @@ pub(super) struct Watcher {
     ends: Mutex<BTreeMap<i32, i64>>,
     /// True once a failed authentication was logged.
     refused: AtomicBool,
-}
-
-impl Watcher {
-    /// Messages not yet consumed, over all partitions with statistics.
-    pub(super) fn lag(&self, next_offsets: impl IntoIterator<Item = (i32, i64)>) -> u64 {
-        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let behind = |(partition, next): (i32, i64)| {
-            ends.get(&partition).map_or(0, |end| (end - next).max(0))
-        };
-        next_offsets
-            .into_iter()
-            .map(behind)
-            .map(i64::unsigned_abs)
-            .sum()
-    }
 }
 
 impl Watcher {
@@ -126,18 +112,53 @@ pub(super) fn consumer(settings: &Settings) -> anyhow::Result<KafkaConsumer> {
         .context("the Kafka consumer cannot be created; check KAFKA_BOOTSTRAP_SERVERS and KAFKA_PROPERTIES")
 }
 
-/// The timestamp of the record at an offset, milliseconds since 1970; none if it was deleted. Uses another
-/// consumer, so that the main one keeps its fetched messages.
+/// The timestamp of the record at an offset, milliseconds since 1970; none if it was deleted.
 pub(super) fn timestamp_at(
     settings: &Settings,
     partition: i32,
     offset: i64,
 ) -> Result<Option<i64>, KafkaError> {
-    let probe: KafkaConsumer = config(settings).create_with_context(Watcher::default())?;
-    assign(&probe, &settings.topic, [(partition, offset)])?;
-    match probe.poll(REQUEST_TIMEOUT) {
+    let probe = Probe::new(settings)?;
+    match probe.poll(partition, offset)? {
         Some(Ok(message)) if message.offset() == offset => Ok(message.timestamp().to_millis()),
         _ => Ok(None),
+    }
+}
+
+/// Another consumer, which reads one record, so that the main one keeps its fetched messages.
+pub(super) struct Probe<'s> {
+    consumer: KafkaConsumer,
+    topic: &'s str,
+}
+
+impl<'s> Probe<'s> {
+    pub(super) fn new(settings: &'s Settings) -> Result<Self, KafkaError> {
+        Ok(Self {
+            consumer: config(settings).create_with_context(Watcher::default())?,
+            topic: &settings.topic,
+        })
+    }
+
+    fn poll(
+        &self,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Option<Result<BorrowedMessage<'_>, KafkaError>>, KafkaError> {
+        assign(&self.consumer, self.topic, [(partition, offset)])?;
+        Ok(self.consumer.poll(REQUEST_TIMEOUT))
+    }
+
+    /// The error of the record at an offset; none if it can be read, or nothing came.
+    pub(super) fn error_at(
+        &self,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Option<KafkaError>, KafkaError> {
+        let polled = self.poll(partition, offset)?;
+        let error = polled.and_then(Result::err);
+        Ok(error.filter(|error| {
+            matches!(error, KafkaError::MessageConsumption(_)) && !is_of_connection(error)
+        }))
     }
 }
 

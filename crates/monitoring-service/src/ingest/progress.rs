@@ -44,7 +44,7 @@ impl fmt::Display for StandStill {
 pub(crate) struct Standing {
     /// Those that stand still, the longest first; at least one.
     pub(crate) partitions: Vec<StandStill>,
-    /// How many others are read; none if nothing is.
+    /// How many others are read.
     pub(crate) read: usize,
     /// The error of the last session, if it is not over.
     pub(crate) error: Option<String>,
@@ -115,6 +115,12 @@ impl Progress {
             Some(since_ms) if !goes_on => Some(since_ms),
             _ => Some(now_ms),
         };
+    }
+
+    /// Messages not yet read, over all partitions.
+    pub(super) fn lag(&self) -> u64 {
+        let behind = |reading: &Reading| (reading.log.high - reading.offset).max(0);
+        self.0.values().map(behind).map(i64::unsigned_abs).sum()
     }
 
     /// Forgets partitions that do not exist any more.

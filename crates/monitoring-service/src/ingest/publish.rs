@@ -173,15 +173,7 @@ impl Ingest {
         let standing_still = self.progress.standing_still();
         let is_over = self.is_over(standing_still.first());
         let caught_up = self.positions.values().all(|position| position.at_end);
-        let next = self
-            .positions
-            .iter()
-            .map(|(partition, position)| (*partition, position.next()));
-        let lag = if caught_up {
-            0
-        } else {
-            consumer.context().lag(next)
-        };
+        let lag = if caught_up { 0 } else { self.progress.lag() };
         self.publish(|status| {
             (status.caught_up, status.lag) = (caught_up, Some(lag));
             status.standing_still = standing_still;

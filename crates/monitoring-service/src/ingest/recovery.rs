@@ -24,6 +24,8 @@ pub(super) enum Interrupted {
     },
     #[error("the topic changed: {0}")]
     TopicChanged(String),
+    #[error("partition {0} can be read again; all partitions are assigned")]
+    ReadableAgain(i32),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -56,6 +58,11 @@ impl Interrupted {
         error.rdkafka_error_code() == Some(RDKafkaErrorCode::Resolve)
     }
 
+    /// True if a partition could not be read. The error does not say which.
+    pub(super) const fn is_of_a_partition(&self) -> bool {
+        matches!(self, Self::Kafka(KafkaError::MessageConsumption(_)))
+    }
+
     pub(super) fn recovery(self) -> Recovery {
         match self {
             Self::Store(error @ (StoreError::Broken(_) | StoreError::Closed)) => {
@@ -75,6 +82,7 @@ impl Interrupted {
             | Self::NoTopic
             | Self::TopicRefused { .. }
             | Self::TopicChanged(_)
+            | Self::ReadableAgain(_)
             | Self::Store(_) => Recovery::Restart,
         }
     }

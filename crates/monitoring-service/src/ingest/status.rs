@@ -55,7 +55,11 @@ impl IngestStatus {
             .copied()
             .collect();
         (!still.is_empty()).then(|| Standing {
-            read: self.partitions.saturating_sub(still.len()),
+            read: if self.consuming {
+                self.partitions.saturating_sub(still.len())
+            } else {
+                0
+            },
             partitions: still,
             error: self.error.clone(),
         })

@@ -12,10 +12,11 @@ use monitoring_service::{
     metrics::ServiceMetrics,
     store::Store,
 };
+use rdkafka::producer::{BaseRecord, Producer as _};
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Message, TOPIC, broker, database, folder, sample, send, until};
+use crate::harness::{Message, TOPIC, broker, database, folder, producer, sample, send, until};
 
 /// The ingest thread and the writer of its store.
 struct Reading {
@@ -82,11 +83,12 @@ impl Reading {
     }
 
     fn recreated(&self) -> f64 {
-        common::testing::value(
-            &self.registry,
-            "monitoring_offset_gaps_total",
-            &[("reason", "recreated")],
-        )
+        self.gaps("recreated")
+    }
+
+    fn gaps(&self, reason: &str) -> f64 {
+        let name = "monitoring_offset_gaps_total";
+        common::testing::value(&self.registry, name, &[("reason", reason)])
     }
 
     async fn end(self) -> anyhow::Result<()> {
@@ -205,4 +207,57 @@ async fn a_failing_message_keeps_earlier_ones_counted() {
         format!("{error:#}").contains("refused a statement"),
         "{error:#}"
     );
+}
+
+fn send_to(broker: &EmbeddedKafka, partition: i32, messages: Vec<Message>) {
+    let producer = producer(broker);
+    for Message { payload, .. } in messages {
+        let payload = payload.expect("a payload");
+        let record = BaseRecord::<(), _>::to(TOPIC).partition(partition);
+        let sent = producer.send(record.payload(&payload));
+        sent.map_err(|(error, _)| error).expect("room");
+    }
+    producer.flush(Duration::from_secs(30)).expect("sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_partition_holds_no_other_back() {
+    let (broker, folder) = (broker().await, folder());
+    broker.add_partitions(TOPIC, 3).expect("more partitions");
+    let part = |name: &str, part: usize| of_stream(name, sample(30)[part * 10..][..10].to_vec());
+    for at in 0..3 {
+        send_to(&broker, 0, part("damaged", at));
+    }
+    broker.damage_records(TOPIC, 0, 10).expect("there");
+    send_to(&broker, 1, part("other", 0));
+    let reading = Reading::start(&broker, folder.path());
+    for at in 1..3 {
+        let read = async || reading.minutes("other").await == 10 * at as u64;
+        until("the other partition is read", read).await;
+        send_to(&broker, 1, part("other", at));
+    }
+    until("all of it is read", async || {
+        reading.minutes("other").await == 30
+    })
+    .await;
+    let status = reading.status.get();
+    let still = status.standing_still.first().expect("it stands still");
+    assert_eq!((still.partition, still.offset, still.waiting), (0, 10, 20));
+    assert!(status.consuming && !status.caught_up, "{status:?}");
+    assert_eq!((status.partitions, status.lag), (3, Some(20)));
+    let error = status.error.expect("the error stays");
+    assert!(error.contains("BadMessage"), "{error}");
+    assert_eq!(reading.minutes("damaged").await, 10);
+    broker.delete_records(TOPIC, 0, 20).expect("there");
+    until("it goes on after the gap", async || {
+        reading.minutes("damaged").await == 20
+    })
+    .await;
+    assert!((0.5..1.5).contains(&reading.gaps("retention")));
+    until("all is well", async || {
+        let status = reading.status.get();
+        status.caught_up && status.error.is_none() && status.standing_still.is_empty()
+    })
+    .await;
+    reading.end().await.expect("no error");
 }

@@ -189,8 +189,9 @@ async fn a_partition_that_stands_still_is_ingest_down() {
         }
         broker.corrupt_fetches(100_000);
         let app = start().await;
-        until("health says so", async || {
-            app.get("/health").await["parts"]["kafka"]["error"].is_string()
+        until("health says so, and the others are read", async || {
+            let kafka = app.get("/health").await["parts"]["kafka"].take();
+            kafka["error"].is_string() && (partitions == 1 || kafka["consuming"] == true)
         })
         .await;
         clock.set_ms(NOW_MS + 4 * MINUTE_MS);
@@ -209,6 +210,13 @@ async fn a_partition_that_stands_still_is_ingest_down() {
         assert_eq!(kafka["status"], "degraded", "{kafka}");
         assert_eq!(kafka["standing_still"][0]["partition"], 0, "{kafka}");
         broker.come_back();
+        let app = if partitions > 1 {
+            // The partition would be tried again after half a minute.
+            app.stop().await.expect("a clean stop");
+            start().await
+        } else {
+            app
+        };
         app.until_consumed(10).await;
         until("ingest up is noticed", async || {
             types(&app).await == ["ingest.down", "ingest.up"]

@@ -119,7 +119,7 @@ async fn a_partition_that_stands_still_is_named() {
     let api = reading();
     let stands_still = |partitions| {
         api.state.ingest.update(NOW_MS - 300_000, |status| {
-            (status.partitions, status.consuming) = (partitions, false);
+            (status.partitions, status.consuming) = (partitions, partitions > 1);
             status.standing_still = vec![StandStill {
                 partition: 3,
                 offset: 10,

@@ -1,0 +1,67 @@
+//! Partitions whose next record cannot be read, as of a damaged batch. The consumer does not say whose error it is, and what it fetched after the
+//! error stays unread. So each partition is tried alone, and the others are read without those that fail, which are tried again at each refresh.
+
+use std::collections::BTreeSet;
+
+use rdkafka::consumer::Consumer as _;
+
+use super::{
+    Ingest,
+    kafka::{self, KafkaConsumer, Probe},
+    recovery::Interrupted,
+};
+
+impl Ingest {
+    /// After the error of a partition, finds those that cannot be read. `ends` has the end of each log. An error if no other one is left.
+    pub(super) fn find_unreadable(&mut self, ends: &[(i32, i64, i64)]) -> Result<(), Interrupted> {
+        if !self.is_unreadable && self.unreadable.is_empty() {
+            return Ok(());
+        }
+        let probe = Probe::new(&self.settings)?;
+        let mut unreadable = BTreeSet::new();
+        for &(partition, _, end) in ends {
+            self.report();
+            let next = self.positions[&partition].next();
+            if next >= end {
+                continue;
+            }
+            let Some(error) = probe.error_at(partition, next)? else {
+                continue;
+            };
+            unreadable.insert(partition);
+            if unreadable.len() == ends.len() {
+                return Err(error.into());
+            }
+            if !self.unreadable.contains(&partition) {
+                tracing::error!(
+                    topic = self.settings.topic,
+                    partition,
+                    offset = next,
+                    %error,
+                    "partition cannot be read; the others are read without it"
+                );
+            }
+        }
+        (self.is_unreadable, self.unreadable) = (false, unreadable);
+        Ok(())
+    }
+
+    /// Ends the session if a partition that was left out can be read, or lost the record that could not.
+    pub(super) fn retry_unreadable(&mut self, consumer: &KafkaConsumer) -> Result<(), Interrupted> {
+        if self.unreadable.is_empty() {
+            return Ok(());
+        }
+        let probe = Probe::new(&self.settings)?;
+        for &partition in &self.unreadable {
+            self.report();
+            let log = kafka::log(consumer.client(), &self.settings.topic, partition)?;
+            self.progress.set_log(partition, log);
+            let next = self.positions[&partition].next();
+            let is_there = (log.low..log.high).contains(&next);
+            if !is_there || probe.error_at(partition, next)?.is_none() {
+                return Err(Interrupted::ReadableAgain(partition));
+            }
+        }
+        Ok(())
+    }
+}
