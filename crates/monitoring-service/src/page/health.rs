@@ -4,10 +4,13 @@ use maud::{Markup, html};
 
 use super::parts::{ago, at, grouped, lasting};
 use crate::{
-    ingest::status::IngestStatus,
+    alerts::incident_text::capitalized,
+    ingest::status::{IngestStatus, Source},
     routes::{
         AppState,
-        health::{Condition, DeliveriesHealth, Health, KafkaHealth, Parts, STANDS_STILL_MS},
+        health::{
+            Condition, DeliveriesHealth, Health, KafkaHealth, Parts, STANDS_STILL_MS, kafka_health,
+        },
     },
 };
 
@@ -44,6 +47,21 @@ pub(super) fn line(state: &AppState, health: &Health) -> Markup {
             @for fault in &faults { li { b { (fault.what) } " " (fault.fix) } }
             @if faults.is_empty() && health.status == Condition::Degraded { li { b { "Connecting to Kafka." } } }
             @for note in &health.parts.streams.notes { li { (note) "." } }
+        }
+    }
+}
+
+/// What keeps counts from being read from Kafka now, for views that would look current without it; empty if nothing does.
+pub(super) fn unread(state: &AppState) -> Markup {
+    let (ingest, now_ms) = (state.ingest.get(), state.clock.now_ms());
+    let is_read = ingest.source == Source::Requests;
+    let fault = (!is_read)
+        .then(|| kafka_health(ingest.clone(), now_ms))
+        .filter(|health| health.status == Condition::Degraded)
+        .and_then(|health| kafka(&health, &ingest, now_ms));
+    html! {
+        @if let Some(fault) = fault {
+            p class="health crit" { b { (fault.what) } " " (fault.fix) }
         }
     }
 }
@@ -88,8 +106,10 @@ fn notifications(number: u64) -> String {
 fn faults(parts: &Parts, ingest: &IngestStatus, now_ms: i64) -> Vec<Fault> {
     let mut faults = Vec::new();
     if let Some(error) = &parts.database.error {
-        let what = format!("The database cannot be used: {error}.");
-        faults.push(Fault::new(what, "Check the disk of the service."));
+        faults.push(Fault::new(
+            format!("{}.", capitalized(error)),
+            "Nothing new is stored or evaluated while this lasts. Check the disk of the database.",
+        ));
     }
     let is_degraded = |kafka: &&KafkaHealth| kafka.status == Condition::Degraded;
     if let Some(of_kafka) = parts.kafka.as_ref().filter(is_degraded) {
@@ -152,7 +172,7 @@ fn kafka(kafka: &KafkaHealth, ingest: &IngestStatus, now_ms: i64) -> Option<Faul
         lasting(since_ms, now_ms),
         error.unwrap_or("Kafka is not connected yet")
     );
-    let fix = "Nothing is evaluated until then. Check the brokers, KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC.";
+    let fix = "Nothing is evaluated while this lasts. Check the brokers, KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC.";
     Some(Fault::new(what, fix))
 }
 

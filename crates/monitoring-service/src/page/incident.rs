@@ -71,6 +71,8 @@ pub(super) async fn view(
                 }
             }
             p { a href=(here.link(&format!("{}?{}", stream_path(&shown.stream.name), shown.query()))) { "All charts of this time" } }
+        } @else if let Some(stream) = &message.stream {
+            p { a href=(here.link(&stream_path(stream))) { "The charts of " (stream) } }
         }
         (story(&events))
         (actions(here, &incident))

@@ -25,6 +25,9 @@ const MAX_LISTED: usize = 30;
 /// So many streams are shown before the incidents that ended; more of them after those.
 const MAX_TILES_FIRST: usize = 24;
 
+/// Streams whose approval rate is drawn. Of the others only the newest rate is shown, so that hundreds of streams fit into a page of 150 kB.
+const MAX_DRAWN: usize = 200;
+
 /// Streams whose newest hour is read from the database, where memory does not have it since the start.
 const MAX_READ: usize = 50;
 
@@ -60,6 +63,7 @@ pub(super) async fn view(
     }
     let here = &view.here;
     let later = tiles.len() > MAX_TILES_FIRST;
+    let drawn = MAX_DRAWN.saturating_sub(listed.len());
     let body = html! {
         h1 class="sr" { "Overview" }
         (health::line(&state, &health))
@@ -70,13 +74,13 @@ pub(super) async fn view(
             @if !listed.is_empty() {
                 ul class="rows" { @for shown in &listed { (row(here, shown, now_ms)) } }
             }
-            @if !later { (tile_list(here, &tiles)) }
+            @if !later { (tile_list(here, &tiles, drawn)) }
         }
         (incidents::ended(here, &newest.ended))
         @if later {
             section id="others" data-live {
                 h2 { @if listed.is_empty() { "Every stream" } @else { "Other streams" } }
-                (tile_list(here, &tiles))
+                (tile_list(here, &tiles, drawn))
             }
         }
     };
@@ -126,10 +130,11 @@ async fn stored_history(
     Ok(Some(Arc::new(state.monitor.history(observed))))
 }
 
-fn tile_list(here: &Here, streams: &[Shown]) -> Markup {
+/// The first of them with a drawing.
+fn tile_list(here: &Here, streams: &[Shown], drawn: usize) -> Markup {
     html! {
         @if !streams.is_empty() {
-            ul class="tiles" { @for shown in streams { (tile(here, shown)) } }
+            ul class="tiles" { @for (place, shown) in streams.iter().enumerate() { (tile(here, shown, place < drawn)) } }
         }
     }
 }
@@ -152,7 +157,11 @@ fn summary(streams: &[Shown], source: Source) -> Markup {
                 "POST /transactions; the first stream appears here by itself."
             }
         } @else {
-            p class="dim" { (states.join(", ")) ". A line is the approval rate of the newest hour." }
+            p class="dim" {
+                (states.join(", ")) ". A line is the approval rate of the newest hour"
+                @if streams.len() > MAX_DRAWN { ", drawn for the first " (MAX_DRAWN) }
+                "."
+            }
         }
     }
 }
@@ -167,7 +176,7 @@ fn row(here: &Here, shown: &Shown, now_ms: i64) -> Markup {
                 a href=(here.link(&stream_path(&stream.name))) { (stream.name) }
                 span class="when" { (minute(stream.newest_minute)) }
             }
-            div class="rate" { (rate(shown)) }
+            div class="rate" { (rate(shown, true)) }
             @if stream.state() == State::Stale {
                 p { "No new minute; the newest arrived " (ago(stream.arrived_at_ms, now_ms)) "." }
             } @else if let Some(alert) = &stream.last_alert {
@@ -177,21 +186,21 @@ fn row(here: &Here, shown: &Shown, now_ms: i64) -> Markup {
     }
 }
 
-fn tile(here: &Here, shown: &Shown) -> Markup {
+fn tile(here: &Here, shown: &Shown, is_drawn: bool) -> Markup {
     let stream = &shown.stream;
     html! {
         li class=[(stream.state() >= State::Warning).then(|| class(stream.state()))] {
             a href=(here.link(&stream_path(&stream.name))) { (stream.name) }
-            (rate(shown))
+            (rate(shown, is_drawn))
             @if stream.state() != State::Normal { b { (stream.state().to_string().replace('_', " ")) } }
         }
     }
 }
 
-fn rate(shown: &Shown) -> Markup {
+fn rate(shown: &Shown, is_drawn: bool) -> Markup {
     html! {
         @if let Some(rates) = &shown.rates {
-            (rates.draw())
+            @if is_drawn { (rates.draw()) }
             @if let Some(rate) = rates.newest() { i { (rate) } }
         }
     }

@@ -63,8 +63,7 @@
     }
   }
 
-  let loading = false;
-  let again = false;
+  let loading = false, again = false;
   async function refresh() {
     if (loading) { again = true; return; }
     loading = true;
@@ -73,6 +72,8 @@
       const answer = await fetch(location.href, { headers: { accept: "text/html" } });
       if (answer.redirected && new URL(answer.url).pathname !== location.pathname) { location.reload(); return; }
       if (answer.ok) swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      // Too many pages listen: each attempt to listen loads this one.
+      if (answer.ok && lost) connected("Loaded every few seconds.");
       // The service has too much to do.
       if (answer.status === 503) again = true;
     } catch {
@@ -92,17 +93,30 @@
     return !shown || !streams || streams.includes(decodeURIComponent(shown));
   }
 
-  let source = null;
-  function show(state) {
+  let source = null, lost = null;
+  function show(state, isLost = false) {
     const link = document.getElementById("link");
     if (link && link.textContent !== state) link.textContent = state;
+    document.body.classList.toggle("lost", isLost);
+  }
+  // An old page must not look like the truth of now.
+  function disconnected() {
+    if (lost) return;
+    const since = text.format(new Date());
+    show("Not connected; trying again.");
+    lost = setTimeout(show, 2 * RETRY_MS, `The service has not been reachable since ${since}; the page shows what was known then.`, true);
+  }
+  function connected(state) {
+    clearTimeout(lost);
+    lost = null;
+    show(state);
   }
   function listen() {
     if (source || document.hidden) return;
     source = new EventSource(events);
-    source.onopen = () => show("Live.");
+    source.onopen = () => connected("Live.");
     source.onerror = () => {
-      show("Not connected; trying again.");
+      disconnected();
       if (source && source.readyState === EventSource.CLOSED) {
         source = null;
         setTimeout(() => { refresh(); listen(); }, RETRY_MS);

@@ -15,6 +15,7 @@ use super::{
     chart::HATCH,
     frame::{Frame, View},
     gather::{Gathered, gather},
+    health,
     parts::{ago, at, badge, class, minute, number, sentence, severity, stream_path},
     ranges::{self, Length},
 };
@@ -68,7 +69,8 @@ impl Shown {
         let (from, to) = query.range.ends()?;
         let is_given = from.is_some() || to.is_some();
         let last = query.last.unwrap_or(Length::Hours);
-        let to = to.unwrap_or_else(|| stream.newest_minute.plus(1));
+        let now = Minute::containing(state.clock.now());
+        let to = to.unwrap_or_else(|| newest_end(&stream, last, now));
         let from = from.unwrap_or_else(|| to.plus(-last.minutes()));
         if to.since(from) > MAX_MINUTES {
             let detail = format!("the range from {from} to {to} is longer than 31 days");
@@ -91,6 +93,16 @@ impl Shown {
             Some(last) => format!("last={}&policy={}", last.name(), self.policy),
             None => format!("from={}&to={}&policy={}", self.from, self.to, self.policy),
         }
+    }
+}
+
+/// The end of a range of the newest minutes: after the newest one. The charts of a stale stream go on until now, so that they show what is
+/// missing; at most a third of them, so that they show what was usual, too.
+fn newest_end(stream: &StreamRecord, last: Length, now: Minute) -> Minute {
+    let end = stream.newest_minute.plus(1);
+    match stream.state() {
+        State::Stale => end.plus(now.since(end).clamp(0, last.minutes() / 3)),
+        _ => end,
     }
 }
 
@@ -179,6 +191,7 @@ fn heading(view: &View, state: &AppState, shown: &Shown) -> Markup {
     html! {
         div id="stream" data-live {
             h1 { (stream.name) " " (badge(stream.state())) }
+            (health::unread(state))
             p class="dim" {
                 "Newest minute " (minute(stream.newest_minute)) ", arrived "
                 (ago(stream.arrived_at_ms, state.clock.now_ms())) "."
@@ -298,5 +311,26 @@ fn alert_row(shown: &Shown, alert: &Alert) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::harness::{Api, NOW_MS, now};
+
+    #[tokio::test]
+    async fn charts_of_a_stale_stream_show_what_is_missing() {
+        let mut api = Api::new();
+        api.consume_usual("default", now(), 5);
+        let policy = api.state.alerting();
+        let stream = api.state.store.stream("default", policy).await.unwrap();
+        let mut stream = stream.unwrap();
+        let end = |stream: &_, after| newest_end(stream, Length::Hour, now().plus(after));
+        assert_eq!(end(&stream, 12), now(), "not stale");
+        stream.stale_since_ms = Some(NOW_MS);
+        assert_eq!(end(&stream, 12), now().plus(12));
+        assert_eq!(end(&stream, 300), now().plus(20), "a third of the hour");
+        assert_eq!(end(&stream, -3), now());
     }
 }

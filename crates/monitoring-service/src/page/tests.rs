@@ -175,12 +175,15 @@ async fn a_range_is_from_to_or_its_length() {
 async fn five_hundred_streams_fit_the_budget() {
     let mut api = Api::new();
     for stream in 0..500 {
-        let name = format!("merchant-{stream:03}");
+        let name = format!("a-merchant-with-a-long-name-{stream:03}");
         api.consume_usual(&name, now(), 5);
         api.publish(&name, NOW_MS);
     }
-    let bytes = api.get("/").await.text.len();
-    assert!(bytes <= 150_000, "{bytes}");
+    let text = api.get("/").await.text;
+    assert!(text.len() <= 120_000, "{}", text.len());
+    assert_eq!(text.matches("<a href=\"./page/streams/").count(), 500);
+    assert_eq!(text.matches("<svg").count(), 200);
+    assert!(text.contains("newest hour, drawn for the first 200."));
 }
 
 #[tokio::test]

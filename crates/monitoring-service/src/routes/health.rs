@@ -221,7 +221,7 @@ pub(crate) async fn check(state: &Context) -> Health {
             checked_at: state.store.checked_at_ms().map(Instant),
         },
         messages: messages(&ingest.notes, now_ms),
-        kafka: (ingest.source == Source::Kafka).then(|| kafka(ingest, now_ms)),
+        kafka: (ingest.source == Source::Kafka).then(|| kafka_health(ingest, now_ms)),
         deliveries: deliveries(outbox, receivers(state, now_ms), fallback(state, now_ms)),
         offset_gaps: offset_gaps(newest_gap_ms, now_ms),
         streams: streams(&inputs, now_ms),
@@ -280,7 +280,8 @@ pub(super) async fn in_time<T>(
         })
 }
 
-fn kafka(ingest: IngestStatus, now_ms: i64) -> KafkaHealth {
+/// The health of reading from Kafka.
+pub(crate) fn kafka_health(ingest: IngestStatus, now_ms: i64) -> KafkaHealth {
     let standing = ingest.standing_longer_than(STANDS_STILL_MS, now_ms);
     let error = standing.as_ref().map(ToString::to_string).or(ingest.error);
     let standing = standing.map_or_else(Vec::new, |standing| standing.partitions);

@@ -3,7 +3,7 @@
 use crate::{
     alerts::{Fallback, NotifyPolicy},
     ingest::status::{Acceptance, StandStill},
-    routes::harness::{Api, NOW_MS},
+    routes::harness::{Api, NOW_MS, now},
 };
 
 /// A service that reads from Kafka.
@@ -55,7 +55,7 @@ async fn a_first_connection_may_take_half_a_minute() {
     });
     assert!(
         line(&api).await.starts_with(
-            "Counts have not been read for 2 min: Kafka is not connected yet. Nothing is evaluated until then."
+            "Counts have not been read for 2 min: Kafka is not connected yet. Nothing is evaluated while this lasts."
         ),
         "{}",
         line(&api).await
@@ -147,4 +147,29 @@ async fn a_partition_that_stands_still_is_named() {
             "{line}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_stream_says_that_counts_are_not_read() {
+    let mut api = Api::new();
+    api.consume_usual("default", now(), 5);
+    let path = "/page/streams/default";
+    let text =
+        "Counts have not been read for 1 min: no broker. Nothing is evaluated while this lasts.";
+    let set = |consuming, error: Option<&str>| {
+        api.state.ingest.update(NOW_MS - 60_000, |status| {
+            (status.connected, status.consuming) = (consuming, consuming);
+            status.error = error.map(str::to_owned);
+        });
+    };
+    set(true, None);
+    assert!(!api.get(path).await.text.contains("Counts have not"));
+    set(false, Some("no broker"));
+    let shown = api
+        .get(path)
+        .await
+        .text
+        .replace("<b>", "")
+        .replace("</b>", "");
+    assert!(shown.contains(text), "{shown}");
 }
