@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use common::metrics::MetricsRegistry;
 use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     clock::{Clock, milliseconds},
@@ -13,9 +14,10 @@ use crate::{
     context::Context,
     database_check,
     evaluate::Evaluator,
+    group,
     ingest::{
         self, Requests,
-        status::{IngestStatus, Source},
+        status::{Group, IngestStatus, Source},
     },
     lifecycle::{self, STOP_TIMEOUT, Supervisor},
     metrics::ServiceMetrics,
@@ -26,11 +28,11 @@ use crate::{
         receiver::Format,
         template::Template,
     },
+    opening,
     page::{self, events::Feed},
     routes::{self, AppState},
     scheduler::{self, Scheduler},
-    standby,
-    store::{Candidate, DatabaseAddress, Retention, Store, Writer},
+    store::{DatabaseAddress, Retention, Store, Writer},
 };
 
 /// The service with an open database, before its tasks start.
@@ -42,7 +44,7 @@ pub struct App {
     writer: Writer,
 }
 
-/// Opens the database, standing by while another instance works with it, and serves on `listener` until `stop` is cancelled or a task fails, which is the error.
+/// Opens the database, waiting while its server is away, and serves on `listener` until `stop` is cancelled or a task fails, which is the error.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -50,7 +52,7 @@ pub async fn run(
     registry: MetricsRegistry,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let opened = standby::open(&config, listener, &registry, &stop).await?;
+    let opened = opening::open(&config, listener, &registry, &stop).await?;
     let Some((store, writer, listener)) = opened else {
         return Ok(());
     };
@@ -60,11 +62,11 @@ pub async fn run(
 }
 
 impl App {
-    /// Opens the database, which no other service may use. Kafka and the receiver need not be available.
+    /// Opens the database; a file may have no other service. Kafka and the receiver need not be available.
     pub fn open(config: Config, clock: Clock, registry: MetricsRegistry) -> anyhow::Result<Self> {
         let (store, writer) = match config.database() {
             DatabaseAddress::File(path) => Store::open(&path)?,
-            DatabaseAddress::Postgres(url) => Candidate::new(url)?.try_open()?,
+            DatabaseAddress::Postgres(url) => Store::connect(url)?,
         };
         Ok(Self::with(config, clock, registry, store, writer))
     }
@@ -85,6 +87,16 @@ impl App {
             let now_ms = context.clock.now_ms();
             let without_kafka = |status: &mut IngestStatus| status.source = Source::Requests;
             context.ingest.update(now_ms, without_kafka);
+        } else if context.store.is_shared() {
+            let topic = config.kafka_topic.clone();
+            let group = Group {
+                instance: Uuid::new_v4().to_string(),
+                topic,
+                ..Group::default()
+            };
+            let now_ms = context.clock.now_ms();
+            let of_group = |status: &mut IngestStatus| status.group = Some(group);
+            context.ingest.update(now_ms, of_group);
         }
         Self {
             config: Box::new(config),
@@ -116,7 +128,10 @@ impl App {
             ..
         } = self;
         // The writer ends only when every clone of the store is dropped, so every accepted job is written.
-        supervisor.thread("store", move || Ok(writer.run()?))?;
+        supervisor.thread("store", move || {
+            writer.run();
+            Ok(())
+        })?;
         context
             .metrics
             .reserve_stream_labels(&context.store.stream_names().await?);
@@ -124,6 +139,9 @@ impl App {
         let liveness = context.liveness.clone();
         let events = page::events::run(state.feed.clone(), context.clone(), stop.clone());
         let database_check = database_check::run(context.clone(), stop.clone());
+        if context.store.is_shared() {
+            supervisor.spawn("group", group::run(context.clone(), stop.clone()));
+        }
         let (token, runtime) = (stop.clone(), Handle::current());
         supervisor.thread("ingest", move || {
             ingest::run(settings, context, queue, runtime, &token)
@@ -150,6 +168,7 @@ impl App {
             bootstrap_servers: self.config.kafka_brokers().map(ToOwned::to_owned),
             topic: self.config.kafka_topic.clone(),
             group_id: self.config.kafka_group_id.clone(),
+            joins_group: self.context.store.is_shared(),
             properties: self.config.kafka_properties.clone(),
             max_streams: self.config.max_streams as usize,
             input: self.config.input.kafka_input,

@@ -68,7 +68,7 @@ pub struct Config {
     #[arg(long, env, default_value = "monitoring.db")]
     pub database_path: PathBuf,
 
-    /// PostgreSQL database in place of the file: postgres://user:password@host:port/database. Of several instances with the same one, one works and the others stand by
+    /// PostgreSQL database in place of the file: postgres://user:password@host:port/database. Several instances with the same one share the partitions
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(PostgresUrl::parse))]
     pub database_url: Option<PostgresUrl>,
 
@@ -84,7 +84,7 @@ pub struct Config {
     #[command(flatten)]
     pub input: InputConfig,
 
-    /// Consumer group to commit offsets to, for lag tools only: the service resumes from the offsets in its database
+    /// Consumer group that shares the partitions on PostgreSQL; on a file it only shows offsets to lag tools. Reading resumes from the offsets in the database
     #[arg(long, env, default_value = "monitoring-service")]
     pub kafka_group_id: String,
 

@@ -33,6 +33,8 @@ pub struct Context {
     pub retired: Retirements,
     /// The status of reading from Kafka.
     pub ingest: SharedStatus,
+    /// The same over all instances on the database.
+    pub(crate) whole: SharedStatus,
     /// The settings of the fold.
     pub monitor: MonitorSettings,
     /// The state of each receiver.
@@ -58,9 +60,10 @@ impl Context {
             liveness: TaskLiveness::new(now_ms),
             silences: Silences::default(),
             announcer: Announcer::new(metrics.alerts.clone(), metrics.incident_events.clone()),
-            snapshots: Snapshots::default(),
+            snapshots: Snapshots::new(store.is_shared()),
             retired: Retirements::default(),
             ingest: SharedStatus::new(now_ms),
+            whole: SharedStatus::new(now_ms),
             receivers: ReceiverBoard::new(notify.all_receivers()),
             store,
             clock,
@@ -74,6 +77,15 @@ impl Context {
     /// The policy that alerts.
     pub(crate) const fn alerting(&self) -> PolicyName {
         self.monitor.detector.policy()
+    }
+
+    /// The context for what one instance does for all, if this one leads.
+    pub(crate) fn as_leader(&self) -> Option<Self> {
+        let store = self.store.as_leader()?;
+        Some(Self {
+            store,
+            ..self.clone()
+        })
     }
 
     /// Reads the stored silences again.

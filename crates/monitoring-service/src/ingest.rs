@@ -1,14 +1,17 @@
 //! Kafka and the API → fold → store, on one thread that owns the consumer and the fold.
 //!
 //! One transaction for each batch of messages or requests; memory is a cache of what is committed. The recovery from every error is the
-//! same: forget, read the stored offsets, check the broker's log, assign again. No consumer group: one replica owns its
-//! database and all partitions, and resumes at once after a kill.
+//! same: forget, read the stored offsets, check the broker's log, assign again. On a file this instance has all partitions, and resumes at
+//! once after a kill. On a PostgreSQL database a consumer group assigns them to the instances, and the stored offsets and versions of streams
+//! refuse a commit of what another instance has changed.
 
 mod assignment;
 mod batch;
+mod commit;
 mod gather;
 mod kafka;
 mod lanes;
+mod membership;
 pub(crate) mod notes;
 mod open;
 mod plan;
@@ -26,10 +29,10 @@ pub(crate) mod snapshots;
 mod spans;
 pub mod status;
 mod unreadable;
+mod versions;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -40,27 +43,19 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::requests::RequestQueue;
 use self::{
-    batch::Batch,
+    commit::InFlightBatch,
     gather::Fetched,
     kafka::{KafkaConsumer, Topic},
     progress::Progress,
     reader::Reader,
     recovery::{Interrupted, Recovery},
     rejections::Rejections,
-    requests::Answer,
-    snapshots::Snapshot,
-    spans::{MessageSpans, Spans},
 };
 pub use self::{
     requests::Requests,
     settings::{KafkaInput, Settings},
 };
-use crate::{
-    clock::Stopwatch,
-    context::Context,
-    liveness::Task,
-    store::{InFlightCommit, IngestCommit, OffsetAdvance, StoreError, StoredOffset},
-};
+use crate::{clock::Stopwatch, context::Context, liveness::Task, store::StoredOffset};
 
 /// Messages of one transaction.
 const MAX_MESSAGES: usize = 4000;
@@ -80,6 +75,9 @@ pub(crate) const METADATA_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// Interval of offset commits to Kafka.
 const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Sessions in a row that others interrupt without a pause.
+const MAX_AT_ONCE: u32 = 20;
+
 /// First and longest pause between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -93,6 +91,9 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let has_kafka = settings.bootstrap_servers.is_some();
     let mut consumer = has_kafka.then(|| kafka::consumer(&settings)).transpose()?;
+    if !has_kafka {
+        tracing::info!("no Kafka: minutes come from POST /transactions");
+    }
     let mut unreachable: Option<Stopwatch> = None;
     let reader = Reader::new(&context, &settings);
     let mut ingest = Ingest {
@@ -112,7 +113,7 @@ pub fn run(
         is_unreadable: false,
         unreadable: BTreeSet::new(),
     };
-    let (mut backoff, mut outcome) = (BACKOFF.0, Ok(()));
+    let (mut backoff, mut outcome, mut at_once) = (BACKOFF.0, Ok(()), 0);
     while !stop.is_cancelled() {
         let session = Stopwatch::start();
         let ended = match &consumer {
@@ -123,6 +124,14 @@ pub fn run(
         let Err(mut interrupted) = ended.and(ingest.settle().map_err(Into::into)) else {
             break;
         };
+        if session.elapsed() > BACKOFF.1 {
+            at_once = 0;
+        }
+        if at_once < MAX_AT_ONCE && interrupted.is_by_others(ingest.settings.joins_group) {
+            tracing::debug!(%interrupted, "reading again what is stored");
+            at_once += 1;
+            continue;
+        }
         if interrupted.is_of_a_name()
             && let Some(consumer) = &consumer
             && let Some(broker) =
@@ -189,21 +198,6 @@ struct Ingest {
     unreadable: BTreeSet<i32>,
 }
 
-/// A batch in flight, and the snapshots and metrics to publish after its commit.
-struct InFlightBatch {
-    job: InFlightCommit,
-    commit: Arc<IngestCommit>,
-    snapshots: Vec<(Stream, Snapshot)>,
-    messages: usize,
-    /// The requests in it.
-    answers: Vec<Answer>,
-    spans: Spans,
-    /// Since its first message was read.
-    watch: Stopwatch,
-    /// Since it was handed to the writer.
-    inserting: Stopwatch,
-}
-
 /// A record that was read, and its partition.
 type Anchor = (i32, StoredOffset);
 
@@ -235,6 +229,9 @@ impl Ingest {
     ) -> Result<(), Interrupted> {
         self.report();
         self.positions.clear();
+        if self.settings.joins_group {
+            membership::release(consumer)?;
+        }
         self.reader.restart()?;
         let topic = kafka::topic(consumer.client(), &self.settings.topic)
             .map_err(Interrupted::Unreachable)?;
@@ -246,7 +243,9 @@ impl Ingest {
         if topic.partitions.is_empty() {
             return Err(Interrupted::NoTopic);
         }
-        self.reader.resume(&topic.cluster_id)?;
+        if self.settings.joins_group {
+            membership::join(consumer, &self.settings.topic)?;
+        }
         let mut lanes = self.assign(consumer, &topic)?;
         let outcome = self.consume(consumer, &topic, &mut lanes, stop);
         // A partition stays paused over the next assignment.
@@ -287,109 +286,6 @@ impl Ingest {
         }
         self.settle()?;
         self.commit_offsets(consumer);
-        Ok(())
-    }
-
-    fn advance(
-        &self,
-        topic: &Topic,
-        partition: i32,
-        from: Option<StoredOffset>,
-        to: StoredOffset,
-    ) -> OffsetAdvance {
-        let (cluster_id, name) = (topic.cluster_id.clone(), self.settings.topic.clone());
-        OffsetAdvance {
-            cluster_id,
-            topic: name,
-            partition,
-            from,
-            to,
-        }
-    }
-
-    /// What was read since the last commit. The positions count as stored from now on: if the commit fails, the session restarts.
-    fn advances(&mut self, topic: &Topic) -> Vec<OffsetAdvance> {
-        let moved = self
-            .positions
-            .iter()
-            .filter(|(_, position)| position.read != position.stored);
-        let offsets = moved.map(|(partition, position)| {
-            self.advance(topic, *partition, Some(position.stored), position.read)
-        });
-        let offsets = offsets.collect();
-        self.positions
-            .values_mut()
-            .for_each(|position| position.stored = position.read);
-        offsets
-    }
-
-    /// Hands the batch to the writer.
-    fn begin_commit(
-        &mut self,
-        mut batch: Batch,
-        spans: &MessageSpans,
-        watch: Stopwatch,
-        answers: Vec<Answer>,
-    ) {
-        let spans = Spans::begin(&mut batch, spans);
-        batch.trace_incidents();
-        let Batch {
-            mut commit,
-            messages,
-            ..
-        } = batch;
-        commit.states = self.reader.monitor.take_due_states();
-        let (snapshots, commit) = (self.snapshots_of(&commit), Arc::new(commit));
-        let inserting = Stopwatch::start();
-        let job = self.context.store.begin_ingest(&commit);
-        self.in_flight = Some(InFlightBatch {
-            job,
-            commit,
-            snapshots,
-            messages,
-            answers,
-            spans,
-            watch,
-            inserting,
-        });
-    }
-
-    /// Waits for the in-flight batch and publishes it after its commit.
-    fn settle(&mut self) -> Result<(), StoreError> {
-        let Some(batch) = self.in_flight.take() else {
-            return Ok(());
-        };
-        let stored = batch.job.wait();
-        batch.spans.end(stored.as_ref().err());
-        let events = match stored {
-            Ok(events) => events,
-            Err(error) => {
-                if !matches!(error, StoreError::StreamRetired(_)) {
-                    let errors = &self.context.metrics.store_errors;
-                    errors.with_label_values(&["ingest"]).inc();
-                }
-                for answer in batch.answers {
-                    answer.send(Err(&error));
-                }
-                return Err(error);
-            }
-        };
-        self.context
-            .metrics
-            .insert_duration
-            .observe(batch.inserting.elapsed().as_secs_f64());
-        self.context
-            .metrics
-            .batch_duration
-            .observe(batch.watch.elapsed().as_secs_f64());
-        self.context.snapshots.publish(batch.snapshots);
-        self.publish_commit(&batch.commit, batch.messages);
-        self.context.announcer.announce_incidents(&events);
-        for answer in batch.answers {
-            let minutes = answer.outcome.places.len() as u64;
-            self.context.metrics.minutes_posted.inc_by(minutes);
-            answer.send(Ok(&batch.commit));
-        }
         Ok(())
     }
 

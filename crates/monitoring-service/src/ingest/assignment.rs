@@ -8,6 +8,7 @@ use super::{
     Anchor, Ingest, Position,
     gather::Fetched,
     kafka::{self, KafkaConsumer, Topic},
+    membership,
     plan::{self, Start},
     recovery::Interrupted,
 };
@@ -29,9 +30,13 @@ impl Ingest {
             BTreeMap::new()
         };
         let is_known = !stored.is_empty();
+        let held = self.held_of(consumer, topic);
+        self.resume(topic, &held)?;
+        // The first instance stores a start for all partitions: with some of them, the rest would be new ones.
+        let started = if is_known { &held } else { &topic.partitions };
         let (mut starts, mut lanes) = (Vec::new(), Vec::new());
         consumer.context().forget_ends();
-        for &partition in &topic.partitions {
+        for &partition in started {
             self.report();
             let stored = stored.get(&partition).copied();
             let log = kafka::log(consumer.client(), &name, partition)?;
@@ -39,12 +44,15 @@ impl Ingest {
                 Some(old) => plan::restart(old.last_offset + 1, log, OffsetGapReason::NewCluster),
                 None => plan::start(stored, is_known, log),
             };
-            self.progress.set_log(partition, log);
+            if held.contains(&partition) {
+                self.progress.set_log(partition, log);
+            }
             starts.push((partition, stored, start));
             lanes.push((partition, start.offset, log.high));
         }
-        // In one transaction: with some of them, the rest would be new partitions.
         self.record_starts(topic, &starts)?;
+        starts.retain(|(partition, ..)| held.contains(partition));
+        lanes.retain(|(partition, ..)| held.contains(partition));
         let position = |start: &Start| Position {
             stored: start.consumed,
             read: start.consumed,
@@ -53,21 +61,52 @@ impl Ingest {
         };
         let positions = starts.iter().map(|(at, _, start)| (*at, position(start)));
         self.positions = positions.collect();
-        self.progress.keep(&topic.partitions);
+        let has_joined = self.has_joined(consumer);
+        if has_joined {
+            self.progress.keep(&held);
+        }
         self.find_unreadable(&lanes)?;
         lanes.retain(|(at, ..)| !self.unreadable.contains(at));
-        kafka::assign(
-            consumer,
-            &name,
-            lanes.iter().map(|(at, from, _)| (*at, *from)),
-        )?;
-        let partitions = self.positions.len();
+        let offsets = lanes.iter().map(|(at, from, _)| (*at, *from));
+        if self.settings.joins_group {
+            membership::hold(consumer, &name, offsets)?;
+        } else {
+            kafka::assign(consumer, &name, offsets)?;
+        }
+        let (partitions, of_group) = (self.positions.len(), self.held());
         self.publish(|status| {
-            (status.consuming, status.partitions) = (true, partitions);
+            (status.consuming, status.partitions) = (has_joined, partitions);
+            if let (Some(group), Some(held)) = (&mut status.group, of_group) {
+                group.partitions.clone_from(&topic.partitions);
+                group.held = held;
+            }
         });
-        tracing::info!(topic = name, partitions, "consuming");
+        if has_joined {
+            tracing::info!(topic = name, partitions, "consuming");
+        }
         let slack_minutes = i64::from(self.context.monitor.allowed_lateness_minutes / 2);
         Ok(Fetched::new(lanes, slack_minutes))
+    }
+
+    /// True once the group has assigned partitions, also if it is none; always without a group.
+    pub(super) fn has_joined(&self, consumer: &KafkaConsumer) -> bool {
+        !self.settings.joins_group || consumer.context().held().is_some()
+    }
+
+    /// The partitions that this instance reads.
+    fn held_of(&self, consumer: &KafkaConsumer, topic: &Topic) -> Vec<i32> {
+        if !self.settings.joins_group {
+            return topic.partitions.clone();
+        }
+        let held = consumer.context().held().unwrap_or_default();
+        let exists = |partition: &i32| topic.partitions.contains(partition);
+        held.into_iter().filter(exists).collect()
+    }
+
+    /// Loads the open minutes of the partitions that this instance reads.
+    fn resume(&mut self, topic: &Topic, held: &[i32]) -> Result<(), StoreError> {
+        let held = self.settings.joins_group.then_some(held);
+        self.reader.resume(topic, held)
     }
 
     /// Stores the offsets at which reading starts, where they are not those that are stored, and the offset gaps before them.

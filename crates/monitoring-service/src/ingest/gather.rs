@@ -91,6 +91,11 @@ impl Ingest {
                     };
                     match self.fetch(consumer, lanes, timeout, now) {
                         Ok(fetched) => is_dry = !fetched,
+                        // The group waits for an answer.
+                        Err(error @ Interrupted::Rebalanced) => {
+                            failed = Some(error);
+                            break;
+                        }
                         // What was fetched before it is read first: the next session may end alike.
                         Err(error) => {
                             (failed, is_dry) = (Some(error), false);
@@ -154,7 +159,11 @@ impl Ingest {
         timeout: Duration,
         now: Duration,
     ) -> Result<bool, Interrupted> {
-        match consumer.poll(timeout) {
+        let polled = consumer.poll(timeout);
+        if self.settings.joins_group && consumer.context().is_changed() {
+            return Err(Interrupted::Rebalanced);
+        }
+        match polled {
             None => return Ok(false),
             // While a broker is down each attempt queues an error, which is read after it returns.
             Some(Err(error)) if kafka::is_of_connection(&error) => {

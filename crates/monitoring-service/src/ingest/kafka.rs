@@ -18,14 +18,14 @@ use rdkafka::{
     ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList,
     client::Client,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
     metadata::{MetadataBroker, MetadataPartition, MetadataTopic},
     statistics::Statistics,
 };
 
-use super::{Settings, plan::Log};
+use super::{Settings, membership::Membership, plan::Log};
 
 /// Time limit of one request to the brokers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,13 +33,15 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for the brokers to answer before a consumer is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Receives librdkafka's own log lines and statistics.
+/// Receives librdkafka's own log lines and statistics, and what the group assigns.
 #[derive(Default)]
 pub(super) struct Watcher {
     /// The end of each partition's log, from the last statistics.
     ends: Mutex<BTreeMap<i32, i64>>,
     /// True once a failed authentication was logged.
     refused: AtomicBool,
+    /// What the group assigned.
+    pub(super) membership: Mutex<Membership>,
 }
 
 impl Watcher {
@@ -90,8 +92,6 @@ impl ClientContext for Watcher {
         }
     }
 }
-
-impl ConsumerContext for Watcher {}
 
 pub(super) type KafkaConsumer = BaseConsumer<Watcher>;
 
@@ -165,6 +165,7 @@ impl<'s> Probe<'s> {
 /// Closes a consumer. That waits for the answers to its last commits, a minute from a broker that hangs; after [`CLOSE_TIMEOUT`] the
 /// rest is left to a thread, since the offsets that count are in the database.
 pub(super) fn close(consumer: KafkaConsumer) {
+    consumer.context().note_closing();
     let (closed, outcome) = mpsc::channel();
     let close = move || {
         drop(consumer);
@@ -185,6 +186,16 @@ fn config(settings: &Settings) -> ClientConfig {
     config.set("check.crcs", "true");
     // What waits for another partition is kept, and each partition brings up to this much at once.
     config.set("fetch.message.max.bytes", "65536");
+    if settings.joins_group {
+        config
+            // The others take over from an instance that is gone after this time, and from one that does not poll, as without a database.
+            .set("session.timeout.ms", "10000")
+            // How soon they learn that one has stopped or joined.
+            .set("heartbeat.interval.ms", "1000")
+            .set("max.poll.interval.ms", "60000")
+            // How soon new partitions are assigned.
+            .set("topic.metadata.refresh.interval.ms", "30000");
+    }
     for (key, value) in settings.properties.pairs() {
         config.set(key, value);
     }
@@ -208,6 +219,9 @@ fn config(settings: &Settings) -> ClientConfig {
         .set("queued.max.messages.kbytes", "4096")
         .set("statistics.interval.ms", "5000")
         .set("client.id", "monitoring-service");
+    if settings.joins_group {
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+    }
     config
 }
 
@@ -321,7 +335,7 @@ pub(super) fn commit_offsets(
     consumer.commit(&list(topic, next_offsets)?, CommitMode::Async)
 }
 
-fn list(
+pub(super) fn list(
     topic: &str,
     offsets: impl IntoIterator<Item = (i32, i64)>,
 ) -> Result<TopicPartitionList, KafkaError> {
@@ -346,6 +360,7 @@ mod tests {
             bootstrap_servers: Some(brokers.bootstrap_servers()),
             topic: "ours".to_owned(),
             group_id: "test".to_owned(),
+            joins_group: false,
             properties: crate::config::KafkaProperties::default(),
             max_streams: 1,
             input: super::super::KafkaInput::Minutes,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::plan::Log;
 
@@ -10,7 +11,7 @@ use super::plan::Log;
 const MAX_NAMED: usize = 3;
 
 /// A partition that stands still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StandStill {
     /// Which partition.
     pub partition: i32,

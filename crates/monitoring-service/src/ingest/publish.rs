@@ -34,14 +34,23 @@ fn log_closed_episodes(observed: &Observed) {
     }
 }
 
+/// The streams of a batch, and whether each has a fresh minute.
+pub(super) fn moved_streams(observed: &[Observed]) -> HashMap<&Stream, bool> {
+    let mut moved = HashMap::new();
+    for observed in observed {
+        *moved.entry(observed.counts.stream()).or_default() |=
+            observed.timeliness == Timeliness::Fresh;
+    }
+    moved
+}
+
 impl Ingest {
     /// The histories of the streams in a batch, as they are once it is stored. Taken before the next batch is observed.
-    pub(super) fn snapshots_of(&self, commit: &IngestCommit) -> Vec<(Stream, Snapshot)> {
-        let mut moved: HashMap<&Stream, bool> = HashMap::new();
-        for observed in &commit.observed {
-            *moved.entry(observed.counts.stream()).or_default() |=
-                observed.timeliness == Timeliness::Fresh;
-        }
+    pub(super) fn snapshots_of(
+        &self,
+        moved: HashMap<&Stream, bool>,
+        now_ms: i64,
+    ) -> Vec<(Stream, Snapshot)> {
         let snapshot = |(stream, moved): (&Stream, bool)| {
             let history = self.reader.monitor.history(stream)?;
             let before = if moved {
@@ -49,7 +58,7 @@ impl Ingest {
             } else {
                 Some(self.context.snapshots.get(stream.as_str())?.arrived_at_ms)
             };
-            let arrived_at_ms = before.unwrap_or(commit.now_ms);
+            let arrived_at_ms = before.unwrap_or(now_ms);
             let newest = history.newest()?.minute;
             let adaptive = self.reader.monitor.adaptive(stream);
             let adaptive = adaptive
@@ -172,16 +181,28 @@ impl Ingest {
         self.note_progress(|partition| lanes.is_waiting(partition));
         let standing_still = self.progress.standing_still();
         let is_over = self.is_over(standing_still.first());
-        let caught_up = self.positions.values().all(|position| position.at_end);
+        let is_at_end = self.positions.values().all(|position| position.at_end);
+        let caught_up = is_at_end && self.has_joined(consumer);
         let lag = if caught_up { 0 } else { self.progress.lag() };
+        let held = self.held();
         self.publish(|status| {
             (status.caught_up, status.lag) = (caught_up, Some(lag));
+            if let (Some(group), Some(held)) = (&mut status.group, held) {
+                group.held = held;
+            }
             status.standing_still = standing_still;
             if is_over {
                 status.error = None;
             }
         });
         self.publish_notes();
+    }
+
+    /// The partitions of this instance, and whether each was read to its end; none where it has all of them.
+    pub(super) fn held(&self) -> Option<Vec<(i32, bool)>> {
+        let positions = self.positions.iter();
+        let held = positions.map(|(partition, position)| (*partition, position.at_end));
+        self.settings.joins_group.then(|| held.collect())
     }
 
     pub(super) fn publish_notes(&mut self) {

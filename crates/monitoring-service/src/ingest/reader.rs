@@ -1,6 +1,6 @@
 //! One message: parsed and observed, or a dead letter with its reason. Either way the next message is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use common::propagation;
 use detection::{
@@ -21,7 +21,7 @@ use rdkafka::{
 
 use super::{
     KafkaInput, Settings, batch::Reading, kafka::Topic, notes::Notes, requests::Refused,
-    spans::MessageSpan,
+    spans::MessageSpan, versions::Versions,
 };
 use crate::{
     clock,
@@ -54,6 +54,10 @@ pub(super) enum Refusal {
         "stream {stream} exceeds MAX_STREAMS = {limit}; raise it, or check the stream names of the producers"
     )]
     TooManyStreams { stream: String, limit: usize },
+    #[error(
+        "stream {stream} is also on partition {partition}, which another instance reads; use the stream as the Kafka key, or run one instance"
+    )]
+    Split { stream: Stream, partition: i32 },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -81,6 +85,7 @@ impl Refusal {
             Self::Future { .. } => "future",
             Self::Stream(_) | Self::Statuses(_) => "invalid_message",
             Self::TooManyStreams { .. } => "too_many_streams",
+            Self::Split { .. } => "split_stream",
             Self::Store(_) => "store",
         }
     }
@@ -120,6 +125,9 @@ pub(super) struct Reader {
     max_streams: usize,
     /// Streams that are stored or in flight.
     streams: usize,
+    pub(super) versions: Versions,
+    /// The partitions of this instance in its group.
+    held: Option<Vec<i32>>,
 }
 
 impl Reader {
@@ -137,6 +145,8 @@ impl Reader {
             topic: settings.topic.clone(),
             max_streams: settings.max_streams,
             streams: 0,
+            versions: Versions::new(context.store.clone()),
+            held: None,
         }
     }
 
@@ -148,13 +158,31 @@ impl Reader {
     /// Clears the memory and counts the stored streams. After a failed commit the memory may be ahead of the store.
     pub(super) fn restart(&mut self) -> Result<(), StoreError> {
         self.monitor.forget();
+        self.versions.forget_all();
         self.streams = self.store.count_streams()?;
         Ok(())
     }
 
-    /// Loads the open minutes of the topic. Those of another topic or input close at once.
-    pub(super) fn resume(&mut self, cluster_id: &str) -> Result<(), StoreError> {
-        let mut stored = self.store.open_minutes(cluster_id, &self.topic)?;
+    /// Loads the open minutes of the topic. Those of another topic or input close at once. `held`: the partitions of this instance in its
+    /// group; others have the open minutes of the rest.
+    pub(super) fn resume(&mut self, topic: &Topic, held: Option<&[i32]>) -> Result<(), StoreError> {
+        let mut stored = self.store.open_minutes(&topic.cluster_id, &self.topic)?;
+        self.held = held.map(<[i32]>::to_vec);
+        if let Some(held) = held {
+            let of_topic: Vec<_> = stored.partitions.iter().map(|(id, _)| *id).collect();
+            let is_first = held.first() == topic.partitions.first();
+            stored.partitions.retain(|(id, _)| held.contains(id));
+            stored.streams.retain(|(_, state)| {
+                let mut partitions = state.partitions.iter();
+                match partitions.find(|id| of_topic.contains(id)) {
+                    Some(owner) => held.contains(owner),
+                    // What no partition holds any more is closed by one instance.
+                    None => is_first,
+                }
+            });
+            let kept: HashSet<_> = stored.streams.iter().map(|(of, _)| of.clone()).collect();
+            stored.minutes.retain(|(stream, ..)| kept.contains(stream));
+        }
         if self.input == KafkaInput::Minutes {
             stored.partitions.clear();
         }
@@ -170,9 +198,11 @@ impl Reader {
     ) -> Result<(), StoreError> {
         for stream in streams {
             self.monitor.forget_stream(stream);
+            self.versions.forget(stream);
         }
         self.streams = self.store.count_streams()?;
-        topic.map_or(Ok(()), |topic| self.resume(&topic.cluster_id))
+        let held = self.held.take();
+        topic.map_or(Ok(()), |topic| self.resume(topic, held.as_deref()))
     }
 
     /// Parses one message. Nothing is changed, so it may be parsed again.
@@ -316,7 +346,8 @@ impl Reader {
             refuse_future(minute.counts.minute(), now_ms)
                 .map_err(|refusal| refuse(&self.mapping.timestamp, refusal))?;
             let stream = minute.counts.stream();
-            if self.monitor.knows(stream) || loaded.contains_key(stream) {
+            let is_known = self.monitor.knows(stream);
+            if loaded.contains_key(stream) || is_known && self.versions.is_current(stream)? {
                 continue;
             }
             let settings = self.monitor.settings();
@@ -331,7 +362,7 @@ impl Reader {
         }
         self.streams += new;
         for (stream, stored) in loaded {
-            self.monitor.restore(stream, stored);
+            self.put(stream, stored);
         }
         Ok(())
     }
@@ -390,7 +421,7 @@ impl Reader {
                 .store
                 .stored_stream(name, settings)?
                 .unwrap_or_default();
-            self.monitor.restore(counts.stream().clone(), stored);
+            self.put(counts.stream().clone(), stored);
         }
         Ok(self.monitor.observe(counts, silences))
     }
@@ -399,6 +430,14 @@ impl Reader {
     fn accept(&mut self, stream: &Stream) -> Result<(), Refusal> {
         if self.monitor.knows(stream) || self.open.stream(stream.as_str()).is_some() {
             return Ok(());
+        }
+        if let (Some(held), true) = (&self.held, self.input != KafkaInput::Minutes) {
+            let partitions = self.store.open_partitions_of(stream.as_str())?;
+            let elsewhere = partitions.into_iter().find(|id| !held.contains(id));
+            if let Some(partition) = elsewhere {
+                let stream = stream.clone();
+                return Err(Refusal::Split { stream, partition });
+            }
         }
         self.restore(stream)
     }
@@ -411,11 +450,17 @@ impl Reader {
             None if self.streams >= self.max_streams => return Err(self.too_many(stream)),
             None => {
                 self.streams += 1;
-                StoredStream::default()
+                Default::default()
             }
         };
-        self.monitor.restore(stream.clone(), stored);
+        self.put(stream.clone(), stored);
         Ok(())
+    }
+
+    /// Puts a stream into memory, with its version.
+    fn put(&mut self, stream: Stream, (stored, version): (StoredStream, i64)) {
+        self.versions.set(stream.clone(), version);
+        self.monitor.restore(stream, stored);
     }
 
     fn too_many(&self, stream: &Stream) -> Refusal {

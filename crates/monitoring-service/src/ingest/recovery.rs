@@ -26,6 +26,8 @@ pub(super) enum Interrupted {
     TopicChanged(String),
     #[error("partition {0} can be read again; all partitions are assigned")]
     ReadableAgain(i32),
+    #[error("the group assigns other partitions")]
+    Rebalanced,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -50,6 +52,15 @@ const fn fix(code: RDKafkaErrorCode) -> &'static str {
 }
 
 impl Interrupted {
+    /// True if nothing failed: others have changed what this session went on from. `is_shared`: other instances may commit offsets.
+    pub(super) const fn is_by_others(&self, is_shared: bool) -> bool {
+        match self {
+            Self::Rebalanced => true,
+            Self::Store(error) => error.is_outdated() || (is_shared && error.is_offset_moved()),
+            _ => false,
+        }
+    }
+
     /// True if the name of a broker could not be resolved. The error does not say which.
     pub(super) fn is_of_a_name(&self) -> bool {
         let (Self::Unreachable(error) | Self::Kafka(error)) = self else {
@@ -83,6 +94,7 @@ impl Interrupted {
             | Self::TopicRefused { .. }
             | Self::TopicChanged(_)
             | Self::ReadableAgain(_)
+            | Self::Rebalanced
             | Self::Store(_) => Recovery::Restart,
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 /// The newest messages that count.
 const NEWEST: usize = 20;
 
@@ -16,7 +18,8 @@ pub(super) struct Rejections {
 }
 
 /// What the newest messages say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Acceptance {
     /// Too few messages since the start.
     #[default]

@@ -1,6 +1,7 @@
 //! What the API asks of ingest, and the bounded way there: ingest alone observes minutes, so that all of them are folded in one order.
 
 use std::{
+    collections::VecDeque,
     ops::Range,
     sync::{
         Arc,
@@ -38,7 +39,7 @@ const BUSY_POLL_TIMEOUT: Duration = Duration::from_millis(2);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the API asks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Work {
     /// To observe closed minutes: all of them or none.
     Minutes(Vec<ReadMinute>),
@@ -144,12 +145,18 @@ impl Done {
 
 type Reply = oneshot::Sender<Result<Done, Refused>>;
 
+/// How often a request is done again because others changed what it went on from.
+const MAX_TRIES: u32 = 10;
+
 /// One request with the way back.
+#[derive(Debug)]
 pub(super) struct Request {
     pub(super) work: Work,
     /// The span of the request.
     pub(super) span: SpanContext,
     reply: Reply,
+    /// How often it was tried.
+    tries: u32,
 }
 
 impl Request {
@@ -158,25 +165,37 @@ impl Request {
         self.reply.is_closed()
     }
 
-    pub(super) fn into_parts(self) -> (Work, SpanContext, Reply) {
-        (self.work, self.span, self.reply)
+    /// Refuses it. The client may be gone.
+    pub(super) fn refuse(self, refused: Refused) {
+        drop(self.reply.send(Err(refused)));
     }
 }
 
 /// A request whose changes are being written.
 pub(super) struct Answer {
-    pub(super) reply: Reply,
+    pub(super) request: Request,
     pub(super) outcome: Outcome,
 }
 
 impl Answer {
-    /// Answers after the commit or its failure. The client may be gone.
-    pub(super) fn send(self, stored: Result<&Arc<IngestCommit>, &StoreError>) {
-        let done = stored.map(|commit| Done {
+    /// Answers after the commit. The client may be gone.
+    pub(super) fn done(self, commit: &Arc<IngestCommit>) {
+        let done = Done {
             commit: Arc::clone(commit),
             outcome: self.outcome,
-        });
-        drop(self.reply.send(done.map_err(|error| error.clone().into())));
+        };
+        drop(self.request.reply.send(Ok(done)));
+    }
+
+    /// Answers after the commit failed; the request, if it is to be done again.
+    pub(super) fn failed(self, error: &StoreError) -> Option<Request> {
+        let mut request = self.request;
+        request.tries += 1;
+        if error.is_outdated() && request.tries < MAX_TRIES {
+            return Some(request);
+        }
+        request.refuse(error.clone().into());
+        None
     }
 }
 
@@ -195,6 +214,7 @@ impl Requests {
         let (sender, receiver) = mpsc::sync_channel(PLACES);
         let queue = RequestQueue {
             receiver,
+            again: VecDeque::new(),
             newest: None,
             _sender: sender.clone(),
         };
@@ -221,7 +241,12 @@ impl Requests {
     /// Asks ingest and waits for the answer, which comes after the commit.
     pub(crate) async fn ask(&self, work: Work, span: SpanContext) -> Result<Done, Refused> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { work, span, reply };
+        let request = Request {
+            work,
+            span,
+            reply,
+            tries: 0,
+        };
         self.sender.try_send(request).map_err(|error| match error {
             TrySendError::Full(_) => Refused::Overloaded,
             TrySendError::Disconnected(_) => Refused::Store(StoreError::Closed),
@@ -237,6 +262,8 @@ impl Requests {
 #[derive(Debug)]
 pub struct RequestQueue {
     receiver: Receiver<Request>,
+    /// Requests to do again.
+    again: VecDeque<Request>,
     /// Since the newest request.
     newest: Option<Stopwatch>,
     /// So that the queue does not end while ingest runs.
@@ -246,9 +273,17 @@ pub struct RequestQueue {
 impl RequestQueue {
     /// The next request, if one comes within this time.
     pub(super) fn next(&mut self, wait: Duration) -> Option<Request> {
+        if let Some(request) = self.again.pop_front() {
+            return Some(request);
+        }
         let request = self.receiver.recv_timeout(wait).ok()?;
         self.newest = Some(Stopwatch::start());
         Some(request)
+    }
+
+    /// Puts a request back, to do it again.
+    pub(super) fn put_back(&mut self, request: Request) {
+        self.again.push_back(request);
     }
 
     /// How long ingest may wait for a message.

@@ -28,7 +28,6 @@ impl Ingest {
         self.publish(|status| {
             (status.consuming, status.caught_up, status.error) = (true, true, None);
         });
-        tracing::info!("no Kafka: minutes come from POST /transactions");
         while !stop.is_cancelled() {
             self.report();
             self.serve_and_settle(POLL_TIMEOUT)?;
@@ -79,6 +78,11 @@ impl Ingest {
             return Ok(false);
         };
         self.reload_retired(topic)?;
+        if self.context.store.is_shared() {
+            // Its versions are those of the commit in flight.
+            self.settle()?;
+            self.reader.versions.check_again();
+        }
         let watch = Stopwatch::start();
         let mut batch = Batch::new(self.context.clock.now_ms());
         batch.silences = self.context.silences.active(batch.commit.now_ms);
@@ -115,7 +119,7 @@ impl Ingest {
         batch: &mut Batch,
         spans: &mut MessageSpans,
     ) -> Result<Option<Answer>, StoreError> {
-        let (work, span, reply) = request.into_parts();
+        let (work, context) = (request.work.clone(), request.span.clone());
         let (begun, alerts) = (clock::span_time(), batch.commit.alerts.len());
         let done = match work {
             Work::Minutes(minutes) => self.observe_minutes(minutes, batch),
@@ -124,18 +128,17 @@ impl Ingest {
         match done {
             Ok(outcome) => {
                 let judged = Some(begun..clock::span_time());
-                let context = span;
                 let alerts = batch.commit.alerts.len() - alerts;
                 spans.push(MessageSpan { context, judged }, alerts);
                 batch.requests += 1;
-                Ok(Some(Answer { reply, outcome }))
+                Ok(Some(Answer { request, outcome }))
             }
             Err(refused) => {
                 let failed = match &refused {
                     Refused::Store(error) => Err(error.clone()),
                     _ => Ok(None),
                 };
-                drop(reply.send(Err(refused)));
+                request.refuse(refused);
                 failed
             }
         }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub topic: String,
     /// The group of the offsets committed to Kafka.
     pub group_id: String,
+    /// True if the group assigns the partitions; else this instance has all of them.
+    pub joins_group: bool,
     /// More librdkafka properties.
     pub properties: KafkaProperties,
     /// Maximum number of streams.

@@ -21,8 +21,12 @@ pub(crate) struct Snapshot {
 }
 
 /// The streams that had a commit since the start. Published after the commit, so a reader sees only stored data.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshots(Arc<RwLock<Published>>);
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    published: Arc<RwLock<Published>>,
+    /// True if other instances also commit, so that only the store knows the newest state.
+    is_shared: bool,
+}
 
 #[derive(Debug, Default)]
 struct Published {
@@ -32,8 +36,19 @@ struct Published {
 }
 
 impl Snapshots {
-    /// The stream's snapshot; none if it had no commit since the start.
+    /// Without any stream. `is_shared`: other instances also commit.
+    pub(crate) fn new(is_shared: bool) -> Self {
+        Self {
+            published: Arc::default(),
+            is_shared,
+        }
+    }
+
+    /// The stream's snapshot; none if it had no commit since the start, or if another instance may have had one.
     pub(crate) fn get(&self, stream: &str) -> Option<Snapshot> {
+        if self.is_shared {
+            return None;
+        }
         let published = self.read();
         published
             .streams
@@ -58,7 +73,10 @@ impl Snapshots {
 
     /// Publishes what a commit stored.
     pub(crate) fn publish(&self, snapshots: impl IntoIterator<Item = (Stream, Snapshot)>) {
-        let mut published = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut published = self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         published.commits += 1;
         let commit = published.commits;
         let snapshots = snapshots.into_iter();
@@ -69,13 +87,18 @@ impl Snapshots {
 
     /// Removes streams whose stored state was changed by others.
     pub(super) fn forget(&self, streams: &[Stream]) {
-        let mut published = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut published = self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         published
             .streams
             .retain(|stream, _| !streams.contains(stream));
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Published> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.published
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

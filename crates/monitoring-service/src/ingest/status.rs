@@ -17,6 +17,28 @@ pub enum Source {
     Requests,
 }
 
+/// The group that shares the partitions of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The name of this instance.
+    pub instance: String,
+    /// The topic.
+    pub topic: String,
+    /// All of its partitions; empty while unknown.
+    pub partitions: Vec<i32>,
+    /// Those of this instance, and whether each was read to its end.
+    pub held: Vec<(i32, bool)>,
+    /// Those that no instance reads, as far as this one knows.
+    pub unread: Vec<i32>,
+}
+
+impl Group {
+    /// True if this instance has all partitions.
+    pub(crate) fn has_all(&self) -> bool {
+        !self.partitions.is_empty() && self.held.len() >= self.partitions.len()
+    }
+}
+
 /// The status of reading from Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngestStatus {
@@ -44,9 +66,17 @@ pub struct IngestStatus {
     pub error: Option<String>,
     /// What was noticed in messages.
     pub notes: MessageNotes,
+    /// The group, if partitions are shared with other instances.
+    pub group: Option<Group>,
 }
 
 impl IngestStatus {
+    /// True if other instances read some of the partitions, and none the others.
+    pub(crate) fn is_partly_read(&self) -> bool {
+        let group = self.group.as_ref();
+        group.is_some_and(|group| !group.unread.is_empty()) && self.partitions > 0
+    }
+
     /// The partitions that stand still for longer than this, if any do.
     pub(crate) fn standing_longer_than(&self, ms: i64, now_ms: i64) -> Option<Standing> {
         let still = self.standing_still.iter();
@@ -86,6 +116,7 @@ impl SharedStatus {
             acceptance: Acceptance::Unknown,
             error: None,
             notes: MessageNotes::default(),
+            group: None,
         })))
     }
 
@@ -95,6 +126,19 @@ impl SharedStatus {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Replaces it by a status over several instances; `is_own`: it is that of this one alone, with its times.
+    pub(crate) fn replace(&self, now_ms: i64, by: IngestStatus, is_own: bool) {
+        let mut status = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *status, by);
+        if is_own {
+            return;
+        }
+        let since = |is_same, since_ms| if is_same { since_ms } else { now_ms };
+        status.since_ms = since(before.connected == status.connected, before.since_ms);
+        let is_same = before.consuming == status.consuming;
+        status.consuming_since_ms = since(is_same, before.consuming_since_ms);
     }
 
     pub(crate) fn update(&self, now_ms: i64, change: impl FnOnce(&mut IngestStatus)) {

@@ -14,7 +14,8 @@ use super::{
 impl Ingest {
     /// After the error of a partition, finds those that cannot be read. `ends` has the end of each log. An error if no other one is left.
     pub(super) fn find_unreadable(&mut self, ends: &[(i32, i64, i64)]) -> Result<(), Interrupted> {
-        if !self.is_unreadable && self.unreadable.is_empty() {
+        // A new client has no partitions before its group assigns some.
+        if ends.is_empty() || !self.is_unreadable && self.unreadable.is_empty() {
             return Ok(());
         }
         let probe = Probe::new(&self.settings)?;

@@ -14,7 +14,7 @@ use crate::{
     alerts::{Subject, summary},
     context::Context,
     liveness::Task,
-    store::{Content, DueDelivery, StoreError},
+    store::{Content, DueDelivery, Store, StoreError},
 };
 
 mod alertmanager;
@@ -67,14 +67,32 @@ pub(crate) struct Delivery {
 /// The numbers of the deliveries in flight, with the receiver of each.
 type InFlight = HashMap<i64, String>;
 
-/// Delivers from the outbox until the stop; attempts in flight may then take five more seconds.
+/// Delivers from the outbox until the stop, while this instance leads; attempts in flight may then take five more seconds.
 ///
 /// # Errors
 /// Only if the database is damaged or closed; a temporary failure is retried.
-pub(crate) async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn deliver(mut delivery: Delivery, stop: CancellationToken) -> anyhow::Result<()> {
     if delivery.receivers.is_empty() {
         return delivery.idle(&stop).await;
     }
+    let all = delivery.context.store.clone();
+    while let Some(store) = delivery.lead(&all, &stop).await? {
+        delivery.context.store = store;
+        match deliver_as_leader(&delivery, &stop).await {
+            Err(StoreError::NotLeader) => {
+                tracing::info!("another instance leads; it delivers from now on");
+            }
+            ended => return Ok(ended?),
+        }
+    }
+    Ok(())
+}
+
+/// Delivers until the stop. What is in flight when another instance leads is dropped: that one sends it again.
+async fn deliver_as_leader(
+    delivery: &Delivery,
+    stop: &CancellationToken,
+) -> Result<(), StoreError> {
     let mut attempts = FuturesUnordered::new();
     let mut in_flight = InFlight::new();
     let (mut store_fails, mut starts) = (false, true);
@@ -112,9 +130,9 @@ pub(crate) async fn deliver(delivery: Delivery, stop: CancellationToken) -> anyh
         }
     }
     let rest = attempts.try_for_each(|_| std::future::ready(Ok(())));
-    Ok(tokio::time::timeout(DRAIN_TIMEOUT, rest)
+    tokio::time::timeout(DRAIN_TIMEOUT, rest)
         .await
-        .unwrap_or(Ok(()))?)
+        .unwrap_or(Ok(()))
 }
 
 impl Delivery {
@@ -122,6 +140,23 @@ impl Delivery {
         self.context
             .liveness
             .report(Task::Delivery, self.context.clock.now_ms());
+    }
+
+    /// Waits until this instance leads, and returns the store of its term; none after the stop.
+    async fn lead(
+        &self,
+        store: &Store,
+        stop: &CancellationToken,
+    ) -> Result<Option<Store>, StoreError> {
+        loop {
+            self.report();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(None),
+                store = store.lead() => return store.map(Some),
+                () = tokio::time::sleep(LIVENESS_INTERVAL) => {}
+            }
+        }
     }
 
     async fn idle(&self, stop: &CancellationToken) -> anyhow::Result<()> {
@@ -223,7 +258,12 @@ impl Delivery {
     /// How long until a delivery can be attempted, at most until the next report.
     async fn until_next(&self) -> Result<Duration, StoreError> {
         let now_ms = self.context.clock.now_ms();
-        let mut pause = LIVENESS_INTERVAL;
+        // Other instances record deliveries, too.
+        let mut pause = if self.context.store.is_shared() {
+            OUTBOX_POLL_INTERVAL
+        } else {
+            LIVENESS_INTERVAL
+        };
         for receiver in &self.receivers {
             let next = self.context.store.next_delivery_to(&receiver.name);
             let Some(due_ms) = in_time(next).await? else {
@@ -246,7 +286,7 @@ impl Delivery {
         fails_already: &mut bool,
     ) -> Result<Duration, StoreError> {
         match error {
-            StoreError::Unavailable(reason) => {
+            StoreError::Unavailable(reason) | StoreError::Conflict(reason) => {
                 self.context
                     .metrics
                     .store_errors
@@ -258,6 +298,8 @@ impl Delivery {
                 Ok(STORE_RETRY_INTERVAL)
             }
             error @ (StoreError::OffsetMoved { .. }
+            | StoreError::Outdated(_)
+            | StoreError::NotLeader
             | StoreError::StreamRetired(_)
             | StoreError::Broken(_)
             | StoreError::Closed) => Err(error),

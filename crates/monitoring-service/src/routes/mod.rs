@@ -23,7 +23,6 @@ mod probes;
 pub(crate) mod schema;
 pub(crate) mod session;
 pub(crate) mod silences;
-pub(crate) mod standby;
 pub(crate) mod streams;
 #[cfg(test)]
 pub(crate) use tests::harness;
@@ -32,6 +31,7 @@ mod tests;
 pub(crate) mod timeseries;
 mod totals;
 mod transactions;
+pub(crate) mod waiting;
 
 use std::{ops::Deref, sync::Arc};
 

@@ -65,5 +65,6 @@ pub(super) fn write(
             cooldown.suppressed.into(),
         ])
     });
-    write.execute_each(&rows.collect::<engine::Result<Vec<_>>>()?)
+    write.execute_each(&rows.collect::<engine::Result<Vec<_>>>()?)?;
+    Ok(())
 }

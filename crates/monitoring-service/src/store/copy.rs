@@ -10,6 +10,7 @@ use super::{
     engine::{self, OptionalExtension as _, Row, Sql, Value, params},
     postgres::{Open, lock},
     schema,
+    writer::Lock,
 };
 
 /// Rows between two reports of progress.
@@ -57,7 +58,7 @@ pub fn copy_database(
         }
         DatabaseAddress::Postgres(url) => {
             let mut writing = lock::of_command(url)?;
-            let copied = writing.transact(|sql| copy_to(sql, to, &mut report));
+            let copied = writing.transact(Lock::Exclusive, |sql, _| copy_to(sql, to, &mut report));
             copied.map(|(copied, _)| copied)
         }
     }
@@ -78,7 +79,9 @@ fn copy_to(
         }
         DatabaseAddress::Postgres(url) => {
             let mut writing = lock::of_command(url)?;
-            let copied = writing.transact(|target| copy(source, target, to, report));
+            let copied = writing.transact(Lock::Exclusive, |target, _| {
+                copy(source, target, to, report)
+            });
             copied.map(|(copied, _)| copied)
         }
     }
@@ -92,7 +95,7 @@ fn copy(
 ) -> Result<(), StoreError> {
     for sql in [source, target] {
         if let Sql::Postgres(open) = sql {
-            open.run("SET LOCAL statement_timeout = 0")?;
+            open.run("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")?;
         }
     }
     let tables = tables();

@@ -137,10 +137,13 @@ fn record(row: &Row<'_>) -> engine::Result<DeadLetterRecord> {
     })
 }
 
-/// Marks a dead letter as replayed.
+/// Marks a dead letter as replayed. [`StoreError::Outdated`] if it was replayed before.
 pub(super) fn mark_replayed(sql: Sql<'_>, id: i64, now_ms: i64) -> Result<(), StoreError> {
-    sql.prepare_cached("UPDATE dead_letters SET replayed_at_ms = ?2 WHERE id = ?1")?
-        .execute(params![id, now_ms])?;
+    const MARK: &str =
+        "UPDATE dead_letters SET replayed_at_ms = ?2 WHERE id = ?1 AND replayed_at_ms IS NULL";
+    if sql.prepare_cached(MARK)?.execute(params![id, now_ms])? == 0 {
+        return Err(StoreError::Outdated(format!("the dead letter {id}")));
+    }
     Ok(())
 }
 

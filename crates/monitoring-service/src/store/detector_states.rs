@@ -23,7 +23,8 @@ pub(super) fn write(transaction: &Transaction<'_>, states: &[DetectorState]) -> 
             state.bytes.clone().into(),
         ])
     });
-    write.execute_each(&rows.collect::<engine::Result<Vec<_>>>()?)
+    write.execute_each(&rows.collect::<engine::Result<Vec<_>>>()?)?;
+    Ok(())
 }
 
 /// The stored state of the policy `adaptive`. The default where the minutes before `newest` must be folded again: none is stored, it is too

@@ -146,14 +146,16 @@ impl Statement<'_> {
         }
     }
 
-    /// Runs it once with the values of each row. PostgreSQL is sent all of them before it answers the first.
-    pub(super) fn execute_each<const N: usize>(&mut self, rows: &[[Value; N]]) -> Result<()> {
+    /// Runs it once with the values of each row, and returns the number of rows that it changed. PostgreSQL is sent all of them before it
+    /// answers the first.
+    pub(super) fn execute_each<const N: usize>(&mut self, rows: &[[Value; N]]) -> Result<usize> {
         match self {
             Self::Sqlite(statement) => {
+                let mut changed = 0;
                 for row in rows {
-                    statement.execute(params_from_iter(row))?;
+                    changed += statement.execute(params_from_iter(row))?;
                 }
-                Ok(())
+                Ok(changed)
             }
             Self::Postgres(statement) => statement.execute_each(rows),
         }

@@ -1,8 +1,8 @@
 //! One transaction for everything that follows from a consumed batch: rows, alerts, incidents, deliveries, cooldowns, watermarks, offsets.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use detection::{AlertKey, Cooldown, DetectorState, Observed};
+use detection::{AlertKey, Cooldown, DetectorState, Observed, Stream};
 
 use super::{
     Store, StoreError, alerts, cooldowns, dead_letters,
@@ -14,7 +14,7 @@ use super::{
     open_minutes::{self, OpenCommit},
     upserts::Upserts,
     watermarks::Watermarks,
-    writer::{PendingWrite, Transaction},
+    writer::{Lock, PendingWrite, Transaction},
 };
 use crate::alerts::{
     Alert,
@@ -26,6 +26,8 @@ use crate::alerts::{
 pub(crate) struct IngestCommit {
     /// The observed minutes, in the order of Kafka.
     pub(crate) observed: Vec<Observed>,
+    /// Of each stream among them, the version that the fold went on from; one that is not here is not checked.
+    pub(crate) versions: HashMap<Stream, i64>,
     /// Their alerts.
     pub(crate) alerts: Vec<Alert>,
     /// What became of incidents, one update for each.
@@ -48,6 +50,21 @@ pub(crate) struct IngestCommit {
     pub(crate) now_ms: i64,
 }
 
+impl IngestCommit {
+    /// Counts, watermarks and offsets are of the partitions of this instance alone. Alerts and incidents are compared with those of all.
+    const fn lock(&self) -> Lock {
+        let is_of_partitions = self.alerts.is_empty()
+            && self.incidents.is_empty()
+            && self.replayed.is_empty()
+            && self.gaps.is_empty();
+        if is_of_partitions {
+            Lock::Shared
+        } else {
+            Lock::Exclusive
+        }
+    }
+}
+
 /// A commit handed to the writer.
 pub(crate) struct InFlightCommit(PendingWrite<Vec<RecordedEvent>>);
 
@@ -59,7 +76,8 @@ impl InFlightCommit {
 
     /// Waits until the commit is on disk, and returns the events of incidents in it. Blocks.
     ///
-    /// [`StoreError::OffsetMoved`] if the stored offsets are not the expected ones; nothing is written then.
+    /// [`StoreError::OffsetMoved`] if the stored offsets are not the expected ones, [`StoreError::Outdated`] if a stream is not as the fold
+    /// knew it; nothing is written then.
     pub(crate) fn wait(self) -> Result<Vec<RecordedEvent>, StoreError> {
         self.0.wait()
     }
@@ -71,7 +89,7 @@ impl Store {
         let job = Arc::clone(commit);
         InFlightCommit(
             self.writer
-                .begin(move |transaction| write(transaction, &job)),
+                .begin(commit.lock(), move |transaction| write(transaction, &job)),
         )
     }
 }
@@ -93,7 +111,7 @@ fn write(
         watermarks.note(stream_id, observed);
     }
     upserts.flush()?;
-    watermarks.write(sql, commit.now_ms)?;
+    watermarks.write(sql, &commit.versions, commit.now_ms)?;
     for alert in &commit.alerts {
         alerts::insert(transaction, alert)?;
     }

@@ -21,6 +21,7 @@ mod offset_gaps;
 mod offsets;
 mod open_minutes;
 mod outbox;
+mod partition_state;
 mod postgres;
 mod ranges;
 mod read_only;
@@ -47,9 +48,10 @@ use std::{
 };
 
 use rusqlite::ErrorCode;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub use alerts::AlertFilter;
+pub(crate) use alerts::Newest;
 pub(crate) use attempts::{EventDelivery, PendingOf};
 pub(crate) use charts::{ChartFilter, Charts, Span};
 pub use copy::{CopiedTable, copy_database};
@@ -66,6 +68,7 @@ pub(crate) use outbox::{
     Attempt, Content, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryState, DueDelivery,
     ListedDelivery, Replay,
 };
+pub(crate) use partition_state::PartitionRecord;
 pub use postgres::PostgresUrl;
 pub(crate) use ranges::{Hole, RangeFindings, SeriesFilter, SeriesPoint, StatusTotal, Summary};
 pub(crate) use read_only::{MinuteFilter, labelled_incidents, stored_minutes};
@@ -76,10 +79,10 @@ pub(crate) use upkeep::Retention;
 pub(crate) use writer::Writer;
 
 use engine::{Sql, params};
-use postgres::{Server, lock::Applicant};
+use postgres::{Server, lock::Writing};
 use readers::{CancelOnDrop, QueryClass, Readers, Waiting};
 use wal::FileWriter;
-use writer::Engine;
+use writer::{Engine, ONLY_TERM};
 
 /// The reason why the store failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -95,6 +98,15 @@ pub enum StoreError {
         /// Which partition.
         partition: i32,
     },
+    /// Another instance, or a request, has changed this meanwhile: the caller must read it again.
+    #[error("{0} was changed meanwhile")]
+    Outdated(String),
+    /// The transaction met another one, again and again: the caller retries later.
+    #[error("the database cannot be used now: {0}")]
+    Conflict(String),
+    /// This instance does not lead (any more): another one does the work.
+    #[error("another instance leads")]
+    NotLeader,
     /// The stream was retired after it was loaded: the caller must load it again.
     #[error("the stream {0} was retired meanwhile")]
     StreamRetired(String),
@@ -104,6 +116,18 @@ pub enum StoreError {
     /// The writer has stopped.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// True if nothing failed: what was read must be read again, since others have changed it.
+    pub(crate) const fn is_outdated(&self) -> bool {
+        matches!(self, Self::Outdated(_) | Self::StreamRetired(_))
+    }
+
+    /// True if another instance may have read the partition on.
+    pub(crate) const fn is_offset_moved(&self) -> bool {
+        matches!(self, Self::OffsetMoved { .. })
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -175,36 +199,10 @@ struct Shared {
     readers: Arc<Readers>,
     outbox_changed: Arc<Notify>,
     write_error: writer::WriteError,
+    /// The term in which this instance leads, if it does.
+    leading: watch::Receiver<Option<u64>>,
     /// When all of the database was checked, milliseconds since 1970.
     checked_at_ms: OnceLock<i64>,
-}
-
-/// An instance that may open a database of PostgreSQL.
-pub struct Candidate {
-    server: Arc<Server>,
-    applicant: Applicant,
-}
-
-impl Candidate {
-    /// For the first schema of the user's `search_path`.
-    pub fn new(url: PostgresUrl) -> Result<Box<Self>, StoreError> {
-        let server = Server::new(url)?;
-        let applicant = Applicant::new(Arc::clone(&server));
-        Ok(Box::new(Self { server, applicant }))
-    }
-
-    /// Opens the database as [`Store::open`] does. Blocks for some seconds at most.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] while another service works with it, or the server cannot be reached: try again.
-    pub fn try_open(&mut self) -> Result<(Store, Writer), StoreError> {
-        const STANDS_BY: &str = "another monitoring-service works with this database; this one stands by and takes over when that one is gone";
-        let stands_by = || StoreError::Unavailable(STANDS_BY.to_owned());
-        let writing = self.applicant.apply()?.ok_or_else(stands_by)?;
-        let database = Database::Server(Arc::clone(&self.server));
-        let readers = Arc::new(Readers::new(database));
-        Ok(Store::with(Engine::Postgres(writing), readers, None))
-    }
 }
 
 impl Store {
@@ -217,12 +215,32 @@ impl Store {
         let writer = FileWriter::new(connection, path, Arc::clone(&readers));
         let files = files::OpenFiles::of(path)?;
         let engine = Engine::Sqlite(writer);
-        Ok(Self::with(engine, readers, Some((locked, files))))
+        let leading = watch::channel(Some(ONLY_TERM)).1;
+        Ok(Self::with(engine, readers, leading, Some((locked, files))))
+    }
+
+    /// Opens the database at `url`, which other instances may use, too, and creates the tables if there are none. Blocks for some seconds at
+    /// most.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while the server cannot be reached: try again.
+    pub fn connect(url: PostgresUrl) -> Result<(Self, Writer), StoreError> {
+        let server = Server::new(url)?;
+        let writing = Writing::open(Arc::clone(&server))?;
+        let readers = Arc::new(Readers::new(Database::Server(server)));
+        let leading = writing.leading();
+        Ok(Self::with(
+            Engine::Postgres(writing),
+            readers,
+            leading,
+            None,
+        ))
     }
 
     fn with(
         engine: Engine,
         readers: Arc<Readers>,
+        leading: watch::Receiver<Option<u64>>,
         files: Option<(schema::LockedPath, files::OpenFiles)>,
     ) -> (Self, Writer) {
         let outbox_changed = Arc::new(Notify::new());
@@ -234,6 +252,7 @@ impl Store {
             readers,
             outbox_changed,
             write_error,
+            leading,
             checked_at_ms: OnceLock::new(),
         };
         let store = Self {
@@ -243,7 +262,34 @@ impl Store {
         (store, writer)
     }
 
-    /// Notified after each commit that created or replayed a delivery.
+    /// True if other instances may use the database, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.files.is_none()
+    }
+
+    /// The store for what one instance does for all, if this one leads. What it writes is refused with [`StoreError::NotLeader`] once another
+    /// instance has led.
+    pub(crate) fn as_leader(&self) -> Option<Self> {
+        let term = *self.shared.leading.borrow();
+        term.map(|term| self.of_term(term))
+    }
+
+    /// Waits until this instance leads.
+    pub(crate) async fn lead(&self) -> Result<Self, StoreError> {
+        let mut leading = self.shared.leading.clone();
+        let term = leading.wait_for(Option::is_some).await;
+        let term = term.ok().and_then(|term| *term);
+        term.map(|term| self.of_term(term))
+            .ok_or(StoreError::Closed)
+    }
+
+    fn of_term(&self, term: u64) -> Self {
+        let mut store = self.clone();
+        store.writer.term = Some(term);
+        store
+    }
+
+    /// Notified after each commit of this instance that created or replayed a delivery.
     pub(crate) fn outbox_changed(&self) -> &Notify {
         &self.shared.outbox_changed
     }

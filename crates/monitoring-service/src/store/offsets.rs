@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::engine::{OptionalExtension as _, Sql, params};
+use super::engine::{Sql, params};
 use super::{Store, StoreError};
 
 /// The last record consumed of a partition.
@@ -68,8 +68,12 @@ impl Store {
     }
 }
 
-/// Advances a partition's offset, if the stored one is the expected one.
+/// Advances a partition's offset, if the stored one is the expected one: of two instances that read the same partition, one commits.
 pub(super) fn advance(sql: Sql<'_>, advance: &OffsetAdvance) -> Result<(), StoreError> {
+    const BEGIN: &str = "INSERT INTO offsets (cluster_id, topic, partition, last_offset, last_timestamp_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (cluster_id, topic, partition) DO NOTHING";
+    const ADVANCE: &str = "UPDATE offsets SET last_offset = ?4, last_timestamp_ms = ?5 WHERE cluster_id = ?1 AND topic = ?2 AND partition = ?3
+         AND last_offset = ?6 AND last_timestamp_ms IS NOT DISTINCT FROM ?7";
     let OffsetAdvance {
         cluster_id,
         topic,
@@ -77,29 +81,30 @@ pub(super) fn advance(sql: Sql<'_>, advance: &OffsetAdvance) -> Result<(), Store
         from,
         to,
     } = advance;
-    let stored = sql
-        .prepare_cached("SELECT last_offset, last_timestamp_ms FROM offsets WHERE cluster_id = ?1 AND topic = ?2 AND partition = ?3")?
-        .query_row(params![cluster_id, topic, partition], |row| {
-            Ok(StoredOffset { last_offset: row.get(0)?, last_timestamp_ms: row.get(1)? })
-        })
-        .optional()?;
-    if stored != *from {
+    let (offset, timestamp_ms) = (to.last_offset, to.last_timestamp_ms);
+    let changed = match from {
+        None => sql.prepare_cached(BEGIN)?.execute(params![
+            cluster_id,
+            topic,
+            partition,
+            offset,
+            timestamp_ms
+        ])?,
+        Some(from) => sql.prepare_cached(ADVANCE)?.execute(params![
+            cluster_id,
+            topic,
+            partition,
+            offset,
+            timestamp_ms,
+            from.last_offset,
+            from.last_timestamp_ms
+        ])?,
+    };
+    if changed == 0 {
         return Err(StoreError::OffsetMoved {
             topic: topic.clone(),
             partition: *partition,
         });
     }
-    sql.prepare_cached(
-        "INSERT INTO offsets (cluster_id, topic, partition, last_offset, last_timestamp_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (cluster_id, topic, partition) DO UPDATE
-         SET last_offset = excluded.last_offset, last_timestamp_ms = excluded.last_timestamp_ms",
-    )?
-        .execute(params![
-            cluster_id,
-            topic,
-            partition,
-            to.last_offset,
-            to.last_timestamp_ms
-        ])?;
     Ok(())
 }

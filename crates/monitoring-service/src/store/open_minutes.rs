@@ -2,11 +2,11 @@
 
 use detection::{
     Minute, Status, StatusCount, Stream,
-    open_minutes::{Counts, OpenChanges, StoredOpenMinutes, StreamChange},
+    open_minutes::{Counts, OpenChanges, StoredOpenMinutes, StreamChange, StreamState},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::engine::{self, Row, Sql, params};
+use super::engine::{self, OptionalExtension as _, Row, Sql, params};
 use super::{Store, StoreError};
 
 /// The changes of open minutes in a commit.
@@ -53,6 +53,17 @@ impl Store {
         })
     }
 
+    /// The partitions of a stream that has open minutes. Blocks.
+    pub(crate) fn open_partitions_of(&self, stream: &str) -> Result<Vec<i32>, StoreError> {
+        self.read_blocking(|sql| {
+            let state = sql
+                .prepare_cached("SELECT state FROM open_streams WHERE stream = ?1")?
+                .query_row(params![stream], |row| json::<StreamState>(row, 0))
+                .optional()?;
+            Ok(state.map_or_else(Vec::new, |state| state.partitions))
+        })
+    }
+
     /// The stored counts of a minute that were named. Blocks.
     pub(crate) fn named_counts(&self, stream: &str, minute: Minute) -> Result<Counts, StoreError> {
         self.read_blocking(|sql| {
@@ -93,11 +104,13 @@ pub(super) fn write(sql: Sql<'_>, commit: &OpenCommit) -> Result<(), StoreError>
         let stream = stream.as_str();
         match change {
             StreamChange::Begin(state) => {
-                sql.prepare_cached(
-                    "INSERT INTO open_streams (stream, state) VALUES (?1, ?2)
-                     ON CONFLICT (stream) DO UPDATE SET state = excluded.state",
+                let begun = sql.prepare_cached(
+                    "INSERT INTO open_streams (stream, state) VALUES (?1, ?2) ON CONFLICT (stream) DO NOTHING",
                 )?
                 .execute(params![stream, text(state)])?;
+                if begun == 0 {
+                    return Err(StoreError::Outdated(format!("the stream {stream}")));
+                }
             }
             StreamChange::Continue(state) => {
                 let continued = sql

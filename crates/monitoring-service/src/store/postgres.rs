@@ -39,13 +39,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 pub(in crate::store) enum Failure {
     /// It cannot be used now: the caller may try again.
     Away(String),
+    /// The transaction met another one: it may be run again at once.
+    Conflict(String),
     /// It refuses.
     Refused(String),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Away(text) | Self::Refused(text)) = self;
+        let (Self::Away(text) | Self::Conflict(text) | Self::Refused(text)) = self;
         f.write_str(text)
     }
 }
@@ -56,6 +58,7 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Away(text) => Self::Unavailable(text),
+            Failure::Conflict(text) => Self::Conflict(text),
             Failure::Refused(text) => Self::Broken(text),
         }
     }
@@ -77,7 +80,9 @@ impl From<tokio_postgres::Error> for Failure {
         };
         let (code, text) = (refusal.code(), refusal.message());
         let text = format!("PostgreSQL: {text} ({})", code.code());
-        if is_temporary(code) {
+        if code.code().starts_with("40") {
+            Self::Conflict(text)
+        } else if is_temporary(code) {
             Self::Away(text)
         } else {
             Self::Refused(text)
@@ -87,8 +92,8 @@ impl From<tokio_postgres::Error> for Failure {
 
 /// True for what passes, or is mended, without a change of this program: by the class of the code, which its first two letters are.
 fn is_temporary(code: &SqlState) -> bool {
-    // Connection, rollback (serialization, deadlock), resources, a state that a setting or an operator ends, input and output.
-    let classes = ["08", "40", "53", "55", "57", "58"];
+    // Connection, resources, a state that a setting or an operator ends, input and output.
+    let classes = ["08", "53", "55", "57", "58"];
     classes.iter().any(|class| code.code().starts_with(class))
         || *code == SqlState::READ_ONLY_SQL_TRANSACTION
         || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT

@@ -16,7 +16,7 @@ pub(super) const APPLICATION_ID: i32 = 0x7478_6d6e;
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// The version of the schema. A later one adds a step to [`STEPS`]; databases of versions below [`OLDEST_VERSION`] are refused.
-pub(super) const VERSION: i32 = 7;
+pub(super) const VERSION: i32 = 8;
 
 /// Development databases before the first release have versions 1 to 4.
 const OLDEST_VERSION: i32 = 5;
@@ -64,6 +64,8 @@ const STEPS: [&str; (VERSION - OLDEST_VERSION) as usize] = [
      CREATE INDEX deliveries_by_stream ON deliveries (stream, id);
      CREATE INDEX alerts_too_old ON alerts (recorded_at_ms) WHERE suppressed = 'too_old';
      CREATE INDEX incidents_too_old ON incidents (recorded_at_ms) WHERE suppressed = 'too_old';",
+    // 8
+    "ALTER TABLE streams ADD COLUMN version INTEGER NOT NULL DEFAULT 0;",
 ];
 
 pub(super) const CREATE: &str = r"
@@ -89,7 +91,9 @@ CREATE TABLE streams (
     other_statuses TEXT NOT NULL DEFAULT '',
     -- Minutes that were too old to be judged, and when the last one arrived.
     unjudged_minutes INTEGER NOT NULL DEFAULT 0,
-    unjudged_at_ms   INTEGER
+    unjudged_at_ms   INTEGER,
+    -- Changes with each commit of its minutes, and with its retirement: a commit names the version that it goes on from.
+    version          INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE statuses (

@@ -7,6 +7,7 @@ use super::{
     offsets::{self, OffsetAdvance},
     postgres::lock,
     schema,
+    writer::Lock,
 };
 
 /// Continues the partition of a topic at `to_offset`, which must be after the next offset to read. The records before it are an offset
@@ -36,7 +37,8 @@ pub fn skip_records(
         }
         DatabaseAddress::Postgres(url) => {
             let mut writing = lock::of_command(url)?;
-            writing.transact(skip).map(|(gap, _)| gap)
+            let done = writing.transact(Lock::Exclusive, |sql, _| skip(sql));
+            done.map(|(gap, _)| gap)
         }
     }
 }

@@ -172,8 +172,8 @@ impl Store {
                 let sql = transaction.sql;
                 let retired = sql
                     .prepare_cached(
-                        "UPDATE streams SET retired_at_ms = coalesce(retired_at_ms, ?2), stale_since_ms = NULL, stale_alerted = 0
-                         WHERE name = ?1",
+                        "UPDATE streams SET retired_at_ms = coalesce(retired_at_ms, ?2), stale_since_ms = NULL, stale_alerted = 0,
+                         version = version + 1 WHERE name = ?1",
                     )?
                     .execute(params![name, now_ms])?;
                 if retired == 0 {
@@ -221,13 +221,22 @@ impl Store {
         .await
     }
 
-    /// What is stored of a stream, for [`detection::Monitor::restore`]; none if it has no minute yet. Blocks.
+    /// What is stored of a stream, for [`detection::Monitor::restore`], and its version; none if it has no minute yet. Blocks.
     pub(crate) fn stored_stream(
         &self,
         stream: &str,
         settings: &MonitorSettings,
-    ) -> Result<Option<StoredStream>, StoreError> {
-        self.read_blocking(|sql| stored_stream(sql, stream, settings))
+    ) -> Result<Option<(StoredStream, i64)>, StoreError> {
+        self.read_blocking(|sql| {
+            let stored = stored_stream(sql, stream, settings)?;
+            let version = stream_version(sql, stream)?;
+            Ok(stored.zip(version))
+        })
+    }
+
+    /// The version of a stream: it changes with each commit of its minutes. None if it has no minute yet. Blocks.
+    pub(crate) fn stream_version(&self, stream: &str) -> Result<Option<i64>, StoreError> {
+        self.read_blocking(|sql| Ok(stream_version(sql, stream)?))
     }
 
     /// The state of the policy `adaptive` after the newest stored minute of a stream.
@@ -361,6 +370,12 @@ fn stored_stream(
     }))
 }
 
+fn stream_version(sql: Sql<'_>, stream: &str) -> engine::Result<Option<i64>> {
+    sql.prepare_cached("SELECT version FROM streams WHERE name = ?1")?
+        .query_row(params![stream], |row| row.get(0))
+        .optional()
+}
+
 fn freshness(sql: Sql<'_>) -> Result<Vec<Freshness>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT name, newest_minute, arrived_at_ms, stale_since_ms, stale_alerted, pauses FROM streams
@@ -484,18 +499,21 @@ pub(super) fn id_or_new(
     minute: Minute,
     now_ms: i64,
 ) -> engine::Result<i64> {
+    // Another instance may create it at the same time.
+    const CREATE: &str = "INSERT INTO streams (name, newest_minute, arrived_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO NOTHING";
     if let Some(id) = transaction.ids.streams.get(name) {
         return Ok(*id);
     }
-    let id = match stream_id(transaction.sql, name)? {
-        Some(id) => id,
-        None => transaction
-            .sql
-            .prepare_cached(
-                "INSERT INTO streams (name, newest_minute, arrived_at_ms) VALUES (?1, ?2, ?3) RETURNING id",
-            )?
-            .query_row(params![name, minute.epoch_minutes(), now_ms], |row| row.get(0))?,
-    };
+    let mut id = stream_id(transaction.sql, name)?;
+    if id.is_none() {
+        transaction.sql.prepare_cached(CREATE)?.execute(params![
+            name,
+            minute.epoch_minutes(),
+            now_ms
+        ])?;
+        id = stream_id(transaction.sql, name)?;
+    }
+    let id = id.ok_or(engine::Error::NoRow)?;
     transaction.ids.streams.insert(name.to_owned(), id);
     Ok(id)
 }

@@ -26,11 +26,11 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    AlertFilter, Candidate, DatabaseAddress, DeliveryFilter, DeliveryState, IngestCommit,
-    OffsetAdvance, Retention, RowFilter, Store, StoreError, StoredOffset, Writer, alerts, attempts,
+    AlertFilter, DatabaseAddress, DeliveryFilter, DeliveryState, IngestCommit, OffsetAdvance,
+    Retention, RowFilter, Store, StoreError, StoredOffset, Writer, alerts, attempts,
     engine::{self, Row, Sql, params},
     incidents as stored_incidents, minutes, outbox, ranges, rows,
-    writer::Transaction,
+    writer::{Lock, Transaction},
 };
 use crate::alerts::{Alert, NotifyPolicy, Origin};
 
@@ -45,19 +45,7 @@ type Make<'a> = &'a dyn Fn(&Path) -> rusqlite::Result<()>;
 pub(crate) fn open_at(path: &Path) -> (Store, Writer) {
     match address_of(path) {
         DatabaseAddress::File(path) => Store::open(&path).expect("a usable database"),
-        DatabaseAddress::Postgres(url) => {
-            take_over(&mut Candidate::new(url).expect("a candidate")).expect("a usable database")
-        }
-    }
-}
-
-/// Tries until the lock is free: a session ends a moment after its connection.
-fn take_over(candidate: &mut Candidate) -> Result<(Store, Writer), StoreError> {
-    loop {
-        match candidate.try_open() {
-            Err(StoreError::Unavailable(_)) => std::thread::yield_now(),
-            opened => return opened,
-        }
+        DatabaseAddress::Postgres(url) => Store::connect(url).expect("a usable database"),
     }
 }
 
@@ -167,7 +155,11 @@ fn execute(store: &Store, statement: &'static str) {
             .prepare_cached(statement)?
             .execute(params![])?)
     };
-    store.writer.begin(run).wait().expect("executed");
+    store
+        .writer
+        .begin(Lock::Exclusive, run)
+        .wait()
+        .expect("executed");
 }
 
 #[test]
@@ -208,7 +200,7 @@ fn an_older_database_gets_the_new_columns() {
         "ALTER TABLE dead_letters DROP COLUMN hint; ALTER TABLE dead_letters DROP COLUMN key;
          ALTER TABLE dead_letters DROP COLUMN replayed_at_ms;
          DROP INDEX deliveries_set_aside; DROP INDEX deliveries_by_summary; DROP INDEX alerts_too_old; DROP INDEX incidents_too_old;
-         ALTER TABLE deliveries DROP COLUMN summary_seq; PRAGMA user_version = 5",
+         ALTER TABLE deliveries DROP COLUMN summary_seq; ALTER TABLE streams DROP COLUMN version; PRAGMA user_version = 5",
     )
     .expect("the schema of version 5");
     drop(sql);
@@ -287,7 +279,7 @@ fn a_restored_stream_equals_the_one_in_memory() {
     let (store, _folder) = open();
     let monitor = fill(&store, 100);
     let capacity = monitor.settings().history_capacity();
-    let stored = store
+    let (stored, _) = store
         .stored_stream("default", monitor.settings())
         .expect("readable")
         .expect("known");

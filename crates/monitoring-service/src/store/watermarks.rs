@@ -1,9 +1,10 @@
 //! The watermarks of streams: what the minutes of one commit change beside their rows. The rules are in [`detection`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use detection::{HoursOff, Minute, Observed, Pauses, Timeliness};
+use detection::{HoursOff, Minute, Observed, Pauses, Stream, Timeliness};
 
+use super::StoreError;
 use super::engine::{self, Row, Sql, Value};
 
 /// Names of statuses that are not monitored to keep of a stream.
@@ -14,8 +15,8 @@ const MAX_OTHER_STATUSES: usize = 8;
 pub(super) struct Watermarks<'a>(BTreeMap<i64, Arrivals<'a>>);
 
 /// What arrived of one stream.
-#[derive(Default)]
 struct Arrivals<'a> {
+    stream: &'a Stream,
     /// The first and the last of the fresh minutes.
     fresh: Option<(Minute, Minute)>,
     /// Pauses between the fresh minutes: the minute that ended each, and its length.
@@ -28,7 +29,15 @@ struct Arrivals<'a> {
 
 impl<'a> Watermarks<'a> {
     pub(super) fn note(&mut self, stream_id: i64, observed: &'a Observed) {
-        let arrivals = self.0.entry(stream_id).or_default();
+        let new = || Arrivals {
+            stream: observed.counts.stream(),
+            fresh: None,
+            pauses: Vec::new(),
+            too_late: 0,
+            named: 0,
+            other_statuses: BTreeSet::new(),
+        };
+        let arrivals = self.0.entry(stream_id).or_insert_with(new);
         let minute = observed.counts.minute();
         match (observed.timeliness, &mut arrivals.fresh) {
             (Timeliness::Fresh, None) => arrivals.fresh = Some((minute, minute)),
@@ -53,27 +62,40 @@ impl<'a> Watermarks<'a> {
         }
     }
 
-    pub(super) fn write(&self, sql: Sql<'_>, now_ms: i64) -> engine::Result<()> {
+    /// `versions`: of each stream, the version that the fold went on from.
+    ///
+    /// [`StoreError::Outdated`] if another instance has changed a stream since.
+    pub(super) fn write(
+        &self,
+        sql: Sql<'_>,
+        versions: &HashMap<Stream, i64>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
         let mut read = sql.prepare_cached(
             "SELECT newest_minute, arrived_at_ms, stale_since_ms, pauses, retired_at_ms, old_since_ms, hours_off, hours_off_times,
-             named_statuses, other_statuses, unjudged_minutes, unjudged_at_ms FROM streams WHERE id = ?1",
+             named_statuses, other_statuses, unjudged_minutes, unjudged_at_ms, version FROM streams WHERE id = ?1",
         )?;
         let mut write = sql.prepare_cached(
             "UPDATE streams SET newest_minute = ?2, arrived_at_ms = ?3, pauses = ?4, retired_at_ms = ?5, old_since_ms = ?6,
              hours_off = ?7, hours_off_times = ?8, named_statuses = ?9, other_statuses = ?10, unjudged_minutes = ?11,
-             unjudged_at_ms = ?12 WHERE id = ?1",
+             unjudged_at_ms = ?12, version = version + 1 WHERE id = ?1 AND version = ?13",
         )?;
         let ids: Vec<_> = self.0.keys().copied().collect();
         let stored = read.query_each(&ids, Stored::read)?;
-        let moved = self
-            .0
-            .iter()
-            .zip(stored)
-            .map(|((id, arrivals), mut stored)| {
-                stored.apply(arrivals, now_ms);
-                stored.values(*id)
-            });
-        write.execute_each(&moved.collect::<Vec<_>>())?;
+        let mut moved = Vec::with_capacity(ids.len());
+        for ((id, arrivals), mut stored) in self.0.iter().zip(stored) {
+            let version = versions.get(arrivals.stream);
+            if version.is_some_and(|version| *version != stored.version) {
+                let stream = format!("the stream {}", arrivals.stream);
+                return Err(StoreError::Outdated(stream));
+            }
+            stored.apply(arrivals, now_ms);
+            moved.push(stored.values(*id));
+        }
+        // Another instance may change one between the two statements.
+        if write.execute_each(&moved)? < moved.len() {
+            return Err(StoreError::Outdated("a stream".to_owned()));
+        }
         Ok(())
     }
 }
@@ -91,6 +113,7 @@ struct Stored {
     other_statuses: String,
     unjudged_minutes: i64,
     unjudged_at_ms: Option<i64>,
+    version: i64,
 }
 
 impl Stored {
@@ -107,10 +130,11 @@ impl Stored {
             other_statuses: row.get("other_statuses")?,
             unjudged_minutes: row.get("unjudged_minutes")?,
             unjudged_at_ms: row.get("unjudged_at_ms")?,
+            version: row.get("version")?,
         })
     }
 
-    fn values(self, stream_id: i64) -> [Value; 12] {
+    fn values(self, stream_id: i64) -> [Value; 13] {
         [
             stream_id.into(),
             self.newest.epoch_minutes().into(),
@@ -124,6 +148,7 @@ impl Stored {
             self.other_statuses.into(),
             self.unjudged_minutes.into(),
             self.unjudged_at_ms.into(),
+            self.version.into(),
         ]
     }
 

@@ -24,10 +24,21 @@ const QUEUE: usize = 1024;
 /// Maximum jobs in one commit.
 const MAX_GROUPED: usize = 64;
 
+/// The lock of a transaction, which the instances on one PostgreSQL database share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// It runs alone.
+    Exclusive,
+    /// It runs beside others that also change only what belongs to partitions of their instance.
+    Shared,
+}
+
 /// The open transaction of a job, and the ids of names.
 pub(super) struct Transaction<'a> {
     pub(super) sql: Sql<'a>,
     pub(super) ids: &'a mut Ids,
+    /// The term in which this instance leads, if it does.
+    term: Option<u64>,
     /// True if a delivery is due; then the outbox is notified after the commit.
     pub(super) wakes_outbox: bool,
 }
@@ -51,12 +62,16 @@ impl Ids {
 
 /// A job and its reply channel; the closure may run twice.
 trait Job: Send {
+    fn lock(&self) -> Lock;
     fn run(&mut self, transaction: &mut Transaction<'_>) -> Result<(), StoreError>;
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
 }
 
 struct Call<F, T> {
     work: F,
+    lock: Lock,
+    /// The term in which this instance must lead.
+    term: Option<u64>,
     value: Option<T>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -66,7 +81,14 @@ where
     F: FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send,
     T: Send,
 {
+    fn lock(&self) -> Lock {
+        self.lock
+    }
+
     fn run(&mut self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+        if self.term.is_some() && self.term != transaction.term {
+            return Err(StoreError::NotLeader);
+        }
         self.value = Some((self.work)(transaction)?);
         Ok(())
     }
@@ -78,13 +100,32 @@ where
     }
 }
 
+/// The term of the only instance on a file.
+pub(super) const ONLY_TERM: u64 = 1;
+
+/// How often a transaction that met others is run again.
+const MAX_CONFLICTS: usize = 5;
+
 /// The queue to the writer thread.
 #[derive(Clone)]
-pub(super) struct WriterHandle(mpsc::Sender<Box<dyn Job>>);
+pub(super) struct WriterHandle {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    /// The term in which this instance must lead for the jobs of this handle.
+    pub(super) term: Option<u64>,
+}
 
 impl WriterHandle {
-    /// Runs a job in a transaction and waits until it is on disk.
+    /// Runs a job alone in a transaction and waits until it is on disk.
     pub(super) async fn call<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.call_with(Lock::Exclusive, work).await
+    }
+
+    /// The same with another lock.
+    pub(super) async fn call_with<T, F>(&self, lock: Lock, work: F) -> Result<T, StoreError>
     where
         F: FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
@@ -92,23 +133,27 @@ impl WriterHandle {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Call {
             work,
+            lock,
+            term: self.term,
             value: None,
             reply,
         });
-        self.0.send(job).await.map_err(|_| StoreError::Closed)?;
+        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Hands a job to the writer without waiting, for a thread outside the async runtime.
-    pub(super) fn begin<T, F>(&self, work: F) -> PendingWrite<T>
+    pub(super) fn begin<T, F>(&self, lock: Lock, work: F) -> PendingWrite<T>
     where
         F: FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         // If the writer is gone, the reply channel is dropped and the wait reports it.
-        drop(self.0.blocking_send(Box::new(Call {
+        drop(self.jobs.blocking_send(Box::new(Call {
             work,
+            lock,
+            term: self.term,
             value: None,
             reply,
         })));
@@ -155,14 +200,16 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    /// Runs `work` in a transaction and commits it. Returns true beside its value if rows were changed.
+    /// Runs `work` in a transaction and commits it; `work` gets the term in which this instance leads. Returns true beside its value if
+    /// rows were changed.
     fn transact<T>(
         &mut self,
-        work: impl FnOnce(Sql<'_>) -> Result<T, StoreError>,
+        lock: Lock,
+        work: impl FnOnce(Sql<'_>, Option<u64>) -> Result<T, StoreError>,
     ) -> Result<(T, bool), StoreError> {
         match self {
-            Self::Sqlite(file) => file.transact(work),
-            Self::Postgres(writing) => writing.transact(work),
+            Self::Sqlite(file) => file.transact(|sql| work(sql, Some(ONLY_TERM))),
+            Self::Postgres(writing) => writing.transact(lock, work),
         }
     }
 
@@ -198,7 +245,11 @@ impl Writer {
             outbox_changed,
             write_error,
         };
-        (writer, WriterHandle(sender))
+        let handle = WriterHandle {
+            jobs: sender,
+            term: None,
+        };
+        (writer, handle)
     }
 
     /// The same with other limits of the write-ahead log.
@@ -211,33 +262,29 @@ impl Writer {
     }
 
     /// Runs jobs until every [`super::Store`] is dropped.
-    ///
-    /// # Errors
-    /// [`StoreError::Broken`] if another instance has taken over the database.
-    pub fn run(mut self) -> Result<(), StoreError> {
+    pub fn run(mut self) {
         let mut jobs = Vec::with_capacity(MAX_GROUPED);
-        while self.receive(&mut jobs)? > 0 {
+        while self.receive(&mut jobs) > 0 {
             self.commit_all(&mut jobs);
             match &mut self.engine {
                 Engine::Sqlite(file) => file.bound_wal(),
-                Engine::Postgres(writing) => writing.check()?,
+                Engine::Postgres(writing) => writing.apply(),
             }
         }
-        Ok(())
     }
 
     /// Waits for jobs; 0 after the last.
-    fn receive(&mut self, jobs: &mut Vec<Box<dyn Job>>) -> Result<usize, StoreError> {
+    fn receive(&mut self, jobs: &mut Vec<Box<dyn Job>>) -> usize {
         let Engine::Postgres(writing) = &mut self.engine else {
-            return Ok(self.jobs.blocking_recv_many(jobs, MAX_GROUPED));
+            return self.jobs.blocking_recv_many(jobs, MAX_GROUPED);
         };
         loop {
             let received = writing.wait(self.jobs.recv_many(jobs, MAX_GROUPED));
             if let Some(received) = received {
-                return Ok(received);
+                return received;
             }
             writing.keep_alive();
-            writing.check()?;
+            writing.apply();
         }
     }
 
@@ -255,19 +302,38 @@ impl Writer {
     }
 
     /// One transaction for these jobs. The first error drops it.
-    fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(bool, bool), StoreError> {
+        let is_shared = jobs.iter().all(|job| job.lock() == Lock::Shared);
+        let lock = if is_shared {
+            Lock::Shared
+        } else {
+            Lock::Exclusive
+        };
         let ids = &mut self.ids;
-        let committed = self.engine.transact(|sql| {
+        self.engine.transact(lock, |sql, term| {
             let mut transaction = Transaction {
                 sql,
                 ids,
+                term,
                 wakes_outbox: false,
             };
             for job in jobs {
                 job.run(&mut transaction)?;
             }
             Ok(transaction.wakes_outbox)
-        });
+        })
+    }
+
+    /// The same, again if it met another transaction.
+    fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let mut committed = self.transact(jobs);
+        for _ in 0..MAX_CONFLICTS {
+            if !matches!(committed, Err(StoreError::Conflict(_))) {
+                break;
+            }
+            self.ids = Ids::default();
+            committed = self.transact(jobs);
+        }
         match committed {
             Ok((wakes_outbox, changed)) => {
                 // An empty transaction succeeds on a full disk, too.

@@ -13,7 +13,7 @@ use monitoring_service::{
     app::App,
     clock::Clock,
     config::{Config, SecretUrl},
-    store::{AlertFilter, Candidate, PostgresUrl, Store},
+    store::{AlertFilter, PostgresUrl, Store},
 };
 use rdkafka::{
     ClientConfig,
@@ -70,6 +70,12 @@ impl TestApp {
 
     /// Starts on the database in `folder`, with the broker at `brokers`.
     pub(crate) async fn start(brokers: &str, folder: &Path, setup: Setup) -> Self {
+        until_free(folder).await;
+        Self::start_beside(brokers, folder, setup).await
+    }
+
+    /// The same, while other instances may use the database.
+    pub(crate) async fn start_beside(brokers: &str, folder: &Path, setup: Setup) -> Self {
         common::install_tls_provider();
         let mut config = Config {
             database_path: database(folder),
@@ -83,7 +89,6 @@ impl TestApp {
             ..Config::default()
         };
         (setup.change)(&mut config);
-        until_free(folder).await;
         let registry = MetricsRegistry::new();
         let app = App::open(config, setup.clock, registry.clone()).expect("a usable database");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -223,7 +228,7 @@ pub(crate) fn address(folder: &Path) -> Option<PostgresUrl> {
     Some(PostgresUrl::parse(&url).expect("an address"))
 }
 
-/// Waits until no instance has the lock of the database: a session of PostgreSQL ends a moment after its connection.
+/// Waits until no instance leads: a session of PostgreSQL ends a moment after its connection.
 async fn until_free(folder: &Path) {
     const HOLDERS: &str = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = hashtext(current_schema())::oid";
     let Some(url) = place::address(&database(folder)) else {
@@ -240,10 +245,7 @@ pub(crate) async fn open_store(folder: &Path) -> (Store, impl Sized) {
     until_free(folder).await;
     match address(folder) {
         None => Store::open(&database(folder)).expect("no service has it"),
-        Some(url) => {
-            let mut candidate = Candidate::new(url).expect("an address");
-            candidate.try_open().expect("no service has it")
-        }
+        Some(url) => Store::connect(url).expect("a server"),
     }
 }
 
@@ -303,9 +305,13 @@ pub(crate) fn send(broker: &EmbeddedKafka, messages: impl IntoIterator<Item = Me
 }
 
 pub(crate) fn producer(broker: &EmbeddedKafka) -> BaseProducer {
+    producer_to(&broker.bootstrap_servers())
+}
+
+pub(crate) fn producer_to(brokers: &str) -> BaseProducer {
     let mut config = ClientConfig::new();
     config
-        .set("bootstrap.servers", broker.bootstrap_servers())
+        .set("bootstrap.servers", brokers)
         .set("message.max.bytes", "4000000");
     config.set("linger.ms", "0").create().expect("a producer")
 }

@@ -37,6 +37,7 @@ impl Reading {
             bootstrap_servers: Some(broker.bootstrap_servers()),
             topic: TOPIC.to_owned(),
             group_id: config.kafka_group_id.clone(),
+            joins_group: false,
             properties: config.kafka_properties.clone(),
             max_streams: 10,
             input: config.input.kafka_input,

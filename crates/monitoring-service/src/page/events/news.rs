@@ -18,6 +18,7 @@ use crate::{
     alerts::{Alert, incident_update::RecordedEvent},
     context::Context,
     routes::health::Condition,
+    store::Newest,
 };
 
 /// Alerts, incidents or streams that an event names; more are `null`.
@@ -39,6 +40,7 @@ pub(crate) async fn run(
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut seen, mut health, mut pass) = (0, None, 0_u32);
+    let mut newest = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -58,6 +60,9 @@ pub(crate) async fn run(
             if let Some(data) = data {
                 feed.publish(kind, &data);
             }
+        }
+        if context.store.is_shared() && feed.live.receiver_count() > 0 {
+            publish_others(&feed, &context, &mut newest).await;
         }
         if pass.is_multiple_of(HEALTH_PASSES) && feed.live.receiver_count() > 0 {
             publish_health(&feed, &context, &mut health).await;
@@ -140,6 +145,31 @@ fn gather<T>(
         streams.add(stream);
     }
     is_news.then(|| json!({"ids": ids, "streams": streams}))
+}
+
+/// What other instances on the database may have recorded since the last pass. It is not named, and what this one recorded is repeated.
+async fn publish_others(feed: &Feed, context: &Context, last: &mut Option<Newest>) {
+    let Ok(now) = context.store.newest().await else {
+        return;
+    };
+    let Some(before) = last.replace(now) else {
+        return;
+    };
+    let unnamed = json!({"ids": null, "streams": null});
+    let news = [
+        (Kind::Alert, now.alert != before.alert, &unnamed),
+        (Kind::Incident, now.incident != before.incident, &unnamed),
+        (
+            Kind::Minute,
+            now.arrival_ms != before.arrival_ms,
+            &json!({"streams": null}),
+        ),
+    ];
+    for (kind, is_new, data) in news {
+        if is_new {
+            feed.publish(kind, data);
+        }
+    }
 }
 
 /// The health as text, so that any change is one.

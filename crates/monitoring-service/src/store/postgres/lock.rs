@@ -1,10 +1,12 @@
-//! The connection that writes. It holds an advisory lock of its session, so only the instance that works can commit; the others stand by.
+//! The connection that writes, and its locks.
 //!
-//! The server ends the session of an instance that is gone, paused or cut off, and with it the lock. What this instance remembers is
-//! true only while no other has worked, so after a lost connection it goes on if it is still the last that did, and ends otherwise.
+//! Every transaction takes a lock for its length: exclusive, as if one writer wrote for all instances, or shared among those that write
+//! minutes of their own partitions alone. One instance leads: it holds a lock of its session and does what must be done once. The server ends the
+//! session of an instance that is gone, paused or cut off, and with it all of its locks.
 
 use std::{sync::Arc, thread, time::Duration};
 
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{Failure, PostgresUrl, Server, Session, schema};
@@ -13,87 +15,49 @@ use crate::{
     store::{
         StoreError,
         engine::{Sql, params},
+        writer::Lock,
     },
 };
 
-/// The server ends the session when nothing is heard of this instance for 15 s, within a transaction or without, and after 11 s if its host
-/// does not answer.
-const SETTINGS: &str = "SET idle_session_timeout = '15s'; SET idle_in_transaction_session_timeout = '15s';
-    SET statement_timeout = '30s'; SET lock_timeout = '10s';
+/// The server ends the session when nothing is heard of this instance for 10 s, or for 5 s within a transaction, since the others wait for
+/// that; and after 11 s if its host does not answer.
+const SETTINGS: &str = "SET idle_session_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s';
+    SET statement_timeout = '30s'; SET lock_timeout = '30s';
     SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '11s'";
 
-/// Interval of the signs of life.
-pub(in crate::store) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(3);
+/// Interval of the signs of life, and of the attempts to lead.
+pub(in crate::store) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause between attempts to connect; whoever asks meanwhile gets the last error.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Attempts of a command to take the lock, and their interval.
-const COMMAND_ATTEMPTS: u32 = 10;
+/// Attempts of a command to lead, and their interval.
+const COMMAND_ATTEMPTS: u32 = 30;
 const COMMAND_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The lock of the service ("txmn") on this schema.
-const TAKE: &str = "SELECT pg_try_advisory_lock(1954049390, hashtext(current_schema()))";
+/// The lock of the leader ("txmn") on this schema.
+const LEAD: &str = "SELECT pg_try_advisory_lock(1954049390, hashtext(current_schema()))";
 
-/// Who wrote last.
-const LAST_WRITER: &str = "SELECT writer FROM database_state";
+/// The lock of a transaction ("txmo") on this schema.
+const EXCLUSIVE: &str = "SELECT pg_advisory_xact_lock(1954049391, hashtext(current_schema()))";
+const SHARED: &str = "SELECT pg_advisory_xact_lock_shared(1954049391, hashtext(current_schema()))";
 
-/// An instance that is to work, and asks for the lock.
-pub(in crate::store) struct Applicant {
-    server: Arc<Server>,
-    session: Option<Session>,
-}
-
-impl Applicant {
-    pub(in crate::store) const fn new(server: Arc<Server>) -> Self {
-        Self {
-            server,
-            session: None,
-        }
-    }
-
-    /// Takes the lock and makes the tables; none while another instance works. [`StoreError::Unavailable`] while the server is away.
-    pub(in crate::store) fn apply(&mut self) -> Result<Option<Writing>, StoreError> {
-        let mut session = match self.session.take() {
-            Some(session) if !session.is_closed() => session,
-            _ => self
-                .server
-                .connect(SETTINGS)
-                .map_err(|failure| match failure {
-                    Failure::Away(_) => failure,
-                    Failure::Refused(text) => {
-                        Failure::Refused(format!("{text}; check DATABASE_URL"))
-                    }
-                })?,
-        };
-        if !take(&mut session)? {
-            self.session = Some(session);
-            return Ok(None);
-        }
-        let id = Uuid::new_v4().to_string();
-        schema::prepare(&mut session, &id)?;
-        Ok(Some(Writing {
-            server: Arc::clone(&self.server),
-            id,
-            session: Some(session),
-            failed: None,
-            replaced: false,
-        }))
-    }
-}
+/// Who led last.
+const LAST_LEADER: &str = "SELECT leader FROM database_state";
+const NOTE_LEADER: &str = "UPDATE database_state SET leader = ?1";
 
 /// The connection of a command that writes while no service runs. The session of one that has just stopped may take a moment to end.
 pub(in crate::store) fn of_command(url: &PostgresUrl) -> Result<Writing, StoreError> {
-    let mut applicant = Applicant::new(Server::new(url.clone())?);
+    let mut writing = Writing::open(Server::new(url.clone())?)?;
     for _ in 0..COMMAND_ATTEMPTS {
-        if let Some(writing) = applicant.apply()? {
+        writing.apply();
+        if writing.leading.borrow().is_some() {
             return Ok(writing);
         }
         thread::sleep(COMMAND_INTERVAL);
     }
     Err(StoreError::Broken(
-        "another monitoring-service uses this database; stop it, and those that stand by"
-            .to_owned(),
+        "another monitoring-service uses this database; stop all instances".to_owned(),
     ))
 }
 
@@ -105,26 +69,65 @@ pub(in crate::store) struct Writing {
     session: Option<Session>,
     /// The last failed attempt to connect.
     failed: Option<(Stopwatch, String)>,
-    /// Set when another instance has worked meanwhile.
-    replaced: bool,
+    /// The last attempt to lead.
+    tried: Option<Stopwatch>,
+    /// The number of the last term.
+    term: u64,
+    /// The term in which this instance leads, if it does.
+    leading: watch::Sender<Option<u64>>,
 }
 
 impl Writing {
-    /// Runs `work` in a transaction and commits it. Returns true beside its value if rows were changed.
+    /// Connects, makes the tables if there are none, and leads if no other instance does. [`StoreError::Unavailable`] while the server is
+    /// away.
+    pub(in crate::store) fn open(server: Arc<Server>) -> Result<Self, StoreError> {
+        let connected = server.connect(SETTINGS).map_err(|failure| match failure {
+            Failure::Refused(text) => Failure::Refused(format!("{text}; check DATABASE_URL")),
+            other => other,
+        });
+        let mut session = connected?;
+        schema::prepare(&mut session, EXCLUSIVE)?;
+        let mut writing = Self {
+            server,
+            id: Uuid::new_v4().to_string(),
+            session: Some(session),
+            failed: None,
+            tried: None,
+            term: 0,
+            leading: watch::Sender::new(None),
+        };
+        writing.try_to_lead()?;
+        Ok(writing)
+    }
+
+    /// The term in which this instance leads, if it does.
+    pub(in crate::store) fn leading(&self) -> watch::Receiver<Option<u64>> {
+        self.leading.subscribe()
+    }
+
+    /// Runs `work` in a transaction and commits it; `work` gets the term in which this instance leads. Returns true beside its value if
+    /// rows were changed.
     pub(in crate::store) fn transact<T>(
         &mut self,
-        work: impl FnOnce(Sql<'_>) -> Result<T, StoreError>,
+        lock: Lock,
+        work: impl FnOnce(Sql<'_>, Option<u64>) -> Result<T, StoreError>,
     ) -> Result<(T, bool), StoreError> {
-        let done = self.session().and_then(|session| {
+        let done = self.connected().and_then(|()| {
+            let term = *self.leading.borrow();
+            let session = self.session.as_mut().ok_or(StoreError::Closed)?;
             let open = session.begin()?;
-            let value = work(Sql::Postgres(&open))?;
+            open.run(match lock {
+                Lock::Exclusive => EXCLUSIVE,
+                Lock::Shared => SHARED,
+            })?;
+            let value = work(Sql::Postgres(&open), term)?;
             let changed = open.changes() > 0;
             open.commit()?;
             Ok((value, changed))
         });
         if let Err(StoreError::Unavailable(_)) = &done {
             // Whether a commit that was not answered is stored is found out by reading.
-            self.session = None;
+            self.disconnect();
         }
         done
     }
@@ -136,24 +139,27 @@ impl Writing {
 
     /// A sign of life. It also notices a lost connection, and connects again.
     pub(in crate::store) fn keep_alive(&mut self) {
-        let alive = self
-            .session()
-            .and_then(|session| Ok(session.run("SELECT 1")?));
+        let alive = self.connected().and_then(|()| {
+            let session = self.session.as_ref().ok_or(StoreError::Closed)?;
+            Ok(session.run("SELECT 1")?)
+        });
         if let Err(error) = alive {
             tracing::debug!(%error, "no connection to write with");
-            self.session = None;
+            self.disconnect();
         }
     }
 
-    /// [`StoreError::Broken`] after another instance has worked.
-    pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
-        if self.replaced {
-            return Err(StoreError::Broken(
-                "another monitoring-service has taken over this database; this one ends, and stands by when it is started again"
-                    .to_owned(),
-            ));
+    /// Tries to lead, at most once in an interval.
+    pub(in crate::store) fn apply(&mut self) {
+        let is_due = self
+            .tried
+            .is_none_or(|tried| tried.elapsed() >= KEEP_ALIVE_INTERVAL);
+        if self.leading.borrow().is_some() || self.session.is_none() || !is_due {
+            return;
         }
-        Ok(())
+        if let Err(error) = self.try_to_lead() {
+            tracing::debug!(%error, "cannot ask whether another instance leads");
+        }
     }
 
     /// Waits for `work`, at most until the next sign of life is due.
@@ -162,67 +168,79 @@ impl Writing {
         super::wait(self.server.handle(), limited).ok()?.ok()
     }
 
-    fn session(&mut self) -> Result<&mut Session, StoreError> {
-        self.check()?;
-        if self.session.as_ref().is_some_and(Session::is_closed) {
-            self.session = None;
+    /// Takes the lock of the leader, if no other instance has it. A term goes on if nobody led meanwhile: what its tasks know is still true.
+    fn try_to_lead(&mut self) -> Result<(), StoreError> {
+        let Some(session) = self.session.as_mut() else {
+            return Ok(());
+        };
+        self.tried = Some(Stopwatch::start());
+        let noted = take_lead(session, &self.id);
+        match noted {
+            Ok(None) => {}
+            Ok(Some(last)) => {
+                if last != self.id {
+                    self.term += 1;
+                }
+                tracing::info!(term = self.term, "this instance leads");
+                self.leading.send_replace(Some(self.term));
+            }
+            Err(error) => {
+                // The lock may be taken and not noted.
+                self.disconnect();
+                return Err(error);
+            }
         }
-        if self.session.is_none() {
-            self.session = Some(self.reconnect()?);
-        }
-        self.session.as_mut().ok_or(StoreError::Closed)
+        Ok(())
     }
 
-    fn reconnect(&mut self) -> Result<Session, StoreError> {
+    fn disconnect(&mut self) {
+        self.session = None;
+        if self.leading.send_replace(None).is_some() {
+            tracing::warn!("connection lost; another instance may lead now");
+        }
+    }
+
+    /// Makes sure that there is a connection.
+    fn connected(&mut self) -> Result<(), StoreError> {
+        if self.session.as_ref().is_some_and(Session::is_closed) {
+            self.disconnect();
+        }
+        if self.session.is_some() {
+            return Ok(());
+        }
         if let Some((since, error)) = &self.failed
             && since.elapsed() < RECONNECT_PAUSE
         {
             return Err(StoreError::Unavailable(error.clone()));
         }
-        match self.connect_again() {
-            Err(StoreError::Unavailable(error)) => {
-                self.failed = Some((Stopwatch::start(), error.clone()));
-                Err(StoreError::Unavailable(error))
+        match self.server.connect_again(SETTINGS) {
+            Err(failure) => {
+                self.failed = Some((Stopwatch::start(), failure.to_string()));
+                Err(failure.into())
             }
-            Err(error) => Err(error),
             Ok(session) => {
                 tracing::info!(database = %self.server.url(), "connected again");
-                self.failed = None;
-                Ok(session)
+                (self.failed, self.session) = (None, Some(session));
+                self.try_to_lead()
             }
         }
-    }
-
-    fn connect_again(&mut self) -> Result<Session, StoreError> {
-        let mut session = self.server.connect_again(SETTINGS)?;
-        let taken = take(&mut session)?;
-        let open = session.begin()?;
-        let last: String = Sql::Postgres(&open)
-            .prepare_cached(LAST_WRITER)?
-            .query_row(params![], |row| row.get(0))?;
-        drop(open);
-        self.replaced = last != self.id;
-        self.check()?;
-        if !taken {
-            return Err(StoreError::Unavailable(
-                "the server has not ended the lost connection yet".to_owned(),
-            ));
-        }
-        Ok(session)
     }
 }
 
-/// Takes the lock; false if another session has it.
-fn take(session: &mut Session) -> Result<bool, StoreError> {
+/// Takes the lock of the leader, and notes who leads. Returns who led last; none if another session has the lock.
+fn take_lead(session: &mut Session, id: &str) -> Result<Option<String>, StoreError> {
     let open = session.begin()?;
-    let taken: Option<bool> = Sql::Postgres(&open)
-        .prepare_cached(TAKE)?
+    let sql = Sql::Postgres(&open);
+    let taken: bool = sql
+        .prepare_cached(LEAD)?
         .query_row(params![], |row| row.get(0))?;
-    taken.ok_or_else(|| {
-        Failure::Refused(
-            "PostgreSQL: the user's search_path has no schema; create one, or grant USAGE on it"
-                .to_owned(),
-        )
-        .into()
-    })
+    if !taken {
+        return Ok(None);
+    }
+    let last: String = sql
+        .prepare_cached(LAST_LEADER)?
+        .query_row(params![], |row| row.get(0))?;
+    sql.prepare_cached(NOTE_LEADER)?.execute(params![id])?;
+    open.commit()?;
+    Ok(Some(last))
 }

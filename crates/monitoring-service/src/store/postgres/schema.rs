@@ -1,29 +1,48 @@
-//! The tables in PostgreSQL: those of SQLite with other types, so that a column is named in one place. Made and changed under the lock.
+//! The tables in PostgreSQL: those of SQLite with other types, so that a column is named in one place. Made and changed under a lock.
 
-use super::Session;
+use super::{Failure, Session};
 use crate::store::{
     StoreError,
     engine::{Sql, dialect, params},
     schema::{CREATE, VERSION},
 };
 
-/// The version of the schema and the instance that writes, one row.
-const STATE: &str = "CREATE TABLE database_state (
+/// What only several instances need: the version of the schema and who leads, one row; and how far each partition is read, and by whom.
+const SHARED: &str = "CREATE TABLE database_state (
         one     BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
         version BIGINT NOT NULL,
-        writer  TEXT NOT NULL
+        leader  TEXT NOT NULL
+    );
+    CREATE TABLE partition_state (
+        topic     TEXT NOT NULL,
+        partition BIGINT NOT NULL,
+        instance  TEXT NOT NULL,
+        seen_at   TIMESTAMPTZ NOT NULL,
+        state     TEXT NOT NULL,
+        PRIMARY KEY (topic, partition)
     );
     ALTER TABLE statuses ALTER COLUMN id RESTART WITH 5;";
 
 const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'database_state')";
 
-const WRITE: &str = "INSERT INTO database_state (version, writer) VALUES (?1, ?2)
-     ON CONFLICT (one) DO UPDATE SET version = excluded.version, writer = excluded.writer";
+const NOTE_VERSION: &str = "INSERT INTO database_state (version, leader) VALUES (?1, '')";
 
-/// Creates the tables in an empty schema, and notes that `writer` is the instance that writes.
-pub(super) fn prepare(session: &mut Session, writer: &str) -> Result<(), StoreError> {
+/// Creates the tables in an empty schema. `lock` keeps the other instances from the same.
+pub(super) fn prepare(session: &mut Session, lock: &str) -> Result<(), StoreError> {
     let open = session.begin()?;
     let sql = Sql::Postgres(&open);
+    let schema: Option<String> = sql
+        .prepare_cached("SELECT CAST(current_schema() AS TEXT)")?
+        .query_row(params![], |row| row.get(0))?;
+    if schema.is_none() {
+        return Err(Failure::Refused(
+            "PostgreSQL: the user's search_path has no schema; create one, or grant USAGE on it"
+                .to_owned(),
+        )
+        .into());
+    }
+    open.run("SET LOCAL statement_timeout = 0")?;
+    open.run(lock)?;
     let exists: bool = sql
         .prepare_cached(EXISTS)?
         .query_row(params![], |row| row.get(0))?;
@@ -31,18 +50,16 @@ pub(super) fn prepare(session: &mut Session, writer: &str) -> Result<(), StoreEr
         let found: i32 = sql
             .prepare_cached("SELECT version FROM database_state")?
             .query_row(params![], |row| row.get(0))?;
-        check(found)?;
-    } else {
-        open.run("SET LOCAL statement_timeout = 0")?;
-        open.run(&dialect::tables(CREATE)).map_err(|error| {
-            StoreError::Broken(format!(
-                "cannot create the tables: {error}; give a user that may create tables, and a database or schema of its own"
-            ))
-        })?;
-        open.run(STATE)?;
+        return check(found);
     }
-    sql.prepare_cached(WRITE)?
-        .execute(params![VERSION, writer])?;
+    open.run(&dialect::tables(CREATE)).map_err(|error| {
+        StoreError::Broken(format!(
+            "cannot create the tables: {error}; give a user that may create tables, and a database or schema of its own"
+        ))
+    })?;
+    open.run(SHARED)?;
+    sql.prepare_cached(NOTE_VERSION)?
+        .execute(params![VERSION])?;
     Ok(open.commit()?)
 }
 

@@ -224,7 +224,8 @@ impl Prepared<'_> {
     pub(in crate::store) fn execute_each<const N: usize>(
         &mut self,
         rows: &[[Value; N]],
-    ) -> Result<()> {
+    ) -> Result<usize> {
+        let mut all = 0;
         let rows = rows.iter().map(|row| {
             let values = row.iter().map(|value| Parameter::of(value));
             values.collect::<Result<Vec<_>>>()
@@ -239,8 +240,9 @@ impl Prepared<'_> {
             let changed = changed.into_iter().sum::<u64>();
             let changed = usize::try_from(changed).unwrap_or(usize::MAX);
             self.open.changes.set(self.open.changes.get() + changed);
+            all += changed;
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Reads the first row for each of these values, without a wait between them.

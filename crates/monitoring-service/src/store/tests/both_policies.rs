@@ -173,7 +173,10 @@ fn a_restart_goes_on_from_the_stored_state() {
         store_minutes(&store, &mut monitor, start..end);
         let mut restarted = Monitor::new(settings());
         let stored = store.stored_stream("default", &settings());
-        restarted.restore(Stream::default(), stored.expect("readable").expect("known"));
+        restarted.restore(
+            Stream::default(),
+            stored.expect("readable").expect("known").0,
+        );
         let stream = Stream::default();
         assert_eq!(
             restarted.adaptive(&stream),
@@ -196,7 +199,10 @@ fn a_state_of_another_version_is_folded_again() {
     );
     let stored = store.stored_stream("default", &settings());
     let mut restarted = Monitor::new(settings());
-    restarted.restore(Stream::default(), stored.expect("readable").expect("known"));
+    restarted.restore(
+        Stream::default(),
+        stored.expect("readable").expect("known").0,
+    );
     let stream = Stream::default();
     assert_eq!(restarted.adaptive(&stream), monitor.adaptive(&stream));
 }
@@ -211,7 +217,10 @@ fn a_policy_that_was_off_says_so() {
     assert!(rows.iter().all(|row| row.judgement == off));
     let stored = store.stored_stream("default", &settings());
     let mut switched_on = Monitor::new(settings());
-    switched_on.restore(Stream::default(), stored.expect("readable").expect("known"));
+    switched_on.restore(
+        Stream::default(),
+        stored.expect("readable").expect("known").0,
+    );
     let newest = switched_on
         .adaptive(&Stream::default())
         .expect("it judges")

@@ -15,7 +15,7 @@ fn original(folder: &TempDir) -> DatabaseAddress {
     let running = std::thread::spawn(move || writer.run());
     fill(&store, 200);
     drop(store);
-    running.join().expect("no panic").expect("a clean end");
+    running.join().expect("a clean end");
     let connection = Connection::open(&path).expect("opens");
     connection
         .execute_batch(

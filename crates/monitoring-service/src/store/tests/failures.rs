@@ -7,7 +7,8 @@ use detection::{Monitor, MonitorSettings, MonitoredStatus, Observed};
 use super::{MINUTE_MS, commit, counts, fill, open, open_file, raw, wait};
 use crate::store::{
     AlertFilter, InFlightCommit, IngestCommit, OffsetAdvance, Store, StoreError, StoredOffset,
-    engine::Sql, writer::Transaction,
+    engine::Sql,
+    writer::{Lock, Transaction},
 };
 
 /// Limits the growth of the database to this many pages.
@@ -21,7 +22,11 @@ fn room(store: &Store, pages: i64) {
         };
         Ok(sql.pragma_update(None, "max_page_count", used + pages)?)
     };
-    store.writer.begin(limit).wait().expect("limited");
+    store
+        .writer
+        .begin(Lock::Exclusive, limit)
+        .wait()
+        .expect("limited");
 }
 
 /// Two thousand minutes, far more than five pages.
@@ -100,7 +105,7 @@ fn a_failed_job_fails_no_other() {
     // While the writer is busy, the other jobs queue up and share a commit.
     let (begun, busy) = mpsc::channel();
     let (done, until_done) = mpsc::channel();
-    let slow = store.writer.begin(move |_| {
+    let slow = store.writer.begin(Lock::Exclusive, move |_| {
         begun.send(()).expect("waited for");
         until_done.recv().expect("signalled");
         Ok(())

@@ -109,7 +109,7 @@ impl Service {
                 let settings = self.monitor.settings();
                 let stored = self.store.stored_stream(name, settings).expect("readable");
                 self.monitor
-                    .restore(stream.clone(), stored.unwrap_or_default());
+                    .restore(stream.clone(), stored.unwrap_or_default().0);
             }
             let count = |status: MonitoredStatus, count| StatusCount {
                 status: status.into(),

@@ -1,4 +1,5 @@
-//! What only PostgreSQL has: instances that stand by, lost connections, and a server that is away. Without `TEST_DATABASE_URL` there is none.
+//! What only PostgreSQL has: several instances on one database, lost connections, and a server that is away. Without `TEST_DATABASE_URL`
+//! there is none.
 
 use std::{
     io::{Read as _, Write as _},
@@ -11,11 +12,11 @@ use std::{
 };
 
 use super::{
-    Candidate, MINUTE_MS, MonitorSettings, MonitoredStatus, Store, StoreError, Writer, counts,
-    place, take_over, wait,
+    DatabaseAddress, MINUTE_MS, MonitorSettings, MonitoredStatus, Store, StoreError, Writer,
+    counts, place, wait,
 };
-use crate::store::{IngestCommit, OffsetAdvance, PostgresUrl, StoredOffset};
-use detection::Monitor;
+use crate::store::{IngestCommit, OffsetAdvance, StoredOffset};
+use detection::{Monitor, Stream};
 use tempfile::TempDir;
 
 /// The address of a schema of its own; none without a server.
@@ -24,13 +25,22 @@ fn schema() -> Option<(String, TempDir)> {
     Some((place::address(&folder.path().join("test.db"))?, folder))
 }
 
-fn candidate(url: &str) -> Box<Candidate> {
-    let url = PostgresUrl::parse(url).expect("an address");
-    Candidate::new(url).expect("a candidate")
+fn connect(url: &str) -> Result<(Store, Writer), StoreError> {
+    match DatabaseAddress::parse(url).expect("an address") {
+        DatabaseAddress::Postgres(url) => Store::connect(url),
+        DatabaseAddress::File(_) => panic!("{url} is no server"),
+    }
 }
 
-/// Stores the minute of this number, from the offset before it.
-fn write(store: &Store, minute: i64) -> Result<(), StoreError> {
+/// An instance whose writer runs.
+fn instance(url: &str) -> Store {
+    let (store, writer) = connect(url).expect("a usable database");
+    thread::spawn(move || writer.run());
+    store
+}
+
+/// A commit of the minute of this number, from the offset before it and this version of the stream.
+fn minute(minute: i64, version: Option<i64>) -> IngestCommit {
     let at = |last_offset| StoredOffset {
         last_offset,
         last_timestamp_ms: None,
@@ -43,114 +53,216 @@ fn write(store: &Store, minute: i64) -> Result<(), StoreError> {
         to: at(minute),
     };
     let mut monitor = Monitor::new(MonitorSettings::default());
-    let commit = IngestCommit {
+    IngestCommit {
         observed: vec![monitor.observe(counts(minute, &[(MonitoredStatus::Denied, 5)]), &[])],
+        versions: version
+            .map(|of| (Stream::default(), of))
+            .into_iter()
+            .collect(),
         offsets: vec![advance],
         now_ms: minute * MINUTE_MS,
         ..IngestCommit::default()
-    };
+    }
+}
+
+fn commit(store: &Store, commit: IngestCommit) -> Result<(), StoreError> {
     store.begin_ingest(&Arc::new(commit)).wait().map(drop)
+}
+
+/// Stores the minute of this number, from the offset before it.
+fn write(store: &Store, number: i64) -> Result<(), StoreError> {
+    commit(store, minute(number, None))
 }
 
 fn stored(store: &Store) -> u64 {
     wait(store.summary("default", None, None)).minutes_observed
 }
 
-/// Ends the sessions that hold the lock of the schema, as a server does with one that is silent.
-fn end_writer(url: &str) {
+/// Ends the session of the leader, as a server does with one that is silent.
+fn end_leader(url: &str) {
     place::run(
         url,
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = hashtext(current_schema())::oid",
     );
 }
 
-fn run(writer: Writer) -> thread::JoinHandle<Result<(), StoreError>> {
-    thread::spawn(move || writer.run())
+/// The store of the term of this instance, once it leads.
+fn lead(store: &Store) -> Store {
+    wait(async {
+        loop {
+            if let Some(leader) = store.as_leader() {
+                return Ok(leader);
+            }
+            tokio::task::yield_now().await;
+        }
+    })
 }
 
 #[test]
-fn a_second_instance_stands_by_and_takes_over() {
+fn a_commit_is_refused_from_an_offset_that_another_instance_moved() {
     let Some((url, _folder)) = schema() else {
         return;
     };
-    let (first, writer) = candidate(&url).try_open().expect("the first");
-    let running = run(writer);
-    write(&first, 0).expect("committed");
-    let mut second = candidate(&url);
-    for _ in 0..2 {
-        let Err(StoreError::Unavailable(reason)) = second.try_open() else {
-            panic!("it stands by")
-        };
-        assert!(reason.contains("this one stands by"), "{reason}");
+    let (one, other) = (instance(&url), instance(&url));
+    write(&one, 0).expect("the first");
+    let moved = write(&other, 0);
+    assert!(
+        matches!(moved, Err(StoreError::OffsetMoved { .. })),
+        "{moved:?}"
+    );
+    write(&other, 1).expect("from the stored offset");
+    let moved = write(&one, 1);
+    assert!(
+        matches!(moved, Err(StoreError::OffsetMoved { .. })),
+        "{moved:?}"
+    );
+    assert_eq!(stored(&one), 2);
+}
+
+#[test]
+fn of_two_commits_from_one_offset_one_is_stored() {
+    let Some((url, _folder)) = schema() else {
+        return;
+    };
+    let stores = [instance(&url), instance(&url)];
+    write(&stores[0], 0).expect("the first");
+    for number in 1..50 {
+        let commits = stores
+            .each_ref()
+            .map(|store| store.begin_ingest(&Arc::new(minute(number, None))));
+        let done = commits.map(|commit| commit.wait().is_ok());
+        assert_ne!(done[0], done[1], "minute {number}");
     }
-    drop(first);
-    running.join().expect("no panic").expect("a clean end");
-    let (second, writer) = take_over(&mut second).expect("opened");
-    run(writer);
-    write(&second, 1).expect("committed");
-    assert_eq!(stored(&second), 2);
+    assert_eq!(stored(&stores[0]), 50);
 }
 
 #[test]
-fn a_lost_connection_is_made_again() {
+fn a_stream_that_another_instance_changed_is_read_again() {
     let Some((url, _folder)) = schema() else {
         return;
     };
-    let (store, writer) = candidate(&url).try_open().expect("opened");
-    run(writer);
+    let (one, other) = (instance(&url), instance(&url));
+    let by_request = |number, version| IngestCommit {
+        offsets: Vec::new(),
+        ..minute(number, Some(version))
+    };
+    commit(&one, by_request(0, 0)).expect("a new stream");
+    let settings = MonitorSettings::default();
+    let (_, version) = other
+        .stored_stream("default", &settings)
+        .expect("readable")
+        .expect("stored");
+    assert_eq!(version, 1);
+    commit(&other, by_request(1, version)).expect("as it is stored");
+    let outdated = commit(&one, by_request(2, 1));
+    assert!(
+        matches!(&outdated, Err(StoreError::Outdated(what)) if what == "the stream default"),
+        "{outdated:?}"
+    );
+    assert_eq!(stored(&one), 2, "nothing of it is stored");
+    let now_ms = 9 * MINUTE_MS;
+    let end = |_: &_| unreachable!("no incident is open");
+    wait(one.retire_stream("default", settings, now_ms, end)).expect("retired");
+    let outdated = commit(&other, by_request(2, 2));
+    assert!(
+        matches!(outdated, Err(StoreError::Outdated(_))),
+        "{outdated:?}"
+    );
+}
+
+#[test]
+fn two_instances_create_one_stream() {
+    let Some((url, _folder)) = schema() else {
+        return;
+    };
+    let stores = [instance(&url), instance(&url)];
+    for number in 0..20 {
+        let name = format!("s{number}");
+        let begun = stores.each_ref().map(|store| {
+            let mut commit = minute(number, None);
+            let named = format!("{{\"timestamp\":\"2026-01-01T00:0{}:00Z\",\"stream\":\"{name}\",\"transactions\":[]}}", number % 10);
+            let read = detection::Mapping::default().minute(named.as_bytes()).expect("a minute");
+            let mut monitor = Monitor::new(MonitorSettings::default());
+            let stream = read.counts.stream().clone();
+            commit.observed = vec![monitor.observe(read.counts, &[])];
+            commit.versions = [(stream, 0)].into_iter().collect();
+            commit.offsets.clear();
+            store.begin_ingest(&Arc::new(commit))
+        });
+        let done = begun.map(|commit| commit.wait().is_ok());
+        assert_ne!(done[0], done[1], "{name}");
+    }
+}
+
+#[test]
+fn one_instance_leads_and_another_takes_over() {
+    let Some((url, _folder)) = schema() else {
+        return;
+    };
+    let (one, other) = (instance(&url), instance(&url));
+    let leader = lead(&one);
+    assert!(other.as_leader().is_none());
+    wait(leader.settle_deliveries(Vec::new(), Vec::new()));
+    drop((one, leader));
+    let leader = lead(&other);
+    wait(leader.settle_deliveries(Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_leader_that_was_replaced_writes_nothing_as_one() {
+    let Some((url, _folder)) = schema() else {
+        return;
+    };
+    let one = instance(&url);
+    let before = lead(&one);
+    // It leads while the first one cannot: that one finds out with its next statement.
+    let (other, writer) = loop {
+        end_leader(&url);
+        let (other, writer) = connect(&url).expect("opened");
+        if other.as_leader().is_some() {
+            break (other, writer);
+        }
+    };
+    thread::spawn(move || writer.run());
+    wait(lead(&other).settle_deliveries(Vec::new(), Vec::new()));
+    let refused = |store: &Store| {
+        let settled = store.settle_deliveries(Vec::new(), Vec::new());
+        wait(async { Ok(settled.await) })
+    };
+    let error = loop {
+        match refused(&before) {
+            Err(StoreError::Unavailable(_)) => {}
+            ended => break ended,
+        }
+    };
+    assert!(matches!(error, Err(StoreError::NotLeader)), "{error:?}");
+    write(&one, 0).expect("its own partitions go on");
+    drop(other);
+    let again = lead(&one);
+    wait(again.settle_deliveries(Vec::new(), Vec::new()));
+    assert!(
+        matches!(refused(&before), Err(StoreError::NotLeader)),
+        "another one led meanwhile"
+    );
+}
+
+#[test]
+fn a_lost_connection_is_made_again_and_the_term_goes_on() {
+    let Some((url, _folder)) = schema() else {
+        return;
+    };
+    let store = instance(&url);
+    let leader = lead(&store);
     write(&store, 0).expect("committed");
-    end_writer(&url);
+    end_leader(&url);
     // The first attempt may find out that the connection is lost.
     while let Err(error) = write(&store, 1) {
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
     }
     assert_eq!(store.write_error(), None);
     assert_eq!(stored(&store), 2);
-}
-
-#[test]
-fn an_instance_that_was_replaced_commits_nothing_and_ends() {
-    let Some((url, _folder)) = schema() else {
-        return;
-    };
-    let (first, writer) = candidate(&url).try_open().expect("the first");
-    let running = run(writer);
-    write(&first, 0).expect("committed");
-    let mut second = candidate(&url);
-    end_writer(&url);
-    let (second, writer) = take_over(&mut second).expect("opened");
-    run(writer);
-    write(&second, 1).expect("committed");
-    loop {
-        match write(&first, 1) {
-            // Its connection is not known to be lost yet.
-            Err(StoreError::Unavailable(_)) => {}
-            Err(StoreError::Broken(reason)) => {
-                assert!(reason.contains("has taken over this database"), "{reason}");
-                break;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    let ended = running.join().expect("no panic").expect_err("it ends");
-    assert!(ended.to_string().contains("has taken over"), "{ended}");
-    assert_eq!(stored(&second), 2);
-}
-
-#[test]
-fn a_commit_from_another_offset_is_refused_after_a_takeover() {
-    let Some((url, _folder)) = schema() else {
-        return;
-    };
-    let (first, writer) = candidate(&url).try_open().expect("the first");
-    run(writer);
-    write(&first, 0).expect("committed");
-    write(&first, 1).expect("committed");
-    let moved = write(&first, 1);
-    assert!(
-        matches!(moved, Err(StoreError::OffsetMoved { .. })),
-        "{moved:?}"
-    );
+    lead(&store);
+    wait(leader.settle_deliveries(Vec::new(), Vec::new()));
 }
 
 /// Stands between the service and its server, and can be cut.
@@ -221,10 +333,7 @@ fn a_server_that_is_away_costs_no_minute() {
     let (_, server) = url.split_once('@').expect("a user");
     let (server, _) = server.split_once('/').expect("a database");
     let cable = Cable::to(server);
-    let (store, writer) = candidate(&url.replace(server, &cable.address))
-        .try_open()
-        .expect("opened");
-    run(writer);
+    let store = instance(&url.replace(server, &cable.address));
     write(&store, 0).expect("committed");
     assert_eq!(stored(&store), 1);
     cable.cut();
@@ -253,10 +362,9 @@ fn another_version_is_refused() {
     let Some((url, _folder)) = schema() else {
         return;
     };
-    let (store, writer) = candidate(&url).try_open().expect("opened");
-    drop((store, writer));
+    drop(connect(&url).expect("opened"));
     place::run(&url, "UPDATE database_state SET version = 999");
-    let refused = take_over(&mut candidate(&url)).map(|_| ());
+    let refused = connect(&url).map(|_| ());
     let refused = refused.expect_err("refused").to_string();
     assert!(refused.contains("has schema 999"), "{refused}");
 }
@@ -266,7 +374,7 @@ fn minutes_are_written_with_the_types_of_their_columns() {
     let Some((url, _folder)) = schema() else {
         return;
     };
-    let _opened = candidate(&url).try_open().expect("opened");
+    let _opened = connect(&url).expect("opened");
     let reals =
         "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema()
         AND table_name = 'minute_counts' AND data_type = 'double precision'";

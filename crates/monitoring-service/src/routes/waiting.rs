@@ -1,4 +1,4 @@
-//! What an instance answers before it has the database: that it is alive, its metrics, and that it is not ready, with the reason.
+//! What an instance answers while it waits for the database: that it is alive, its metrics, and that it is not ready, with the reason.
 
 use std::{future::ready, sync::Arc};
 

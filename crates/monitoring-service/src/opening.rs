@@ -1,5 +1,4 @@
-//! Opens the database. Of several instances on one PostgreSQL database, one works: the others wait here, and so does one whose server is
-//! away. While it waits, it answers the probes.
+//! Opens the database. While a PostgreSQL server is away, it waits here, and answers the probes.
 
 use std::time::Duration;
 
@@ -11,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     routes,
-    store::{Candidate, DatabaseAddress, Store, StoreError, Writer},
+    store::{DatabaseAddress, PostgresUrl, Store, StoreError, Writer},
 };
 
-/// Interval of the attempts to take over.
+/// Interval of the attempts.
 const ATTEMPT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The open database, and the listener to serve on; none if the service was stopped before.
@@ -31,24 +30,24 @@ pub(crate) async fn open(
         }
         DatabaseAddress::Postgres(url) => url,
     };
-    let (candidate, reason) = match attempt(Candidate::new(url)?).await? {
+    let reason = match attempt(&url).await? {
         Attempt::Opened(opened) => {
             let (store, writer) = *opened;
             return Ok(Some((store, writer, listener)));
         }
-        Attempt::NotYet(candidate, reason) => (candidate, reason),
+        Attempt::NotYet(reason) => reason,
     };
-    tracing::info!(reason, "standing by");
+    tracing::warn!(reason, "waiting for the database");
     let (say, reason) = watch::channel(reason);
     let listener = listener.into_std().context("cannot share the listener")?;
     let shared = TcpListener::from_std(listener.try_clone()?)?;
     let (router, serving) = (
-        routes::standby::router(registry.clone(), reason),
+        routes::waiting::router(registry.clone(), reason),
         CancellationToken::new(),
     );
     let served = http_listener::serve(shared, router, config.keep_alive, serving.clone());
     let waited = async {
-        let opened = wait(candidate, &say, stop).await;
+        let opened = wait(&url, &say, stop).await;
         serving.cancel();
         opened
     };
@@ -61,7 +60,7 @@ pub(crate) async fn open(
 
 /// Tries until the database is open; none after the stop.
 async fn wait(
-    mut candidate: Box<Candidate>,
+    url: &PostgresUrl,
     say: &watch::Sender<String>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<(Store, Writer)>> {
@@ -72,15 +71,11 @@ async fn wait(
         {
             return Ok(None);
         }
-        match attempt(candidate).await? {
-            Attempt::Opened(opened) => {
-                tracing::info!("taking over");
-                return Ok(Some(*opened));
-            }
-            Attempt::NotYet(again, reason) => {
-                candidate = again;
+        match attempt(url).await? {
+            Attempt::Opened(opened) => return Ok(Some(*opened)),
+            Attempt::NotYet(reason) => {
                 if *say.borrow() != reason {
-                    tracing::info!(reason, "standing by");
+                    tracing::warn!(reason, "waiting for the database");
                     say.send_replace(reason);
                 }
             }
@@ -91,13 +86,16 @@ async fn wait(
 /// The outcome of an attempt.
 enum Attempt {
     Opened(Box<(Store, Writer)>),
-    NotYet(Box<Candidate>, String),
+    NotYet(String),
 }
 
-async fn attempt(mut candidate: Box<Candidate>) -> anyhow::Result<Attempt> {
-    let attempt = tokio::task::spawn_blocking(move || match candidate.try_open() {
+async fn attempt(url: &PostgresUrl) -> anyhow::Result<Attempt> {
+    let url = url.clone();
+    let attempt = tokio::task::spawn_blocking(move || match Store::connect(url) {
         Ok(opened) => Ok(Attempt::Opened(Box::new(opened))),
-        Err(StoreError::Unavailable(reason)) => Ok(Attempt::NotYet(candidate, reason)),
+        Err(StoreError::Unavailable(reason) | StoreError::Conflict(reason)) => {
+            Ok(Attempt::NotYet(reason))
+        }
         Err(error) => Err(error),
     });
     Ok(attempt.await.context("opening the database panicked")??)
