@@ -39,6 +39,11 @@ faults *ARGS:
     cargo build --release -p monitoring-service -p faults
     target/release/faults {{ARGS}}
 
+# Injure instances that share a PostgreSQL database and a consumer group, with a broker on this machine (docs/reliability.md).
+ha-test *ARGS:
+    cargo build --release -p monitoring-service -p faults
+    scripts/with-postgres target/release/ha {{ARGS}}
+
 # Find words that the glossary in CONTRIBUTING.md replaced.
 check-language *ARGS:
     scripts/check-language {{ARGS}}

@@ -10,9 +10,11 @@ mod disk;
 mod facts;
 mod injuries;
 mod input;
+mod moves;
 mod plan;
 mod proxy;
 mod receiver;
+mod replicas;
 mod report;
 mod round;
 mod service;
@@ -20,5 +22,6 @@ mod site;
 
 pub use broker::Broker;
 pub use plan::{Kind, Size};
+pub use replicas::{Harm, Replicas};
 pub use report::Report;
 pub use round::Campaign;

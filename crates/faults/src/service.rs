@@ -132,6 +132,10 @@ impl Service {
         Ok(since.elapsed())
     }
 
+    pub(crate) const fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     pub(crate) fn kill(&mut self) {
         self.site.change(|expected| expected.url = None);
         self.process = None;

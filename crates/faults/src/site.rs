@@ -120,6 +120,12 @@ impl Site {
             .as_u16())
     }
 
+    /// POSTs JSON: the status of the answer.
+    pub(crate) async fn post_json(&self, path: &str, body: &Value) -> Result<u16> {
+        let request = self.client.post(self.url(path)?).json(body);
+        Ok(request.send().await?.status().as_u16())
+    }
+
     /// Submits an anomalous count: the status of the answer, and the id of the record.
     pub(crate) async fn submit(&self, stream: &str, count: u32) -> Result<(u16, Option<String>)> {
         let body = serde_json::json!({"stream": stream, "status": "failed", "count": count});
