@@ -55,9 +55,13 @@ impl Ingest {
         let probe = Probe::new(&self.settings)?;
         for &partition in &self.unreadable {
             self.report();
+            // It may be another instance's by now.
+            let Some(position) = self.positions.get(&partition) else {
+                continue;
+            };
+            let next = position.next();
             let log = kafka::log(consumer.client(), &self.settings.topic, partition)?;
             self.progress.set_log(partition, log);
-            let next = self.positions[&partition].next();
             let is_there = (log.low..log.high).contains(&next);
             if !is_there || probe.error_at(partition, next)?.is_none() {
                 return Err(Interrupted::ReadableAgain(partition));
