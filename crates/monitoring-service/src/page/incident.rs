@@ -69,8 +69,8 @@ pub(super) async fn view(
                         (chart(status, gathered, &[]))
                     }
                 }
+                p { a href=(here.link(&format!("{}?{}", stream_path(&shown.stream.name), shown.query()))) { "All charts of this time" } }
             }
-            p { a href=(here.link(&format!("{}?{}", stream_path(&shown.stream.name), shown.query()))) { "All charts of this time" } }
         } @else if let Some(stream) = &message.stream {
             p { a href=(here.link(&stream_path(stream))) { "The charts of " (stream) } }
         }
