@@ -13,8 +13,8 @@ use monitoring_service::clock::Stopwatch;
 use serde_json::Value;
 
 use crate::{
-    clients::{PATIENCE, Program},
     harness::folder,
+    program::{PATIENCE, Program},
 };
 
 /// The reaction of a receiver to an alert that it has read.
