@@ -28,7 +28,7 @@ const MAX_TILES_FIRST: usize = 24;
 /// Streams whose approval rate is drawn. Of the others only the newest rate is shown, so that hundreds of streams fit into a page of 150 kB.
 const MAX_DRAWN: usize = 200;
 
-/// Streams whose newest hour is read from the database, where memory does not have it since the start.
+/// Streams whose newest hour is read from the database, where memory does not have it since the start, or other instances commit, too.
 const MAX_READ: usize = 50;
 
 /// A stream of the overview.
@@ -149,6 +149,8 @@ fn summary(streams: &[Shown], source: Source) -> Markup {
         .iter()
         .map(|(Reverse(state), count)| format!("{count} {}", state.to_string().replace('_', " ")));
     let states: Vec<_> = states.collect();
+    let known = streams.iter().filter(|shown| shown.rates.is_some()).count();
+    let drawn = known.min(MAX_DRAWN);
     html! {
         @if states.is_empty() {
             p class="empty" {
@@ -159,7 +161,7 @@ fn summary(streams: &[Shown], source: Source) -> Markup {
         } @else {
             p class="dim" {
                 (states.join(", ")) ". A line is the approval rate of the newest hour"
-                @if streams.len() > MAX_DRAWN { ", drawn for the first " (MAX_DRAWN) }
+                @if drawn < streams.len() { ", drawn for the first " (drawn) }
                 "."
             }
         }

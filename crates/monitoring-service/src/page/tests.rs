@@ -182,8 +182,15 @@ async fn five_hundred_streams_fit_the_budget() {
     let text = api.get("/").await.text;
     assert!(text.len() <= 120_000, "{}", text.len());
     assert_eq!(text.matches("<a href=\"./page/streams/").count(), 500);
-    assert_eq!(text.matches("<svg").count(), 200);
-    assert!(text.contains("newest hour, drawn for the first 200."));
+    // On PostgreSQL, where other instances commit, too, each is read from the database.
+    let drawn = if crate::store::tests::place::server().is_some() {
+        50
+    } else {
+        200
+    };
+    assert_eq!(text.matches("<svg").count(), drawn);
+    let said = format!("newest hour, drawn for the first {drawn}.");
+    assert!(text.contains(&said));
 }
 
 #[tokio::test]
