@@ -3,6 +3,10 @@
 //!
 //! Everything is drawn from a seed, so a round can be repeated; only the moments depend on the machine. It is no part of the product.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
 mod broker;
 mod checker;
 mod clients;
@@ -25,3 +29,11 @@ pub use plan::{Kind, Size};
 pub use replicas::{Harm, Replicas};
 pub use report::Report;
 pub use round::Campaign;
+
+/// The program to injure, by a path that holds from any folder.
+pub fn program(path: &Path) -> anyhow::Result<PathBuf> {
+    path.canonicalize().with_context(|| {
+        let path = path.display();
+        format!("{path} is missing: build it with cargo build --release -p monitoring-service")
+    })
+}

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
 use embedded_kafka::EmbeddedKafka;
 use faults::{Broker, Campaign, Kind, Report, Size};
@@ -52,13 +52,10 @@ struct Cli {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    let service = cli.service.canonicalize().with_context(|| {
-        let path = cli.service.display();
-        format!("{path} is missing: build it with cargo build --release -p monitoring-service")
-    });
+    let service = faults::program(&cli.service)?;
     let folder = tempfile::Builder::new().prefix("faults-").tempdir()?;
     let campaign = Arc::new(Campaign {
-        service: service?,
+        service,
         broker: match &cli.kafka {
             Some(address) => Broker::Server(address.clone()),
             None => Broker::Embedded(EmbeddedKafka::start().await?),

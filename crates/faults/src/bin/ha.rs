@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
 use faults::{Harm, Replicas};
 
@@ -52,10 +52,7 @@ struct Cli {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    let service = cli.service.canonicalize().with_context(|| {
-        let path = cli.service.display();
-        format!("{path} is missing: build it with cargo build --release -p monitoring-service")
-    })?;
+    let service = faults::program(&cli.service)?;
     let folder = tempfile::Builder::new().prefix("ha-").tempdir()?;
     let replicas = Replicas {
         service,
