@@ -74,6 +74,7 @@ pub(crate) fn check_notifications(checks: &Checks, facts: &Facts, receipts: &[Re
         subject,
         state,
         is_incident,
+        ..
     } in &facts.deliveries
     {
         let receipts = received.get(subject).map_or(&[][..], Vec::as_slice);
@@ -145,17 +146,37 @@ fn check_order(checks: &Checks, facts: &Facts, receipts: &[Receipt]) {
             story.is_sorted(),
             || format!("{id}: {story:?}"),
         );
-        let (mut open, mut once) = (false, true);
-        for (_, event) in &story {
-            once &= open || *event == "opened";
-            open = *event != "resolved";
-        }
+        let in_doubt: Vec<_> = facts
+            .deliveries
+            .iter()
+            .filter(|delivery| delivery.subject.id == id && delivery.may_have_arrived)
+            .map(|delivery| delivery.subject.sequence)
+            .collect();
         checks.that(
             "resolved once for each opening",
-            once && open != facts.ended.contains(&id),
+            is_resolved_once(&story, &in_doubt, facts.ended.contains(&id)),
             || format!("{id}: {story:?}"),
         );
     }
+}
+
+/// True if each resolve ends an opening, and the last message says whether the incident is over. A message in doubt counts as an opening:
+/// it may have arrived for the service, and yet have been refused, or never sent.
+fn is_resolved_once(story: &[(u64, &str)], in_doubt: &[u64], is_over: bool) -> bool {
+    let (mut open, mut ended_at) = (false, 0);
+    for (sequence, event) in story {
+        open |= *event == "opened"
+            || in_doubt
+                .iter()
+                .any(|doubted| (ended_at + 1..*sequence).contains(doubted));
+        if !open {
+            return false;
+        }
+        if *event == "resolved" {
+            (open, ended_at) = (false, *sequence);
+        }
+    }
+    open != is_over
 }
 
 /// The file itself, after the service stopped: SQLite finds no fault, and the next offsets are those of the topic.
@@ -181,4 +202,30 @@ pub(crate) fn check_database(
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolve_ends_an_opening_that_may_be_known() {
+        let (opened, escalated, resolved) = ((1, "opened"), (2, "escalated"), (3, "resolved"));
+        for (story, in_doubt, is_over, right) in [
+            (&[opened, resolved][..], &[][..], true, true),
+            (&[opened, escalated, resolved], &[], true, true),
+            (&[opened], &[], false, true),
+            (&[opened], &[], true, false),
+            (&[opened, resolved], &[], false, false),
+            (&[opened, resolved, (4, "resolved")], &[], true, false),
+            (&[opened, resolved, (4, "resolved")], &[1], true, false),
+            (&[resolved], &[], true, false),
+            (&[resolved], &[3], true, false),
+            (&[resolved], &[1], true, true),
+            (&[escalated, resolved], &[1], true, true),
+        ] {
+            let found = is_resolved_once(story, in_doubt, is_over);
+            assert_eq!(found, right, "{story:?} {in_doubt:?} {is_over}");
+        }
+    }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Delivery {
     pub(crate) state: String,
     /// True if it is about one incident, or sums up several.
     pub(crate) is_incident: bool,
+    /// True if it began to be sent and the service saw no answer: also after a kill before the first byte or before the refusal was read.
+    pub(crate) may_have_arrived: bool,
 }
 
 pub(crate) struct Facts {
@@ -142,5 +144,8 @@ fn delivery(entry: &Value) -> Result<Delivery> {
         subject,
         state,
         is_incident: is_incident || entry["alert"]["type"] == "receiver.summary",
+        may_have_arrived: entry["may_have_arrived"]
+            .as_bool()
+            .context("a delivery says whether it may have arrived")?,
     })
 }

@@ -203,6 +203,9 @@ fn progress(listed: &ListedDelivery) -> Markup {
             "."
         }
         @if let Some(error) = &delivery.last_error { p class="quote" { (error) } }
+        @if delivery.may_have_arrived && delivery.state != DeliveryState::Delivered {
+            p class="dim" { "An attempt without an answer may have arrived." }
+        }
     }
 }
 

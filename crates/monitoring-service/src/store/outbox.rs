@@ -68,6 +68,8 @@ pub(crate) struct DeliveryRecord {
     pub(crate) last_status: Option<u16>,
     /// The last error.
     pub(crate) last_error: Option<String>,
+    /// An attempt began and has no answer, or had none: it may have arrived.
+    pub(crate) may_have_arrived: bool,
 }
 
 /// A delivery that is due.
@@ -370,7 +372,7 @@ pub(super) fn read_content(row: &Row<'_>) -> engine::Result<Content> {
 }
 
 const COLUMNS: &str = "deliveries.id AS delivery_id, receiver, state, attempts, created_at_ms, next_attempt_at_ms, \
-     last_attempt_at_ms, last_status, last_error";
+     last_attempt_at_ms, last_status, last_error, in_doubt";
 
 /// A delivery from a row with [`COLUMNS`].
 fn read(row: &Row<'_>) -> engine::Result<DeliveryRecord> {
@@ -388,5 +390,6 @@ fn read(row: &Row<'_>) -> engine::Result<DeliveryRecord> {
         last_attempt_at: row.get::<_, Option<i64>>("last_attempt_at_ms")?.map(At),
         last_status: row.get("last_status")?,
         last_error: row.get("last_error")?,
+        may_have_arrived: row.get("in_doubt")?,
     })
 }
