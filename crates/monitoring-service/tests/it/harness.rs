@@ -31,7 +31,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
 pub(crate) const TOPIC: &str = "transactions";
 
 /// Time limit of one wait of a test.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A fixed clock for tests: 2026-01-01T00:00Z.
 pub(crate) const NOW_MS: i64 = 1_767_225_600_000;

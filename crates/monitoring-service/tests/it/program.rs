@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::harness::{database_variable, folder};
 
 /// Time limit of a request.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 const SECRETS: [&str; 4] = [
     "correct-horse-battery",
