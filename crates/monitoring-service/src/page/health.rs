@@ -51,19 +51,15 @@ pub(super) fn line(state: &AppState, health: &Health) -> Markup {
     }
 }
 
-/// What keeps counts from being read from Kafka now, for views that would look current without it; empty if nothing does.
-pub(super) fn unread(state: &AppState) -> Markup {
+/// What keeps counts from being read from Kafka now, for views that would look current without it.
+pub(super) fn unread(state: &AppState) -> Option<Markup> {
     let (ingest, now_ms) = (state.ingest.get(), state.clock.now_ms());
     let is_read = ingest.source == Source::Requests;
     let fault = (!is_read)
         .then(|| kafka_health(ingest.clone(), now_ms))
         .filter(|health| health.status == Condition::Degraded)
         .and_then(|health| kafka(&health, &ingest, now_ms));
-    html! {
-        @if let Some(fault) = fault {
-            p class="health crit" { b { (fault.what) } " " (fault.fix) }
-        }
-    }
+    fault.map(|fault| html! { p class="health crit" { b { (fault.what) } " " (fault.fix) } })
 }
 
 fn quiet(state: &AppState, health: &Health) -> Markup {

@@ -45,7 +45,8 @@ pub(super) async fn view(
     let health = check(&state).await;
     let streams = streams(&state).await?;
     let newest = incidents::newest(&state.store).await?;
-    let summary = summary(&streams, state.ingest.get().source);
+    let is_read = health::unread(&state).is_none();
+    let summary = summary(&streams, state.ingest.get().source, is_read);
     // An open incident says more than a row of its stream would.
     let (mut listed, mut tiles) = (Vec::new(), Vec::new());
     for shown in streams {
@@ -140,7 +141,7 @@ fn tile_list(here: &Here, streams: &[Shown], drawn: usize) -> Markup {
 }
 
 /// `2 CRITICAL, 1 STALE, 497 NORMAL. A line is the approval rate ...`
-fn summary(streams: &[Shown], source: Source) -> Markup {
+fn summary(streams: &[Shown], source: Source, is_read: bool) -> Markup {
     let mut states: BTreeMap<Reverse<State>, usize> = BTreeMap::new();
     for shown in streams {
         *states.entry(Reverse(shown.stream.state())).or_default() += 1;
@@ -160,7 +161,9 @@ fn summary(streams: &[Shown], source: Source) -> Markup {
             }
         } @else {
             p class="dim" {
-                (states.join(", ")) ". A line is the approval rate of the newest hour"
+                (states.join(", "))
+                @if !is_read { " when counts were last read" }
+                ". A line is the approval rate of the newest hour"
                 @if drawn < streams.len() { ", drawn for the first " (drawn) }
                 "."
             }

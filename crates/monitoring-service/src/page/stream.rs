@@ -188,10 +188,16 @@ pub(super) async fn view(
 
 fn heading(view: &View, state: &AppState, shown: &Shown) -> Markup {
     let stream = &shown.stream;
+    let unread = health::unread(state);
+    // What is not read may be anything by now.
+    let was_normal = unread.is_some() && stream.state() == State::Normal;
     html! {
         div id="stream" data-live {
-            h1 { (stream.name) " " (badge(stream.state())) }
-            (health::unread(state))
+            h1 {
+                (stream.name) " "
+                @if was_normal { span class="badge" { "was NORMAL" } } @else { (badge(stream.state())) }
+            }
+            @if let Some(unread) = unread { (unread) }
             p class="dim" {
                 "Newest minute " (minute(stream.newest_minute)) ", arrived "
                 (ago(stream.arrived_at_ms, state.clock.now_ms())) "."

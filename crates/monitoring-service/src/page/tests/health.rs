@@ -152,7 +152,7 @@ async fn a_partition_that_stands_still_is_named() {
 #[tokio::test]
 async fn a_stream_says_that_counts_are_not_read() {
     let mut api = Api::new();
-    api.consume_usual("default", now(), 5);
+    api.consume_usual("default", now(), 70);
     let path = "/page/streams/default";
     let text =
         "Counts have not been read for 1 min: no broker. Nothing is evaluated while this lasts.";
@@ -163,7 +163,10 @@ async fn a_stream_says_that_counts_are_not_read() {
         });
     };
     set(true, None);
-    assert!(!api.get(path).await.text.contains("Counts have not"));
+    let read = api.get(path).await.text;
+    assert!(!read.contains("Counts have not") && !read.contains("was NORMAL"));
+    let overview = api.get("/").await.text;
+    assert!(overview.contains("1 NORMAL. A line"), "{overview}");
     set(false, Some("no broker"));
     let shown = api
         .get(path)
@@ -172,4 +175,10 @@ async fn a_stream_says_that_counts_are_not_read() {
         .replace("<b>", "")
         .replace("</b>", "");
     assert!(shown.contains(text), "{shown}");
+    assert!(shown.contains("was NORMAL"), "{shown}");
+    let overview = api.get("/").await.text;
+    assert!(
+        overview.contains("1 NORMAL when counts were last read. A line"),
+        "{overview}"
+    );
 }
