@@ -12,30 +12,29 @@ use std::time::Duration;
 use clap::FromArgMatches as _;
 use common::command_line::SecretParser;
 use common::logging::{LogFormat, LogWebhook};
-use detection::{
-    ApprovedDirection, Detector, MonitorSettings, PolicyName, Severity, Thresholds, ZScoreDetector,
-    detector::adaptive::AdaptiveSettings,
-};
+use detection::{ApprovedDirection, PolicyName, Severity};
 use tracing::Level;
 
-use crate::{
-    ingest::KafkaInput,
-    store::{DatabaseAddress, PostgresUrl},
-};
+use crate::store::{DatabaseAddress, PostgresUrl};
 
 mod action;
+mod check;
+mod choices;
 mod input;
+mod monitor;
 mod receivers;
 mod unknown;
 mod values;
 
 pub use action::{Action, CopyDatabase, SkipRecords};
+pub use choices::{Notify, Shadow};
 pub(crate) use common::kafka::KafkaProperties;
 pub(crate) use input::InputConfig;
 pub(crate) use receivers::{ReceiverSettings, ReceiversFile};
 pub use unknown::{UnknownVariable, unknown_variables};
 pub use values::{ApiToken, RoutingKey, SecretUrl, WebhookFormat, WebhookHeaders, WebhookKeys};
 
+use choices::{DIRECTIONS, LEVELS, NOTIFY, NOTIFY_SEVERITIES, POLICIES, SHADOWS};
 use values::{choice, duration, http_url, whole_minutes};
 
 /// Log targets that the log webhook skips: the receiver of alerts has them already, and must not get its own faults.
@@ -267,51 +266,6 @@ pub struct Config {
     pub log_format: Option<LogFormat>,
 }
 
-/// The policy in shadow, if any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shadow(pub Option<PolicyName>);
-
-const POLICIES: [(&str, PolicyName); 2] = [
-    ("zscore", PolicyName::ZScore),
-    ("adaptive", PolicyName::Adaptive),
-];
-
-const SHADOWS: [(&str, Shadow); 3] = [
-    ("zscore", Shadow(Some(PolicyName::ZScore))),
-    ("adaptive", Shadow(Some(PolicyName::Adaptive))),
-    ("none", Shadow(None)),
-];
-
-/// What is notified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notify {
-    /// Alerts.
-    Alerts,
-    /// Incidents.
-    Incidents,
-}
-
-const NOTIFY: [(&str, Notify); 2] = [("alerts", Notify::Alerts), ("incidents", Notify::Incidents)];
-
-const NOTIFY_SEVERITIES: [(&str, Severity); 2] = [
-    ("critical", Severity::Critical),
-    ("warning", Severity::Warning),
-];
-
-const LEVELS: [(&str, Level); 5] = [
-    ("error", Level::ERROR),
-    ("warn", Level::WARN),
-    ("info", Level::INFO),
-    ("debug", Level::DEBUG),
-    ("trace", Level::TRACE),
-];
-
-const DIRECTIONS: [(&str, ApprovedDirection); 3] = [
-    ("both", ApprovedDirection::Both),
-    ("down", ApprovedDirection::Down),
-    ("up", ApprovedDirection::Up),
-];
-
 impl Config {
     /// The database to use.
     pub fn database(&self) -> DatabaseAddress {
@@ -321,104 +275,10 @@ impl Config {
         }
     }
 
-    /// Rules that involve more than one setting.
-    fn check(&self) -> Result<(), String> {
-        let Self {
-            warning_threshold: warning,
-            critical_threshold: critical,
-            min_history,
-            baseline_window,
-            ..
-        } = self;
-        if Thresholds::try_new(*warning, *critical).is_err() {
-            return Err(format!(
-                "WARNING_THRESHOLD is {warning} and CRITICAL_THRESHOLD is {critical}: give 0 < warning < critical"
-            ));
-        }
-        if self.kafka_brokers().is_none() && self.input.kafka_input != KafkaInput::Minutes {
-            return Err(
-                "KAFKA_BOOTSTRAP_SERVERS=none reads no messages, so KAFKA_INPUT says nothing; leave it out: POST /transactions takes minutes"
-                    .to_owned(),
-            );
-        }
-        if min_history > baseline_window {
-            return Err(format!(
-                "MIN_HISTORY is {min_history} and BASELINE_WINDOW is {baseline_window}: a baseline never has more minutes than its window; give MIN_HISTORY from 1 to {baseline_window}"
-            ));
-        }
-        AdaptiveSettings::try_new(self.adaptive_critical).map_err(|error| error.to_string())?;
-        if self.shadow_policy == Some(Shadow(Some(self.detection_policy))) {
-            return Err(format!(
-                "SHADOW_POLICY equals DETECTION_POLICY, {}: it would judge everything twice; give the other policy, or none",
-                self.detection_policy
-            ));
-        }
-        let is_pagerduty = self.webhook_format == WebhookFormat::PagerDuty;
-        if is_pagerduty != self.webhook_routing_key.is_some() {
-            return Err(
-                "WEBHOOK_FORMAT=pagerduty and WEBHOOK_ROUTING_KEY need each other; give both or neither"
-                    .to_owned(),
-            );
-        }
-        let is_template = self.webhook_format == WebhookFormat::Template;
-        if is_template != self.webhook_template_file.is_some() {
-            return Err(
-                "WEBHOOK_FORMAT=template and WEBHOOK_TEMPLATE_FILE need each other; give both or neither"
-                    .to_owned(),
-            );
-        }
-        self.check_fallback()?;
-        let receivers = self.receivers();
-        let shared = |one: &&ReceiverSettings| Some(&one.url) == self.log_webhook_url.as_ref();
-        if let Some(receiver) = receivers.iter().find(shared) {
-            return Err(format!(
-                "LOG_WEBHOOK_URL is the address of the receiver {:?} (ALERT_WEBHOOK_URL, FALLBACK_WEBHOOK_URL, RECEIVERS_FILE), which expects alerts only; give another address",
-                receiver.name
-            ));
-        }
-        Ok(())
-    }
-
     /// The brokers; none runs without Kafka.
     pub(crate) fn kafka_brokers(&self) -> Option<&str> {
         let brokers = self.kafka_bootstrap_servers.as_str();
         (!brokers.eq_ignore_ascii_case("none")).then_some(brokers)
-    }
-
-    /// The settings of the monitor.
-    ///
-    /// # Panics
-    /// If thresholds were set past the check of [`Action::load`] and are out of order.
-    pub fn monitor_settings(&self) -> MonitorSettings {
-        let other = match self.detection_policy {
-            PolicyName::ZScore => PolicyName::Adaptive,
-            PolicyName::Adaptive => PolicyName::ZScore,
-        };
-        let Shadow(shadow) = self.shadow_policy.unwrap_or(Shadow(Some(other)));
-        MonitorSettings {
-            detector: self.detector(self.detection_policy),
-            shadow: shadow.map(|policy| self.detector(policy)),
-            allowed_lateness_minutes: minutes(self.allowed_lateness),
-            cooldown_minutes: minutes(self.alert_cooldown),
-            resolve_after_minutes: self.resolve_after,
-        }
-    }
-
-    fn detector(&self, policy: PolicyName) -> Detector {
-        match policy {
-            PolicyName::ZScore => Detector::ZScore(ZScoreDetector {
-                thresholds: Thresholds::try_new(self.warning_threshold, self.critical_threshold)
-                    .expect("`load` refuses thresholds that are out of order"),
-                window: self.baseline_window as usize,
-                min_history: self.min_history,
-                approved_direction: self.approved_direction,
-                min_count_for_critical: self.min_count_for_critical,
-            }),
-            PolicyName::Adaptive => Detector::Adaptive(
-                AdaptiveSettings::try_new(self.adaptive_critical)
-                    .expect("`load` refuses other budgets"),
-            ),
-        }
     }
 
     fn notify_or_default(&self) -> Notify {
@@ -459,10 +319,6 @@ impl Default for Config {
             action::command_without_variables().get_matches_from([env!("CARGO_PKG_NAME")]);
         Self::from_arg_matches(&matches).expect("the defaults are allowed")
     }
-}
-
-fn minutes(duration: Duration) -> u32 {
-    u32::try_from(duration.as_secs() / 60).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -1,22 +1,20 @@
-//! Alerts in the database: recording them with their delivery, and reading them back. The only place that maps an alert
-//! to its row.
+//! Alerts, read back: lists, the last one of a stream, those of a range of minutes.
 
-use std::sync::LazyLock;
+pub(super) mod recording;
+pub(super) mod row;
 
-use detection::{AlertKey, Anomaly, Minute, MonitoredStatus, PolicyName, Severity, Suppression};
+use detection::{Minute, MonitoredStatus, PolicyName, Severity};
 use rusqlite::ToSql;
 use uuid::Uuid;
 
-use super::engine::{self, OptionalExtension as _, Row, Sql, params};
+use self::row::{COLUMNS, read};
+use super::engine::{self, OptionalExtension as _, Sql, params};
 use super::{
     Store, StoreError,
-    findings::{
-        self, Stored, direction_code, policy_code, policy_from, severity_code, severity_from,
-    },
+    findings::{policy_code, severity_code},
     outbox::{self, DeliveryRecord},
-    writer::Transaction,
 };
-use crate::alerts::{Alert, Origin, Recipients, Subject, submission::PriorSubmission};
+use crate::alerts::{Alert, Origin};
 
 /// The alerts to list; a field that is `None` does not filter.
 #[derive(Clone, Debug, Default)]
@@ -43,100 +41,7 @@ pub struct AlertFilter {
     pub limit: u32,
 }
 
-/// What was recorded last, by any instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Newest {
-    /// The number of an alert.
-    pub(crate) alert: Option<i64>,
-    /// The number of an event of an incident.
-    pub(crate) incident: Option<i64>,
-    /// When a minute arrived, milliseconds since 1970.
-    pub(crate) arrival_ms: Option<i64>,
-}
-
 impl Store {
-    /// Records an alert, with its deliveries if it is notified.
-    pub(crate) async fn record_alert(&self, alert: Alert) -> Result<(), StoreError> {
-        self.writer
-            .call(move |transaction| insert(transaction, &alert))
-            .await
-    }
-
-    /// Records the alert of a submission after `decide` has seen the last submission of its key that was not muted. One
-    /// transaction, so that only one of two concurrent submissions is notified. An alert that is not muted gets the number of
-    /// submissions suppressed since. Returns the recorded alert.
-    pub(crate) async fn record_submission<F>(
-        &self,
-        alert: Alert,
-        decide: F,
-    ) -> Result<Alert, StoreError>
-    where
-        F: Fn(&mut Alert, Option<PriorSubmission>) + Send + 'static,
-    {
-        self.writer
-            .call(move |transaction| {
-                let (sql, mut alert) = (transaction.sql, alert.clone());
-                let key = alert.anomaly().map(|anomaly| anomaly.key.clone());
-                let prior = match &key {
-                    Some(key) => prior_submission(sql, key)?,
-                    None => None,
-                };
-                decide(&mut alert, prior.map(|(_, prior)| prior));
-                // Counting them for each muted submission would take longer with every one.
-                if let (Some(key), Some((seq, _)), false) = (&key, prior, alert.is_muted()) {
-                    alert.suppressed_before = submissions_after(sql, key, seq)?;
-                }
-                insert(transaction, &alert)?;
-                Ok(alert)
-            })
-            .await
-    }
-
-    /// Passes the newest alert about the begin or the end of a condition (`subjects`) to `decide`, and records and returns the new
-    /// alert, if any.
-    pub(crate) async fn record_condition<F>(
-        &self,
-        subjects: [Subject; 2],
-        decide: F,
-    ) -> Result<Option<Alert>, StoreError>
-    where
-        F: Fn(Option<&Alert>) -> Option<Alert> + Send + 'static,
-    {
-        // Usually there is nothing to record, and no need to wait for the writer.
-        let newest = {
-            let subjects = subjects.clone();
-            self.read(move |sql| newest_of(sql, &subjects)).await?
-        };
-        if decide(newest.as_ref()).is_none() {
-            return Ok(None);
-        }
-        self.writer
-            .call(move |transaction| {
-                let alert = decide(newest_of(transaction.sql, &subjects)?.as_ref());
-                if let Some(alert) = &alert {
-                    insert(transaction, alert)?;
-                }
-                Ok(alert)
-            })
-            .await
-    }
-
-    /// What was recorded last.
-    pub(crate) async fn newest(&self) -> Result<Newest, StoreError> {
-        const NEWEST: &str = "SELECT (SELECT max(seq) FROM alerts), (SELECT max(id) FROM incident_events), (SELECT max(arrived_at_ms) FROM streams)";
-        self.read(|sql| {
-            let mut newest = sql.prepare_cached(NEWEST)?;
-            Ok(newest.query_row(params![], |row| {
-                Ok(Newest {
-                    alert: row.get(0)?,
-                    incident: row.get(1)?,
-                    arrival_ms: row.get(2)?,
-                })
-            })?)
-        })
-        .await
-    }
-
     /// Alerts with their numbers, newest first.
     pub async fn alerts(&self, filter: AlertFilter) -> Result<Vec<(i64, Alert)>, StoreError> {
         self.read(move |sql| list(sql, &filter)).await
@@ -161,119 +66,6 @@ impl Store {
         })
         .await
     }
-}
-
-/// The columns that [`read`] reads, qualified where `deliveries` has the same name.
-pub(super) const COLUMNS: &str = "alerts.seq, alerts.id, type, origin, recorded_at_ms, severity, message, alerts.stream, status_id, minute, count, late, \
-     streams, suppressed, suppressed_by, suppressed_before, trace_id, span_id, policy, direction, threshold, window_minutes, mean, std_dev, \
-     window_score, expected, spread, bar, heat, window_count, window_expected, payments, expected_payments, day_count, day_payments";
-
-static INSERT: LazyLock<String> = LazyLock::new(|| {
-    let columns = format!(
-        "id, type, origin, recorded_at_ms, severity, message, stream, status_id, minute, count, late, streams, suppressed, \
-         suppressed_by, suppressed_before, trace_id, span_id, policy, {}",
-        findings::COLUMNS
-    );
-    let values = vec!["?"; columns.split(", ").count()].join(", ");
-    format!(
-        "INSERT INTO alerts ({columns}) VALUES ({values}) ON CONFLICT (id) DO NOTHING RETURNING seq"
-    )
-});
-
-/// Writes an alert and, if it is notified, its deliveries. An id that is stored is the same alert: nothing is written twice.
-pub(super) fn insert(transaction: &mut Transaction<'_>, alert: &Alert) -> Result<(), StoreError> {
-    let anomaly = alert.anomaly();
-    let streams = alert.subject.streams();
-    let values: [&dyn ToSql; 18] = [
-        &alert.id.to_string(),
-        &alert.subject.kind(),
-        &alert.subject.origin().name(),
-        &alert.recorded_at_ms,
-        &severity_code(alert.severity()),
-        &alert.message,
-        &anomaly.map(|anomaly| anomaly.key.stream.as_str()),
-        &anomaly.map(|anomaly| anomaly.key.status.index()),
-        &anomaly.map(|anomaly| anomaly.minute.epoch_minutes()),
-        &anomaly.map(|anomaly| anomaly.count),
-        &anomaly.map(|anomaly| anomaly.late),
-        &(!streams.is_empty()).then(|| streams.join("\n")),
-        &alert.suppression.map(Suppression::reason),
-        &alert
-            .suppression
-            .and_then(Suppression::by)
-            .map(|id| id.to_string()),
-        &alert.suppressed_before,
-        &alert.trace_id,
-        &alert.span_id,
-        &anomaly.map(|anomaly| policy_code(anomaly.key.policy)),
-    ];
-    let finding = anomaly.map_or_else(Stored::default, |anomaly| Stored::finding(&anomaly.finding));
-    let finding = finding.values();
-    let finding = finding.iter().map(|value| value as &dyn ToSql);
-    let values: Vec<_> = values.into_iter().chain(finding).collect();
-    let seq = transaction
-        .sql
-        .prepare_cached(&INSERT)?
-        .query_row(&values, |row| row.get(0))
-        .optional()?;
-    if let (Some(seq), true) = (seq, alert.is_notified()) {
-        outbox::insert_alert(transaction, seq, alert)?;
-    }
-    Ok(())
-}
-
-fn newest_of(sql: Sql<'_>, subjects: &[Subject; 2]) -> Result<Option<Alert>, StoreError> {
-    let text = format!(
-        "SELECT {COLUMNS} FROM alerts WHERE stream IS NULL AND type IN (?1, ?2) ORDER BY seq DESC LIMIT 1"
-    );
-    let [begin, end] = subjects.each_ref().map(Subject::kind);
-    Ok(sql
-        .prepare_cached(&text)?
-        .query_row(params![begin, end], read)
-        .optional()?)
-}
-
-pub(super) const PRIOR_SUBMISSION: &str =
-    "SELECT seq, id, recorded_at_ms FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND policy = ?2 AND status_id = ?3
-     AND direction = ?4 AND severity = ?5 AND suppressed_by IS NULL ORDER BY seq DESC LIMIT 1";
-
-/// The last submission of a key that was not muted, with its sequence number.
-fn prior_submission(
-    sql: Sql<'_>,
-    key: &AlertKey,
-) -> Result<Option<(i64, PriorSubmission)>, StoreError> {
-    let mut statement = sql.prepare_cached(PRIOR_SUBMISSION)?;
-    let prior = statement.query_row(
-        params![
-            key.stream.as_str(),
-            policy_code(key.policy),
-            key.status.index(),
-            direction_code(key.direction),
-            severity_code(key.severity)
-        ],
-        |row| {
-            let (id, recorded_at_ms) = (uuid(row, "id")?, row.get(2)?);
-            Ok((row.get(0)?, PriorSubmission { id, recorded_at_ms }))
-        },
-    );
-    Ok(prior.optional()?)
-}
-
-/// The number of submissions of a key after this sequence number.
-fn submissions_after(sql: Sql<'_>, key: &AlertKey, seq: i64) -> Result<u32, StoreError> {
-    let mut statement = sql.prepare_cached(
-        "SELECT count(*) FROM alerts WHERE origin = 'evaluate' AND stream = ?1 AND policy = ?2 AND status_id = ?3
-         AND direction = ?4 AND severity = ?5 AND seq > ?6",
-    )?;
-    let values = params![
-        key.stream.as_str(),
-        policy_code(key.policy),
-        key.status.index(),
-        direction_code(key.direction),
-        severity_code(key.severity),
-        seq
-    ];
-    Ok(statement.query_row(values, |row| row.get(0))?)
 }
 
 /// The statement of a list. Each condition has an index in the order of recording; the first given one leads and the others
@@ -435,81 +227,4 @@ pub(super) fn count_range(
     Ok(sql
         .prepare_cached(&text)?
         .query_row(range, |row| Ok((row.get(0)?, row.get(1)?)))?)
-}
-
-/// An alert from a row with [`COLUMNS`].
-pub(super) fn read(row: &Row<'_>) -> engine::Result<Alert> {
-    let suppressed: Option<String> = row.get("suppressed")?;
-    let by = row
-        .get::<_, Option<String>>("suppressed_by")?
-        .and_then(|id| id.parse().ok());
-    Ok(Alert {
-        id: uuid(row, "id")?,
-        subject: read_subject(row)?,
-        message: row.get("message")?,
-        recorded_at_ms: row.get("recorded_at_ms")?,
-        suppression: suppressed.and_then(|reason| Suppression::from_parts(&reason, by)),
-        recipients: Recipients::default(),
-        suppressed_before: row.get("suppressed_before")?,
-        trace_id: row.get("trace_id")?,
-        span_id: row.get("span_id")?,
-    })
-}
-
-fn read_subject(row: &Row<'_>) -> engine::Result<Subject> {
-    let (kind, origin): (String, String) = (row.get("type")?, row.get("origin")?);
-    let streams = || {
-        let names: Option<String> = row.get("streams")?;
-        let names = names.iter().flat_map(|names| names.lines());
-        Ok::<_, engine::Error>(names.map(ToOwned::to_owned).collect())
-    };
-    Ok(match (kind.as_str(), origin.as_str()) {
-        ("stream.stale", _) => Subject::StaleStreams {
-            streams: streams()?,
-        },
-        ("stream.resumed", _) => Subject::StreamsResumed {
-            streams: streams()?,
-        },
-        ("ingest.down", _) => Subject::IngestDown,
-        ("ingest.up", _) => Subject::IngestUp,
-        ("ingest.rejecting", _) => Subject::IngestRejecting,
-        ("ingest.accepting", _) => Subject::IngestAccepting,
-        ("ingest.summary", _) => Subject::IngestSummary,
-        ("receiver.summary", _) => Subject::ReceiverSummary,
-        ("alert.test", _) => Subject::Test,
-        (_, "evaluate") => Subject::Submission(read_anomaly(row)?),
-        _ => Subject::Anomaly(read_anomaly(row)?),
-    })
-}
-
-fn read_anomaly(row: &Row<'_>) -> engine::Result<Anomaly> {
-    let severity = severity_from(row.get("severity")?);
-    let count = row.get("count")?;
-    let policy = policy_from(row.get("policy")?);
-    let status = MonitoredStatus::ALL[row.get::<_, usize>("status_id")?];
-    let finding = findings::read_finding(row, policy, status, severity, count)?;
-    let stream: String = row.get("stream")?;
-    Ok(Anomaly {
-        key: AlertKey {
-            stream: stream.parse().map_err(engine::Error::unreadable)?,
-            policy,
-            status,
-            direction: finding.direction.ok_or_else(no_direction)?,
-            severity,
-        },
-        minute: Minute::from_epoch_minutes(row.get("minute")?),
-        count,
-        finding,
-        late: row.get("late")?,
-    })
-}
-
-fn uuid(row: &Row<'_>, column: &str) -> engine::Result<Uuid> {
-    row.get::<_, String>(column)?
-        .parse()
-        .map_err(engine::Error::unreadable)
-}
-
-fn no_direction() -> engine::Error {
-    engine::Error::unreadable("an alert has no direction")
 }

@@ -48,7 +48,7 @@ pub(super) fn due_statement(probe: bool) -> String {
              WHERE other.seq = earlier.alert_seq AND earlier.receiver = ?1 AND earlier.state = 'pending' AND earlier.id < deliveries.id
              AND other.origin = 'monitor' AND other.type NOT IN ('alert.test', 'receiver.summary')))
          ORDER BY {first}deliveries.id DESC LIMIT ?3",
-        alerts::COLUMNS
+        alerts::row::COLUMNS
     )
 }
 

@@ -9,7 +9,7 @@ use super::{
     DatabaseAddress, StoreError,
     engine::{self, OptionalExtension as _, Row, Sql, Value, params},
     postgres::{Open, lock},
-    schema,
+    schema, sqlite,
     writer::Lock,
 };
 
@@ -51,8 +51,8 @@ pub fn copy_database(
                     "there is no database {from}; check --from"
                 )));
             }
-            let locked = schema::lock(path)?;
-            let mut connection = schema::open_writer(&locked)?;
+            let locked = sqlite::lock(path)?;
+            let mut connection = sqlite::open_writer(&locked)?;
             let transaction = connection.transaction()?;
             copy_to(Sql::Sqlite(&transaction), to, &mut report)
         }
@@ -71,8 +71,8 @@ fn copy_to(
 ) -> Result<(), StoreError> {
     match to {
         DatabaseAddress::File(path) => {
-            let locked = schema::lock(path)?;
-            let mut connection = schema::open_writer(&locked)?;
+            let locked = sqlite::lock(path)?;
+            let mut connection = sqlite::open_writer(&locked)?;
             let transaction = connection.transaction()?;
             copy(source, Sql::Sqlite(&transaction), to, report)?;
             Ok(transaction.commit()?)

@@ -113,11 +113,11 @@ fn write(
     upserts.flush()?;
     watermarks.write(sql, &commit.versions, commit.now_ms)?;
     for alert in &commit.alerts {
-        alerts::insert(transaction, alert)?;
+        alerts::row::insert(transaction, alert)?;
     }
     let mut events = Vec::new();
     for update in &commit.incidents {
-        events.extend(incidents::record(transaction, update)?);
+        events.extend(incidents::recording::record(transaction, update)?);
     }
     cooldowns::write(transaction, &commit.cooldowns)?;
     detector_states::write(transaction, &commit.states)?;

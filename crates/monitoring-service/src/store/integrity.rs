@@ -11,7 +11,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Store, StoreError, engine::Sql, files, schema};
+use super::{Store, StoreError, engine::Sql, files, sqlite};
 use crate::clock::Stopwatch;
 
 /// Time limit of the check before the database is opened; the full check follows while the service runs.
@@ -27,7 +27,7 @@ const MAX_FINDINGS: u32 = 20;
 /// this process opens the database: closing the file drops SQLite's locks.
 pub(super) fn check_before_open(path: &Path) -> Result<(), StoreError> {
     refuse_short(path)?;
-    let mut sql = schema::open_reader(path)?;
+    let mut sql = sqlite::open_reader(path)?;
     let watch = Stopwatch::start();
     let is_late = move || watch.elapsed() > QUICK_CHECK_LIMIT;
     sql.progress_handler(STEPS, Some(is_late))?;
@@ -39,9 +39,9 @@ pub(super) fn check_before_open(path: &Path) -> Result<(), StoreError> {
 
 /// Checks all of a database, also while a service uses it, and returns its number of pages.
 pub(crate) fn check_database(path: &Path) -> Result<u64, StoreError> {
-    schema::check(path)?;
+    sqlite::check(path)?;
     refuse_short(path)?;
-    let sql = schema::open_reader(path)?;
+    let sql = sqlite::open_reader(path)?;
     check_all(&sql, path)?;
     Ok(sql.pragma_query_value(None, "page_count", |row| row.get(0))?)
 }

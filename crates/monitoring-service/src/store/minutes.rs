@@ -7,7 +7,6 @@ use super::{
     Store, StoreError,
     findings::severity_from,
     names::{status_id, stream_id},
-    streams,
     upserts::{StoredRow, Upserts},
     writer::{Ids, Transaction},
 };
@@ -56,7 +55,7 @@ pub(super) fn write(
     now_ms: i64,
 ) -> Result<i64, StoreError> {
     let minute = observed.counts.minute();
-    let stream_id = streams::id_or_new(
+    let stream_id = stream_id_or_new(
         transaction,
         observed.counts.stream().as_str(),
         minute,
@@ -97,6 +96,31 @@ pub(super) fn write(
     }
     upserts.add(stream_id, minute, &replacing)?;
     Ok(stream_id)
+}
+
+fn stream_id_or_new(
+    transaction: &mut Transaction<'_>,
+    name: &str,
+    minute: Minute,
+    now_ms: i64,
+) -> engine::Result<i64> {
+    // Another instance may create it at the same time.
+    const CREATE: &str = "INSERT INTO streams (name, newest_minute, arrived_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO NOTHING";
+    if let Some(id) = transaction.ids.streams.get(name) {
+        return Ok(*id);
+    }
+    let mut id = stream_id(transaction.sql, name)?;
+    if id.is_none() {
+        transaction.sql.prepare_cached(CREATE)?.execute(params![
+            name,
+            minute.epoch_minutes(),
+            now_ms
+        ])?;
+        id = stream_id(transaction.sql, name)?;
+    }
+    let id = id.ok_or(engine::Error::NoRow)?;
+    transaction.ids.streams.insert(name.to_owned(), id);
+    Ok(id)
 }
 
 fn status_id_or_new(sql: Sql<'_>, ids: &mut Ids, name: &str) -> engine::Result<i64> {

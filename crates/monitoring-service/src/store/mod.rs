@@ -17,6 +17,7 @@ mod ingest;
 mod integrity;
 mod minutes;
 mod names;
+mod newest;
 mod offset_gaps;
 mod offsets;
 mod open_minutes;
@@ -27,10 +28,14 @@ mod ranges;
 mod read_only;
 mod readers;
 mod release;
+mod restore;
+mod retirement;
 mod rows;
 mod schema;
 mod silences;
 mod skip;
+mod sqlite;
+mod stale;
 mod streams;
 mod summaries;
 #[cfg(test)]
@@ -51,7 +56,6 @@ use rusqlite::ErrorCode;
 use tokio::sync::{Notify, watch};
 
 pub use alerts::AlertFilter;
-pub(crate) use alerts::Newest;
 pub(crate) use attempts::{EventDelivery, PendingOf};
 pub(crate) use charts::{ChartFilter, Charts, Span};
 pub use copy::{CopiedTable, copy_database};
@@ -60,6 +64,7 @@ pub(crate) use fallback::Owed;
 pub(crate) use incidents::{IncidentFilter, StoredEvent};
 pub(crate) use ingest::{InFlightCommit, IngestCommit};
 pub(crate) use integrity::check_database;
+pub(crate) use newest::Newest;
 pub(crate) use offset_gaps::{OffsetGap, OffsetGapReason, OffsetGapRecord};
 pub(crate) use offsets::{OffsetAdvance, StoredOffset};
 pub(crate) use open_minutes::OpenCommit;
@@ -195,7 +200,7 @@ enum Database {
 
 struct Shared {
     /// The open files of SQLite.
-    files: Option<(schema::LockedPath, files::OpenFiles)>,
+    files: Option<(sqlite::LockedPath, files::OpenFiles)>,
     readers: Arc<Readers>,
     outbox_changed: Arc<Notify>,
     write_error: writer::WriteError,
@@ -209,9 +214,9 @@ impl Store {
     /// Opens the database at `path`, creates it if there is none, and takes its lock for as long as any clone lives.
     /// The `Writer` must run on a thread of its own.
     pub fn open(path: &Path) -> Result<(Self, Writer), StoreError> {
-        let locked = schema::lock(path)?;
+        let locked = sqlite::lock(path)?;
         let readers = Arc::new(Readers::new(Database::File(locked.path.clone())));
-        let connection = schema::open_writer(&locked)?;
+        let connection = sqlite::open_writer(&locked)?;
         let writer = FileWriter::new(connection, path, Arc::clone(&readers));
         let files = files::OpenFiles::of(path)?;
         let engine = Engine::Sqlite(writer);
@@ -241,7 +246,7 @@ impl Store {
         engine: Engine,
         readers: Arc<Readers>,
         leading: watch::Receiver<Option<u64>>,
-        files: Option<(schema::LockedPath, files::OpenFiles)>,
+        files: Option<(sqlite::LockedPath, files::OpenFiles)>,
     ) -> (Self, Writer) {
         let outbox_changed = Arc::new(Notify::new());
         let write_error = writer::WriteError::default();

@@ -267,7 +267,7 @@ pub(super) fn list_statement(filter: &DeliveryFilter) -> String {
     let state = filter.state.map_or_else(String::new, |state| {
         format!(" AND state = '{}'", state.name())
     });
-    let alert = alerts::COLUMNS;
+    let alert = alerts::row::COLUMNS;
     format!(
         "SELECT {COLUMNS}, {EVENT}, {alert} FROM deliveries LEFT JOIN alerts ON alerts.seq = alert_seq
          WHERE deliveries.id < ?1{stream}{state} ORDER BY deliveries.id DESC LIMIT ?2"
@@ -365,7 +365,7 @@ pub(super) const EVENT: &str =
 /// What a row with [`EVENT`] and the columns of its alert sends.
 pub(super) fn read_content(row: &Row<'_>) -> engine::Result<Content> {
     let Some(message) = row.get::<_, Option<String>>("event_message")? else {
-        return Ok(Content::Alert(Box::new(alerts::read(row)?)));
+        return Ok(Content::Alert(Box::new(alerts::row::read(row)?)));
     };
     let message = serde_json::from_str(&message).map_err(engine::Error::unreadable)?;
     Ok(Content::Incident(Box::new(message)))

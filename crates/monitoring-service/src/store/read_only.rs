@@ -9,7 +9,7 @@ use super::{
     minutes::observed_minutes,
     postgres::Server,
     readers::{Readers, Waiting},
-    schema,
+    sqlite,
 };
 
 /// Minutes that are read at most: they are all in memory, about 300 bytes each.
@@ -56,7 +56,7 @@ fn query<T>(
             )));
         }
         DatabaseAddress::File(path) => {
-            schema::check(path)?;
+            sqlite::check(path)?;
             Database::File(path.clone())
         }
         DatabaseAddress::Postgres(url) => Database::Server(Server::new(url.clone())?),

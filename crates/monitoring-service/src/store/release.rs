@@ -94,7 +94,7 @@ fn carry_out(
     }
     let mut events = Vec::new();
     for update in &plan.updates {
-        events.extend(incidents::record(transaction, update)?);
+        events.extend(incidents::recording::record(transaction, update)?);
         if update.is_group_opening() {
             // A group has waited with its members.
             let recipients = &update.events[0].recipients;

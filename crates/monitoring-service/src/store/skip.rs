@@ -6,7 +6,7 @@ use super::{
     offset_gaps,
     offsets::{self, OffsetAdvance},
     postgres::lock,
-    schema,
+    sqlite,
     writer::Lock,
 };
 
@@ -28,8 +28,8 @@ pub fn skip_records(
                     path.display()
                 )));
             }
-            let locked = schema::lock(path)?;
-            let mut connection = schema::open_writer(&locked)?;
+            let locked = sqlite::lock(path)?;
+            let mut connection = sqlite::open_writer(&locked)?;
             let sql = connection.transaction()?;
             let gap = skip(Sql::Sqlite(&sql))?;
             sql.commit()?;

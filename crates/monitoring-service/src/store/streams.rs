@@ -1,30 +1,15 @@
-//! Streams: their freshness, the state of their newest minute, and whether they are recorded as stale. The rules are
-//! in [`crate::alerts::stale`].
+//! The streams as they are listed: their freshness, the state of their newest minute, and what their producers send.
 
-use detection::{
-    DetectorState, Judgement, Minute, MonitorSettings, MonitoredStatus, Pauses, PolicyName, State,
-    StoredStream,
-    detector::adaptive::{AdaptiveSettings, AdaptiveState, MAX_LEARNED_MINUTES},
-};
+use detection::{Judgement, Minute, MonitoredStatus, Pauses, PolicyName, State};
 
 use super::engine::{self, OptionalExtension as _, Row, Sql, params};
 use super::{
-    Store, StoreError, alerts, cooldowns, detector_states,
+    Store, StoreError, alerts,
     findings::{self, judgement_columns, state_column, state_from},
-    incidents,
-    minutes::observed_minutes,
     names::stream_id,
-    open_minutes,
     watermarks::{read_hours_off, read_pauses},
-    writer::Transaction,
 };
-use crate::alerts::{
-    Alert,
-    incident::IncidentKind,
-    incident_record::IncidentRecord,
-    incident_update::{IncidentUpdate, RecordedEvent},
-    stale::{Freshness, StaleChange},
-};
+use crate::alerts::Alert;
 
 /// A stream, its freshness and its state.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,38 +139,6 @@ impl Store {
         .await
     }
 
-    /// Switches a stream off until its next minute, and ends its open incidents: in one transaction everything is forgotten that would go
-    /// on without a minute. None if there is no stream of this name.
-    pub(crate) async fn retire_stream<E>(
-        &self,
-        name: &str,
-        settings: MonitorSettings,
-        now_ms: i64,
-        end: E,
-    ) -> Result<Option<Vec<RecordedEvent>>, StoreError>
-    where
-        E: Fn(&IncidentRecord) -> IncidentUpdate + Send + 'static,
-    {
-        let name = name.to_owned();
-        self.writer
-            .call(move |transaction| {
-                let sql = transaction.sql;
-                let retired = sql
-                    .prepare_cached(
-                        "UPDATE streams SET retired_at_ms = coalesce(retired_at_ms, ?2), stale_since_ms = NULL, stale_alerted = 0,
-                         version = version + 1 WHERE name = ?1",
-                    )?
-                    .execute(params![name, now_ms])?;
-                if retired == 0 {
-                    return Ok(None);
-                }
-                open_minutes::forget(sql, &name)?;
-                drop_episode(transaction, &name, &settings)?;
-                incidents::retire(transaction, &name, &end).map(Some)
-            })
-            .await
-    }
-
     /// True if the stream has minutes, also if it is retired.
     pub(crate) async fn has_stream(&self, name: &str) -> Result<bool, StoreError> {
         let name = name.to_owned();
@@ -221,39 +174,6 @@ impl Store {
         .await
     }
 
-    /// What is stored of a stream, for [`detection::Monitor::restore`], and its version; none if it has no minute yet. Blocks.
-    pub(crate) fn stored_stream(
-        &self,
-        stream: &str,
-        settings: &MonitorSettings,
-    ) -> Result<Option<(StoredStream, i64)>, StoreError> {
-        self.read_blocking(|sql| {
-            let stored = stored_stream(sql, stream, settings)?;
-            let version = stream_version(sql, stream)?;
-            Ok(stored.zip(version))
-        })
-    }
-
-    /// The version of a stream: it changes with each commit of its minutes. None if it has no minute yet. Blocks.
-    pub(crate) fn stream_version(&self, stream: &str) -> Result<Option<i64>, StoreError> {
-        self.read_blocking(|sql| Ok(stream_version(sql, stream)?))
-    }
-
-    /// The state of the policy `adaptive` after the newest stored minute of a stream.
-    pub(crate) async fn adaptive_state(
-        &self,
-        stream: &str,
-        settings: MonitorSettings,
-        adaptive: AdaptiveSettings,
-    ) -> Result<AdaptiveState, StoreError> {
-        let stream = stream.to_owned();
-        self.scan(move |sql| {
-            let mut stored = stored_stream(sql, &stream, &settings)?.unwrap_or_default();
-            Ok(stored.fold_adaptive(adaptive).0.clone())
-        })
-        .await
-    }
-
     /// How many streams are monitored, also by open minutes alone. Blocks.
     pub(crate) fn count_streams(&self) -> Result<usize, StoreError> {
         const COUNT: &str =
@@ -264,134 +184,6 @@ impl Store {
             Ok(count.query_row(params![], |row| row.get(0))?)
         })
     }
-
-    /// Passes all streams to `decide`, marks streams as stale or no longer stale, and records the alerts and incidents in the same
-    /// transaction. Returns the alerts and the events of incidents.
-    pub(crate) async fn change_stale_streams<F, E>(
-        &self,
-        now_ms: i64,
-        decide: F,
-        end: E,
-    ) -> Result<(Vec<Alert>, Vec<RecordedEvent>), StoreError>
-    where
-        F: Fn(&[Freshness]) -> StaleChange + Send + 'static,
-        E: Fn(&IncidentRecord) -> IncidentUpdate + Send + 'static,
-    {
-        self.writer
-            .call(move |transaction| {
-                let change = decide(&freshness(transaction.sql)?);
-                let mut mark = transaction.sql.prepare_cached(
-                    "UPDATE streams SET stale_since_ms = ?2, stale_alerted = 0 WHERE name = ?1",
-                )?;
-                for stream in &change.stale {
-                    mark.execute(params![stream, now_ms])?;
-                }
-                for stream in &change.resumed {
-                    mark.execute(params![stream, None::<i64>])?;
-                }
-                let mut alerted = transaction
-                    .sql
-                    .prepare_cached("UPDATE streams SET stale_alerted = 1 WHERE name = ?1")?;
-                for stream in &change.alerted {
-                    alerted.execute(params![stream])?;
-                }
-                for alert in &change.alerts {
-                    alerts::insert(transaction, alert)?;
-                }
-                let mut events = Vec::new();
-                for update in &change.incidents {
-                    events.extend(incidents::record(transaction, update)?);
-                }
-                for stream in &change.resumed {
-                    let open = incidents::open_of(
-                        transaction.sql,
-                        IncidentKind::StaleStream,
-                        Some(stream),
-                    )?;
-                    events.extend(incidents::record_all(transaction, open.iter().map(&end))?);
-                }
-                Ok((change.alerts, events))
-            })
-            .await
-    }
-}
-
-/// Ends the episode of the policy `adaptive`, so that the next one of the stream opens and alerts.
-fn drop_episode(
-    transaction: &Transaction<'_>,
-    stream: &str,
-    settings: &MonitorSettings,
-) -> Result<(), StoreError> {
-    let sql = transaction.sql;
-    let (Some(adaptive), Some(mut stored)) =
-        (settings.adaptive(), stored_stream(sql, stream, settings)?)
-    else {
-        return Ok(());
-    };
-    let mut state = stored.fold_adaptive(adaptive).0.clone();
-    if let (true, Some(minute)) = (state.drop_episode(), state.newest()) {
-        let state = DetectorState {
-            stream: stream.parse().map_err(engine::Error::unreadable)?,
-            policy: PolicyName::Adaptive,
-            minute,
-            bytes: state.to_bytes(),
-        };
-        detector_states::write(transaction, &[state])?;
-    }
-    Ok(())
-}
-
-fn stored_stream(
-    sql: Sql<'_>,
-    stream: &str,
-    settings: &MonitorSettings,
-) -> Result<Option<StoredStream>, StoreError> {
-    let Some(id) = stream_id(sql, stream)? else {
-        return Ok(None);
-    };
-    let (mut adaptive, mut since) = (AdaptiveState::default(), None);
-    if settings.adaptive().is_some() {
-        let newest = sql
-            .prepare_cached("SELECT newest_minute FROM streams WHERE id = ?1")?
-            .query_row(params![id], |row| {
-                row.get(0).map(Minute::from_epoch_minutes)
-            })?;
-        adaptive = detector_states::adaptive(sql, id, newest)?;
-        since = adaptive
-            .newest()
-            .or(Some(newest.plus(-MAX_LEARNED_MINUTES)));
-    }
-    let minutes = observed_minutes(sql, id, None, settings.history_capacity(), since)?;
-    Ok(Some(StoredStream {
-        minutes,
-        cooldowns: cooldowns::of_stream(sql, id, stream)?,
-        adaptive,
-        incident: incidents::last_of_stream(sql, stream, settings.detector.policy())?,
-    }))
-}
-
-fn stream_version(sql: Sql<'_>, stream: &str) -> engine::Result<Option<i64>> {
-    sql.prepare_cached("SELECT version FROM streams WHERE name = ?1")?
-        .query_row(params![stream], |row| row.get(0))
-        .optional()
-}
-
-fn freshness(sql: Sql<'_>) -> Result<Vec<Freshness>, StoreError> {
-    let mut statement = sql.prepare_cached(
-        "SELECT name, newest_minute, arrived_at_ms, stale_since_ms, stale_alerted, pauses FROM streams
-         WHERE retired_at_ms IS NULL ORDER BY name",
-    )?;
-    let rows = statement.query_map(params![], |row| {
-        Ok(Freshness {
-            stream: row.get(0)?,
-            newest: Minute::from_epoch_minutes(row.get(1)?),
-            arrived_at_ms: row.get(2)?,
-            stale_since_ms: row.get(3)?,
-            alerted: row.get(4)?,
-            pauses: read_pauses(row)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn listed(
@@ -491,29 +283,4 @@ fn read_newest(row: &Row<'_>, policy: PolicyName) -> engine::Result<NewestRow> {
         judgement: findings::read_judgement(row, policy, Some(status))?,
         last_alert: None,
     })
-}
-
-pub(super) fn id_or_new(
-    transaction: &mut Transaction<'_>,
-    name: &str,
-    minute: Minute,
-    now_ms: i64,
-) -> engine::Result<i64> {
-    // Another instance may create it at the same time.
-    const CREATE: &str = "INSERT INTO streams (name, newest_minute, arrived_at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO NOTHING";
-    if let Some(id) = transaction.ids.streams.get(name) {
-        return Ok(*id);
-    }
-    let mut id = stream_id(transaction.sql, name)?;
-    if id.is_none() {
-        transaction.sql.prepare_cached(CREATE)?.execute(params![
-            name,
-            minute.epoch_minutes(),
-            now_ms
-        ])?;
-        id = stream_id(transaction.sql, name)?;
-    }
-    let id = id.ok_or(engine::Error::NoRow)?;
-    transaction.ids.streams.insert(name.to_owned(), id);
-    Ok(id)
 }

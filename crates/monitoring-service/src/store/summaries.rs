@@ -54,7 +54,7 @@ impl Store {
                 let (tally, last) = too_old(transaction.sql, incidents, now_ms)?;
                 let summary = decide(&tally, last);
                 if let Some(summary) = &summary {
-                    alerts::insert(transaction, summary)?;
+                    alerts::row::insert(transaction, summary)?;
                 }
                 Ok(summary)
             })
@@ -104,7 +104,7 @@ impl Store {
         let record = move |transaction: &mut Transaction<'_>| {
             replace_pending(transaction.sql, &receiver)?;
             let summary = summary(&set_aside(transaction.sql, &receiver)?);
-            alerts::insert(transaction, &summary)?;
+            alerts::row::insert(transaction, &summary)?;
             transaction
                 .sql
                 .prepare_cached(

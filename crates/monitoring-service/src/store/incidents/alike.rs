@@ -1,6 +1,6 @@
 //! Finds the incidents that may be about the same trouble as one of them. Which are is decided in [`crate::alerts::alike`].
 
-use super::{json, reading::read_message};
+use super::{reading::read_message, recording::json};
 use crate::store::engine::{Sql, params};
 use crate::{
     alerts::{

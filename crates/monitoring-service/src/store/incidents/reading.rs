@@ -1,6 +1,6 @@
 //! Reads incidents and their events back.
 
-use detection::Minute;
+use detection::{Incident, Minute, PolicyName};
 use rusqlite::ToSql;
 use uuid::Uuid;
 
@@ -8,12 +8,16 @@ use super::{IncidentFilter, StoredEvent};
 use crate::store::engine::{self, OptionalExtension as _, Row, Sql, params};
 use crate::{
     alerts::{
-        incident::IncidentMessage,
+        incident::{IncidentKind, IncidentMessage},
         incident_record::{Feedback, IncidentRecord},
         incident_update::{EventSuppression, RecordedEvent},
         json::At,
     },
-    store::{StoreError, findings::severity_code, outbox},
+    store::{
+        StoreError,
+        findings::{policy_code, severity_code},
+        outbox,
+    },
 };
 
 pub(in crate::store) const COLUMNS: &str = "incidents.seq, incidents.message, minute, incidents.recorded_at_ms, incidents.suppressed, release_at_ms, \
@@ -25,6 +29,55 @@ pub(in crate::store) fn one(sql: Sql<'_>, id: Uuid) -> Result<Option<IncidentRec
     Ok(statement
         .query_row(params![id.to_string()], read)
         .optional()?)
+}
+
+/// Without the `+` SQLite reads every incident that has a stream, in the order of the streams.
+pub(in crate::store) const OPEN_STREAMS: &str =
+    "SELECT stream FROM incidents WHERE ended_at_ms IS NULL AND +stream IS NOT NULL";
+
+/// The last incident of a stream and policy, as the fold remembers it; none if the fold has forgotten it.
+pub(in crate::store) fn last_of_stream(
+    sql: Sql<'_>,
+    stream: &str,
+    policy: PolicyName,
+) -> Result<Option<Incident>, StoreError> {
+    let memory: Option<Option<String>> = sql
+        .prepare_cached(
+            "SELECT memory FROM incidents WHERE stream = ?1 AND policy = ?2 ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row(params![stream, policy_code(policy)], |row| row.get(0))
+        .optional()?;
+    memory
+        .flatten()
+        .map(|json| serde_json::from_str(&json))
+        .transpose()
+        .map_err(|error| StoreError::Broken(format!("an incident cannot be read: {error}")))
+}
+
+/// The open incidents of a kind and stream.
+pub(in crate::store) fn open_of(
+    sql: Sql<'_>,
+    kind: IncidentKind,
+    stream: Option<&str>,
+) -> Result<Vec<IncidentRecord>, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NULL AND +kind = ?1 AND +stream IS NOT DISTINCT FROM ?2 ORDER BY seq"
+    );
+    let mut statement = sql.prepare_cached(&text)?;
+    let rows = statement.query_map(params![<&str>::from(kind), stream], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn open_of_stream(
+    sql: Sql<'_>,
+    stream: &str,
+) -> Result<Vec<IncidentRecord>, StoreError> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM incidents WHERE ended_at_ms IS NULL AND +stream = ?1 ORDER BY seq"
+    );
+    let mut statement = sql.prepare_cached(&text)?;
+    let rows = statement.query_map(params![stream], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The statement of a list. The first given condition leads, and the others only filter (`+`), as in the list of alerts.

@@ -12,7 +12,7 @@ use crate::store::{
     Database, StoreError,
     engine::Sql,
     postgres::{Server, Session},
-    schema,
+    sqlite,
 };
 
 /// The server ends a query of a caller that is gone anyway; the limit is for one whose cancellation was lost.
@@ -28,7 +28,7 @@ pub(super) enum Connection {
 impl Connection {
     pub(super) fn open(database: &Database) -> Result<Self, StoreError> {
         Ok(match database {
-            Database::File(path) => Self::Sqlite(schema::open_reader(path)?),
+            Database::File(path) => Self::Sqlite(sqlite::open_reader(path)?),
             Database::Server(server) => Self::Postgres(server.connect_again(SETTINGS)?),
         })
     }

@@ -1,13 +1,14 @@
 //! Both policies in the database: what each found comes back as it was, and a restart goes on from what is stored.
 
 use detection::{
-    Detector, Judgement, RowChange, Suppression, Unjudged, detector::adaptive::AdaptiveSettings,
+    Detector, Judgement, PolicyName, RowChange, Severity, Suppression, Unjudged,
+    detector::adaptive::AdaptiveSettings,
 };
 
 use super::*;
 use crate::{
     alerts::Recipients,
-    store::{RowRecord, SeriesFilter},
+    store::{AlertFilter, RowFilter, RowRecord, SeriesFilter},
 };
 
 fn settings() -> MonitorSettings {

@@ -12,7 +12,8 @@ use std::{
 };
 
 use super::*;
-use crate::store::wal::WalLimits;
+use crate::store::{engine::Sql, wal::WalLimits};
+use detection::PolicyName;
 
 /// A query that runs until it is interrupted.
 const ENDLESS_QUERY: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n, minute_counts";
