@@ -25,7 +25,7 @@ use rdkafka::{
     statistics::Statistics,
 };
 
-use super::{Settings, membership::Membership, plan::Log};
+use super::{KafkaInput, Settings, membership::Membership, plan::Log};
 
 /// Time limit of one request to the brokers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -184,8 +184,13 @@ fn config(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     // Without it, damaged records are read as something else, or their partition stands still without an error.
     config.set("check.crcs", "true");
-    // What waits for another partition is kept, and each partition brings up to this much at once.
-    config.set("fetch.message.max.bytes", "65536");
+    // What waits for another partition is kept, and each partition brings up to this much at once. Ingest of single transactions waits
+    // for smaller fetches; minutes of many streams are a few bytes each, and larger ones only go cold.
+    let fetch_bytes = match settings.input {
+        KafkaInput::Transactions => "262144",
+        KafkaInput::Minutes | KafkaInput::Updates => "65536",
+    };
+    config.set("fetch.message.max.bytes", fetch_bytes);
     if settings.joins_group {
         config
             // The others take over from an instance that is gone after this time, and from one that does not poll, as without a database.
@@ -363,7 +368,7 @@ mod tests {
             joins_group: false,
             properties: crate::config::KafkaProperties::default(),
             max_streams: 1,
-            input: super::super::KafkaInput::Minutes,
+            input: KafkaInput::Minutes,
             mapping: detection::Mapping::default(),
             open_minutes: detection::open_minutes::Settings {
                 close_after_ms: 10_000,

@@ -387,11 +387,13 @@ impl Reader {
             return Ok(None);
         };
         let name = transaction.stream.as_deref().unwrap_or(Stream::DEFAULT);
-        let stream = match self.open.stream(name) {
-            Some(known) => known.clone(),
-            None => name.parse()?,
+        let stream = if let Some(known) = self.open.stream(name) {
+            known.clone()
+        } else {
+            let new = name.parse()?;
+            self.accept(&new)?;
+            new
         };
-        self.accept(&stream)?;
         self.open.add(
             partition,
             transaction.at_ms,
