@@ -24,8 +24,8 @@ use crate::{
 /// Also on a busy machine, with a debug build.
 const MAX_START: Duration = Duration::from_secs(10);
 const MAX_STOP: Duration = Duration::from_secs(10);
-/// Until health must show a fault, and until it must be over.
-const NOTICED: Duration = Duration::from_secs(3);
+/// Until health must show a fault, longer than `WEBHOOK_TIMEOUT`, and until it must be over.
+const NOTICED: Duration = Duration::from_secs(5);
 const HEALED: Duration = Duration::from_secs(15);
 /// A shorter cut need not show in health.
 const LONG_CUT: Duration = Duration::from_secs(2);
@@ -145,13 +145,7 @@ impl World {
         sleep(lasts).await;
         let failed = |outcome| outcome != Outcome::Accepted;
         let attempts = self.receiver.receipts().split_off(before);
-        let noticed = attempts
-            .iter()
-            .rev()
-            .take_while(|attempt| failed(attempt.outcome))
-            .count();
-        // Three failures in a row: those that were in flight together are one.
-        if noticed >= messages + 2 {
+        if attempts.last().is_some_and(|last| failed(last.outcome)) {
             self.health("deliveries", "degraded", NOTICED).await?;
         }
         self.receiver.set(Manner::Accept);

@@ -8,16 +8,10 @@ use std::{
 
 use crate::alerts::Fallback;
 
-/// Failed attempts in a row after which a receiver counts as failing in `/health`.
-const FAILING_ATTEMPTS: u32 = 3;
-
-/// A receiver that fails for this long counts as failing in `/health`, milliseconds.
-const FAILING_AFTER_MS: i64 = 2 * 60_000;
-
 /// Interval of the log line of a receiver that fails, milliseconds.
 const REPORT_INTERVAL_MS: i64 = 60_000;
 
-/// The state of a receiver that fails.
+/// The state of a receiver that did not accept the latest attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failing {
     /// Since when, milliseconds since 1970.
@@ -29,13 +23,6 @@ pub(crate) struct Failing {
     /// The last error.
     pub(crate) error: String,
     reported_at_ms: i64,
-}
-
-impl Failing {
-    /// True if a person should know.
-    pub(crate) fn is_degraded(&self, now_ms: i64) -> bool {
-        self.attempts >= FAILING_ATTEMPTS || now_ms - self.since_ms >= FAILING_AFTER_MS
-    }
 }
 
 /// May a delivery be attempted?
@@ -134,7 +121,7 @@ impl ReceiverBoard {
     }
 
     /// Records an accepted delivery. Returns the failure that it ended.
-    pub(super) fn accepted(&self, name: &str) -> Option<Failing> {
+    pub(crate) fn accepted(&self, name: &str) -> Option<Failing> {
         self.lock().get_mut(name).and_then(Option::take)
     }
 
@@ -187,15 +174,6 @@ mod tests {
             (board.failures("a"), board.gate("a", 62)),
             (2, Gate::ClosedUntil(90))
         );
-    }
-
-    #[test]
-    fn three_attempts_or_two_minutes_are_a_failure() {
-        let board = ReceiverBoard::new(["a".to_owned()]);
-        let mut failing = board.failed("a", 0, String::new(), 5, 0).expect("new");
-        assert!(!failing.is_degraded(119_999) && failing.is_degraded(120_000));
-        failing.attempts = 3;
-        assert!(failing.is_degraded(0));
     }
 
     #[test]

@@ -156,7 +156,7 @@ pub(crate) struct FallbackHealth {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ReceiverHealth {
     pub(crate) name: String,
-    /// `degraded` after three failed attempts in a row or two minutes.
+    /// `degraded` from a failed attempt until one succeeds.
     pub(crate) status: Condition,
     pub(crate) failing_since: Option<Instant>,
     /// Failed attempts in a row.
@@ -222,7 +222,7 @@ pub(crate) async fn check(state: &Context) -> Health {
         },
         messages: messages(&ingest.notes, now_ms),
         kafka: (ingest.source == Source::Kafka).then(|| kafka_health(ingest, now_ms)),
-        deliveries: deliveries(outbox, receivers(state, now_ms), fallback(state, now_ms)),
+        deliveries: deliveries(outbox, receivers(state), fallback(state, now_ms)),
         offset_gaps: offset_gaps(newest_gap_ms, now_ms),
         streams: streams(&inputs, now_ms),
         tasks: tasks(&state.liveness, now_ms),
@@ -315,15 +315,13 @@ fn messages(notes: &MessageNotes, now_ms: i64) -> MessagesHealth {
     }
 }
 
-fn receivers(context: &Context, now_ms: i64) -> Vec<ReceiverHealth> {
+fn receivers(context: &Context) -> Vec<ReceiverHealth> {
     let all = context.receivers.all().into_iter();
     let health = |(name, failing): (String, Option<Failing>)| {
         let failing = failing.as_ref();
         ReceiverHealth {
             name,
-            status: Condition::degraded_if(
-                failing.is_some_and(|failing| failing.is_degraded(now_ms)),
-            ),
+            status: Condition::degraded_if(failing.is_some()),
             failing_since: failing.map(|failing| Instant(failing.since_ms)),
             failed_attempts: failing.map_or(0, |failing| failing.attempts),
             last_error: failing.map(|failing| failing.error.clone()),

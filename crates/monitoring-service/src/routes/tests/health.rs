@@ -128,6 +128,25 @@ async fn health_names_what_producers_send_wrongly() {
 }
 
 #[tokio::test]
+async fn a_receiver_is_degraded_from_its_first_failure() {
+    let api = Api::new();
+    let board = &api.state.receivers;
+    let error = "no answer within 10 s".to_owned();
+    // The next attempt is far away.
+    board.failed("default", 0, error.clone(), NOW_MS + 50_000, NOW_MS);
+    let health = api.ok("/health").await["parts"]["deliveries"].take();
+    assert_eq!(health["status"], "degraded", "{health}");
+    let receiver = &health["receivers"][0];
+    assert_eq!(
+        (&receiver["status"], &receiver["last_error"]),
+        (&json!("degraded"), &json!(error))
+    );
+    board.accepted("default");
+    let health = api.ok("/health").await["parts"]["deliveries"].take();
+    assert_eq!(health["status"], "ok", "{health}");
+}
+
+#[tokio::test]
 async fn rejected_messages_degrade_health() {
     let api = Api::new();
     let why = "5 of the newest 5 messages are dead letters".to_owned();
