@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use detection::{Minute, Pauses, Silence, silence::matching};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
@@ -37,7 +38,7 @@ pub(crate) struct StaleRules {
     pub(crate) stale_after_ms: i64,
     /// The active silences.
     pub(crate) silences: Vec<Silence>,
-    /// The newest dead letters, which may be why minutes are missing.
+    /// The dead letters since [`missing_since`], which may be why minutes are missing.
     pub(crate) dead_letters: DeadLetterCount,
     /// Which alerts are notified.
     pub(crate) policy: NotifyPolicy,
@@ -69,13 +70,22 @@ pub(crate) fn limit_ms(pauses: &Pauses, newest: Minute, stale_after_ms: i64) -> 
     stale_after_ms.max(pauses.stale_after(newest, 0) * 60_000)
 }
 
+/// When the last minute arrived before the first one that is missing from the streams that [`change`] says are stale, milliseconds since
+/// 1970; none if it says so of no stream.
+pub(crate) fn missing_since(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> Option<i64> {
+    let raised = streams
+        .iter()
+        .filter(|stream| stream.is_raised(stream.silence(rules), rules, now_ms));
+    raised.map(|stream| stream.arrived_at_ms).min()
+}
+
 /// The change at `now_ms`: a live stream without a new minute for its limit is stale. One that a silence covers raises its alert when the
 /// silence has ended, if it is still stale then.
 pub(crate) fn change(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> StaleChange {
     let mut change = StaleChange::default();
     let (mut stale, mut resumed) = (BySilence::new(), BySilence::new());
     for stream in streams {
-        let silence = matching(&rules.silences, &stream.stream, None).map(|silence| silence.id);
+        let silence = stream.silence(rules);
         let name = stream.stream.clone();
         if stream.is_back() {
             change.resumed.push(name.clone());
@@ -84,20 +94,17 @@ pub(crate) fn change(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> 
             }
             continue;
         }
-        let is_new = stream.stale_since_ms.is_none();
-        if is_new && !stream.is_overdue(rules.stale_after_ms, now_ms) {
+        if !stream.is_raised(silence, rules, now_ms) {
             continue;
         }
-        if is_new {
+        if stream.stale_since_ms.is_none() {
             change.stale.push(name.clone());
             change.incidents.push(stream.incident(rules, now_ms));
         }
-        if silence.is_none() && !stream.alerted {
+        if silence.is_none() {
             change.alerted.push(name.clone());
         }
-        if is_new || (silence.is_none() && !stream.alerted) {
-            stale.entry(silence).or_default().push(name);
-        }
+        stale.entry(silence).or_default().push(name);
     }
     for (silence, names) in stale {
         let streams = first(&names);
@@ -106,9 +113,7 @@ pub(crate) fn change(streams: &[Freshness], rules: &StaleRules, now_ms: i64) -> 
             names.len(),
             streams.join(", ")
         );
-        if let Some(meanwhile) = meanwhile(&rules.dead_letters) {
-            message = format!("{message}; {meanwhile}");
-        }
+        message.extend(meanwhile(&rules.dead_letters));
         let subject = Subject::StaleStreams { streams };
         change
             .alerts
@@ -139,6 +144,19 @@ impl Freshness {
             .is_some_and(|since_ms| self.arrived_at_ms > since_ms)
     }
 
+    /// The silence that covers it.
+    fn silence(&self, rules: &StaleRules) -> Option<Uuid> {
+        matching(&rules.silences, &self.stream, None).map(|silence| silence.id)
+    }
+
+    /// True if it became stale, or if it is and its silence has ended.
+    fn is_raised(&self, silence: Option<Uuid>, rules: &StaleRules, now_ms: i64) -> bool {
+        match self.stale_since_ms {
+            None => self.is_overdue(rules.stale_after_ms, now_ms),
+            Some(_) => !self.is_back() && !self.alerted && silence.is_none(),
+        }
+    }
+
     /// Its incident, which begins with the first missing minute.
     fn incident(&self, rules: &StaleRules, now_ms: i64) -> IncidentUpdate {
         let now = Now {
@@ -147,12 +165,11 @@ impl Freshness {
             ms: now_ms,
         };
         let since = self.newest.plus(1).start();
-        let meanwhile = meanwhile(&rules.dead_letters);
         let message = format!(
             "No new minute from {} since {}{}.",
             self.stream,
             since.strftime("%H:%M UTC"),
-            meanwhile.map_or_else(String::new, |meanwhile| format!("; {meanwhile}"))
+            meanwhile(&rules.dead_letters).unwrap_or_default()
         );
         let (kind, stream) = (IncidentKind::StaleStream, Some(self.stream.as_str()));
         opened(kind, stream, since.as_millisecond(), message, &now)
@@ -168,9 +185,11 @@ impl Freshness {
 /// What the dead letters of the meantime say about missing minutes.
 fn meanwhile(dead_letters: &DeadLetterCount) -> Option<String> {
     let newest = dead_letters.newest.as_ref()?;
-    let count = dead_letters.count;
+    let since = Timestamp::from_millisecond(dead_letters.since_ms).ok()?;
     Some(format!(
-        "meanwhile {count} message(s) were dead letters, the last one: {newest}"
+        "; since {} {} message(s) were dead letters, the last one: {newest}",
+        since.strftime("%Y-%m-%d %H:%M UTC"),
+        dead_letters.count,
     ))
 }
 
@@ -327,9 +346,38 @@ mod tests {
     }
 
     #[test]
+    fn minutes_are_missing_since_the_first_stream_that_is_raised() {
+        let silence = Silence {
+            id: Uuid::from_u128(7),
+            streams: Some("day*".parse().expect("a pattern")),
+            status: None,
+        };
+        let stale = Some(105 * MINUTE_MS);
+        let mut streams = [
+            stream("known", 100 * MINUTE_MS, stale),
+            stream("day1", 101 * MINUTE_MS, stale),
+            stream("later", 103 * MINUTE_MS, None),
+            stream("live", 102 * MINUTE_MS, None),
+        ];
+        streams[1].alerted = false;
+        let mut rules = rules();
+        assert_eq!(missing_since(&streams[..1], &rules, 110 * MINUTE_MS), None);
+        assert_eq!(
+            missing_since(&streams, &rules, 110 * MINUTE_MS),
+            Some(101 * MINUTE_MS)
+        );
+        rules.silences = vec![silence];
+        assert_eq!(
+            missing_since(&streams, &rules, 110 * MINUTE_MS),
+            Some(102 * MINUTE_MS)
+        );
+    }
+
+    #[test]
     fn a_stale_alert_names_the_dead_letters() {
         let rules = StaleRules {
             dead_letters: DeadLetterCount {
+                since_ms: 101 * MINUTE_MS,
                 count: 4,
                 newest: Some("expected value at line 1 column 1".to_owned()),
             },
@@ -338,7 +386,7 @@ mod tests {
         let streams = [stream("live", 101 * MINUTE_MS, None)];
         assert_eq!(
             change(&streams, &rules, 110 * MINUTE_MS).alerts[0].message,
-            "no new minute from 1 live stream(s): live; meanwhile 4 message(s) were dead letters, the last one: expected value at line 1 column 1"
+            "no new minute from 1 live stream(s): live; since 1970-01-01 01:41 UTC 4 message(s) were dead letters, the last one: expected value at line 1 column 1"
         );
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     context::Context,
     group,
     ingest::status::Acceptance,
-    store::{Retention, StoreError},
+    store::{DeadLetterCount, Retention, StoreError},
 };
 
 /// Pruning steps of one pass: enough to keep up with ingest, few enough not to delay it.
@@ -226,23 +226,22 @@ impl Leader {
     }
 
     async fn record_stale(&self, now_ms: i64) -> Result<(), StoreError> {
-        let rules = StaleRules {
+        let store = &self.context.store;
+        let mut rules = StaleRules {
             stale_after_ms: self.context.stale_after_ms,
             silences: self.context.silences.active(now_ms),
-            dead_letters: self
-                .context
-                .store
-                .dead_letters_since(now_ms - self.context.stale_after_ms)
-                .await?,
+            dead_letters: DeadLetterCount::default(),
             policy: self.context.notify.clone(),
         };
+        if let Some(since_ms) = stale::missing_since(&store.freshness().await?, &rules, now_ms) {
+            rules.dead_letters = store.dead_letters_since(since_ms).await?;
+        }
         let policy = rules.policy.clone();
         let change = move |streams: &[_]| stale::change(streams, &rules, now_ms);
         let end = move |incident: &_| {
             let now = Now::without_silences(&policy, now_ms);
             now.ended(incident, EndReason::Recovered, None)
         };
-        let store = &self.context.store;
         let (alerts, events) = store.change_stale_streams(now_ms, change, end).await?;
         for alert in alerts {
             self.context.announcer.announce(&alert);

@@ -64,6 +64,8 @@ pub(crate) struct DeadLetterRecord {
 /// Dead letters of some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeadLetterCount {
+    /// Since when they are counted, milliseconds since 1970.
+    pub(crate) since_ms: i64,
     /// How many.
     pub(crate) count: u64,
     /// Why the newest one is a dead letter.
@@ -82,8 +84,11 @@ impl Store {
                  FROM dead_letters WHERE received_at_ms >= ?1",
             )?;
             let count = |row: &Row<'_>| {
-                let (count, newest) = (row.get(0)?, row.get(1)?);
-                Ok(DeadLetterCount { count, newest })
+                Ok(DeadLetterCount {
+                    since_ms,
+                    count: row.get(0)?,
+                    newest: row.get(1)?,
+                })
             };
             Ok(statement.query_row(params![since_ms], count)?)
         })

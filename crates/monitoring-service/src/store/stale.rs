@@ -18,6 +18,11 @@ use crate::alerts::{
 };
 
 impl Store {
+    /// The freshness of the monitored streams, by name.
+    pub(crate) async fn freshness(&self) -> Result<Vec<Freshness>, StoreError> {
+        self.read(freshness).await
+    }
+
     /// Passes all streams to `decide`, marks streams as stale or no longer stale, and records the alerts and incidents in the same
     /// transaction. Returns the alerts and the events of incidents.
     pub(crate) async fn change_stale_streams<F, E>(

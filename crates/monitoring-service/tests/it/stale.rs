@@ -77,6 +77,25 @@ async fn stale_streams_are_one_alert_their_return_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stale_alert_names_dead_letters_that_came_first() {
+    let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
+    let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
+    send(&broker, usual(40, NOW_MS));
+    send(&broker, (0..5).map(|_| Message::new("no JSON")));
+    app.until_consumed(45).await;
+    // Longer than STALE_AFTER after the last of them.
+    clock.set_ms(NOW_MS + 3 * MINUTE_MS + 1);
+    until("the stream is stale", async || {
+        types(&app).await == ["stream.stale"]
+    })
+    .await;
+    let message = app.alerts().await[0].message.clone();
+    let named = "; since 2026-01-01 00:00 UTC 5 message(s) were dead letters, the last one: ";
+    assert!(message.contains(named), "{message}");
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replayed_old_file_is_never_stale() {
     let (broker, folder, clock) = (broker().await, folder(), Clock::fixed(NOW_MS));
     let app = TestApp::start(&broker.bootstrap_servers(), folder.path(), often(&clock)).await;
