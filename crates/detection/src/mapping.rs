@@ -84,6 +84,17 @@ impl FromStr for StatusAliases {
     }
 }
 
+impl StatusAliases {
+    /// The status that this name stands for; none if it is to be ignored.
+    pub(crate) fn resolve(&self, status: &Status) -> Option<Status> {
+        match self.names.get(status.name()) {
+            Some(named) => Some(named.clone()),
+            None if self.ignore_others && status.monitored().is_none() => None,
+            None => Some(status.clone()),
+        }
+    }
+}
+
 /// `Backend Reversed` is `backend_reversed`: case, spaces and hyphens do not matter.
 fn normalized(name: &str) -> Cow<'_, str> {
     if name

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history::ObservedMinute,
+    mapping::StatusAliases,
     minute::Minute,
     status::{MonitoredStatus, Status},
     stream::Stream,
@@ -230,6 +231,23 @@ impl MinuteCounts {
     #[must_use]
     pub fn of(self, stream: Stream) -> Self {
         Self { stream, ..self }
+    }
+
+    /// The same counts under the names that the aliases give them; those of one name are added.
+    #[must_use]
+    pub fn renamed(mut self, aliases: &StatusAliases) -> Self {
+        let mut renamed = Vec::<StatusCount>::with_capacity(self.transactions.len());
+        for StatusCount { status, count } in self.transactions {
+            let Some(status) = aliases.resolve(&status) else {
+                continue;
+            };
+            match renamed.iter_mut().find(|of| of.status == status) {
+                Some(known) => known.count = known.count.saturating_add(count),
+                None => renamed.push(StatusCount { status, count }),
+            }
+        }
+        self.transactions = renamed;
+        self
     }
 
     /// Reads a message payload.

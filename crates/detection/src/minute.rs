@@ -78,6 +78,26 @@ pub fn instant(text: &str) -> Result<Timestamp, MinuteError> {
     known.ok_or_else(|| MinuteError(text.chars().take(80).collect()))
 }
 
+/// Nanoseconds of the unit of an epoch time, found by its size: seconds until the year 5138, then milliseconds, and so on.
+pub(crate) const fn epoch_unit_ns(size: u128) -> i64 {
+    if size < 100_000_000_000 {
+        1_000_000_000
+    } else if size < 100_000_000_000_000 {
+        1_000_000
+    } else if size < 100_000_000_000_000_000 {
+        1_000
+    } else {
+        1
+    }
+}
+
+/// The milliseconds since 1970 of an epoch time in seconds, milliseconds, microseconds or nanoseconds, which its size tells apart.
+pub fn epoch_ms(number: i64) -> Option<i64> {
+    let number = i128::from(number);
+    let ns = number * i128::from(epoch_unit_ns(number.unsigned_abs()));
+    i64::try_from(ns.div_euclid(1_000_000)).ok()
+}
+
 /// A time without a date: `00:01`, `00:01:30`, `00h01` or `00h 01`. It names no minute by itself.
 pub fn time_of_day(text: &str) -> Option<Time> {
     let (hour, rest) = text.split_once(['h', 'H', ':'])?;

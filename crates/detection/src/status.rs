@@ -85,6 +85,22 @@ pub enum Status {
 )]
 pub struct StatusError(pub String);
 
+/// The names among these statuses that are not monitored, if a monitored status is missing: it may have one of these names.
+pub fn unjudged<'a>(named: impl IntoIterator<Item = &'a Status>) -> Vec<&'a str> {
+    let (mut monitored, mut others) = ([false; MonitoredStatus::COUNT], Vec::new());
+    for status in named {
+        match status {
+            Status::Monitored(status) => monitored[status.index()] = true,
+            Status::Other(_) => others.push(status.name()),
+        }
+    }
+    if monitored.contains(&false) {
+        others
+    } else {
+        Vec::new()
+    }
+}
+
 impl Status {
     /// The status of this name; an error if the name is not valid.
     pub fn parse(name: &str) -> Result<Self, StatusError> {
@@ -147,6 +163,22 @@ impl<'de> Deserialize<'de> for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_names_may_be_those_of_a_missing_status() {
+        let unjudged_of = |names: &[&str]| {
+            let named = names.iter().map(|name| Status::parse(name));
+            let named: Vec<_> = named.collect::<Result<_, _>>().expect("statuses");
+            unjudged(&named).join(",")
+        };
+        assert_eq!(
+            unjudged_of(&["approved", "declined", "expired"]),
+            "declined,expired"
+        );
+        assert_eq!(unjudged_of(&["approved", "denied"]), "");
+        let all = MonitoredStatus::ALL.map(MonitoredStatus::name);
+        assert_eq!(unjudged_of(&[&all[..], &["refunded"]].concat()), "");
+    }
 
     #[test]
     fn the_five_monitored_names_round_trip() {

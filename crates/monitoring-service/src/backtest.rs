@@ -25,7 +25,7 @@ use detection::{
     backtest::{DEFAULT_THRESHOLDS, Report, recommended, with_critical},
 };
 
-pub(crate) use options::AFTER_HELP;
+pub(crate) use options::{AFTER_HELP, OF_THE_FILE};
 pub use options::{Format, Options};
 pub use source::{History, LabelFile};
 

@@ -1,9 +1,7 @@
-//! Loads the file: adds the flags that would read it to its errors, and logs what was not read as it
-//! stands. It sends nothing.
+//! Loads the file, and logs what was not read as it stands. It sends nothing.
 
-use anyhow::anyhow;
 use tracing::{info, warn};
-use transaction_csv::{FileError, LoadError, Loaded, Remedy, load_file};
+use transaction_csv::{Loaded, load_file, with_advice};
 
 use crate::cli::InputArgs;
 
@@ -33,32 +31,4 @@ pub(crate) fn load(args: &InputArgs) -> anyhow::Result<Loaded> {
         info!(%file, rows = loaded.repeated, "rows repeat an earlier one");
     }
     Ok(loaded)
-}
-
-fn with_advice(error: FileError) -> anyhow::Error {
-    let mut advice: Vec<String> = error.source.remedies().iter().map(flag).collect();
-    if matches!(error.source, LoadError::Rows(_)) {
-        advice.push(
-            "--on-error skip, to leave out bad rows and the minutes that may miss them".into(),
-        );
-    }
-    let error = anyhow::Error::from(error);
-    if advice.is_empty() {
-        return error;
-    }
-    anyhow!("{error:#}\ntry {}", advice.join("\nor  "))
-}
-
-fn flag(remedy: &Remedy) -> String {
-    match remedy {
-        Remedy::Columns(names) if names.contains("=NAME") => {
-            format!("--columns {names}, with the names in the file for NAME")
-        }
-        Remedy::Columns(names) => format!("--columns {names}"),
-        Remedy::Wide => "--wide, if there is a column for each status".into(),
-        Remedy::Date => "--date 2026-11-26, with the date of these times".into(),
-        Remedy::OnDuplicate => {
-            "--on-duplicate sum, if rows are parts of a minute; --on-duplicate last, if the later row is right".into()
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use detection::{Minute, MinuteCounts, Status, Stream};
+use detection::{Minute, MinuteCounts, Status, Stream, status::unjudged};
 use indicatif::HumanCount;
 use transaction_csv::Loaded;
 
@@ -105,7 +105,7 @@ impl Summary {
 }
 
 impl Summary {
-    /// A line for each kind of minute that the file does not have, if there are any.
+    /// A line for each kind of minute that the file does not have, and one for statuses that are not judged, if there are any.
     fn fmt_missing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.left_out > 0 {
             let minutes = HumanCount(self.left_out);
@@ -119,6 +119,14 @@ impl Summary {
             writeln!(
                 f,
                 "absent    {minutes} minutes of a stream without rows: unknown, or 0 with --fill-minutes zero"
+            )?;
+        }
+        let unjudged = unjudged(self.totals.keys());
+        if let Some(first) = unjudged.first() {
+            writeln!(
+                f,
+                "unjudged  {}: stored, not evaluated; the service reads other names with STATUS_ALIASES, such as {first}=denied",
+                unjudged.join(", ")
             )?;
         }
         Ok(())
@@ -199,6 +207,7 @@ timestamp,status,count,stream
 minutes   2, from 1970-01-01T00:00:00Z to 1970-01-01T00:07:00Z; streams: 2
 messages  4 with 5 rows; 0 bad rows skipped
 absent    12 minutes of a stream without rows: unknown, or 0 with --fill-minutes zero
+unjudged  refunded: stored, not evaluated; the service reads other names with STATUS_ALIASES, such as refunded=denied
 totals    approved 4,294,967,296
           denied               2
           refunded             3";

@@ -43,11 +43,14 @@ pub(crate) struct Collected<'a> {
 struct Clashes {
     rows: u64,
     first: Option<Clash>,
+    /// Some are not in an hour that occurs twice.
+    in_other_hours: bool,
 }
 
 impl Clashes {
-    fn add(&mut self, clash: Clash) {
+    fn add(&mut self, clash: Clash, options: &LoadOptions) {
         self.rows += 1;
+        self.in_other_hours |= !options.occurs_twice(clash.minute);
         if self.first.is_none_or(|first| clash.line < first.line) {
             self.first = Some(clash);
         }
@@ -58,7 +61,7 @@ impl<'a> Collected<'a> {
     pub(crate) fn new(options: &'a LoadOptions) -> Self {
         Self {
             options,
-            table: Table::new(options.on_duplicate),
+            table: Table::new(options.merged()),
             faults: Faults::default(),
             first_minutes: options.limit.map(FirstMinutes::new),
             remove_at: MAX_EXTRA,
@@ -114,7 +117,7 @@ impl<'a> Collected<'a> {
     }
 
     fn clash(&mut self, clash: Clash) {
-        self.clashes.add(clash);
+        self.clashes.add(clash, self.options);
         if self.options.on_error == OnError::Skip {
             self.unknown.add_clash(clash.minute, clash.stream);
         }
@@ -157,7 +160,7 @@ impl<'a> Collected<'a> {
     fn find_faults(&mut self, streams: &[Stream], statuses: &[Status]) {
         let (clashes, unknown) = (&mut self.clashes, &mut self.unknown);
         self.table.settle(|clash| {
-            clashes.add(clash);
+            clashes.add(clash, self.options);
             if self.options.on_error == OnError::Skip {
                 unknown.add_clash(clash.minute, clash.stream);
             }
@@ -172,18 +175,21 @@ impl<'a> Collected<'a> {
         };
         if let Some(first) = self.clashes.first {
             let (status, minute) = name(&first);
-            let what = match self.options.on_duplicate {
+            let what = match self.options.merged() {
                 OnDuplicate::Sum => "adds up to more than 4294967295",
                 OnDuplicate::Stop | OnDuplicate::Last => "appears twice",
             };
-            let reason = format!(
+            let mut reason = format!(
                 "{status} {what} in {minute}, first in line {}",
                 first.first_line
             );
+            let mut kind = FaultKind::Duplicate;
+            if !self.clashes.in_other_hours {
+                kind = FaultKind::RepeatedHour;
+                reason.push_str(": the clock was set back, so two hours have these times; write them with their offset from UTC");
+            }
             self.faults
-                .add(FaultKind::Duplicate, first.line, self.clashes.rows, || {
-                    reason
-                });
+                .add(kind, first.line, self.clashes.rows, || reason);
         }
         let faults = &mut self.faults;
         self.table.limit_statuses(MAX_STATUSES, |clash| {

@@ -27,6 +27,12 @@ const OFTEN: [&[&str]; 3] = [
         "date",
         "window_start",
         "event_time",
+        "created_at",
+        "created",
+        "occurred_at",
+        "transaction_time",
+        "data",
+        "hora",
     ],
     &["state", "result", "outcome", "transaction_status"],
     &[
@@ -42,14 +48,32 @@ const OFTEN: [&[&str]; 3] = [
     ],
 ];
 
-/// The names of a file's columns where they differ from ours: `timestamp=time,count=f0_,stream=merchant`.
+/// Names of columns of single transactions that are no counts.
+const OF_TRANSACTIONS: [&str; 10] = [
+    "amount",
+    "amount_cents",
+    "currency",
+    "id",
+    "merchant",
+    "merchant_id",
+    "order_id",
+    "payment_id",
+    "price",
+    "transaction_id",
+];
+
+/// The names of a file's columns where they differ from ours: `timestamp=time,count=f0_,stream=merchant`. Those of monitored statuses
+/// make it a wide file in which no other column is a status: `approved=ok,denied=nok`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ColumnNames([Option<String>; 4]);
+pub struct ColumnNames {
+    roles: [Option<String>; 4],
+    statuses: Vec<(MonitoredStatus, String)>,
+}
 
 /// Names of columns that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} does not name a column; write timestamp=, status=, count= or stream= and the name in the file, each once, such as timestamp=time,count=f0_"
+    "{0:?} does not name a column; write timestamp=, status=, count=, stream= or a monitored status, and the name in the file, each once, such as timestamp=time,count=f0_ or timestamp=time,approved=ok,denied=nok"
 )]
 pub struct ColumnNamesError(String);
 
@@ -61,13 +85,27 @@ impl FromStr for ColumnNames {
         for part in text.split(',') {
             let wrong = || ColumnNamesError(part.to_owned());
             let (ours, theirs) = part.split_once('=').ok_or_else(wrong)?;
-            let role = role(ours.trim()).ok_or_else(wrong)?;
-            let theirs = theirs.trim().to_owned();
-            if theirs.is_empty() || names.0[role].replace(theirs).is_some() {
+            let (ours, theirs) = (ours.trim(), theirs.trim().to_owned());
+            let is_new = if let Some(role) = role(ours) {
+                names.roles[role].replace(theirs.clone()).is_none()
+            } else {
+                let status = status_name(ours).parse().map_err(|_| wrong())?;
+                let is_new = names.statuses.iter().all(|(known, _)| *known != status);
+                names.statuses.push((status, theirs.clone()));
+                is_new
+            };
+            if theirs.is_empty() || !is_new {
                 return Err(wrong());
             }
         }
         Ok(names)
+    }
+}
+
+impl ColumnNames {
+    /// True if they name statuses, so that the file is a wide one.
+    fn is_wide(&self) -> bool {
+        !self.statuses.is_empty()
     }
 }
 
@@ -100,6 +138,11 @@ pub(crate) enum CountColumns {
     },
     /// A column for each status, in a row for each minute.
     Wide(Vec<(usize, Status)>),
+    /// A row for each transaction.
+    Rows {
+        /// The column of its status.
+        status: usize,
+    },
 }
 
 impl Columns {
@@ -108,30 +151,43 @@ impl Columns {
         line: u64,
         options: &LoadOptions,
     ) -> Result<Self, LoadError> {
+        let wide = options.wide || options.columns.is_wide();
         let header = Header {
             names: header.iter().map(str::trim).collect(),
             line,
             given: &options.columns,
+            needed: match (wide, options.count_rows) {
+                (true, _) => &ROLES[..1],
+                (_, true) => &ROLES[..2],
+                _ => &ROLES[..3],
+            },
         };
-        let found = header.positions()?;
+        let mut found = header.positions()?;
+        if options.count_rows {
+            found[COUNT] = None;
+        }
         if found[STREAM].is_some() && options.stream.is_some() {
             let what =
                 "the file has a column stream, which gives the streams; do not name another one";
-            return Err(header.error(what, None));
+            return Err(header.error(what, Vec::new()));
         }
-        let counts = match (options.wide, found) {
-            (true, [Some(_), None, None, _]) => CountColumns::Wide(header.statuses(found)),
+        let counts = match (wide, found) {
+            (true, [Some(_), None, None, _]) => CountColumns::Wide(header.statuses(found)?),
             (true, [Some(_), ..]) => {
                 let what = "the file has a column status or count, so it is not a wide one";
-                return Err(header.error(what, None));
+                return Err(header.error(what, Vec::new()));
             }
             (false, [Some(_), Some(status), Some(count), _]) => {
                 CountColumns::Long { status, count }
             }
-            _ => return Err(header.missing(found, options.wide)),
+            (false, [Some(_), Some(status), None, _]) if options.count_rows => {
+                CountColumns::Rows { status }
+            }
+            _ => return Err(header.missing(found)),
         };
         let is_read = |i: &usize| match &counts {
             CountColumns::Long { status, count } => i == status || i == count,
+            CountColumns::Rows { status } => i == status,
             CountColumns::Wide(statuses) => statuses.iter().any(|(column, _)| column == i),
         };
         let ignored = |(i, _): &(usize, &&str)| !found.contains(&Some(*i)) && !is_read(i);
@@ -150,6 +206,8 @@ struct Header<'a> {
     names: Vec<&'a str>,
     line: u64,
     given: &'a ColumnNames,
+    /// The columns that it must have.
+    needed: &'static [&'static str],
 }
 
 impl Header<'_> {
@@ -157,32 +215,45 @@ impl Header<'_> {
     fn positions(&self) -> Result<[Option<usize>; 4], LoadError> {
         let mut found = [None; 4];
         for (role, column) in found.iter_mut().enumerate() {
-            let given = self.given.0[role].as_deref();
+            let given = self.given.roles[role].as_deref();
             let wanted = given.unwrap_or(ROLES[role]);
             let mut same =
                 (0..self.names.len()).filter(|i| self.names[*i].eq_ignore_ascii_case(wanted));
             *column = same.next();
             if same.next().is_some() {
-                return Err(self.error(&format!("column {wanted} appears twice"), None));
+                return Err(self.error(&format!("column {wanted} appears twice"), Vec::new()));
             }
             if given.is_some() && column.is_none() {
-                return Err(self.error(&format!("no column is called {wanted:?}"), None));
+                return Err(self.unknown(wanted));
             }
         }
         Ok(found)
     }
 
-    /// The statuses of a wide file. A name that no status can have is not read.
-    fn statuses(&self, found: [Option<usize>; 4]) -> Vec<(usize, Status)> {
+    /// The statuses of a wide file: those that are named, or else every name that a status can have.
+    fn statuses(&self, found: [Option<usize>; 4]) -> Result<Vec<(usize, Status)>, LoadError> {
+        if self.given.is_wide() {
+            let named = self.given.statuses.iter().map(|(status, name)| {
+                let is_named = |column: &&str| column.eq_ignore_ascii_case(name);
+                let column = self.names.iter().position(is_named);
+                let column = column.ok_or_else(|| self.unknown(name))?;
+                Ok((column, Status::Monitored(*status)))
+            });
+            return named.collect();
+        }
         let others = (0..self.names.len()).filter(|i| !found.contains(&Some(*i)));
-        others
-            .filter_map(|i| Some((i, Status::parse(&status_name(self.names[i])).ok()?)))
-            .collect()
+        let status = |i: usize| Some((i, Status::parse(&status_name(self.names[i])).ok()?));
+        Ok(others.filter_map(status).collect())
     }
 
-    fn missing(&self, found: [Option<usize>; 4], wide: bool) -> LoadError {
-        let needed = if wide { 1 } else { 3 };
-        let missing: Vec<usize> = (0..needed).filter(|role| found[*role].is_none()).collect();
+    fn unknown(&self, name: &str) -> LoadError {
+        self.error(&format!("no column is called {name:?}"), Vec::new())
+    }
+
+    fn missing(&self, found: [Option<usize>; 4]) -> LoadError {
+        let missing: Vec<usize> = (0..self.needed.len())
+            .filter(|role| found[*role].is_none())
+            .collect();
         let names: Vec<_> = missing.iter().map(|role| ROLES[*role]).collect();
         let what = match *names {
             [name] => format!("column {name} is missing"),
@@ -191,29 +262,45 @@ impl Header<'_> {
         let unused = (0..self.names.len()).filter(|i| !found.contains(&Some(*i)));
         let monitored = |name: &str| status_name(name).parse::<MonitoredStatus>().is_ok();
         let has_statuses = unused.clone().any(|i| monitored(self.names[i]));
-        let remedy = if found[STATUS].is_none() && found[COUNT].is_none() && has_statuses {
-            Remedy::Wide
+        let remedies = if missing.contains(&STATUS) && missing.contains(&COUNT) && has_statuses {
+            vec![Remedy::Wide]
         } else {
-            Remedy::Columns(self.guess(&missing, unused.collect()))
+            self.columns(&missing, unused.collect())
         };
-        self.error(&what, Some(remedy))
+        self.error(&what, remedies)
     }
 
-    /// Names for the missing columns: what they are often called, or the only one that is left.
-    fn guess(&self, missing: &[usize], mut unused: Vec<usize>) -> String {
-        let mut guesses: Vec<(usize, Option<usize>)> = Vec::new();
-        for role in missing {
-            let often = |i: &usize| {
+    /// Names for the missing columns; where none is known to be a count, each row may be a transaction.
+    fn columns(&self, missing: &[usize], mut unused: Vec<usize>) -> Vec<Remedy> {
+        let often = |role: &usize| {
+            let position = unused.iter().position(|i| {
                 let name = self.names[*i].to_ascii_lowercase();
                 OFTEN[*role].contains(&&*name)
-            };
-            let guess = unused.iter().position(often).map(|i| unused.remove(i));
-            guesses.push((*role, guess));
+            });
+            (*role, position.map(|at| unused.remove(at)))
+        };
+        let mut guesses: Vec<(usize, Option<usize>)> = missing.iter().map(often).collect();
+        let counts = guesses.iter().find(|(role, _)| *role == COUNT).copied();
+        unused.retain(|i| !OF_TRANSACTIONS.contains(&&*self.names[*i].to_ascii_lowercase()));
+        let mut remedies = Vec::new();
+        if let Some((_, None)) = counts {
+            guesses.retain(|(role, _)| *role != COUNT);
+            remedies.push(Remedy::CountRows(self.pairs(&guesses)));
+            if unused.is_empty() {
+                return remedies;
+            }
+            guesses.push((COUNT, None));
         }
+        // The only column that is left.
         let mut unknown = guesses.iter_mut().filter(|(_, guess)| guess.is_none());
         if let (Some((_, guess)), None, [only]) = (unknown.next(), unknown.next(), &*unused) {
             *guess = Some(*only);
         }
+        remedies.insert(0, Remedy::Columns(self.pairs(&guesses)));
+        remedies
+    }
+
+    fn pairs(&self, guesses: &[(usize, Option<usize>)]) -> String {
         let name = |guess: Option<usize>| guess.map_or("NAME", |i| self.names[i]);
         let pairs = guesses
             .iter()
@@ -221,22 +308,24 @@ impl Header<'_> {
         pairs.collect::<Vec<_>>().join(",")
     }
 
-    fn error(&self, what: &str, remedy: Option<Remedy>) -> LoadError {
-        let found = self.names.join(",");
+    fn error(&self, what: &str, remedies: Vec<Remedy>) -> LoadError {
+        let (found, needed) = (self.names.join(","), self.needed.join(","));
         LoadError::Header {
             line: self.line,
-            reason: format!(
-                "{what}; expected timestamp,status,count and optionally stream, found {found:?}"
-            ),
-            remedy,
+            reason: format!("{what}; expected {needed} and optionally stream, found {found:?}"),
+            remedies,
         }
     }
 }
 
 impl fmt::Display for ColumnNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs = ROLES.iter().zip(&self.0);
-        let pairs = pairs.filter_map(|(ours, theirs)| Some(format!("{ours}={}", theirs.as_ref()?)));
+        let roles = ROLES.iter().zip(&self.roles);
+        let roles = roles.filter_map(|(ours, theirs)| Some((*ours, theirs.as_ref()?)));
+        let statuses = self.statuses.iter();
+        let statuses = statuses.map(|(status, theirs)| (status.name(), theirs));
+        let pairs = roles.chain(statuses);
+        let pairs = pairs.map(|(ours, theirs)| format!("{ours}={theirs}"));
         f.write_str(&pairs.collect::<Vec<_>>().join(","))
     }
 }

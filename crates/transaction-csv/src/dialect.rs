@@ -9,7 +9,7 @@ use csv::ByteRecord;
 const MAX_HEADER_BYTES: u64 = 64 * 1024;
 
 /// Delimiters that are recognised; of two that occur equally often, the earlier one.
-const DELIMITERS: [u8; 3] = *b",;\t";
+const DELIMITERS: [u8; 4] = *b",;\t|";
 
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
@@ -37,9 +37,8 @@ impl Dialect {
 pub(crate) fn detect<'a>(input: impl Read + 'a) -> io::Result<(Dialect, Box<dyn Read + 'a>)> {
     let mut input = BufReader::with_capacity(crate::BUFFER_BYTES, input);
     let mut line = read_line(&mut input)?;
-    if UTF16_MARKS.iter().any(|mark| line.starts_with(mark)) {
-        let text = "the file is UTF-16; save it again as CSV UTF-8";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    if let Some(advice) = no_csv(&line) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, advice));
     }
     if line.starts_with(UTF8_MARK) {
         line.drain(..UTF8_MARK.len());
@@ -54,6 +53,24 @@ pub(crate) fn detect<'a>(input: impl Read + 'a) -> io::Result<(Dialect, Box<dyn 
         ends_with_crlf: line.ends_with(b"\r\n"),
     };
     Ok((dialect, Box::new(Cursor::new(line).chain(input))))
+}
+
+/// What a file of another kind is, and what to do.
+fn no_csv(line: &[u8]) -> Option<&'static str> {
+    let begins = |marks: &[&[u8]]| marks.iter().any(|mark| line.starts_with(mark));
+    if begins(&UTF16_MARKS) {
+        Some("the file is UTF-16; save it again as CSV UTF-8")
+    } else if begins(&[b"PK\x03\x04"]) {
+        Some(
+            "the file is a zip archive or an Excel workbook; unpack it, or save the sheet as CSV UTF-8",
+        )
+    } else if begins(&[b"PAR1", b"Obj\x01"]) {
+        Some("the file is Parquet or Avro; export it as CSV")
+    } else if begins(&[b"{", b"["]) {
+        Some("the file is JSON; export it as CSV")
+    } else {
+        None
+    }
 }
 
 fn read_line(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
@@ -100,6 +117,7 @@ mod tests {
             ("a,b,c\n1", b',', 0, "a,b,c\n1"),
             ("a;b;c\r\n1", b';', 0, "a;b;c\r\n1"),
             ("a\tb\tc\n", b'\t', 0, "a\tb\tc\n"),
+            ("a|b|c\n", b'|', 0, "a|b|c\n"),
             ("\u{feff}a;b\n", b';', 0, "a;b\n"),
             ("\u{feff}sep=;\r\na;b,c,d\n", b';', 1, "a;b,c,d\n"),
             ("SEP=\t\na\tb\n", b'\t', 1, "a\tb\n"),
@@ -117,8 +135,15 @@ mod tests {
     }
 
     #[test]
-    fn utf_16_is_refused_with_advice() {
-        let error = detect(&b"\xff\xfet\0i\0"[..]).err().unwrap().to_string();
-        assert!(error.contains("save it again as CSV UTF-8"), "{error}");
+    fn other_files_are_refused_with_advice() {
+        for (file, advice) in [
+            (&b"\xff\xfet\0i\0"[..], "save it again as CSV UTF-8"),
+            (b"PK\x03\x04\x14\0", "save the sheet as CSV UTF-8"),
+            (b"PAR1\x15\x04", "export it as CSV"),
+            (b"{\"timestamp\":1}\n", "the file is JSON; export it as CSV"),
+        ] {
+            let error = detect(file).err().unwrap().to_string();
+            assert!(error.contains(advice), "{error}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Why a file or a row cannot be used. The texts name line, column and value, but no command line
-//! flag: each program has its own for a [`Remedy`].
+//! Why a file or a row cannot be used. The texts name line, column and value; a [`Remedy`] is what
+//! would read it.
 
 use std::path::{Path, PathBuf};
 
@@ -28,8 +28,8 @@ pub enum LoadError {
         line: u64,
         /// What is wrong with it.
         reason: String,
-        /// The option that would read it.
-        remedy: Option<Remedy>,
+        /// The options that would read it.
+        remedies: Vec<Remedy>,
     },
     /// Bad rows, with [`OnError::Stop`](crate::OnError::Stop).
     #[error("{0}; correct the file")]
@@ -46,7 +46,7 @@ impl LoadError {
     /// The options that would read the file, as far as its errors show.
     pub fn remedies(&self) -> Vec<Remedy> {
         match self {
-            Self::Header { remedy, .. } => remedy.iter().cloned().collect(),
+            Self::Header { remedies, .. } => remedies.clone(),
             Self::Rows(faults) => faults.remedies(),
             Self::Open(_) | Self::Read(_) | Self::Empty(_) => Vec::new(),
         }
@@ -60,8 +60,21 @@ pub enum Remedy {
     Columns(String),
     /// Read a column for each status.
     Wide,
+    /// Name the columns of statuses, so that no other one is read.
+    OnlyStatuses,
+    /// Count rows, each of which is one transaction, with these names of columns, if any.
+    CountRows(String),
     /// Give the date of times that have none.
     Date,
+    /// Give the form in which times are written.
+    TimeFormat(String),
+    /// The same; the first times do not show which of two it is.
+    DayOrMonthFirst {
+        /// The form with the day first.
+        day: String,
+        /// The form with the month first.
+        month: String,
+    },
     /// Say what two rows for one status of a minute mean.
     OnDuplicate,
 }

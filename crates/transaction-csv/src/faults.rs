@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::time_format::{DateForm, Order};
 use crate::{Remedy, RowError};
 
 /// Why a field cannot be used: the kind, and the reason with the value.
@@ -15,6 +16,8 @@ pub enum FaultKind {
     Length,
     /// No date and time.
     Timestamp,
+    /// A date and time in another form.
+    DateForm(DateForm),
     /// A time without a date.
     NoDate,
     /// A local time that the zone skips, because the clock is set forward.
@@ -25,8 +28,12 @@ pub enum FaultKind {
     Stream,
     /// No whole number.
     Count,
+    /// The same in a column of a wide file, which may be none of a status.
+    WideCount,
     /// A second row for a status of a minute, with another count.
     Duplicate,
+    /// The same in an hour that occurs twice, because the clock was set back.
+    RepeatedHour,
     /// More statuses in a minute than a message can name.
     TooManyStatuses,
 }
@@ -36,10 +43,14 @@ impl FaultKind {
     const fn column(self) -> Option<&'static str> {
         match self {
             Self::Length => None,
-            Self::Timestamp | Self::NoDate | Self::NoSuchTime => Some("timestamp"),
-            Self::Status | Self::Duplicate | Self::TooManyStatuses => Some("status"),
+            Self::Timestamp | Self::DateForm(_) | Self::NoDate | Self::NoSuchTime => {
+                Some("timestamp")
+            }
+            Self::Status | Self::Duplicate | Self::RepeatedHour | Self::TooManyStatuses => {
+                Some("status")
+            }
             Self::Stream => Some("stream"),
-            Self::Count => Some("count"),
+            Self::Count | Self::WideCount => Some("count"),
         }
     }
 }
@@ -113,8 +124,20 @@ impl Faults {
 
     /// The options that would read such rows.
     pub(crate) fn remedies(&self) -> Vec<Remedy> {
+        // A later day shows the order of the ones before it.
+        let is_known = self.0.iter().any(
+            |fault| matches!(fault.kind, FaultKind::DateForm(form) if form.order != Order::Either),
+        );
         let remedy = |fault: &Fault| match fault.kind {
+            FaultKind::DateForm(form) if form.order != Order::Either => Some(Remedy::TimeFormat(
+                form.format(form.order == Order::DayFirst),
+            )),
+            FaultKind::DateForm(form) if !is_known => Some(Remedy::DayOrMonthFirst {
+                day: form.format(true),
+                month: form.format(false),
+            }),
             FaultKind::NoDate => Some(Remedy::Date),
+            FaultKind::WideCount => Some(Remedy::OnlyStatuses),
             FaultKind::Duplicate => Some(Remedy::OnDuplicate),
             _ => None,
         };

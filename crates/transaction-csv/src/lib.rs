@@ -19,6 +19,7 @@ mod counts;
 mod dialect;
 mod error;
 mod faults;
+mod flags;
 mod gzip;
 pub mod labels;
 mod limit;
@@ -30,6 +31,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 mod time;
+mod time_format;
 mod unknown;
 mod zone;
 
@@ -37,7 +39,9 @@ pub use crate::columns::{ColumnNames, ColumnNamesError};
 pub use crate::counts::Counts;
 pub use crate::error::{FileError, LoadError, Remedy, RowError};
 pub use crate::faults::{Fault, FaultKind, Faults};
+pub use crate::flags::{FileFlags, with_advice};
 pub use crate::minutes::Minutes;
+pub use crate::time_format::TimeFormat;
 pub use crate::zone::parse_timezone;
 
 use crate::collected::Collected;
@@ -52,7 +56,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const STDIN: &str = "-";
 
 /// What happens at a row that cannot be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OnError {
     /// Loading fails, after the whole file is checked.
     #[default]
@@ -62,8 +66,7 @@ pub enum OnError {
 }
 
 /// What two rows for one status of a minute and stream mean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
-#[strum(serialize_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OnDuplicate {
     /// If they are equal, nothing; else the second one is a bad row.
     #[default]
@@ -75,8 +78,7 @@ pub enum OnDuplicate {
 }
 
 /// What a minute without rows means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
-#[strum(serialize_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum FillMinutes {
     /// There was no transaction: every status is 0.
     Zero,
@@ -99,14 +101,37 @@ pub struct LoadOptions {
     pub columns: ColumnNames,
     /// There is a column for each status instead of the columns `status` and `count`.
     pub wide: bool,
+    /// Each row is one transaction; there is no column `count`.
+    pub count_rows: bool,
     /// The date of times that have none.
     pub date: Option<Date>,
+    /// How times are written, if not in one of the usual forms.
+    pub time_format: Option<TimeFormat>,
     /// The zone of times that have none; without it, UTC. Of a time that occurs twice, the earlier is taken.
     pub timezone: Option<TimeZone>,
     /// What minutes without rows mean; without it, their counts are unknown.
     pub fill_minutes: Option<FillMinutes>,
     /// What two rows for one status of a minute mean.
     pub on_duplicate: OnDuplicate,
+}
+
+impl LoadOptions {
+    /// True if the local time of this minute occurs again later, because the clock is set back.
+    pub(crate) fn occurs_twice(&self, minute: i32) -> bool {
+        self.timezone.as_ref().is_some_and(|zone| {
+            let local = zone.to_datetime(Minute::from_epoch_minutes(minute.into()).start());
+            zone.to_ambiguous_timestamp(local).is_ambiguous()
+        })
+    }
+
+    /// What two rows for one status of a minute mean: rows that are transactions are counted.
+    pub(crate) const fn merged(&self) -> OnDuplicate {
+        if self.count_rows {
+            OnDuplicate::Sum
+        } else {
+            self.on_duplicate
+        }
+    }
 }
 
 /// The minutes of a file.

@@ -1,4 +1,4 @@
-//! Counts as people write them: `118`, `118.0`, `"1,003"`. A text that could mean two numbers is refused.
+//! Counts as people write them: `118`, `118.0`, `"1,003"`, `1 003`. A text that could mean two numbers is refused.
 
 /// The count of a field. `delimiter` is that of the file.
 pub(crate) fn parse_count(field: &[u8], delimiter: u8) -> Result<u32, String> {
@@ -19,6 +19,9 @@ fn plain(digits: &[u8]) -> Option<u32> {
 /// `1,003` and `118.0`. Where a comma separates values, a point is decimal. Otherwise either may be:
 /// `1.003` and `118,0` are read, too, and `118.000` is refused, because it is 118 or 118000.
 fn with_separators(field: &[u8], delimiter: u8) -> Option<u32> {
+    if let Some(spaced) = spaced(field) {
+        return number(&spaced, b' ', b'.').or_else(|| number(&spaced, b' ', b','));
+    }
     let with_point = number(field, b',', b'.');
     if delimiter == b',' {
         return with_point;
@@ -27,6 +30,19 @@ fn with_separators(field: &[u8], delimiter: u8) -> Option<u32> {
         (Some(a), Some(b)) if a != b => None,
         (a, b) => a.or(b),
     }
+}
+
+/// The field with a space between its groups, if there is a space of any kind or an apostrophe between them.
+fn spaced(field: &[u8]) -> Option<Vec<u8>> {
+    let is_separator = |c: char| {
+        matches!(
+            c,
+            ' ' | '\u{a0}' | '\u{202f}' | '\u{2009}' | '\'' | '\u{2019}'
+        )
+    };
+    let text = std::str::from_utf8(field).ok()?;
+    let spaced = text.contains(is_separator);
+    spaced.then(|| text.replace(is_separator, " ").into_bytes())
 }
 
 /// Groups of three digits, and a fraction of zeros.
@@ -68,6 +84,9 @@ mod tests {
             ("1,003", b'\t', 1003),
             ("1.003", b';', 1003),
             ("12.345.678,00", b';', 12_345_678),
+            ("1 003", b',', 1003),
+            ("1\u{202f}234\u{a0}567,0", b';', 1_234_567),
+            ("1'003", b';', 1003),
         ] {
             assert_eq!(parse_count(text.as_bytes(), delimiter), Ok(count), "{text}");
         }
@@ -91,6 +110,8 @@ mod tests {
             ("118,000", b';'),
             ("118.000", b'\t'),
             ("n/a", b','),
+            ("1 03", b','),
+            ("1 003,5", b';'),
         ] {
             let error = parse_count(text.as_bytes(), delimiter).unwrap_err();
             assert!(

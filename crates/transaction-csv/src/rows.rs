@@ -32,7 +32,7 @@ impl RowReader {
         Self {
             columns,
             dialect,
-            times: Times::new(options.timezone.clone(), options.date),
+            times: Times::new(options),
             streams,
             statuses: Names::new(),
             stream_of_file,
@@ -87,7 +87,7 @@ impl RowReader {
     /// The status of a row with one status.
     fn status(&mut self, record: &ByteRecord) -> Result<Option<u32>, Refusal> {
         match self.columns.counts {
-            CountColumns::Long { status, .. } => {
+            CountColumns::Long { status, .. } | CountColumns::Rows { status } => {
                 self.statuses.read(record[status].trim_ascii()).map(Some)
             }
             CountColumns::Wide(_) => Ok(None),
@@ -120,8 +120,15 @@ impl RowReader {
             match parse_count(field.trim_ascii(), dialect.delimiter) {
                 Ok(count) => into.add(cell, count),
                 Err(reason) => {
-                    into.refuse((FaultKind::Count, reason), line);
                     let status = Some(&all[status as usize]);
+                    let refusal = match (&columns.counts, status) {
+                        (CountColumns::Wide(_), Some(status)) => (
+                            FaultKind::WideCount,
+                            format!("{reason} (the column of {status})"),
+                        ),
+                        _ => (FaultKind::Count, reason),
+                    };
+                    into.refuse(refusal, line);
                     into.miss(Some(time.minute), Some(stream), status);
                 }
             }
@@ -130,6 +137,7 @@ impl RowReader {
             (CountColumns::Long { count, .. }, Ok(Some(status))) => {
                 add(status, &record[*count], &statuses.all);
             }
+            (CountColumns::Rows { .. }, Ok(Some(status))) => add(status, b"1", &statuses.all),
             (CountColumns::Wide(wide), _) => {
                 // No value is no row.
                 let given = wide
@@ -144,7 +152,9 @@ impl RowReader {
                 into.refuse(refusal, line);
                 into.miss(Some(time.minute), Some(stream), None);
             }
-            (CountColumns::Long { .. }, Ok(None)) => unreachable!("a long row has a status"),
+            (CountColumns::Long { .. } | CountColumns::Rows { .. }, Ok(None)) => {
+                unreachable!("a long row has a status")
+            }
         }
     }
 

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time as TimeOfDay};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
+use crate::LoadOptions;
 use crate::faults::{FaultKind, Refusal};
+use crate::time_format::{DateForm, TimeFormat};
 
 /// When a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,16 +26,18 @@ pub(crate) struct Time {
 pub(crate) struct Times {
     zone: TimeZone,
     date: Option<Date>,
+    format: Option<TimeFormat>,
     newest: (Vec<u8>, Option<Time>),
     /// A day without a change of the clock: its text, and its first minute.
     day: ([u8; 10], i32),
 }
 
 impl Times {
-    pub(crate) fn new(zone: Option<TimeZone>, date: Option<Date>) -> Self {
+    pub(crate) fn new(options: &LoadOptions) -> Self {
         Self {
-            zone: zone.unwrap_or(TimeZone::UTC),
-            date,
+            zone: options.timezone.clone().unwrap_or(TimeZone::UTC),
+            date: options.date,
+            format: options.time_format.clone(),
             newest: (Vec::new(), None),
             day: ([0; 10], 0),
         }
@@ -45,7 +49,10 @@ impl Times {
         {
             return Ok(*time);
         }
-        let time = self.simple(field).map_or_else(|| self.any(field), Ok)?;
+        let time = match &self.format {
+            Some(format) => self.formatted(field, format)?,
+            None => self.simple(field).map_or_else(|| self.any(field), Ok)?,
+        };
         self.newest.0.clear();
         self.newest.0.extend_from_slice(field);
         self.newest.1 = Some(time);
@@ -98,8 +105,21 @@ impl Times {
         i32::try_from(minutes).ok().filter(|_| is_same)
     }
 
+    fn formatted(&self, field: &[u8], format: &TimeFormat) -> Result<Time, Refusal> {
+        let text = text(field)?;
+        let wrong = |_| {
+            let text: String = text.chars().take(80).collect();
+            refuse(format!("{text:?} is not of the form {format}"))
+        };
+        let read = format.parse(text).map_err(wrong)?;
+        if read.offset().is_some() {
+            return time(read.to_timestamp().map_err(wrong)?, false, text);
+        }
+        self.local(read.to_datetime().map_err(wrong)?, text)
+    }
+
     fn any(&self, field: &[u8]) -> Result<Time, Refusal> {
-        let text = std::str::from_utf8(field).map_err(|_| refuse("not UTF-8".to_owned()))?;
+        let text = text(field)?;
         if let Some(time_of_day) = time_of_day(text) {
             let date = self.date.ok_or_else(|| {
                 let reason = format!("{text:?} is a time without a date");
@@ -113,6 +133,9 @@ impl Times {
         }
         if text.parse::<Timestamp>().is_ok() {
             return utc_time(text, text);
+        }
+        if let Some(instant) = epoch(text) {
+            return time(instant, false, text);
         }
         // Shorter than "2025-07-12 13:45" is a date or an hour; a name in brackets is a zone.
         match text.parse::<DateTime>() {
@@ -136,6 +159,17 @@ impl Times {
     }
 }
 
+fn text(field: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(field).map_err(|_| refuse("not UTF-8".to_owned()))
+}
+
+/// An epoch time; ten digits of seconds are enough since 2001, and fewer may be anything.
+fn epoch(text: &str) -> Option<Timestamp> {
+    let all_digits = text.len() >= 10 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let ms = all_digits.then(|| detection::minute::epoch_ms(text.parse().ok()?))?;
+    Timestamp::from_millisecond(ms?).ok()
+}
+
 fn utc_time(timestamp: &str, text: &str) -> Result<Time, Refusal> {
     let instant = detection::minute::instant(timestamp).map_err(|_| no_time(text))?;
     time(instant, false, text)
@@ -152,7 +186,9 @@ fn time(instant: Timestamp, occurs_twice: bool, text: &str) -> Result<Time, Refu
 }
 
 fn no_time(text: &str) -> Refusal {
-    refuse(MinuteError(text.chars().take(80).collect()).to_string())
+    let kind = DateForm::of(text).map_or(FaultKind::Timestamp, FaultKind::DateForm);
+    let reason = MinuteError(text.chars().take(80).collect()).to_string();
+    (kind, reason)
 }
 
 const fn refuse(reason: String) -> Refusal {
@@ -174,8 +210,12 @@ mod tests {
     use crate::zone::parse_timezone;
 
     fn read(zone: &str, date: Option<&str>, text: &str) -> Result<Time, Refusal> {
-        let date = date.map(|date| date.parse().unwrap());
-        Times::new(Some(parse_timezone(zone).unwrap()), date).read(text.as_bytes())
+        let options = LoadOptions {
+            timezone: Some(parse_timezone(zone).unwrap()),
+            date: date.map(|date| date.parse().unwrap()),
+            ..LoadOptions::default()
+        };
+        Times::new(&options).read(text.as_bytes())
     }
 
     fn utc(zone: &str, date: Option<&str>, text: &str) -> String {
@@ -232,6 +272,8 @@ mod tests {
                 "2025-07-12 00:45",
                 "2025-07-11T22:45:00Z",
             ),
+            ("-03:00", None, "1752327959", "2025-07-12T13:45:00Z"),
+            ("-03:00", None, "1752327959000", "2025-07-12T13:45:00Z"),
             ("UTC", day, "00h 01", "2026-11-26T00:01:00Z"),
             ("UTC", day, "00h01", "2026-11-26T00:01:00Z"),
             ("UTC", day, "23:59:30", "2026-11-26T23:59:00Z"),
@@ -270,7 +312,7 @@ mod tests {
             ("2025-07-12", FaultKind::Timestamp),
             ("2025-13-12 13:45", FaultKind::Timestamp),
             ("2025-07-12 24:00", FaultKind::Timestamp),
-            ("12/07/2025 13:45", FaultKind::Timestamp),
+            ("175232790", FaultKind::Timestamp),
             ("2025-07-12T13:45[Europe/Berlin]", FaultKind::Timestamp),
             ("7000-01-01 00:00", FaultKind::Timestamp),
             ("00h 01", FaultKind::NoDate),
@@ -281,13 +323,45 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_format_of_the_user_is_the_only_one() {
+        let options = LoadOptions {
+            timezone: Some(parse_timezone("America/Sao_Paulo").unwrap()),
+            time_format: Some("%d/%m/%Y %H:%M".parse().unwrap()),
+            ..LoadOptions::default()
+        };
+        let mut times = Times::new(&options);
+        let time = times.read(b"12/07/2025 10:45").unwrap();
+        let minute = Minute::from_epoch_minutes(time.minute.into());
+        assert_eq!(minute.to_string(), "2025-07-12T13:45:00Z");
+        let (kind, reason) = times.read(b"2025-07-12 13:45").unwrap_err();
+        assert_eq!(kind, FaultKind::Timestamp);
+        assert!(
+            reason.ends_with("is not of the form %d/%m/%Y %H:%M"),
+            "{reason}"
+        );
+        let with_zone = LoadOptions {
+            time_format: Some("%d/%m/%Y %H:%M %z".parse().unwrap()),
+            ..options
+        };
+        let time = Times::new(&with_zone)
+            .read(b"12/07/2025 15:45 +0200")
+            .unwrap();
+        let minute = Minute::from_epoch_minutes(time.minute.into());
+        assert_eq!(minute.to_string(), "2025-07-12T13:45:00Z");
+    }
+
     proptest! {
         #[test]
         fn the_quick_way_reads_what_the_slow_one_reads(
             zone in "UTC|-03:00|Europe/Berlin|America/Sao_Paulo|Australia/Lord_Howe",
             text in "(20[0-9]{2}|199[0-9])-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9](:[0-6][0-9])?Z?",
         ) {
-            let mut times = Times::new(Some(parse_timezone(&zone).unwrap()), None);
+            let options = LoadOptions {
+                timezone: Some(parse_timezone(&zone).unwrap()),
+                ..LoadOptions::default()
+            };
+            let mut times = Times::new(&options);
             let quick = times.simple(text.as_bytes());
             if quick.is_some() {
                 prop_assert_eq!(quick, times.any(text.as_bytes()).ok());

@@ -287,6 +287,31 @@ fn shapes_are_recognized_with_what_reads_them() {
     }
 }
 
+#[test]
+fn the_counts_of_a_minute_are_renamed() {
+    let aliases = "declined=denied,expired=failed,*=ignore";
+    let aliases: StatusAliases = aliases.parse().expect("aliases");
+    let counts = |names: &[(&str, u32)]| {
+        let counts = names.iter().map(|(name, count)| crate::StatusCount {
+            status: Status::parse(name).expect("a status"),
+            count: *count,
+        });
+        let minute = crate::Minute::from_epoch_minutes(0);
+        MinuteCounts::try_new("a".parse().expect("a stream"), minute, counts.collect())
+            .expect("counts")
+    };
+    let given = counts(&[
+        ("approved", 5),
+        ("declined", 2),
+        ("expired", 1),
+        ("failed", 3),
+        ("pending", 9),
+    ]);
+    let expected = counts(&[("approved", 5), ("denied", 2), ("failed", 4)]);
+    assert_eq!(given.clone().renamed(&aliases), expected);
+    assert_eq!(given.clone().renamed(&StatusAliases::default()), given);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

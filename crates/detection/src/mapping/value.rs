@@ -11,7 +11,7 @@ use jiff::{
 use super::pointer::Pointer;
 use crate::{
     message::MessageError,
-    minute::{MinuteError, time_of_day},
+    minute::{MinuteError, epoch_ms, epoch_unit_ns, time_of_day},
 };
 
 /// One JSON value that is no object and no list.
@@ -125,23 +125,8 @@ fn once(ms: i64) -> Option<Instant> {
     known.then_some(Instant { ms, occurs_twice })
 }
 
-/// Nanoseconds of the unit of an epoch time, found by its size: seconds until the year 5138, then milliseconds, and so on.
-const fn epoch_unit_ns(size: u128) -> i64 {
-    if size < 100_000_000_000 {
-        1_000_000_000
-    } else if size < 100_000_000_000_000 {
-        1_000_000
-    } else if size < 100_000_000_000_000_000 {
-        1_000
-    } else {
-        1
-    }
-}
-
 fn of_epoch(number: i64) -> Option<Instant> {
-    let number = i128::from(number);
-    let ns = number * i128::from(epoch_unit_ns(number.unsigned_abs()));
-    once(i64::try_from(ns.div_euclid(1_000_000)).ok()?)
+    once(epoch_ms(number)?)
 }
 
 /// An epoch time with a fraction.

@@ -6,11 +6,14 @@ use anyhow::ensure;
 use clap::ArgGroup;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use common::command_line::SecretParser;
-use detection::{Minute, PolicyName, Stream};
-use transaction_csv::OnError;
+use detection::{Minute, PolicyName, Stream, mapping::StatusAliases};
+use transaction_csv::FileFlags;
 
 use super::requirement::Requirement;
 use crate::store::DatabaseAddress;
+
+/// The heading of the flags that say how the file is read.
+pub(crate) const OF_THE_FILE: &str = "The file";
 
 /// The help below the flags.
 pub(crate) const AFTER_HELP: &str = "\
@@ -39,7 +42,7 @@ pub enum Format {
 #[derive(Clone, Debug, clap::Args)]
 #[command(group = ArgGroup::new("history").required(true).args(["file", "database"]))]
 pub struct Options {
-    /// CSV file of the history, plain or gzip: any file that stream-processor reads (columns timestamp, status, count and optionally stream)
+    /// CSV file of the history: any file that stream-processor reads, with the same flags (columns timestamp, status, count and optionally stream)
     #[arg(long, value_name = "CSV")]
     pub file: Option<PathBuf>,
 
@@ -58,10 +61,6 @@ pub struct Options {
     /// Only this stream; of a file without a column stream, its name
     #[arg(long, value_name = "NAME")]
     pub stream: Option<Stream>,
-
-    /// At a bad row of the file: stop, or skip the row and count it
-    #[arg(long, value_name = "ACTION", default_value = "stop", value_parser = on_error())]
-    pub on_error: OnError,
 
     /// CSV file of labelled incidents: columns start, end (exclusive), kind and optionally stream and alert (yes; no for a harmless event such as a sale). Without it, the feedback in the database; without both, the result is what would have been sent
     #[arg(long, value_name = "CSV")]
@@ -90,6 +89,14 @@ pub struct Options {
     /// Exit with 1 unless each of these is met, such as 'recall>=0.95,false_per_day<=0.5'
     #[arg(long, value_name = "REQUIREMENT,...", value_delimiter = ',')]
     pub require: Vec<Requirement>,
+
+    /// How the file is read.
+    #[command(flatten, next_help_heading = OF_THE_FILE)]
+    pub how: FileFlags,
+
+    /// Names of statuses of the file, from STATUS_ALIASES.
+    #[arg(skip)]
+    pub aliases: StatusAliases,
 }
 
 impl Options {
@@ -138,11 +145,4 @@ fn rate(text: &str) -> Result<f64, String> {
 fn policy() -> impl clap::builder::TypedValueParser<Value = PolicyName> {
     PossibleValuesParser::new(PolicyName::ALL.map(PolicyName::name))
         .try_map(|name| name.parse::<PolicyName>())
-}
-
-fn on_error() -> impl clap::builder::TypedValueParser<Value = OnError> {
-    PossibleValuesParser::new(["stop", "skip"]).map(|name| match &*name {
-        "skip" => OnError::Skip,
-        _ => OnError::Stop,
-    })
 }

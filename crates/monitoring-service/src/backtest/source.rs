@@ -1,14 +1,16 @@
 //! The history and its labels: read from a file or from the database of a service. Nothing is judged here.
 
 use std::collections::BTreeSet;
+use std::io::{Write as _, stderr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use detection::{
     Minute, MinuteCounts, Stream,
     backtest::{LabelledIncident, Report},
+    status::unjudged,
 };
-use transaction_csv::{FileError, LoadError, LoadOptions, labels::load_incidents, load_file};
+use transaction_csv::{LoadOptions, labels::load_incidents, load_file, with_advice};
 
 use super::Options;
 use crate::store::{DatabaseAddress, MinuteFilter, labelled_incidents, stored_minutes};
@@ -60,11 +62,11 @@ fn from_file(path: &Path, options: &Options) -> anyhow::Result<Read> {
     let load = LoadOptions {
         from: options.from,
         to: options.to,
-        on_error: options.on_error,
-        ..LoadOptions::default()
+        ..options.how.load_options()
     };
     let loaded = load_file(path, &load).map_err(with_advice)?;
-    let mut counts: Vec<_> = loaded.counts.iter().collect();
+    let renamed = |counts: MinuteCounts| counts.renamed(&options.aliases);
+    let mut counts: Vec<_> = loaded.counts.iter().map(renamed).collect();
     if let Some(stream) = &options.stream {
         counts = of_stream(counts, stream);
     }
@@ -73,17 +75,23 @@ fn from_file(path: &Path, options: &Options) -> anyhow::Result<Read> {
         "{} has no minute of that stream; check --stream",
         path.display()
     );
+    warn_of_unjudged(&counts)?;
     Ok((path.to_owned(), counts, loaded.skipped))
 }
 
-fn with_advice(error: FileError) -> anyhow::Error {
-    let is_of_rows = matches!(error.source, LoadError::Rows(_));
-    let error = anyhow::Error::from(error);
-    if is_of_rows {
-        anyhow::anyhow!("{error:#}\ntry --on-error skip, to leave out bad rows")
-    } else {
-        error
+/// Names statuses that no policy judges, where they may be others under another name.
+fn warn_of_unjudged(counts: &[MinuteCounts]) -> std::io::Result<()> {
+    let counts = counts.iter().flat_map(MinuteCounts::transactions);
+    let named: BTreeSet<_> = counts.map(|count| &count.status).collect();
+    let unjudged = unjudged(named);
+    if let Some(first) = unjudged.first() {
+        writeln!(
+            stderr(),
+            "warning: {}: not judged; --status-aliases {first}=denied, for example, gives them the names of monitored statuses",
+            unjudged.join(", ")
+        )?;
     }
+    Ok(())
 }
 
 /// One stream of several; or the only one, which has no name, under this name.

@@ -122,6 +122,51 @@ fn without_labels_it_says_what_would_be_sent() {
 }
 
 #[test]
+fn a_file_is_read_with_the_flags_of_stream_processor() {
+    let files = Files::new();
+    let plain = files.run(&[]).unwrap().1;
+    let other = history("shop").replace("timestamp,status,count,stream", "time;state;f0_;merchant");
+    let other = other
+        .replace(',', ";")
+        .replace("2025-09-01 ", "01/09/2025 ");
+    std::fs::write(files.path("history.csv"), other).unwrap();
+    let error = files.run(&[]).unwrap_err().to_string();
+    let advice = "try --columns timestamp=time,status=state,count=f0_";
+    assert!(error.ends_with(advice), "{error}");
+    let columns = "--columns=timestamp=time,status=state,count=f0_,stream=merchant";
+    let error = files.run(&[columns]).unwrap_err().to_string();
+    let advice = "try --time-format \"%d/%m/%Y %H:%M\", if the day comes first";
+    assert!(error.contains(advice), "{error}");
+    let read = files
+        .run(&[columns, "--time-format=%d/%m/%Y %H:%M"])
+        .unwrap()
+        .1;
+    assert_eq!(read, plain);
+}
+
+#[test]
+fn names_of_statuses_are_those_of_the_service() {
+    let files = Files::new();
+    let plain = files.run(&[]).unwrap().1;
+    let other = history("shop").replace("denied", "declined");
+    std::fs::write(files.path("history.csv"), other).unwrap();
+    let command = Options::augment_args(Command::new("backtest"));
+    let args = [
+        "backtest".into(),
+        "--file".into(),
+        files.path("history.csv").into_os_string(),
+    ];
+    let matches = command.try_get_matches_from(args).unwrap();
+    let mut options = Options::from_arg_matches(&matches).unwrap();
+    options.aliases = "DECLINED=denied".parse().unwrap();
+    let mut out = Vec::new();
+    run(&options, &MonitorSettings::default(), &mut out).unwrap();
+    let folder = files.folder.path().display().to_string() + "/";
+    let text = String::from_utf8(out).unwrap().replace(&folder, "");
+    assert_eq!(text, plain);
+}
+
+#[test]
 fn requirements_decide() {
     let files = Files::new();
     let required = |requirement: &str| {

@@ -134,11 +134,12 @@ impl Action {
     }
 
     fn backtest(command: &mut Command, matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let options = backtest::Options::from_arg_matches(matches)?;
+        let mut options = backtest::Options::from_arg_matches(matches)?;
         let config = Config::from_arg_matches(matches)?;
         config
             .check()
             .map_err(|reason| command.error(ErrorKind::ValueValidation, reason))?;
+        options.aliases = config.input.status_aliases.clone();
         Ok(Self::Backtest(Box::new(options), config.monitor_settings()))
     }
 }
@@ -214,7 +215,9 @@ fn copy_command() -> Command {
 /// The command `backtest` has its own flags and the policy settings of the service; the others are hidden at their defaults.
 fn backtest_command() -> Command {
     let shared = |arg: Arg| {
-        if POLICY_SETTINGS.contains(&arg.get_id().as_str()) {
+        if arg.get_id() == "status_aliases" {
+            arg.help_heading(backtest::OF_THE_FILE)
+        } else if POLICY_SETTINGS.contains(&arg.get_id().as_str()) {
             arg.help_heading("Settings of the policies")
         } else {
             arg.hide(true).env(None::<&'static str>)

@@ -169,6 +169,20 @@ fn a_refused_file_names_the_flags_that_read_it() {
             "denied 1",
         ),
         (wide, &[], "try --wide", &["--wide"], "denied 6"),
+        (
+            "created_at,status,amount\n2025-07-12 13:45:07,denied,9.90\n2025-07-12 13:45:08,denied,9.90\n",
+            &[],
+            "try --count-rows --columns timestamp=created_at, if each row is one transaction",
+            &["--count-rows", "--columns=timestamp=created_at"],
+            "denied 2",
+        ),
+        (
+            "timestamp;status;count\n25/07/2025 13:45;denied;1 003\n",
+            &[],
+            "try --time-format \"%d/%m/%Y %H:%M\"",
+            &["--time-format=%d/%m/%Y %H:%M"],
+            "denied 1,003",
+        ),
     ] {
         let (code, _, stderr) = piped(file, args);
         assert_eq!(code, Some(1), "{stderr}");

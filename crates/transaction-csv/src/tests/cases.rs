@@ -105,20 +105,100 @@ fn a_header_with_other_names_is_refused_with_advice() {
             "Time;State;Total",
             Remedy::Columns("timestamp=Time,status=State,count=Total".into()),
         ),
-        (
-            "timestamp,status,amount",
-            Remedy::Columns("count=amount".into()),
-        ),
-        (
-            "when,status,how_many",
-            Remedy::Columns("timestamp=NAME,count=NAME".into()),
-        ),
         ("timestamp,Approved,Denied", Remedy::Wide),
         ("time,approved,backend reversed", Remedy::Wide),
+        ("timestamp,status,amount", Remedy::CountRows(String::new())),
+        (
+            "id,Created_At,state,amount,currency",
+            Remedy::CountRows("timestamp=Created_At,status=state".into()),
+        ),
     ] {
         let error = load(format!("{header}\n").as_bytes(), &LoadOptions::default()).unwrap_err();
         assert_eq!(error.remedies(), [remedy], "{header}");
     }
+    let error = load(&b"when,status,how_many\n"[..], &LoadOptions::default()).unwrap_err();
+    assert_eq!(
+        error.remedies(),
+        [
+            Remedy::Columns("timestamp=NAME,count=NAME".into()),
+            Remedy::CountRows("timestamp=NAME".into())
+        ]
+    );
+}
+
+#[test]
+fn rows_that_are_transactions_are_counted() {
+    let file = "id,created_at,status,amount,merchant\n\
+        1,2025-07-12 13:45:07,approved,9.90,a\n\
+        2,2025-07-12 13:46:01,denied,120,a\n\
+        3,2025-07-12 13:45:09,approved,9.90,a\n\
+        4,2025-07-12 13:45:59,approved,120,b\n";
+    let options = LoadOptions {
+        count_rows: true,
+        ..columns("timestamp=created_at,stream=merchant")
+    };
+    let loaded = load(file.as_bytes(), &options).unwrap();
+    assert_eq!(
+        json(&loaded),
+        [
+            r#"{"timestamp":"2025-07-12T13:45:00Z","stream":"a","transactions":[{"status":"approved","count":2}]}"#,
+            r#"{"timestamp":"2025-07-12T13:45:00Z","stream":"b","transactions":[{"status":"approved","count":1}]}"#,
+            r#"{"timestamp":"2025-07-12T13:46:00Z","stream":"a","transactions":[{"status":"denied","count":1}]}"#,
+        ]
+    );
+    assert_eq!(
+        (loaded.repeated, loaded.ignored_columns),
+        (0, vec!["id".to_owned(), "amount".to_owned()])
+    );
+    let no_status = load(
+        &b"timestamp,x\n"[..],
+        &LoadOptions {
+            count_rows: true,
+            ..LoadOptions::default()
+        },
+    );
+    let error = no_status.unwrap_err();
+    assert_eq!(error.remedies(), [Remedy::Columns("status=x".into())]);
+}
+
+#[test]
+fn the_days_of_a_file_show_the_form_of_its_times() {
+    let of = |days: &[&str]| {
+        let rows = days.join("/2025 13:45,denied,1\n") + "/2025 13:45,denied,1\n";
+        read(&rows, &LoadOptions::default()).unwrap_err().remedies()
+    };
+    let (day, month) = ("%d/%m/%Y %H:%M".to_owned(), "%m/%d/%Y %H:%M".to_owned());
+    assert_eq!(
+        of(&["01/07", "02/07"]),
+        [Remedy::DayOrMonthFirst {
+            day: day.clone(),
+            month: month.clone()
+        }]
+    );
+    assert_eq!(of(&["01/07", "31/07"]), [Remedy::TimeFormat(day)]);
+    assert_eq!(of(&["07/31", "08/01"]), [Remedy::TimeFormat(month)]);
+}
+
+#[test]
+fn two_hours_with_one_local_time_are_refused() {
+    let rows = "2025-10-26 02:30,denied,1\n2025-10-26 02:30,denied,2\n";
+    let options = LoadOptions {
+        timezone: Some(parse_timezone("Europe/Berlin").unwrap()),
+        ..LoadOptions::default()
+    };
+    let error = read(rows, &options).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("write them with their offset from UTC"),
+        "{error}"
+    );
+    assert_eq!(error.remedies(), []);
+    let others = format!("{rows}2025-10-26 05:30,denied,1\n2025-10-26 05:30,denied,2\n");
+    assert_eq!(
+        read(&others, &options).unwrap_err().remedies(),
+        [Remedy::OnDuplicate]
+    );
 }
 
 #[test]
@@ -143,7 +223,14 @@ fn named_columns_and_a_date_read_bare_times() {
 
 #[test]
 fn column_names_are_checked() {
-    for text in ["", "time", "when=time", "count=", "count=a,count=b"] {
+    for text in [
+        "",
+        "time",
+        "when=time",
+        "count=",
+        "count=a,count=b",
+        "denied=a,Denied=b",
+    ] {
         let error = text.parse::<ColumnNames>().unwrap_err().to_string();
         assert!(
             error.contains("such as timestamp=time,count=f0_"),
@@ -186,6 +273,28 @@ fn a_wide_file_has_a_column_for_each_status() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("no column is called \"time\""), "{error}");
+}
+
+#[test]
+fn named_statuses_are_the_only_ones() {
+    let file = "time,ok,nok,region,rate\n2025-07-12 13:45,118,2,BR,0.98\n";
+    let wide = LoadOptions {
+        wide: true,
+        ..columns("timestamp=time")
+    };
+    let error = load(file.as_bytes(), &wide).unwrap_err();
+    assert_eq!(error.remedies(), [Remedy::OnlyStatuses]);
+    let found = error.to_string();
+    assert!(found.contains("(the column of region)"), "{found}");
+    let named = columns("timestamp=time,approved=OK,backend_reversed=nok");
+    let loaded = load(file.as_bytes(), &named).unwrap();
+    assert_eq!(json(&loaded), NORMAL);
+    assert_eq!(loaded.ignored_columns, ["region", "rate"]);
+    let error = load(file.as_bytes(), &columns("timestamp=time,denied=no")).unwrap_err();
+    assert!(
+        error.to_string().contains("no column is called \"no\""),
+        "{error}"
+    );
 }
 
 #[test]

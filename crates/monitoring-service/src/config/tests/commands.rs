@@ -65,12 +65,15 @@ fn backtest_takes_the_settings_of_the_policies() {
     let flags = [
         &file[..],
         &["--critical-threshold", "9", "--alert-cooldown=7m"],
+        &["--status-aliases", "declined=denied", "--wide"],
     ]
     .concat();
     let Ok(Action::Backtest(options, settings)) = parse(&flags) else {
         panic!("{flags:?}");
     };
     assert_eq!(options.policy.len(), 2);
+    assert!(options.how.wide);
+    assert_eq!(Ok(options.aliases), "DECLINED=denied".parse());
     assert_eq!(settings.cooldown_minutes, 7);
     let critical = settings.detector.threshold(detection::Severity::Critical);
     assert!((critical - 9.0).abs() < 1e-9, "{critical}");
