@@ -6,7 +6,7 @@ mod pointer;
 mod shape;
 mod value;
 
-use std::{borrow::Cow, collections::HashMap, str::FromStr};
+use std::{borrow::Cow, collections::HashMap, str::FromStr, sync::LazyLock};
 
 use jiff::tz::TimeZone;
 
@@ -19,6 +19,9 @@ use crate::{
     message::{MAX_PAYLOAD_BYTES, MessageError},
     status::Status,
 };
+
+/// A count that a single transaction has although no setting reads it.
+static UNREAD_COUNT: LazyLock<Pointer> = LazyLock::new(|| Pointer::of("count"));
 
 /// Where the fields of messages are, and what their values mean.
 #[derive(Clone, Debug)]
@@ -120,6 +123,8 @@ pub struct Transaction<'a> {
     pub count: u32,
     /// True if its local time occurred twice, because the clock was set back: the earlier is taken.
     pub occurs_twice: bool,
+    /// True if it has another `/count` than 1, and no setting says where a count is.
+    pub has_unread_count: bool,
 }
 
 impl Mapping {
@@ -132,7 +137,7 @@ impl Mapping {
             Some(&self.timestamp),
             Some(&self.stream),
             Some(&self.status),
-            self.count.as_ref(),
+            Some(self.count.as_ref().unwrap_or(&UNREAD_COUNT)),
         ];
         let read = find(payload, pointers)
             .map_err(MessageError::from)
@@ -141,6 +146,8 @@ impl Mapping {
                 Ok(Transaction {
                     at_ms: at.ms,
                     occurs_twice: at.occurs_twice,
+                    has_unread_count: self.count.is_none()
+                        && count.as_ref().is_some_and(Scalar::is_number_above_one),
                     stream: self.stream_name(stream)?,
                     status: self.status_named(status.as_ref())?,
                     count: match &self.count {

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Mapping, Pointer};
+use super::{Mapping, Pointer, normalized};
+use crate::status::MonitoredStatus;
 
 /// What bytes that are no JSON are.
 pub(super) fn of_bytes(payload: &[u8]) -> Option<String> {
@@ -42,12 +43,29 @@ pub(super) fn of_minute(mapping: &Mapping, message: &Value) -> Option<String> {
         return Some(hint);
     }
     let members = message.as_object()?;
-    if !members.contains_key("transactions")
-        && members
-            .keys()
-            .any(|name| name.eq_ignore_ascii_case(mapping.status.first()))
+    if members.contains_key("transactions") {
+        return other_names(mapping, members, &[]);
+    }
+    let has = |name: &str| members.keys().any(|key| key.eq_ignore_ascii_case(name));
+    let count = mapping.count.as_ref().map_or("count", Pointer::first);
+    if has(mapping.status.first()) {
+        return Some(if has(count) {
+            format!(
+                "this is a count of one status: send it in a list transactions, or, if such counts are to be added, read them with KAFKA_INPUT=transactions and TRANSACTION_COUNT=/{count}"
+            )
+        } else {
+            "this is a single transaction: KAFKA_INPUT=transactions reads such from Kafka; POST /transactions takes counts of minutes"
+                .to_owned()
+        });
+    }
+    if members
+        .keys()
+        .any(|key| normalized(key).parse::<MonitoredStatus>().is_ok())
     {
-        return Some("this is a single transaction: KAFKA_INPUT=transactions reads it".to_owned());
+        return Some(
+            r#"its counts are fields: send them in a list, "transactions":[{"status":"approved","count":118},...]"#
+                .to_owned(),
+        );
     }
     other_names(mapping, members, &[])
 }

@@ -242,6 +242,16 @@ fn shapes_are_recognized_with_what_reads_them() {
             "KAFKA_INPUT=transactions",
         ),
         (
+            r#"{"timestamp":0,"status":"denied","count":7}"#,
+            "invalid_message",
+            "KAFKA_INPUT=transactions and TRANSACTION_COUNT=/count",
+        ),
+        (
+            r#"{"timestamp":0,"Approved":118,"denied":6}"#,
+            "invalid_message",
+            r#"send them in a list, "transactions":[{"status":"approved","count":118},...]"#,
+        ),
+        (
             r#"{"Timestamp":0,"STREAM":"a","transactions":[]}"#,
             "invalid_message",
             "TRANSACTION_TIMESTAMP=/Timestamp TRANSACTION_STREAM=/STREAM",
@@ -285,6 +295,26 @@ fn shapes_are_recognized_with_what_reads_them() {
         let error = mapping.transaction(payload.as_bytes()).expect_err(payload);
         assert!(error.to_string().contains(hint), "{error}");
     }
+}
+
+#[test]
+fn a_count_that_is_not_read_is_noticed() {
+    let mut mapping = Mapping::default();
+    let is_noticed = |mapping: &Mapping, count: &str| {
+        let payload = format!(r#"{{"timestamp":0,"status":"denied","count":{count}}}"#);
+        let read = mapping.transaction(payload.as_bytes()).expect(count);
+        (read.has_unread_count, read.count)
+    };
+    for (count, expected) in [
+        ("7", (true, 1)),
+        ("\"7\"", (true, 1)),
+        ("1", (false, 1)),
+        ("{}", (false, 1)),
+    ] {
+        assert_eq!(is_noticed(&mapping, count), expected, "{count}");
+    }
+    mapping.count = Some(pointer("/count"));
+    assert_eq!(is_noticed(&mapping, "7"), (false, 7));
 }
 
 #[test]

@@ -48,6 +48,16 @@ impl<'a> Scalar<'a> {
         }
     }
 
+    /// True for a number above 1, also as text.
+    pub(super) fn is_number_above_one(&self) -> bool {
+        match self {
+            Self::Integer(number) => *number > 1,
+            Self::Float(number) => *number > 1.0,
+            Self::Text(text) => text.trim().parse::<u32>().is_ok_and(|number| number > 1),
+            Self::Null | Self::Compound => false,
+        }
+    }
+
     fn shown(&self) -> String {
         match self {
             Self::Null => "null".to_owned(),

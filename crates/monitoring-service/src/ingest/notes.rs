@@ -71,18 +71,30 @@ impl Notes {
 
     pub(super) fn unknown_fields(&mut self, fields: Vec<String>) {
         for field in fields {
-            self.count("unknown_field", 1);
-            let is_full = self.all.unknown_fields.len() >= MAX_FIELDS;
-            match self.all.unknown_fields.get_mut(&field) {
-                Some(messages) => *messages += 1,
-                None if is_full => {}
-                None => {
-                    tracing::warn!(
-                        field,
-                        "messages have an unknown field; TRANSACTION_STREAM and the like say where a field is, STRICT_MESSAGES=true refuses others"
-                    );
-                    self.all.unknown_fields.insert(field, 1);
-                }
+            self.unknown_field(
+                field,
+                "messages have an unknown field; TRANSACTION_STREAM and the like say where a field is, STRICT_MESSAGES=true refuses others",
+            );
+        }
+    }
+
+    /// Notes a transaction with a count that no setting reads.
+    pub(super) fn unread_count(&mut self) {
+        self.unknown_field(
+            "count".to_owned(),
+            "transactions have a count that is not read, so each is 1; TRANSACTION_COUNT=/count reads it",
+        );
+    }
+
+    fn unknown_field(&mut self, field: String, advice: &'static str) {
+        self.count("unknown_field", 1);
+        let is_full = self.all.unknown_fields.len() >= MAX_FIELDS;
+        match self.all.unknown_fields.get_mut(&field) {
+            Some(messages) => *messages += 1,
+            None if is_full => {}
+            None => {
+                tracing::warn!(field, "{advice}");
+                self.all.unknown_fields.insert(field, 1);
             }
         }
     }

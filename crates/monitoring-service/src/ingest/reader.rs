@@ -382,6 +382,9 @@ impl Reader {
         transaction: &Transaction<'_>,
     ) -> Result<Option<(Stream, Minute)>, Refusal> {
         self.notes.time(transaction.occurs_twice);
+        if transaction.has_unread_count {
+            self.notes.unread_count();
+        }
         let Some(status) = &transaction.status else {
             self.notes.ignored_statuses(transaction.count.into());
             return Ok(None);
