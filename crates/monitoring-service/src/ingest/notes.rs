@@ -8,9 +8,13 @@ use prometheus::IntCounterVec;
 /// Names of unknown fields that are remembered.
 const MAX_FIELDS: usize = 32;
 
-/// Overwritten minutes within [`OVERWRITTEN_WINDOW_MS`] that are a fault.
+/// Overwritten minutes within [`FAULT_WINDOW_MS`] that are a fault.
 const OVERWRITTEN_LIMIT: usize = 5;
-const OVERWRITTEN_WINDOW_MS: i64 = 600_000;
+const FAULT_WINDOW_MS: i64 = 600_000;
+
+/// Messages that change the newest minute, among at most [`GROWING_MINUTES`] new ones and at least half as many as these, that are a fault.
+const GROWING_LIMIT: u32 = 5;
+const GROWING_MINUTES: u32 = 50;
 
 /// What was noticed since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,16 +31,53 @@ pub struct MessageNotes {
     pub split_streams: u64,
     /// When producers of different keys last replaced each other's newest minute, milliseconds since 1970.
     overwritten_ms: VecDeque<i64>,
+    /// When it was last found that the counts of minutes grow, milliseconds since 1970.
+    grew_at_ms: Option<i64>,
+}
+
+/// What is wrong with most messages, although each can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageFault {
+    /// Producers of different keys keep replacing each other's newest minute: they write to one stream.
+    Overwritten,
+    /// Minutes get further counts after their first message.
+    Growing,
+}
+
+impl MessageFault {
+    pub(crate) const fn what(self) -> &'static str {
+        match self {
+            Self::Overwritten => {
+                "messages with different keys replace each other's minutes in one stream"
+            }
+            Self::Growing => {
+                "minutes get more counts after their first message, and were evaluated before they were complete"
+            }
+        }
+    }
+
+    pub(crate) const fn fix(self) -> &'static str {
+        match self {
+            Self::Overwritten => {
+                "give each producer a stream of its own, or name the field of the stream in TRANSACTION_STREAM"
+            }
+            Self::Growing => {
+                "set KAFKA_INPUT=updates, or send a minute once, with all of its counts, when it is over"
+            }
+        }
+    }
 }
 
 impl MessageNotes {
-    /// True while producers of different keys keep replacing each other's newest minute: they write to one stream.
-    pub(crate) fn is_overwriting(&self, now_ms: i64) -> bool {
-        self.overwritten_ms.len() == OVERWRITTEN_LIMIT
-            && self
-                .overwritten_ms
-                .front()
-                .is_some_and(|first| now_ms - first < OVERWRITTEN_WINDOW_MS)
+    /// What was wrong with most messages in the last ten minutes.
+    pub(crate) fn fault(&self, now_ms: i64) -> Option<MessageFault> {
+        let is_recent = |at_ms: &i64| now_ms - at_ms < FAULT_WINDOW_MS;
+        let is_full = self.overwritten_ms.len() == OVERWRITTEN_LIMIT;
+        if is_full && self.overwritten_ms.front().is_some_and(is_recent) {
+            return Some(MessageFault::Overwritten);
+        }
+        let grew = self.grew_at_ms.as_ref().is_some_and(is_recent);
+        grew.then_some(MessageFault::Growing)
     }
 }
 
@@ -47,6 +88,9 @@ pub(super) struct Notes {
     is_changed: bool,
     /// The last key of each stream whose messages have other keys.
     keys: HashMap<Stream, Vec<u8>>,
+    /// New minutes, and messages that changed the newest one, since they were last compared.
+    new_minutes: u32,
+    changed_minutes: u32,
 }
 
 impl Notes {
@@ -56,6 +100,8 @@ impl Notes {
             counter,
             is_changed: false,
             keys: HashMap::new(),
+            new_minutes: 0,
+            changed_minutes: 0,
         }
     }
 
@@ -122,17 +168,30 @@ impl Notes {
         );
     }
 
-    /// Notes a key that is not the name of the stream, and a newest minute that another key replaced.
-    pub(super) fn key(
+    /// Notes a key that is not the name of the stream, and a newest minute that this message changed.
+    pub(super) fn observed(
         &mut self,
         key: Option<&[u8]>,
         observed: &Observed,
         is_newest: bool,
         now_ms: i64,
     ) {
-        let stream = observed.counts.stream();
+        let is_of_another = self.key(key, observed.counts.stream());
+        let is_changed = is_newest
+            && observed.timeliness == Timeliness::Late
+            && !observed.is_new
+            && !observed.rows.is_empty();
+        if is_changed && is_of_another {
+            self.overwritten(observed.counts.stream(), now_ms);
+        } else {
+            self.changed(observed, is_changed, now_ms);
+        }
+    }
+
+    /// Notes a key that is not the name of the stream; true if it is another one than before.
+    fn key(&mut self, key: Option<&[u8]>, stream: &Stream) -> bool {
         let Some(key) = key.filter(|key| *key != stream.as_str().as_bytes()) else {
-            return;
+            return false;
         };
         if self.all.other_keys == 0 {
             let key = String::from_utf8_lossy(key);
@@ -144,27 +203,37 @@ impl Notes {
         self.all.other_keys += 1;
         self.count("other_key", 1);
         let before = self.keys.insert(stream.clone(), key.to_vec());
-        let is_corrected = observed.timeliness == Timeliness::Late
-            && !observed.is_new
-            && !observed.rows.is_empty();
-        if is_newest && is_corrected && before.is_some_and(|before| before != key) {
-            self.overwritten(stream, now_ms);
+        before.is_some_and(|before| before != key)
+    }
+
+    /// Counts new minutes, and messages that change the newest one. Where these are many, minutes are evaluated before they are over.
+    fn changed(&mut self, observed: &Observed, is_changed: bool, now_ms: i64) {
+        self.new_minutes += u32::from(observed.is_new);
+        self.changed_minutes += u32::from(is_changed);
+        if self.changed_minutes >= GROWING_LIMIT && 2 * self.changed_minutes >= self.new_minutes {
+            if self.all.fault(now_ms).is_none() {
+                let fault = MessageFault::Growing;
+                tracing::error!(stream = %observed.counts.stream(), fix = fault.fix(), "{}", fault.what());
+            }
+            self.all.grew_at_ms = Some(now_ms);
+            self.is_changed = true;
+        } else if self.new_minutes < GROWING_MINUTES {
+            return;
         }
+        (self.new_minutes, self.changed_minutes) = (0, 0);
     }
 
     fn overwritten(&mut self, stream: &Stream, now_ms: i64) {
         self.count("overwritten_minute", 1);
-        let was_overwriting = self.all.is_overwriting(now_ms);
+        let before = self.all.fault(now_ms);
         let times = &mut self.all.overwritten_ms;
         times.push_back(now_ms);
         if times.len() > OVERWRITTEN_LIMIT {
             times.pop_front();
         }
-        if !was_overwriting && self.all.is_overwriting(now_ms) {
-            tracing::error!(
-                %stream,
-                "producers of different keys replace each other's minutes: they write to one stream. Set TRANSACTION_STREAM to the field that tells them apart"
-            );
+        let fault = MessageFault::Overwritten;
+        if before != Some(fault) && self.all.fault(now_ms) == Some(fault) {
+            tracing::error!(%stream, fix = fault.fix(), "{}", fault.what());
         }
     }
 }

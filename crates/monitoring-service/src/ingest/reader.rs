@@ -311,7 +311,8 @@ impl Reader {
         let newest = self.monitor.history(observed.counts.stream());
         let newest = newest.and_then(|history| Some(history.newest()?.minute));
         let is_newest = newest == Some(observed.counts.minute());
-        self.notes.key(message.key(), &observed, is_newest, now_ms);
+        self.notes
+            .observed(message.key(), &observed, is_newest, now_ms);
         Ok(Reading::Observed(observed))
     }
 

@@ -111,10 +111,10 @@ fn faults(parts: &Parts, ingest: &IngestStatus, now_ms: i64) -> Vec<Fault> {
     if let Some(of_kafka) = parts.kafka.as_ref().filter(is_degraded) {
         faults.extend(kafka(of_kafka, ingest, now_ms));
     }
-    if parts.messages.status == Condition::Degraded {
+    if let Some(fault) = ingest.notes.fault(now_ms) {
         faults.push(Fault::new(
-            "Messages with different keys replace each other's minutes in one stream.",
-            "Give each producer a stream of its own, or name the field of the stream in TRANSACTION_STREAM.",
+            format!("{}.", capitalized(fault.what())),
+            format!("{}.", capitalized(fault.fix())),
         ));
     }
     faults.extend(deliveries(&parts.deliveries, now_ms));

@@ -120,8 +120,10 @@ impl From<StandStill> for StandingStill {
 /// What was noticed in messages since the start.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct MessagesHealth {
-    /// Degraded while producers of different keys replace each other's minutes in one stream.
+    /// Degraded while `fault` says what is wrong with most messages.
     pub(crate) status: Condition,
+    /// That producers of different keys replace each other's minutes, or that counts grow, and what to do; null if neither is so.
+    pub(crate) fault: Option<String>,
     /// Unknown fields, each with the number of its messages.
     pub(crate) unknown_fields: BTreeMap<String, u64>,
     /// Messages whose Kafka key is not their stream.
@@ -305,8 +307,10 @@ pub(crate) fn kafka_health(ingest: IngestStatus, now_ms: i64) -> KafkaHealth {
 }
 
 fn messages(notes: &MessageNotes, now_ms: i64) -> MessagesHealth {
+    let fault = notes.fault(now_ms);
     MessagesHealth {
-        status: Condition::degraded_if(notes.is_overwriting(now_ms)),
+        status: Condition::degraded_if(fault.is_some()),
+        fault: fault.map(|fault| format!("{}; {}", fault.what(), fault.fix())),
         unknown_fields: notes.unknown_fields.clone(),
         other_keys: notes.other_keys,
         ignored_statuses: notes.ignored_statuses,

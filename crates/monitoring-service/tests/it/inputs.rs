@@ -288,6 +288,33 @@ async fn a_retired_stream_has_no_zeros_until_it_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn counts_that_grow_in_closed_minutes_are_noticed() {
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::with_defaults(&broker, &folder).await;
+    let of = |at: u32, count: u32| {
+        let payload = json!({"timestamp": format!("2025-07-12T{:02}:{:02}:00Z", 13 + at / 60, at % 60),
+            "transactions": [{"status": "approved", "count": count}]});
+        Message::new(payload.to_string())
+    };
+    send(&broker, (0..60).map(|at| of(at, 100 + at % 7)));
+    app.until_consumed(60).await;
+    let messages = app.get("/health").await["parts"]["messages"].clone();
+    assert_eq!(messages["fault"], json!(null), "{messages}");
+    send(
+        &broker,
+        (60..70).flat_map(|at| [of(at, 5), of(at, 40), of(at, 100)]),
+    );
+    app.until_consumed(90).await;
+    until("health shows it", async || {
+        let messages = app.get("/health").await["parts"]["messages"].clone();
+        let fault = messages["fault"].as_str().unwrap_or_default();
+        messages["status"] == "degraded" && fault.contains("set KAFKA_INPUT=updates")
+    })
+    .await;
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_under_one_name_are_noticed() {
     let (broker, folder) = (broker().await, folder());
     let app = TestApp::with_defaults(&broker, &folder).await;
