@@ -132,10 +132,9 @@ pub fn run(
             at_once += 1;
             continue;
         }
-        if interrupted.is_of_a_name()
+        if interrupted.may_be_of_a_name()
             && let Some(consumer) = &consumer
-            && let Some(broker) =
-                kafka::unresolved_broker(consumer.client(), &ingest.settings.topic)
+            && let Some(broker) = kafka::unresolved_broker(consumer.client())
         {
             interrupted = Interrupted::Unresolved(broker);
         }
@@ -145,7 +144,8 @@ pub fn run(
         ingest.note(&interrupted);
         let is_of_a_partition = interrupted.is_of_a_partition();
         ingest.is_unreadable |= is_of_a_partition;
-        unreachable = matches!(interrupted, Interrupted::Unreachable(_))
+        unreachable = interrupted
+            .is_of_the_connection()
             .then(|| unreachable.unwrap_or_else(Stopwatch::start));
         if let Recovery::Stop(error) = interrupted.recovery() {
             outcome = Err(error);

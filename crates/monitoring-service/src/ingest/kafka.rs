@@ -40,6 +40,8 @@ pub(super) struct Watcher {
     ends: Mutex<BTreeMap<i32, i64>>,
     /// True once a failed authentication was logged.
     refused: AtomicBool,
+    /// The addresses that the brokers advertised last.
+    brokers: Mutex<Vec<String>>,
     /// What the group assigned.
     pub(super) membership: Mutex<Membership>,
 }
@@ -51,6 +53,12 @@ impl Watcher {
         ends.iter()
             .map(|(&partition, &end)| (partition, end))
             .for_each(note);
+    }
+
+    fn note_brokers(&self, brokers: &[MetadataBroker]) {
+        let address = |broker: &MetadataBroker| format!("{}:{}", broker.host(), broker.port());
+        let addresses = brokers.iter().map(address).collect();
+        *self.brokers.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     /// Forgets the ends, since the topic may be another one.
@@ -246,6 +254,7 @@ pub(super) fn is_of_connection(error: &KafkaError) -> bool {
 /// Asks the brokers for the topic.
 pub(super) fn topic(client: &Client<Watcher>, name: &str) -> Result<Topic, KafkaError> {
     let metadata = client.fetch_metadata(Some(name), REQUEST_TIMEOUT)?;
+    client.context().note_brokers(metadata.brokers());
     let cluster_id = client
         .fetch_cluster_id(REQUEST_TIMEOUT)
         .ok_or(KafkaError::MetadataFetch(
@@ -269,11 +278,13 @@ pub(super) fn topic(client: &Client<Watcher>, name: &str) -> Result<Topic, Kafka
     })
 }
 
-/// The first broker that is advertised under a name that cannot be resolved here.
-pub(super) fn unresolved_broker(client: &Client<Watcher>, topic: &str) -> Option<UnresolvedBroker> {
-    let metadata = client.fetch_metadata(Some(topic), REQUEST_TIMEOUT).ok()?;
-    let address = |broker: &MetadataBroker| format!("{}:{}", broker.host(), broker.port());
-    let mut addresses = metadata.brokers().iter().map(address);
+/// The first broker that is advertised under a name that cannot be resolved here. The brokers are not asked again: once librdkafka knows
+/// their names, it may ask under no other.
+pub(super) fn unresolved_broker(client: &Client<Watcher>) -> Option<UnresolvedBroker> {
+    let brokers = &client.context().brokers;
+    let brokers = brokers.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut addresses = brokers.clone().into_iter();
+    drop(brokers);
     let unresolved = addresses.find(|address| address.to_socket_addrs().is_err())?;
     Some(UnresolvedBroker::advertised(unresolved))
 }

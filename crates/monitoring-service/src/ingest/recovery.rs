@@ -61,12 +61,19 @@ impl Interrupted {
         }
     }
 
-    /// True if the name of a broker could not be resolved. The error does not say which.
-    pub(super) fn is_of_a_name(&self) -> bool {
-        let (Self::Unreachable(error) | Self::Kafka(error)) = self else {
-            return false;
-        };
-        error.rdkafka_error_code() == Some(RDKafkaErrorCode::Resolve)
+    /// True if the name of a broker may not be resolved. The error does not say which.
+    pub(super) fn may_be_of_a_name(&self) -> bool {
+        match self {
+            // A request to a broker under such a name times out, and one for a topic that is created may come before it.
+            Self::Unreachable(_) | Self::NoTopic => true,
+            Self::Kafka(error) => error.rdkafka_error_code() == Some(RDKafkaErrorCode::Resolve),
+            _ => false,
+        }
+    }
+
+    /// True if the brokers cannot be reached.
+    pub(super) const fn is_of_the_connection(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Unresolved(_))
     }
 
     /// True if a partition could not be read. The error does not say which.

@@ -160,19 +160,24 @@ async fn it_starts_before_the_broker_and_before_the_topic() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_advertised_name_that_is_unknown_is_named() {
-    let (broker, folder) = (broker().await, folder());
-    broker.advertise("broker.invalid");
-    let app = TestApp::with_defaults(&broker, &folder).await;
-    until("health names it", async || {
-        let health = app.get("/health").await;
-        let error = health["parts"]["kafka"]["error"].as_str();
-        error.is_some_and(|error| {
-            error.starts_with("the broker advertises broker.invalid:")
-                && error.contains("advertised.listeners")
+    for has_topic in [true, false] {
+        let (broker, folder) = (broker().await, folder());
+        broker.advertise("broker.invalid");
+        if !has_topic {
+            assert!(broker.delete_topic(TOPIC));
+        }
+        let app = TestApp::with_defaults(&broker, &folder).await;
+        until("health names it", async || {
+            let health = app.get("/health").await;
+            let error = health["parts"]["kafka"]["error"].as_str();
+            error.is_some_and(|error| {
+                error.starts_with("the broker advertises broker.invalid:")
+                    && error.contains("advertised.listeners")
+            })
         })
-    })
-    .await;
-    app.stop().await.expect("a clean stop");
+        .await;
+        app.stop().await.expect("a clean stop");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
