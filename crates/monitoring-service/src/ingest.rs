@@ -160,13 +160,18 @@ pub fn run(
             && let Some(lost) = consumer.take()
         {
             tracing::debug!("connecting with a new client");
-            kafka::close(lost);
+            kafka::close(lost, kafka::CLOSE_TIMEOUT);
             consumer = Some(kafka::consumer(&ingest.settings)?);
             unreachable = None;
         }
     }
     if let Some(consumer) = consumer {
-        kafka::close(consumer);
+        let limit = if ingest.settings.joins_group {
+            kafka::LEAVE_TIMEOUT
+        } else {
+            kafka::CLOSE_TIMEOUT
+        };
+        kafka::close(consumer, limit);
     }
     outcome
 }

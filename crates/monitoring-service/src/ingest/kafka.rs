@@ -25,13 +25,17 @@ use rdkafka::{
     statistics::Statistics,
 };
 
-use super::{KafkaInput, Settings, membership::Membership, plan::Log};
+use super::{KafkaInput, Settings, membership, membership::Membership, plan::Log};
 
 /// Time limit of one request to the brokers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time for the brokers to answer before a consumer is closed.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The same at the stop of a member of a group: while the group assigns, it answers no sooner, and a member that does not leave keeps its
+/// partitions until its session ends. The tasks beside it stop meanwhile, within seven seconds.
+pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Receives librdkafka's own log lines and statistics, and what the group assigns.
 #[derive(Default)]
@@ -170,10 +174,10 @@ impl<'s> Probe<'s> {
     }
 }
 
-/// Closes a consumer. That waits for the answers to its last commits, a minute from a broker that hangs; after [`CLOSE_TIMEOUT`] the
-/// rest is left to a thread, since the offsets that count are in the database.
-pub(super) fn close(consumer: KafkaConsumer) {
-    consumer.context().note_closing();
+/// Closes a consumer, which leaves its group at once. That waits for the answers to its last commits, a minute from a broker that hangs; after
+/// the time limit the rest is left to a thread, since the offsets that count are in the database. False if it is.
+pub(super) fn close(consumer: KafkaConsumer, limit: Duration) -> bool {
+    membership::give_up(&consumer);
     let (closed, outcome) = mpsc::channel();
     let close = move || {
         drop(consumer);
@@ -181,11 +185,13 @@ pub(super) fn close(consumer: KafkaConsumer) {
         let _ = closed.send(());
     };
     let thread = thread::Builder::new().name("kafka-close".to_owned());
-    if thread.spawn(close).is_ok() && outcome.recv_timeout(CLOSE_TIMEOUT).is_err() {
+    let is_closed = thread.spawn(close).is_ok() && outcome.recv_timeout(limit).is_ok();
+    if !is_closed {
         tracing::warn!(
-            "the brokers do not answer the last commit of offsets; lag tools show old ones"
+            "the brokers do not answer the last requests; lag tools show old offsets, and the partitions stay in the group until its session timeout"
         );
     }
+    is_closed
 }
 
 fn config(settings: &Settings) -> ClientConfig {
@@ -204,7 +210,7 @@ fn config(settings: &Settings) -> ClientConfig {
             // The others take over from an instance that is gone after this time, and from one that does not poll, as without a database.
             .set("session.timeout.ms", "10000")
             // How soon they learn that one has stopped or joined.
-            .set("heartbeat.interval.ms", "1000")
+            .set("heartbeat.interval.ms", "400")
             .set("max.poll.interval.ms", "60000")
             // How soon new partitions are assigned.
             .set("topic.metadata.refresh.interval.ms", "30000");
