@@ -3,10 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::Result;
 use rusqlite::{Connection, OpenFlags};
+use tokio::time::Instant;
 
 use crate::{
     facts::{Delivery, Facts, Subject},
@@ -14,6 +16,9 @@ use crate::{
     receiver::{Outcome, Receipt},
     report::Checks,
 };
+
+/// An injury this long before a message was accepted may have kept its sender from storing that.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Everything that does not depend on notifications.
 pub(crate) fn check_facts(
@@ -202,6 +207,33 @@ pub(crate) fn check_database(
         });
     }
     Ok(())
+}
+
+/// A notification that was accepted comes again only where an instance was injured meanwhile: one notifies at a time. `injured` has the
+/// begin and the end of each injury.
+pub(crate) fn check_repeats(checks: &Checks, receipts: &[Receipt], injured: &[Instant]) {
+    let mut accepted = BTreeMap::<Subject, Vec<&Receipt>>::new();
+    for receipt in receipts {
+        if receipt.outcome == Outcome::Accepted {
+            let subject = Subject::of(&receipt.body);
+            accepted.entry(subject).or_default().push(receipt);
+        }
+    }
+    for (subject, receipts) in accepted {
+        let is_injured = |pair: &[&Receipt]| {
+            let mut injured = injured.iter();
+            injured.any(|at| *at + ANSWER_TIMEOUT >= pair[0].at && *at <= pair[1].at)
+        };
+        let repeated = receipts.windows(2).find(|pair| !is_injured(pair));
+        checks.that(
+            "a notification comes again only after an injury",
+            repeated.is_none(),
+            || {
+                let senders: Vec<_> = receipts.iter().map(|of| &of.path).collect();
+                format!("{subject:?} by {senders:?}")
+            },
+        );
+    }
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ mod checker;
 mod clients;
 mod disk;
 mod facts;
+mod harms;
 mod injuries;
 mod input;
-mod moves;
+mod ledger;
 mod plan;
 mod proxy;
 mod receiver;
@@ -25,8 +26,9 @@ mod service;
 mod site;
 
 pub use broker::Broker;
+pub use harms::Harm;
 pub use plan::{Kind, Size};
-pub use replicas::{Harm, Replicas};
+pub use replicas::Replicas;
 pub use report::Report;
 pub use round::Campaign;
 

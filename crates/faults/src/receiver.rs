@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream},
     net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::Instant,
 };
 
 /// Longer than `WEBHOOK_TIMEOUT` of the services.
@@ -44,6 +45,9 @@ pub(crate) enum Outcome {
 /// One attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Receipt {
+    pub(crate) at: Instant,
+    /// The path of the request: the instance that sent it, where several do.
+    pub(crate) path: String,
     pub(crate) webhook_id: String,
     pub(crate) body: Value,
     pub(crate) outcome: Outcome,
@@ -90,6 +94,11 @@ impl Receiver {
             .manner = Some(manner);
     }
 
+    pub(crate) fn newest(&self) -> Option<Receipt> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.receipts.last().cloned()
+    }
+
     pub(crate) fn receipts(&self) -> Vec<Receipt> {
         self.log
             .lock()
@@ -133,6 +142,9 @@ async fn serve(connection: TcpStream, log: Arc<Mutex<Log>>) {
 }
 
 async fn read(connection: &mut BufStream<TcpStream>) -> io::Result<Receipt> {
+    let mut request = String::new();
+    connection.read_line(&mut request).await?;
+    let path = request.split_whitespace().nth(1).unwrap_or_default();
     let mut headers = HashMap::new();
     loop {
         let mut line = String::new();
@@ -152,6 +164,8 @@ async fn read(connection: &mut BufStream<TcpStream>) -> io::Result<Receipt> {
     let mut body = vec![0; length.unwrap_or(0)];
     connection.read_exact(&mut body).await?;
     Ok(Receipt {
+        at: Instant::now(),
+        path: path.trim_start_matches('/').to_owned(),
         webhook_id: headers.remove("webhook-id").unwrap_or_default(),
         body: serde_json::from_slice(&body)?,
         outcome: Outcome::Unanswered,

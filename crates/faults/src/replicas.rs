@@ -7,7 +7,6 @@ use std::{
     fs,
     io::{Write as _, stderr},
     path::PathBuf,
-    process::Command,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
 use stream_processor::Shape;
-use strum::{Display, EnumIter, EnumString, IntoEnumIterator as _};
+use strum::IntoEnumIterator as _;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -23,10 +22,11 @@ use tokio::{
 
 use crate::{
     broker::Broker,
-    checker::{check_facts, check_notifications},
+    checker::{check_facts, check_notifications, check_repeats},
     facts::Facts,
+    harms::{Group, Harm},
     input::Input,
-    moves::{Moves, connect, watch},
+    ledger::Ledger,
     receiver::Receiver,
     report::{Checks, Report},
     service::Service,
@@ -34,7 +34,8 @@ use crate::{
 };
 
 const PARTITIONS: i32 = 6;
-const STREAMS: usize = 24;
+/// Streams of minutes, and of single transactions, of which a minute has more than a hundred.
+const STREAMS: (usize, usize) = (24, 8);
 /// The stream of requests.
 const POSTED: &str = "posted";
 /// Minutes of each stream for one injury: several messages a second for each partition.
@@ -46,29 +47,6 @@ const INJURY: Duration = Duration::from_secs(20);
 /// Time limit until everything is read and delivered.
 const DRAIN_TIMEOUT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(100);
-/// Longer than every time limit of a session.
-const FREEZE: Duration = Duration::from_secs(17);
-/// As a server does that is stopped.
-const END_SESSIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'monitoring-service'";
-
-/// What happens to the instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Display, EnumIter, EnumString)]
-#[strum(serialize_all = "kebab-case")]
-pub enum Harm {
-    /// SIGKILL; a new one is started later.
-    Kill,
-    /// SIGSTOP for longer than every time limit, then SIGCONT.
-    Freeze,
-    /// SIGTERM; a new one is started later.
-    Stop,
-    /// One more.
-    Add,
-    /// The server of the database ends all sessions.
-    EndSessions,
-    /// The server of the database is restarted.
-    RestartDatabase,
-}
-
 /// A run with several instances.
 pub struct Replicas {
     /// `monitoring-service`.
@@ -85,6 +63,8 @@ pub struct Replicas {
     pub injuries: usize,
     /// Only these.
     pub only: Vec<Harm>,
+    /// What is sent: totals of minutes, which may be stored twice without harm, or single transactions, which may not.
+    pub shape: Shape,
     /// The seed.
     pub seed: u64,
     /// Where the logs are.
@@ -98,7 +78,12 @@ impl Replicas {
     /// Runs it, and returns the report and a table of pauses.
     pub async fn run(&self) -> Result<(Report, String)> {
         let mut rng = Rng::with_seed(self.seed);
-        let names: Vec<_> = (0..STREAMS).map(|at| format!("s{at:02}")).collect();
+        let streams = if self.shape == Shape::Transactions {
+            STREAMS.1
+        } else {
+            STREAMS.0
+        };
+        let names: Vec<_> = (0..streams).map(|at| format!("s{at:02}")).collect();
         let streams: Vec<_> = names.iter().map(String::as_str).collect();
         let minutes = (MINUTES * self.injuries).clamp(MAX_MINUTES.0, MAX_MINUTES.1);
         let input = Input::draw(&mut rng, &streams, minutes);
@@ -136,6 +121,7 @@ impl Replicas {
         receiver: &Receiver,
         database: (&'static str, String),
     ) -> Result<Service> {
+        let (shape, receiver) = (self.shape.to_string(), format!("{}{name}", receiver.url));
         let folder = self.folder.join(name);
         fs::create_dir_all(&folder)?;
         let variables = [
@@ -144,7 +130,9 @@ impl Replicas {
             ("KAFKA_TOPIC", topic),
             ("KAFKA_GROUP_ID", topic),
             ("KAFKA_PROPERTIES", "broker.address.family=v4"),
-            ("ALERT_WEBHOOK_URL", &receiver.url),
+            ("KAFKA_INPUT", &shape),
+            ("ALERT_WEBHOOK_URL", &receiver),
+            ("NOTIFY", "incidents"),
             ("PAGE_MAX_AGE", "36500d"),
             ("RETENTION", "36500d"),
             // A group of incidents depends on the time of day.
@@ -176,7 +164,7 @@ impl Run<'_> {
         let kafka = &self.replicas.kafka;
         let sent = self
             .input
-            .send(kafka, topic, Shape::Minutes, Duration::ZERO);
+            .send(kafka, topic, self.replicas.shape, Duration::ZERO);
         sent.await?;
         service.start().await?;
         self.drain(&[&service]).await?;
@@ -196,41 +184,72 @@ impl Run<'_> {
         pauses: &mut Pauses,
         rng: &mut Rng,
     ) -> Result<()> {
+        let mut group = self.group(topic).await?;
+        let posted = Arc::new(Mutex::new(0));
+        let sites = group
+            .services
+            .iter()
+            .map(|service| Arc::clone(&service.site));
+        let mut beside = JoinSet::new();
+        let rng_of_posts = Rng::with_seed(self.replicas.seed);
+        beside.spawn(post(sites.collect(), Arc::clone(&posted), rng_of_posts));
+        let takes = INJURY * u32::try_from(self.replicas.injuries)?;
+        let (kafka, shape) = (&self.replicas.kafka, self.replicas.shape);
+        let feed = self.input.send(kafka, topic, shape, takes);
+        let feed = async { feed.await.context("stream-processor").map(drop) };
+        let injuries = self.injure_all(&mut group, pauses, rng);
+        tokio::try_join!(Box::pin(feed), Box::pin(injuries))?;
+        beside.shutdown().await;
+        let posted = *posted.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check(&group, expected, posted).await?;
+        for service in &mut group.services {
+            service.terminate().await?;
+        }
+        Ok(())
+    }
+
+    /// The instances, started.
+    async fn group(&self, topic: &str) -> Result<Group> {
         let (replicas, receiver) = (self.replicas, Receiver::start().await?);
         let mut services = Vec::new();
         for at in 0..replicas.instances {
-            let database = ("DATABASE_URL", replicas.database.clone());
-            let name = format!("instance-{at}");
-            services.push(replicas.instance(&name, topic, &receiver, database)?);
-        }
-        for service in &mut services {
+            let name = Group::name(at);
+            // By this name of a session, its commits are known.
+            let separator = if replicas.database.contains('?') {
+                '&'
+            } else {
+                '?'
+            };
+            let url = format!("{}{separator}application_name={name}", replicas.database);
+            let mut service = replicas.instance(&name, topic, &receiver, ("DATABASE_URL", url))?;
             service.start().await?;
+            services.push(service);
         }
-        let (moves, posted) = (Moves::default(), Arc::new(Mutex::new(0)));
-        let sites = services.iter().map(|service| Arc::clone(&service.site));
-        let mut beside = JoinSet::new();
-        beside.spawn(watch(replicas.database.clone(), moves.clone()));
-        let rng_of_posts = Rng::with_seed(replicas.seed);
-        beside.spawn(post(sites.collect(), Arc::clone(&posted), rng_of_posts));
-        let takes = INJURY * u32::try_from(replicas.injuries)?;
-        let feed = self
-            .input
-            .send(&replicas.kafka, topic, Shape::Minutes, takes);
-        let feed = async { feed.await.context("stream-processor").map(drop) };
-        let injuries = self.injure_all(&mut services, &moves, pauses, rng);
-        tokio::try_join!(Box::pin(feed), Box::pin(injuries))?;
-        beside.shutdown().await;
-        let all: Vec<_> = services.iter().collect();
+        Ok(Group {
+            services,
+            receiver,
+            ledger: Ledger::install(replicas.database.clone()).await?,
+            restart: replicas.restart.clone(),
+            injured: Vec::new(),
+        })
+    }
+
+    /// Waits until everything is read and delivered, and compares it. `posted`: minutes of answered requests.
+    async fn check(&self, group: &Group, expected: &Facts, posted: u64) -> Result<()> {
+        let all: Vec<_> = group.services.iter().collect();
         let drained = self.drain(&all).await;
         self.checks
             .that("read and delivered in time", drained.is_ok(), || {
                 format!("{drained:?}")
             });
-        let site = &services[0].site;
+        let site = &group.services[0].site;
         let facts = Facts::read(site, self.streams).await?;
         check_facts(&self.checks, &facts, expected, &self.input.counts, &[]);
-        check_notifications(&self.checks, &facts, &receiver.receipts());
-        for service in &services[1..] {
+        let receipts = group.receiver.receipts();
+        check_notifications(&self.checks, &facts, &receipts);
+        check_repeats(&self.checks, &receipts, &group.injured);
+        group.ledger.check(&self.checks).await?;
+        for service in &group.services[1..] {
             let other = Facts::read(&service.site, self.streams).await?;
             self.checks.that(
                 "each instance answers the same",
@@ -238,24 +257,19 @@ impl Run<'_> {
                 || format!("{} counts", other.counts.len()),
             );
         }
-        let answered = *posted.lock().unwrap_or_else(PoisonError::into_inner);
         let summary = format!("/transactions/summary?stream={POSTED}");
         let stored = site.get(&summary).await?["minutes_observed"].as_u64();
         self.checks.that(
             "each minute of an answered request is stored",
-            answered > 0 && stored.is_some_and(|stored| stored >= answered),
-            || format!("{stored:?} of {answered}"),
+            posted > 0 && stored.is_some_and(|stored| stored >= posted),
+            || format!("{stored:?} of {posted}"),
         );
-        for service in &mut services {
-            service.terminate().await?;
-        }
         Ok(())
     }
 
     async fn injure_all(
         &self,
-        services: &mut [Service],
-        moves: &Moves,
+        group: &mut Group,
         pauses: &mut Pauses,
         rng: &mut Rng,
     ) -> Result<()> {
@@ -267,60 +281,14 @@ impl Run<'_> {
         for number in 0..self.replicas.injuries {
             let since = Instant::now();
             let harm = kinds[number % kinds.len()];
-            let injured = self.injure(harm, services, rng).await;
-            injured.with_context(|| format!("at injury {number}, {harm}"))?;
+            let injured = group.injure(harm, rng).await;
+            let since_s = injured.with_context(|| format!("at injury {number}, {harm}"))?;
             sleep(INJURY.saturating_sub(since.elapsed())).await;
-            let pause = moves.pause_after(since);
+            let pause = group.ledger.pause_since(since_s).await?;
             writeln!(stderr(), "{number}: {harm}, {pause:?}")?;
             pauses.entry(harm).or_default().push(pause);
         }
-        for service in services {
-            if !service.is_running() {
-                service.start().await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Does it to an instance. Where one is gone after that, the next injury that adds one starts it again; one always stays.
-    async fn injure(&self, harm: Harm, services: &mut [Service], rng: &mut Rng) -> Result<()> {
-        let running = |services: &[Service]| -> Vec<usize> {
-            let all = services.iter().enumerate();
-            let running = all.filter(|(_, service)| service.is_running());
-            running.map(|(at, _)| at).collect()
-        };
-        // The last one of them must not go.
-        if running(services).len() < 2 {
-            for service in services.iter_mut() {
-                if !service.is_running() {
-                    service.start().await?;
-                }
-            }
-        }
-        let running = running(services);
-        let one = running[rng.usize(..running.len())];
-        match harm {
-            Harm::Kill => services[one].kill(),
-            Harm::Stop => drop(services[one].terminate().await?),
-            Harm::Freeze => services[one].freeze(FREEZE).await?,
-            Harm::Add => {
-                let gone = services.iter_mut().find(|service| !service.is_running());
-                if let Some(service) = gone {
-                    service.start().await?;
-                }
-            }
-            Harm::EndSessions => {
-                let client = connect(&self.replicas.database).await?;
-                client.batch_execute(END_SESSIONS).await?;
-            }
-            Harm::RestartDatabase => {
-                if let Some(command) = &self.replicas.restart {
-                    let status = Command::new("sh").args(["-c", command]).status()?;
-                    ensure!(status.success(), "{command}: {status}");
-                }
-            }
-        }
-        Ok(())
+        group.start_all().await
     }
 
     /// Waits until everything is read and delivered.

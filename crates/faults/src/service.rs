@@ -160,11 +160,16 @@ impl Service {
     pub(crate) async fn freeze(&mut self, lasts: Duration) -> Result<()> {
         let url = self.site.expected().url;
         self.site.change(|expected| expected.url = None);
-        self.running()?.signal(Signal::STOP)?;
+        self.signal(Signal::STOP)?;
         sleep(lasts).await;
-        self.running()?.signal(Signal::CONT)?;
+        self.signal(Signal::CONT)?;
         self.site.change(|expected| expected.url = url);
         Ok(())
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.running()?.signal(signal)
     }
 
     pub(crate) fn database(&self) -> PathBuf {

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Result;
 use clap::Parser;
 use faults::{Harm, Replicas};
+use stream_processor::Shape;
 
 /// Run several instances of monitoring-service on one PostgreSQL database and one consumer group, injure them, and check that what they
 /// store and notify is what one calm instance does.
@@ -44,6 +45,10 @@ struct Cli {
     #[arg(long, value_delimiter = ',')]
     only: Vec<Harm>,
 
+    /// What is sent: `minutes` may be stored twice without harm, `transactions` may not.
+    #[arg(long, default_value = "transactions")]
+    shape: Shape,
+
     /// The program.
     #[arg(long, default_value = "target/release/monitoring-service")]
     service: PathBuf,
@@ -62,6 +67,7 @@ async fn main() -> Result<ExitCode> {
         instances: cli.instances,
         injuries: cli.injuries,
         only: cli.only,
+        shape: cli.shape,
         seed: cli.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
         folder: folder.path().to_owned(),
     };
