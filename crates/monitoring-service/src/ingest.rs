@@ -8,6 +8,7 @@
 mod assignment;
 mod batch;
 mod commit;
+mod committed;
 mod gather;
 mod kafka;
 mod lanes;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::requests::RequestQueue;
 use self::{
     commit::InFlightBatch,
+    committed::Committed,
     gather::Fetched,
     kafka::{KafkaConsumer, Topic},
     progress::Progress,
@@ -103,6 +105,7 @@ pub fn run(
         runtime,
         reader,
         positions: BTreeMap::new(),
+        committed: Committed::default(),
         in_flight: None,
         in_doubt: false,
         doubted: None,
@@ -185,6 +188,7 @@ struct Ingest {
     runtime: Handle,
     reader: Reader,
     positions: BTreeMap<i32, Position>,
+    committed: Committed,
     /// The batch that is being written.
     in_flight: Option<InFlightBatch>,
     /// True if a connection was lost and nothing was read since.

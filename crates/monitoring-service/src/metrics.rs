@@ -71,7 +71,7 @@ common::metrics! {
         pub messages_noted: IntCounterVec("monitoring_messages_noted_total", labels ["note"]),
         /// Messages that cannot be used
         pub dead_letters: IntCounterVec("monitoring_dead_letters_total", labels ["reason"]),
-        /// Gaps in the Kafka offsets: messages were deleted (retention), the topic was recreated, or another cluster answers
+        /// Gaps in the Kafka offsets: messages were deleted (retention), the topic was recreated, another cluster answers, or the database lost commits
         pub offset_gaps: IntCounterVec("monitoring_offset_gaps_total", labels ["reason"]),
         /// Offsets without a message inside the log (transaction markers, compaction); no messages
         /// are lost
@@ -144,7 +144,7 @@ impl ServiceMetrics {
             (&self.late_minutes, &["evaluated", "corrected", "too_late"]),
             (
                 &self.offset_gaps,
-                &["retention", "recreated", "new_cluster"],
+                &["retention", "recreated", "new_cluster", "commits_lost"],
             ),
             (&self.delivery_attempts, &["delivered", "retry", "dead"]),
             (

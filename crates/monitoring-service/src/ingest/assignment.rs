@@ -9,7 +9,7 @@ use super::{
     gather::Fetched,
     kafka::{self, KafkaConsumer, Topic},
     membership,
-    plan::{self, Start},
+    plan::{self, Gap, Start},
     recovery::Interrupted,
 };
 use crate::store::{IngestCommit, OffsetGap, OffsetGapReason, StoreError, StoredOffset};
@@ -50,7 +50,8 @@ impl Ingest {
             starts.push((partition, stored, start));
             lanes.push((partition, start.offset, log.high));
         }
-        self.record_starts(topic, &starts)?;
+        let lost = self.committed.lost(&topic.cluster_id, &stored);
+        self.record_starts(topic, &starts, &lost)?;
         starts.retain(|(partition, ..)| held.contains(partition));
         lanes.retain(|(partition, ..)| held.contains(partition));
         let position = |start: &Start| Position {
@@ -61,6 +62,7 @@ impl Ingest {
         };
         let positions = starts.iter().map(|(at, _, start)| (*at, position(start)));
         self.positions = positions.collect();
+        self.committed.reset(&topic.cluster_id, &self.positions);
         let has_joined = self.has_joined(consumer);
         if has_joined {
             self.progress.keep(&held);
@@ -109,11 +111,13 @@ impl Ingest {
         self.reader.resume(topic, held)
     }
 
-    /// Stores the offsets at which reading starts, where they are not those that are stored, and the offset gaps before them.
+    /// Stores the offsets at which reading starts, where they are not those that are stored, the offset gaps before them, and the offsets whose
+    /// commits the database lost.
     fn record_starts(
-        &self,
+        &mut self,
         topic: &Topic,
         starts: &[(i32, Option<StoredOffset>, Start)],
+        lost: &[(i32, Gap)],
     ) -> Result<(), StoreError> {
         let now_ms = self.context.clock.now_ms();
         let mut commit = IngestCommit {
@@ -125,20 +129,18 @@ impl Ingest {
                 let advance = self.advance(topic, partition, stored, start.consumed);
                 commit.offsets.push(advance);
             }
-            commit.gaps.extend(start.gap.map(|gap| OffsetGap {
-                topic: self.settings.topic.clone(),
-                partition,
-                from_offset: gap.from,
-                to_offset: gap.to,
-                reason: gap.reason,
-                detected_at_ms: now_ms,
-            }));
+            let gap = |of: Gap| self.offset_gap(partition, of, now_ms);
+            commit.gaps.extend(start.gap.map(gap));
         }
+        let lost = lost.iter();
+        let gaps = lost.map(|(partition, of)| self.offset_gap(*partition, *of, now_ms));
+        commit.gaps.extend(gaps);
         if commit.offsets.is_empty() && commit.gaps.is_empty() {
             return Ok(());
         }
         let commit = Arc::new(commit);
         self.context.store.begin_ingest(&commit).wait()?;
+        self.committed.note(&commit.offsets);
         for gap in &commit.gaps {
             tracing::error!(
                 topic = gap.topic,
@@ -146,7 +148,8 @@ impl Ingest {
                 from_offset = gap.from_offset,
                 to_offset = gap.to_offset,
                 reason = gap.reason.name(),
-                "offset gap: records that were not read are lost"
+                "offset gap: {}",
+                gap.reason.effect()
             );
             let gaps = &self.context.metrics.offset_gaps;
             gaps.with_label_values(&[gap.reason.name()]).inc();
@@ -154,10 +157,21 @@ impl Ingest {
         Ok(())
     }
 
+    fn offset_gap(&self, partition: i32, gap: Gap, detected_at_ms: i64) -> OffsetGap {
+        OffsetGap {
+            topic: self.settings.topic.clone(),
+            partition,
+            from_offset: gap.from,
+            to_offset: gap.to,
+            reason: gap.reason,
+            detected_at_ms,
+        }
+    }
+
     /// Checks that the topic is still the same one. The brokers do not report a change: librdkafka goes on at its offset in a
     /// topic that was deleted, recreated and filled beyond it. So a record read a while ago is read again.
     pub(super) fn refresh(
-        &self,
+        &mut self,
         consumer: &KafkaConsumer,
         topic: &Topic,
         anchor: Option<Anchor>,
@@ -192,7 +206,7 @@ impl Ingest {
     }
 
     /// The consumed record was replaced: the topic was recreated and filled beyond it. All of it is read again.
-    pub(super) fn recreated(&self, consumer: &KafkaConsumer, topic: &Topic) -> Interrupted {
+    pub(super) fn recreated(&mut self, consumer: &KafkaConsumer, topic: &Topic) -> Interrupted {
         let start = |(&partition, position): (&i32, &Position)| {
             let log = kafka::log(consumer.client(), &self.settings.topic, partition)?;
             let next = position.stored.last_offset + 1;
@@ -203,7 +217,7 @@ impl Ingest {
         let read = |(_, position): &(_, &Position)| position.stored.last_offset >= 0;
         let starts: Result<Vec<_>, Interrupted> =
             self.positions.iter().filter(read).map(start).collect();
-        match starts.and_then(|starts| Ok(self.record_starts(topic, &starts)?)) {
+        match starts.and_then(|starts| Ok(self.record_starts(topic, &starts, &[])?)) {
             Ok(()) => Interrupted::TopicChanged("it was recreated".to_owned()),
             Err(interrupted) => interrupted,
         }

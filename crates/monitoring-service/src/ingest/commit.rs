@@ -134,6 +134,7 @@ impl Ingest {
             .metrics
             .batch_duration
             .observe(batch.watch.elapsed().as_secs_f64());
+        self.committed.note(&batch.commit.offsets);
         self.context.snapshots.publish(batch.snapshots);
         self.publish_commit(&batch.commit, batch.messages);
         self.context.announcer.announce_incidents(&events);

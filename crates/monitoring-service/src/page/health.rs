@@ -120,8 +120,8 @@ fn faults(parts: &Parts, ingest: &IngestStatus, now_ms: i64) -> Vec<Fault> {
     faults.extend(deliveries(&parts.deliveries, now_ms));
     if parts.offset_gaps.status == Condition::Degraded {
         faults.push(Fault::new(
-            "Kafka deleted messages before they were read.",
-            "Their minutes are unknown; GET /offset-gaps lists them.",
+            "Messages were lost before they were read, or the database lost commits.",
+            "GET /offset-gaps lists them with the reason.",
         ));
     }
     if parts.tasks.status == Condition::Degraded {

@@ -1,4 +1,4 @@
-//! `GET /offset-gaps`: Kafka offsets that were deleted before they were read.
+//! `GET /offset-gaps`: Kafka offsets that were deleted before they were read, or whose commits the database lost.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ struct OffsetGaps {
     next_cursor: Option<String>,
 }
 
-/// Kafka offsets that were deleted before they were read.
+/// Kafka offsets that were deleted before they were read, or whose commits the database lost.
 #[utoipa::path(
     get,
     path = "/offset-gaps",

@@ -1,4 +1,4 @@
-//! Offset gaps: Kafka offsets that were deleted before they were read.
+//! Offset gaps: Kafka offsets that were deleted before they were read, or whose commits the database lost.
 
 use serde::Serialize;
 use strum::IntoStaticStr;
@@ -8,7 +8,7 @@ use super::engine::{Sql, params};
 use super::{Store, StoreError};
 use crate::alerts::json::At;
 
-/// Kafka offsets that were deleted before they were read.
+/// Kafka offsets that were deleted before they were read, or whose commits the database lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetGap {
     /// Which topic.
@@ -17,7 +17,8 @@ pub struct OffsetGap {
     pub partition: i32,
     /// The first offset of the gap.
     pub from_offset: i64,
-    /// The offset at which reading continued: the first after the gap, or the start of a recreated topic.
+    /// The offset at which reading continued: the first after the gap, or the start of a recreated topic. If commits were lost, the first
+    /// after them.
     pub to_offset: i64,
     /// The reason.
     pub reason: OffsetGapReason,
@@ -37,12 +38,26 @@ pub enum OffsetGapReason {
     NewCluster,
     /// A person stepped over records that could not be read.
     Skipped,
+    /// The database lost commits, as in a failover to a standby that was behind. The messages are read again; what was posted meanwhile is lost.
+    CommitsLost,
 }
 
 impl OffsetGapReason {
-    /// `retention`, `recreated`, `new_cluster` or `skipped`.
+    /// `retention`, `recreated`, `new_cluster`, `skipped` or `commits_lost`.
     pub(crate) fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// What it means for the messages.
+    pub(crate) const fn effect(self) -> &'static str {
+        match self {
+            Self::Retention | Self::Recreated | Self::NewCluster | Self::Skipped => {
+                "records that were not read are lost"
+            }
+            Self::CommitsLost => {
+                "the database lost commits, as after a failover; their messages are read again, and what was posted meanwhile is lost"
+            }
+        }
     }
 }
 
@@ -59,9 +74,10 @@ pub(crate) struct OffsetGapRecord {
     pub(crate) partition: i32,
     /// The first offset of the gap.
     pub(crate) from_offset: i64,
-    /// The offset at which reading continued: the first after the gap, or the start of a recreated topic.
+    /// The offset at which reading continued: the first after the gap, or the start of a recreated topic. With `commits_lost`, the first after
+    /// those that are read again.
     pub(crate) to_offset: i64,
-    /// `retention`, `recreated`, `new_cluster` or `skipped`.
+    /// `retention`, `recreated`, `new_cluster`, `skipped` or `commits_lost`.
     pub(crate) reason: String,
     /// When it was detected.
     pub(crate) detected_at: At,

@@ -6,8 +6,9 @@ use embedded_kafka::EmbeddedKafka;
 use rdkafka::producer::{BaseRecord, Producer as _};
 use serde_json::Value;
 
-use crate::harness::{
-    TOPIC, TestApp, broker, folder, printed, producer, program, sample, send, until,
+use crate::{
+    harness::{TOPIC, TestApp, broker, folder, printed, producer, program, sample, send, until},
+    sql,
 };
 
 async fn observed(app: &TestApp) -> u64 {
@@ -292,5 +293,46 @@ async fn records_that_are_skipped_are_an_offset_gap() {
         "degraded"
     );
     assert_eq!(observed(&app).await, 70);
+    app.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_commits_are_recorded_and_read_again() {
+    const STANDBY: &str = "CREATE TABLE standby_counts AS SELECT * FROM minute_counts;
+        CREATE TABLE standby_streams AS SELECT * FROM streams; CREATE TABLE standby_offsets AS SELECT * FROM offsets";
+    const FAILOVER: &str = "BEGIN; DELETE FROM minute_counts; INSERT INTO minute_counts SELECT * FROM standby_counts;
+        UPDATE streams SET newest_minute = (SELECT newest_minute FROM standby_streams), version = (SELECT version FROM standby_streams);
+        UPDATE offsets SET last_offset = (SELECT last_offset FROM standby_offsets),
+            last_timestamp_ms = (SELECT last_timestamp_ms FROM standby_offsets); COMMIT";
+    let (broker, folder) = (broker().await, folder());
+    let app = TestApp::with_defaults(&broker, &folder).await;
+    let messages = sample(21);
+    send(&broker, messages[..10].to_vec());
+    app.until_consumed(10).await;
+    sql::change(folder.path(), STANDBY);
+    send(&broker, messages[10..20].to_vec());
+    app.until_consumed(20).await;
+    sql::change(folder.path(), FAILOVER);
+    send(&broker, messages[20..].to_vec());
+    until("what was lost is read again", async || {
+        app.get("/transactions/summary").await["minutes_observed"] == 21
+    })
+    .await;
+    let gaps = app.get("/offset-gaps").await["offset_gaps"].take();
+    let gaps = gaps.as_array().expect("a list");
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    let gap = |member: &str| gaps[0][member].clone();
+    assert_eq!(gap("reason"), "commits_lost");
+    assert_eq!(
+        (gap("from_offset"), gap("to_offset")),
+        (10.into(), 20.into())
+    );
+    let counted = app.counted(
+        "monitoring_offset_gaps_total",
+        &[("reason", "commits_lost")],
+    );
+    assert_eq!(counted, 1);
+    let health = app.get("/health").await;
+    assert_eq!(health["parts"]["offset_gaps"]["status"], "degraded");
     app.stop().await.expect("a clean stop");
 }

@@ -34,3 +34,15 @@ pub(crate) fn count(folder: &Path, query: &str) -> usize {
     let number = rows.first().and_then(|row| row[0].as_deref());
     number.map_or(0, |number| number.parse().expect("a number"))
 }
+
+/// Runs statements beside the service.
+pub(crate) fn change(folder: &Path, statements: &str) {
+    if place::server().is_some() {
+        let url = place::address(&database(folder)).expect("an address");
+        return place::run(&url, statements);
+    }
+    let sql = Connection::open(database(folder)).expect("a second connection");
+    sql.busy_timeout(std::time::Duration::from_secs(30))
+        .expect("set");
+    sql.execute_batch(statements).expect("changed");
+}
