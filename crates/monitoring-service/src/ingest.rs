@@ -113,7 +113,7 @@ pub fn run(
         rejections: Rejections::default(),
         progress: Progress::default(),
         failed_at_ms: None,
-        is_unreadable: false,
+        partition_failed: None,
         unreadable: BTreeSet::new(),
     };
     let (mut backoff, mut outcome, mut at_once) = (BACKOFF.0, Ok(()), 0);
@@ -146,7 +146,9 @@ pub fn run(
         }
         ingest.note(&interrupted);
         let is_of_a_partition = interrupted.is_of_a_partition();
-        ingest.is_unreadable |= is_of_a_partition;
+        if is_of_a_partition {
+            ingest.partition_failed = Some(Stopwatch::start());
+        }
         unreachable = interrupted
             .is_of_the_connection()
             .then(|| unreachable.unwrap_or_else(Stopwatch::start));
@@ -201,8 +203,8 @@ struct Ingest {
     progress: Progress,
     /// When the last session ended, until every partition has gone on since.
     failed_at_ms: Option<i64>,
-    /// True if the last session ended with the error of a partition.
-    is_unreadable: bool,
+    /// Since the last session that ended with the error of a partition.
+    partition_failed: Option<Stopwatch>,
     /// The partitions that are not assigned, since their next record cannot be read.
     unreadable: BTreeSet<i32>,
 }

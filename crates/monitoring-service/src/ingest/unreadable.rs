@@ -1,7 +1,7 @@
 //! Partitions whose next record cannot be read, as of a damaged batch. The consumer does not say whose error it is, and what it fetched after the
 //! error stays unread. So each partition is tried alone, and the others are read without those that fail, which are tried again at each refresh.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use rdkafka::consumer::Consumer as _;
 
@@ -11,11 +11,18 @@ use super::{
     recovery::Interrupted,
 };
 
+/// After the error of a partition each assignment is tried for this long: the group may assign it again later, as other instances connect with
+/// a new client, too.
+const SUSPECT_TIMEOUT: Duration = Duration::from_mins(10);
+
 impl Ingest {
-    /// After the error of a partition, finds those that cannot be read. `ends` has the end of each log. An error if no other one is left.
+    /// After the error of a partition, finds those that cannot be read. `ends` has the end of each log. Without a group, an error if no other one
+    /// is left.
     pub(super) fn find_unreadable(&mut self, ends: &[(i32, i64, i64)]) -> Result<(), Interrupted> {
         // A new client has no partitions before its group assigns some.
-        if ends.is_empty() || !self.is_unreadable && self.unreadable.is_empty() {
+        let failed = self.partition_failed.as_ref();
+        let is_suspect = failed.is_some_and(|since| since.elapsed() < SUSPECT_TIMEOUT);
+        if ends.is_empty() || !is_suspect && self.unreadable.is_empty() {
             return Ok(());
         }
         let probe = Probe::new(&self.settings)?;
@@ -30,7 +37,8 @@ impl Ingest {
                 continue;
             };
             unreadable.insert(partition);
-            if unreadable.len() == ends.len() {
+            // In a group the next client would only take it from another instance.
+            if unreadable.len() == ends.len() && !self.settings.joins_group {
                 return Err(error.into());
             }
             if !self.unreadable.contains(&partition) {
@@ -43,7 +51,7 @@ impl Ingest {
                 );
             }
         }
-        (self.is_unreadable, self.unreadable) = (false, unreadable);
+        self.unreadable = unreadable;
         Ok(())
     }
 

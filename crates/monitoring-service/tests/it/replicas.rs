@@ -1,16 +1,26 @@
 //! Two instances on one PostgreSQL database: they share the partitions, each answers every request, and one takes over from the other. Without
 //! `TEST_DATABASE_URL` there is none. The broker is librdkafka's own, since the embedded one has groups of one member.
 
-use std::path::Path;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    time::Duration,
+};
 
+use common::kafka::KafkaProperties;
 use detection::Minute;
-use monitoring_service::config::Config;
-use rdkafka::mocking::MockCluster;
+use monitoring_service::{clock::Clock, config::Config, ingest::KafkaInput};
+use rdkafka::{
+    mocking::MockCluster,
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
 use serde_json::{Value, json};
 
 use crate::{
     harness::{
-        Message, Setup, TOPIC, TestApp, client, folder, producer_to, sample, send_with, until,
+        Message, NOW_MS, Setup, TOPIC, TestApp, client, folder, post, producer_to, sample,
+        send_with, until,
     },
     place, sql,
 };
@@ -36,7 +46,20 @@ fn of_stream(stream: &str, minutes: usize) -> Vec<Message> {
 }
 
 async fn start(brokers: &str, folder: &Path) -> TestApp {
-    TestApp::start_beside(brokers, folder, Setup::default()).await
+    TestApp::start_beside(brokers, folder, quick()).await
+}
+
+/// librdkafka's broker waits nearly as long as a session for members that may come.
+fn quick() -> Setup {
+    Setup {
+        change: assign_soon,
+        ..Setup::default()
+    }
+}
+
+fn assign_soon(config: &mut Config) {
+    let properties = "session.timeout.ms=4000,heartbeat.interval.ms=200";
+    config.kafka_properties = KafkaProperties::parse(properties, &[]).expect("properties");
 }
 
 async fn partitions(app: &TestApp) -> u64 {
@@ -137,7 +160,7 @@ async fn requests_to_two_instances_are_one_fold() {
     let second = TestApp::start_beside("none", both.path(), without_kafka()).await;
     let only = TestApp::start_beside("none", single.path(), without_kafka()).await;
     let client = client();
-    let post = async |app: &TestApp, body: String| {
+    let send = async |app: &TestApp, body: String| {
         let request = client.post(format!("{}/transactions", app.url)).body(body);
         let request = request.header("content-type", "application/json");
         request.send().await.expect("an answer").status().as_u16()
@@ -153,8 +176,8 @@ async fn requests_to_two_instances_are_one_fold() {
     let minutes = of_stream("posted", MINUTES);
     for (number, minutes) in minutes.chunks(5).enumerate() {
         let app = if number % 3 == 0 { &first } else { &second };
-        assert_eq!(post(app, list(minutes)).await, 200, "minutes {number}");
-        assert_eq!(post(&only, list(minutes)).await, 200, "minutes {number}");
+        assert_eq!(send(app, list(minutes)).await, 200, "minutes {number}");
+        assert_eq!(send(&only, list(minutes)).await, 200, "minutes {number}");
     }
     let expected = found(&only).await;
     assert!(!expected.1.is_empty(), "an incident");
@@ -170,11 +193,184 @@ async fn requests_to_two_instances_are_one_fold() {
         minute.to_string()
     };
     for at in (0..20).step_by(2) {
-        let (one, other) = tokio::join!(post(&first, body(at)), post(&second, body(at + 1)));
+        let (one, other) = tokio::join!(send(&first, body(at)), send(&second, body(at + 1)));
         assert_eq!((one, other), (200, 200), "minute {at}");
     }
     assert_eq!(sql::count(both.path(), ROWS), minutes + 20);
     for app in [first, second, only] {
         app.stop().await.expect("a clean stop");
     }
+}
+
+fn send_to(producer: &BaseProducer, partition: i32, messages: &[Message]) {
+    for message in messages {
+        let payload = message.payload.as_ref().expect("a payload");
+        let record = BaseRecord::to(TOPIC).partition(partition);
+        let sent = producer.send(record.key(&message.key).payload(payload));
+        sent.map_err(|(error, _)| error).expect("room");
+    }
+    producer.flush(Duration::from_secs(30)).expect("sent");
+}
+
+/// Two instances with as many partitions each.
+async fn start_two(
+    brokers: &str,
+    folder: &Path,
+    each: u64,
+    setup: impl Fn() -> Setup,
+) -> [TestApp; 2] {
+    let apps = [
+        TestApp::start_beside(brokers, folder, setup()).await,
+        TestApp::start_beside(brokers, folder, setup()).await,
+    ];
+    until("each has its partitions", async || {
+        partitions(&apps[0]).await == each && partitions(&apps[1]).await == each
+    })
+    .await;
+    apps
+}
+
+/// Appends a batch of one record with a wrong checksum to a partition, as a disk does that fails (a Produce request of version 3).
+fn damage(brokers: &str, partition: i32) {
+    let mut batch = Vec::new();
+    // Leader epoch, format, checksum, attributes, delta of the last offset, first and last timestamp, producer with epoch and sequence.
+    batch.extend((-1_i32).to_be_bytes());
+    batch.push(2);
+    batch.extend(7_u32.to_be_bytes());
+    batch.extend([0; 6]);
+    batch.extend([0; 16]);
+    batch.extend([0xff; 14]);
+    // One record: its length, attributes, deltas of time and offset, no key, an empty value, no headers.
+    batch.extend(1_i32.to_be_bytes());
+    batch.extend([12, 0, 0, 0, 1, 0, 0]);
+    let mut records = vec![0; 8];
+    records.extend(length(&batch));
+    records.extend(batch);
+    let mut body = Vec::new();
+    // API, version, number and client; no transaction, all acknowledge, 10 s.
+    body.extend([0, 0, 0, 3, 0, 0, 0, 1, 0xff, 0xff]);
+    body.extend([0xff, 0xff, 0xff, 0xff]);
+    body.extend(10_000_i32.to_be_bytes());
+    body.extend(1_i32.to_be_bytes());
+    body.extend([0, u8::try_from(TOPIC.len()).expect("short")]);
+    body.extend(TOPIC.as_bytes());
+    body.extend(1_i32.to_be_bytes());
+    body.extend(partition.to_be_bytes());
+    body.extend(length(&records));
+    body.extend(records);
+    let mut request = length(&body).to_vec();
+    request.extend(body);
+    let mut broker = TcpStream::connect(brokers).expect("a broker");
+    broker.write_all(&request).expect("sent");
+    let mut answer = [0; 4];
+    broker.read_exact(&mut answer).expect("acknowledged");
+}
+
+fn length(bytes: &[u8]) -> [u8; 4] {
+    i32::try_from(bytes.len()).expect("short").to_be_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_partition_stays_alone_in_a_group() {
+    const PART: usize = 10;
+    if place::server().is_none() {
+        return;
+    }
+    let (broker, folder) = (MockCluster::new(1).expect("a broker"), folder());
+    broker.create_topic(TOPIC, 4, 1).expect("created");
+    let brokers = broker.bootstrap_servers();
+    let producer = producer_to(&brokers);
+    let send_parts = |partitions: std::ops::Range<i32>, part: usize| {
+        for partition in partitions {
+            let stream = STREAMS[usize::try_from(partition).expect("small")];
+            let minutes = of_stream(stream, (part + 1) * PART);
+            send_to(&producer, partition, &minutes[part * PART..]);
+        }
+    };
+    let until_stored = async |minutes: usize| {
+        until("the others are read", async || {
+            sql::count(folder.path(), ROWS) == minutes
+        })
+        .await;
+    };
+    let [first, second] = start_two(&brokers, folder.path(), 2, quick).await;
+    send_parts(0..4, 0);
+    until_stored(4 * PART).await;
+    damage(&brokers, 0);
+    send_parts(0..4, 1);
+    until_stored(7 * PART).await;
+    first.stop().await.expect("a clean stop");
+    send_parts(1..4, 2);
+    until_stored(10 * PART).await;
+    until("it is known which one stands still", async || {
+        let health = second.get("/health").await.to_string();
+        health.contains("BadMessage") && partitions(&second).await == 4
+    })
+    .await;
+    second.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_on_the_partitions_of_two_instances_is_split() {
+    if place::server().is_none() {
+        return;
+    }
+    let (broker, folder) = (MockCluster::new(1).expect("a broker"), folder());
+    broker.create_topic(TOPIC, 2, 1).expect("created");
+    let brokers = broker.bootstrap_servers();
+    let producer = producer_to(&brokers);
+    // By this clock no minute closes.
+    let setup = || Setup {
+        clock: Clock::fixed(NOW_MS),
+        change: |config: &mut Config| {
+            assign_soon(config);
+            config.input.kafka_input = KafkaInput::Transactions;
+        },
+        ..Setup::default()
+    };
+    let transaction = |second: u32| {
+        let timestamp = format!("2025-12-31T23:58:{second:02}Z");
+        let transaction = json!({"stream": "one", "timestamp": timestamp, "status": "approved"});
+        [Message::new(transaction.to_string())]
+    };
+    let letters = "SELECT count(*) FROM dead_letters WHERE replayed_at_ms IS NULL";
+    let open = "SELECT count(*) FROM open_minutes";
+    let [first, second] = start_two(&brokers, folder.path(), 1, setup).await;
+    send_to(&producer, 0, &transaction(1));
+    until("it is open", async || sql::count(folder.path(), open) == 1).await;
+    send_to(&producer, 1, &transaction(2));
+    until("the other refuses it", async || {
+        sql::count(folder.path(), letters) == 1
+    })
+    .await;
+    let letter = second.get("/dead-letters").await["dead_letters"][0].take();
+    assert_eq!(letter["reason"], "split_stream");
+    let detail = letter["detail"].as_str().expect("a text");
+    assert!(
+        detail.contains("stream one is also on partition 0"),
+        "{detail}"
+    );
+
+    // One instance reads both.
+    first.stop().await.expect("a clean stop");
+    until("the other has both", async || {
+        partitions(&second).await == 2
+    })
+    .await;
+    send_to(&producer, 1, &transaction(3));
+    let replay = format!("{}/dead-letters/{}/replay", second.url, letter["id"]);
+    until("it is read again", async || {
+        post(&replay, "").await;
+        sql::count(folder.path(), letters) == 0
+    })
+    .await;
+    let counts = "SELECT counts FROM open_minutes";
+    until("all three are counted", async || {
+        let rows = sql::rows(folder.path(), counts).unwrap_or_default();
+        let row = rows.first().and_then(|row| row[0].as_deref());
+        row.is_some_and(|counts| counts.contains('3'))
+    })
+    .await;
+    assert_eq!(sql::count(folder.path(), letters), 0);
+    second.stop().await.expect("a clean stop");
 }
