@@ -193,7 +193,8 @@ impl Run<'_> {
         let mut beside = JoinSet::new();
         let rng_of_posts = Rng::with_seed(self.replicas.seed);
         beside.spawn(post(sites.collect(), Arc::clone(&posted), rng_of_posts));
-        let takes = INJURY * u32::try_from(self.replicas.injuries)?;
+        // Also after the last injury messages come, so that its pause is known.
+        let takes = INJURY * u32::try_from(self.replicas.injuries + 1)?;
         let (kafka, shape) = (&self.replicas.kafka, self.replicas.shape);
         let feed = self.input.send(kafka, topic, shape, takes);
         let feed = async { feed.await.context("stream-processor").map(drop) };
