@@ -231,7 +231,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, value_parser = SecretParser(ApiToken::parse))]
     pub api_token: Option<ApiToken>,
 
-    /// How long minutes and alerts are kept (1d to 36500d)
+    /// How long minutes (up to 4 hours more) and alerts are kept (1d to 36500d)
     #[arg(long, env, value_parser = duration("1d", "36500d"), default_value = "90d")]
     pub retention: Duration,
 

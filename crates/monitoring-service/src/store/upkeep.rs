@@ -3,8 +3,12 @@
 use super::engine::{Sql, params};
 use super::{Store, StoreError};
 
-/// Minutes of one stream that one step prunes; short enough not to delay ingest.
+/// Minutes of one stream that are deleted at once; short enough not to delay ingest. A stream with fewer of them waits: else every stream
+/// would have one to delete each minute, and the first streams would take all the steps of a pass.
 const STEP_MINUTES: i64 = 240;
+
+/// Streams of one step.
+const STEP_STREAMS: u32 = 8;
 
 /// Rows of the other tables that one step prunes.
 const STEP_ROWS: u32 = 1000;
@@ -22,7 +26,7 @@ const PRUNE_LETTERS: &str = "DELETE FROM dead_letters WHERE id IN (SELECT id FRO
 /// The retention.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retention {
-    /// Milliseconds: minutes by event time from each stream's newest, alerts and deliveries by recording time.
+    /// Milliseconds: minutes by event time from each stream's newest (up to 4 hours more), alerts and deliveries by recording time.
     pub(crate) length_ms: i64,
 }
 
@@ -51,25 +55,25 @@ impl Store {
     }
 }
 
-/// Deletes the oldest minutes of each stream that are older than `minutes` before its newest, at most a step of each. A retired stream
-/// has no newer minutes, so its minutes age by the clock.
+/// Deletes the oldest minutes of some streams whose oldest ones are older than `minutes` before their newest, by a step or more. A retired
+/// stream has no newer minutes, so its minutes age by the clock.
 fn prune_minutes(sql: Sql<'_>, minutes: i64, now: i64) -> Result<usize, StoreError> {
     let mut overdue = sql.prepare_cached(
-        "SELECT id, keep_from, oldest FROM (
+        "SELECT id, oldest FROM (
              SELECT id, CASE WHEN retired_at_ms IS NULL OR newest_minute > ?2 THEN newest_minute ELSE ?2 END - ?1 AS keep_from,
              (SELECT min(minute) FROM minute_counts WHERE stream_id = streams.id) AS oldest FROM streams
-         ) AS ages WHERE oldest < keep_from LIMIT 8",
+         ) AS ages WHERE oldest + ?3 <= keep_from LIMIT ?4",
     )?;
-    let overdue: Vec<(i64, i64, i64)> = overdue
-        .query_map(params![minutes, now], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    let overdue: Vec<(i64, i64)> = overdue
+        .query_map(params![minutes, now, STEP_MINUTES, STEP_STREAMS], |row| {
+            Ok((row.get(0)?, row.get(1)?))
         })?
         .collect::<Result<_, _>>()?;
     let mut delete =
         sql.prepare_cached("DELETE FROM minute_counts WHERE stream_id = ?1 AND minute < ?2")?;
     let mut deleted = 0;
-    for (stream_id, keep_from, oldest) in overdue {
-        deleted += delete.execute(params![stream_id, keep_from.min(oldest + STEP_MINUTES)])?;
+    for (stream_id, oldest) in overdue {
+        deleted += delete.execute(params![stream_id, oldest + STEP_MINUTES])?;
     }
     Ok(deleted)
 }

@@ -61,9 +61,10 @@ fn pruning_keeps_minutes_within_the_retention() {
     };
     while wait(store.prune_step(0, retention)) {}
     let summary = wait(store.summary("default", None, None));
+    // Those to keep begin with minute 1499; the last ones before it are fewer than a step.
     assert_eq!(
         (summary.minutes_observed, summary.first_minute),
-        (501, Some(Minute::from_epoch_minutes(1499)))
+        (560, Some(Minute::from_epoch_minutes(1440)))
     );
     assert_eq!(
         wait(store.alerts(AlertFilter {
@@ -73,4 +74,33 @@ fn pruning_keeps_minutes_within_the_retention() {
         .len(),
         1
     );
+}
+
+#[test]
+fn pruning_reaches_every_stream() {
+    let (store, _folder) = open();
+    execute(
+        &store,
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)
+         INSERT INTO streams (name, newest_minute, arrived_at_ms) SELECT 's' || i, 1239, 0 FROM n",
+    );
+    execute(
+        &store,
+        "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+         INSERT INTO minute_counts (stream_id, minute, status_id, count, implied) SELECT id, i, 0, 1, 0 FROM streams CROSS JOIN n",
+    );
+    let retention = Retention {
+        length_ms: 1000 * MINUTE_MS,
+    };
+    // A step takes eight streams, and meanwhile all of them get another minute.
+    for _ in 0..3 {
+        execute(
+            &store,
+            "UPDATE streams SET newest_minute = newest_minute + 1",
+        );
+        assert!(wait(store.prune_step(0, retention)));
+    }
+    let oldest = "SELECT min(minute) FROM minute_counts";
+    let oldest: i64 = row(&store, oldest, |row| row.get(0));
+    assert_eq!(oldest, 240);
 }
