@@ -235,8 +235,8 @@ pub struct Config {
     #[arg(long, env, value_parser = duration("1d", "36500d"), default_value = "90d")]
     pub retention: Duration,
 
-    /// Most streams to accept; messages of further streams are dead letters (1 to 10000)
-    #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=10_000), default_value = "500")]
+    /// Most streams to accept; messages of further streams are dead letters (1 to 20000)
+    #[arg(long, env, value_parser = clap::value_parser!(u32).range(1..=20_000), default_value = "500")]
     pub max_streams: u32,
 
     /// Public address of the service, the base of the links in alerts

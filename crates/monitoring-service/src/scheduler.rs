@@ -190,11 +190,8 @@ impl Scheduler {
     }
 
     async fn show_streams(&self) -> Result<(), StoreError> {
-        let streams = self
-            .context
-            .store
-            .streams(self.context.alerting(), false)
-            .await?;
+        let (store, policy) = (&self.context.store, self.context.alerting());
+        let streams = store.streams_without_alerts(policy).await?;
         let metrics = &self.context.metrics;
         metrics.watermarks(
             streams

@@ -155,7 +155,7 @@ fn errors_name_variable_value_and_allowed_values() {
             ["BASELINE_WINDOW", "'1'", "2..=1440"],
         ),
         ("--min-history=61", ["MIN_HISTORY", "61", "1 to 60"]),
-        ("--max-streams=0", ["MAX_STREAMS", "'0'", "1..=10000"]),
+        ("--max-streams=0", ["MAX_STREAMS", "'0'", "1..=20000"]),
         (
             "--warning-threshold=4",
             ["WARNING_THRESHOLD", "4", "0 < warning < critical"],
