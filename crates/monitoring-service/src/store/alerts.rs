@@ -3,6 +3,8 @@
 pub(super) mod recording;
 pub(super) mod row;
 
+use std::collections::HashMap;
+
 use detection::{Minute, MonitoredStatus, PolicyName, Severity};
 use rusqlite::ToSql;
 use uuid::Uuid;
@@ -139,6 +141,27 @@ pub(super) fn last_of(
     let values = params![stream, policy, index];
     let given = values.len() - usize::from(status.is_none());
     Ok(statement.query_row(&values[..given], read).optional()?)
+}
+
+/// The newest alert of a policy about each stream, in one statement: one for each would be as many journeys to a server.
+pub(super) fn last_of_each(
+    sql: Sql<'_>,
+    policy: PolicyName,
+) -> Result<HashMap<String, Alert>, StoreError> {
+    let mut statement = sql.prepare_cached(&last_of_each_statement())?;
+    let rows = statement.query_map(params![policy_code(policy)], |row| {
+        Ok((row.get("stream")?, read(row)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The statement of [`last_of_each`].
+pub(super) fn last_of_each_statement() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM alerts WHERE seq IN (SELECT (
+             SELECT last.seq FROM alerts AS last WHERE last.stream = streams.name AND last.policy = ?1 AND last.origin = 'stream'
+             ORDER BY last.seq DESC LIMIT 1) FROM streams)"
+    )
 }
 
 /// The alerts of a policy about one minute and status of a stream, oldest first.

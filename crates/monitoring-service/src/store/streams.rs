@@ -91,10 +91,12 @@ impl Store {
         retired: bool,
     ) -> Result<Vec<StreamRecord>, StoreError> {
         self.read(move |sql| {
-            listed(sql, policy, retired)?
-                .into_iter()
-                .map(|stream| with_last_alert(sql, stream, policy))
-                .collect()
+            let mut streams = listed(sql, policy, retired)?;
+            let mut alerts = alerts::last_of_each(sql, policy)?;
+            for stream in &mut streams {
+                stream.last_alert = alerts.remove(&stream.name);
+            }
+            Ok(streams)
         })
         .await
     }
@@ -118,9 +120,11 @@ impl Store {
             let mut statement =
                 sql.prepare_cached(&format!("{} WHERE name = ?1", select(policy)))?;
             let found = statement.query_row(params![name], read_stream).optional()?;
-            found
-                .map(|stream| with_last_alert(sql, stream, policy))
-                .transpose()
+            let Some(mut stream) = found else {
+                return Ok(None);
+            };
+            stream.last_alert = alerts::last_of(sql, &stream.name, policy, None)?;
+            Ok(Some(stream))
         })
         .await
     }
@@ -240,15 +244,6 @@ fn read_input(row: &Row<'_>) -> engine::Result<StreamInput> {
         unjudged_minutes: row.get("unjudged_minutes")?,
         unjudged_at_ms: row.get("unjudged_at_ms")?,
     })
-}
-
-fn with_last_alert(
-    sql: Sql<'_>,
-    mut stream: StreamRecord,
-    policy: PolicyName,
-) -> Result<StreamRecord, StoreError> {
-    stream.last_alert = alerts::last_of(sql, &stream.name, policy, None)?;
-    Ok(stream)
 }
 
 fn newest_rows(

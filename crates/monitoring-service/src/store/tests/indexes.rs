@@ -57,6 +57,18 @@ fn frequent_queries_use_indexes() {
 }
 
 #[test]
+fn the_last_alert_of_each_stream_is_found_by_an_index() {
+    let (store, _folder) = open_file();
+    let plan = plan(&raw(&store), &alerts::last_of_each_statement());
+    assert!(
+        plan.contains("SEARCH last USING INDEX alerts_by_stream_policy (stream=? AND policy=?)")
+            && !plan.contains("SCAN alerts")
+            && !plan.contains("SCAN last"),
+        "{plan}"
+    );
+}
+
+#[test]
 fn the_streams_of_open_incidents_are_found_by_their_index() {
     let (store, _folder) = open_file();
     let plan = plan(&raw(&store), incidents::reading::OPEN_STREAMS);
